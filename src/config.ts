@@ -1,0 +1,212 @@
+import { isAbsolute, resolve } from "node:path";
+import { z } from "zod";
+
+/** Where the settings are explained; every configuration error points there. */
+const documentedAt = "README.md, section Configuration";
+
+const count = (min: number, max: number) => z.coerce.number().int().min(min).max(max);
+const text = z.string().trim().min(1);
+const list = text
+  .transform((value) => value.split(",").map((item) => item.trim()))
+  .pipe(z.array(z.string().min(1)).min(1));
+const units = { s: 1, m: 60, h: 3_600, d: 86_400 } as const;
+const duration = z
+  .string()
+  .regex(/^[1-9]\d{0,8}[smhd]$/)
+  .transform((value) => Number(value.slice(0, -1)) * units[value.slice(-1) as keyof typeof units] * 1_000);
+const webUrl = z.url({ protocol: /^https?$/ });
+
+/**
+ * Every setting: the environment variable without its prefix MUSTREACH_, its default as it would be written there,
+ * what is expected, and what it means. README's configuration table is this table.
+ */
+export const settings = {
+  HOST: { is: text, default: "127.0.0.1", expected: "a host name or address", means: "Address to listen on." },
+  PORT: {
+    is: count(0, 65_535),
+    default: "10002",
+    expected: "a port, 0 to 65535",
+    means: "Port for gRPC, Connect, gRPC-Web and REST. 0 takes a free one.",
+  },
+  DATA_DIR: {
+    is: text.transform((path) => (isAbsolute(path) ? path : resolve(path))),
+    default: "data",
+    expected: "a path",
+    means: "Where the embedded broker stores notifications and where a generated token secret is kept.",
+  },
+  NATS_URL: {
+    is: list,
+    default: undefined,
+    expected: "one or more nats:// or tls:// addresses, separated by commas",
+    means: "An external NATS JetStream broker, 2.14 or later. Absent: an embedded one is started.",
+  },
+  NATS_CREDS: {
+    is: text,
+    default: undefined,
+    expected: "the path of a NATS credentials file",
+    means: "Credentials for NATS_URL.",
+  },
+  NATS_SERVER: {
+    is: text,
+    default: undefined,
+    expected: "the path of a nats-server binary, 2.14 or later",
+    means: "The binary for the embedded broker. Absent: found on PATH, in the user's cache, or installed there.",
+  },
+  TOKEN_SECRET: {
+    is: z.string().min(8),
+    default: undefined,
+    expected: "at least 8 characters",
+    means:
+      "The secret that signs tokens (HS256), as OpenIM's share.yml. Absent: an embedded start creates one and keeps it in DATA_DIR; required with NATS_URL.",
+  },
+  TOKEN_TTL: {
+    is: duration,
+    default: "90d",
+    expected: "a duration such as 90s, 15m, 12h or 7d",
+    means: "How long a minted token is valid.",
+  },
+  JWKS_URL: {
+    is: webUrl,
+    default: undefined,
+    expected: "an http:// or https:// address",
+    means: "Public keys (RFC 7517) of an identity provider whose RS256, PS256, ES256 or EdDSA tokens are accepted too.",
+  },
+  JWT_ISSUER: {
+    is: text,
+    default: undefined,
+    expected: "text",
+    means: "The `iss` that tokens verified by JWKS_URL must have. Absent: not checked.",
+  },
+  JWT_AUDIENCE: {
+    is: text,
+    default: undefined,
+    expected: "text",
+    means: "The `aud` that tokens verified by JWKS_URL must have. Absent: not checked.",
+  },
+  ADMIN_USER_IDS: {
+    is: list,
+    default: "imAdmin,openIMAdmin",
+    expected: "user ids, separated by commas",
+    means: "The users whose tokens may send and administer.",
+  },
+  PARTITIONS: {
+    is: count(1, 256),
+    default: "8",
+    expected: "a whole number, 1 to 256",
+    means: "How many inbox streams users are spread over. Fixed when the streams are created.",
+  },
+  REPLICAS: {
+    is: count(1, 5),
+    default: "1",
+    expected: "a whole number, 1 to 5",
+    means: "Copies of every stream in a NATS cluster.",
+  },
+  RETENTION: {
+    is: duration,
+    default: "7d",
+    expected: "a duration such as 90s, 15m, 12h or 7d",
+    means: "How long a must-reach notification and its clientMsgID are kept.",
+  },
+  MAX_STORE_BYTES: {
+    is: count(1_048_576, Number.MAX_SAFE_INTEGER),
+    default: "10737418240",
+    expected: "a number of bytes, at least 1048576",
+    means: "Space for stored notifications, over all partitions. A full store refuses sends; it never evicts.",
+  },
+  MAX_DATA_BYTES: {
+    is: count(1, 4_194_304),
+    default: "262144",
+    expected: "a number of bytes, 1 to 4194304",
+    means: "The largest `data` of a notification, in bytes of UTF-8.",
+  },
+  MAX_SESSIONS: {
+    is: count(1, 1_000_000),
+    default: "50000",
+    expected: "a whole number, 1 to 1000000",
+    means: "Sessions that one instance holds at a time. One more is refused with 1601.",
+  },
+  HEARTBEAT: {
+    is: duration,
+    default: "15s",
+    expected: "a duration such as 15s",
+    means: "How often an idle session sends a heartbeat and looks into the inbox again.",
+  },
+  SEND_TIMEOUT: {
+    is: duration,
+    default: "5s",
+    expected: "a duration such as 5s",
+    means: "How long a send waits for the broker before it is answered with 90004.",
+  },
+  DRAIN_TIMEOUT: {
+    is: duration,
+    default: "3s",
+    expected: "a duration such as 3s",
+    means: "How long a stop waits for requests under way.",
+  },
+  LOG_LEVEL: {
+    is: z.enum(["trace", "debug", "info", "warn", "error", "fatal", "silent"]),
+    default: "info",
+    expected: "trace, debug, info, warn, error, fatal or silent",
+    means: "The least severe lines that are logged.",
+  },
+} as const satisfies Record<string, Setting>;
+
+/** One row of {@link settings}. */
+export interface Setting {
+  readonly is: z.ZodType;
+  readonly default: string | undefined;
+  readonly expected: string;
+  readonly means: string;
+}
+
+type Row = typeof settings;
+type CamelCase<S extends string> = S extends `${infer A}_${infer B}`
+  ? `${Lowercase<A>}${Capitalize<CamelCase<B>>}`
+  : Lowercase<S>;
+
+/** The settings in effect, by camelCase name; durations are in milliseconds. One without default may be undefined. */
+export type Config = {
+  readonly [K in keyof Row as CamelCase<K>]:
+    | z.output<Row[K]["is"]>
+    | (Row[K]["default"] extends string ? never : undefined);
+};
+
+/** A setting that cannot be used. The message says which, what was expected and where it is documented. */
+export class ConfigError extends Error {
+  override name = "ConfigError";
+}
+
+/**
+ * Reads the settings from environment variables.
+ *
+ * @throws {ConfigError} for the first variable that is unknown or has a bad value.
+ */
+export function loadConfig(env: Readonly<Record<string, string | undefined>>): Config {
+  for (const name of Object.keys(env)) {
+    if (name.startsWith("MUSTREACH_") && !(name.slice("MUSTREACH_".length) in settings)) {
+      throw new ConfigError(`${name} is not a setting of Mustreach. The settings are listed in ${documentedAt}.`);
+    }
+  }
+  const config: Record<string, unknown> = {};
+  for (const [name, setting] of Object.entries<Setting>(settings)) {
+    const given = env[`MUSTREACH_${name}`] || setting.default;
+    const parsed = given === undefined ? undefined : setting.is.safeParse(given);
+    if (parsed?.success === false) {
+      // A bad secret is named, not shown.
+      const value = name === "TOKEN_SECRET" ? "its value" : JSON.stringify(given);
+      throw new ConfigError(`MUSTREACH_${name}: expected ${setting.expected}, not ${value}. See ${documentedAt}.`);
+    }
+    config[toCamelCase(name)] = parsed?.data;
+  }
+  const complete = config as Config;
+  if (complete.natsUrl !== undefined && complete.tokenSecret === undefined) {
+    throw new ConfigError(
+      `MUSTREACH_TOKEN_SECRET is required with MUSTREACH_NATS_URL: all instances must share it. See ${documentedAt}.`,
+    );
+  }
+  return complete;
+}
+
+function toCamelCase(name: string): string {
+  return name.toLowerCase().replace(/_([a-z])/g, (_, letter: string) => letter.toUpperCase());
+}
