@@ -110,3 +110,11 @@ export function cursorKey(user: string, device: string): string {
 export function revokedKey(user: string, platformId: number): string {
   return `${user}.${platformId}`;
 }
+
+/** Where the stored messages of a stream are read (ADR-31). */
+export function directGetSubject(stream: string): string {
+  return `$JS.API.DIRECT.GET.${stream}`;
+}
+
+/** Where a server tells its configuration, to accounts that the system account lets ask (nats-server monitoring, VARZ). */
+export const varzSubject = "$SYS.REQ.SERVER.PING.VARZ";

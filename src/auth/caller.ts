@@ -1,0 +1,51 @@
+import { createContextKey, type HandlerContext } from "@connectrpc/connect";
+import { failure } from "../errors.ts";
+
+/** Who makes a call: what a verified token says. */
+export interface Caller {
+  readonly userId: string;
+  /** OpenIM's platformID, 1 to 11; 0 when the token names none. */
+  readonly platformId: number;
+  /** Whether the user is in MUSTREACH_ADMIN_USER_IDS. The platform does not matter. */
+  readonly isAdmin: boolean;
+  /** The token's `iat` in milliseconds since the Unix epoch; 0 for a token without. */
+  readonly issuedAtMs: number;
+  /** The token's `exp` in milliseconds since the Unix epoch. */
+  readonly expiresAtMs: number;
+}
+
+/** Where {@link createAuthGate} leaves the caller. */
+export const callerKey = createContextKey<Caller | undefined>(undefined, {
+  description: "the caller, as the token says",
+});
+
+/** The part of a HandlerContext that holds the caller. */
+export type CallerContext = Pick<HandlerContext, "values">;
+
+/**
+ * The caller of an RPC.
+ *
+ * @throws ArgsError (1001) for a call without a token, as OpenIM.
+ */
+export function requireCaller(context: CallerContext): Caller {
+  const caller = context.values.get(callerKey);
+  if (caller === undefined) throw missingToken();
+  return caller;
+}
+
+/**
+ * The caller of an RPC that only admins may call.
+ *
+ * @param errDlt what only an admin may do, such as `only an admin token may send notifications`.
+ * @throws NoPermissionError (1002), or ArgsError (1001) for a call without a token.
+ */
+export function requireAdmin(context: CallerContext, errDlt: string): Caller {
+  const caller = requireCaller(context);
+  if (!caller.isAdmin) throw failure("NoPermissionError", errDlt);
+  return caller;
+}
+
+/** What a call without a token is answered: OpenIM's own words and its 1001, not a 15xx. */
+export function missingToken() {
+  return failure("ArgsError", "header must have token");
+}

@@ -1,0 +1,47 @@
+import type { ServiceImpl } from "@connectrpc/connect";
+import { failure } from "../errors.ts";
+import type { AuthService } from "../gen/mustreach/auth/v1/auth_pb.ts";
+import { forceLogout } from "./force-logout.ts";
+import { getAdminToken } from "./get-admin-token.ts";
+import { getUserToken } from "./get-user-token.ts";
+import type { MintedToken, TokenMinter } from "./mint-token.ts";
+import type { TokenVerifier } from "./verify-token.ts";
+
+/** Options of {@link createAuthService}. */
+export interface AuthServiceOptions {
+  /** The token secret. */
+  readonly secret: string;
+  /** The users who are admins. */
+  readonly adminUserIds: Iterable<string>;
+  readonly mint: TokenMinter;
+  readonly verify: TokenVerifier;
+  /** Revokes a user's tokens for a platform that were minted up to `atMs` (epoch milliseconds), on every instance. */
+  readonly revoke: (userId: string, platformId: number, atMs: number) => Promise<void>;
+}
+
+/** The AuthService. GetUserToken and ForceLogout expect the caller in the context. */
+export function createAuthService(options: AuthServiceOptions): ServiceImpl<typeof AuthService> {
+  const { secret, mint, verify, revoke } = options;
+  const adminUserIds = new Set(options.adminUserIds);
+  return {
+    async getAdminToken(request) {
+      return toResponse(await getAdminToken({ secret, adminUserIds, mint }, request));
+    },
+    async getUserToken(request, context) {
+      return toResponse(await getUserToken({ adminUserIds, mint }, request, context));
+    },
+    async parseToken({ token }) {
+      if (token === "") throw failure("ArgsError", "token must not be empty");
+      const { userId, platformId, expiresAtMs } = await verify(token);
+      return { userId, platformId, expireTimeSeconds: BigInt(Math.floor(expiresAtMs / 1_000)) };
+    },
+    async forceLogout(request, context) {
+      await forceLogout({ revoke }, request, context);
+      return {};
+    },
+  };
+}
+
+function toResponse({ token, expireTimeSeconds }: MintedToken) {
+  return { token, expireTimeSeconds: BigInt(expireTimeSeconds) };
+}

@@ -1,0 +1,34 @@
+import { Command, CommanderError } from "commander";
+import { MustreachClientError } from "../client/index.ts";
+import { ConfigError } from "../config.ts";
+import { listenCommand } from "./listen.ts";
+import { sendCommand } from "./send.ts";
+import { serveCommand } from "./serve.ts";
+import { tokenCommand } from "./token.ts";
+
+/** The command line. Exit code 0, 1 when a command failed, 2 when it was called wrongly or a setting is bad. */
+const program = new Command("mustreach")
+  .description("Business notifications that reach.")
+  .addCommand(serveCommand())
+  .addCommand(tokenCommand())
+  .addCommand(sendCommand())
+  .addCommand(listenCommand())
+  .showHelpAfterError("(add --help for the options)")
+  .exitOverride();
+for (const command of program.commands) command.exitOverride().showHelpAfterError("(add --help for the options)");
+
+try {
+  await program.parseAsync();
+} catch (error) {
+  if (error instanceof CommanderError) {
+    process.exitCode = error.exitCode === 0 ? 0 : 2;
+  } else {
+    process.stderr.write(`${describe(error)}\n`);
+    process.exitCode = error instanceof ConfigError ? 2 : 1;
+  }
+}
+
+function describe(error: unknown): string {
+  if (error instanceof MustreachClientError) return `${error.errCode} ${error.errMsg}: ${error.errDlt}`;
+  return error instanceof Error ? error.message : "the command failed";
+}

@@ -1,0 +1,42 @@
+import { InvalidArgumentError, Option } from "commander";
+import { createTokenMinter } from "../auth/mint-token.ts";
+import { readTokenSecret } from "../auth/secret.ts";
+import { loadConfig } from "../config.ts";
+
+/** `--url`: where the service answers. Default: what MUSTREACH_HOST and MUSTREACH_PORT say. */
+export function urlOption(): Option {
+  return new Option("--url <url>", "where the service answers (default: from MUSTREACH_HOST and MUSTREACH_PORT)");
+}
+
+/** `--token`: a token to use instead of one minted here. */
+export function tokenOption(): Option {
+  return new Option("--token <token>", "a token (default: minted with the secret of this machine)");
+}
+
+/** The address of the service. */
+export function serviceUrl(url: string | undefined): string {
+  if (url !== undefined) return url;
+  const { host, port } = loadConfig(process.env);
+  return `http://${host.includes(":") ? `[${host}]` : host}:${port}`;
+}
+
+/**
+ * Mints a token with the secret that the service on this machine uses: MUSTREACH_TOKEN_SECRET, or the one kept in
+ * MUSTREACH_DATA_DIR.
+ */
+export async function mintToken(userId: string, platformId: number): Promise<string> {
+  const config = loadConfig(process.env);
+  const mint = createTokenMinter({ secret: await readTokenSecret(config), ttlMs: config.tokenTtl });
+  return (await mint({ userId, platformId })).token;
+}
+
+/** The first admin of the settings. */
+export function adminUserId(): string {
+  return loadConfig(process.env).adminUserIds[0] ?? "imAdmin";
+}
+
+/** Parses a whole number above 0. */
+export function positiveNumber(value: string): number {
+  if (!/^[1-9]\d*$/.test(value)) throw new InvalidArgumentError("expected a whole number above 0");
+  return Number(value);
+}

@@ -1,0 +1,52 @@
+import { Command, Option } from "commander";
+import { adminPlatform } from "../auth/platform.ts";
+import { createSender } from "../client/index.ts";
+import { adminUserId, mintToken, positiveNumber, serviceUrl, tokenOption, urlOption } from "./options.ts";
+
+interface SendFlags {
+  readonly to?: string;
+  readonly group?: string;
+  readonly from?: string;
+  readonly key: string;
+  readonly data: string;
+  readonly mustReach?: boolean;
+  readonly id?: string;
+  readonly ttl?: number;
+  readonly url?: string;
+  readonly token?: string;
+}
+
+/** `send`: sends one notification and prints what was accepted as a line of JSON. */
+export function sendCommand(): Command {
+  return new Command("send")
+    .description("send a notification")
+    .addOption(new Option("--to <user>", "the receiving user").conflicts("group"))
+    .option("--group <group>", "the receiving group")
+    .requiredOption("--key <key>", "the kind of business event")
+    .requiredOption("--data <text>", "the business payload")
+    .option("--must-reach", "store it until each device has acknowledged it (default: online push)")
+    .option("--from <user>", "the sending user (default: the first admin)")
+    .option("--id <clientMsgID>", "idempotency key (default: generated)")
+    .option("--ttl <seconds>", "expire it after this many seconds", positiveNumber)
+    .addOption(urlOption())
+    .addOption(tokenOption())
+    .action(async (flags: SendFlags, command: Command) => {
+      if (flags.to === undefined && flags.group === undefined)
+        command.error("error: give --to <user> or --group <group>");
+      const sender = createSender({
+        baseUrl: serviceUrl(flags.url),
+        token: flags.token ?? (await mintToken(adminUserId(), adminPlatform)),
+      });
+      const sent = await sender.send({
+        sendUserID: flags.from ?? adminUserId(),
+        ...(flags.to === undefined ? {} : { recvUserID: flags.to }),
+        ...(flags.group === undefined ? {} : { recvGroupID: flags.group }),
+        key: flags.key,
+        data: flags.data,
+        mustReach: flags.mustReach ?? false,
+        ...(flags.id === undefined ? {} : { clientMsgID: flags.id }),
+        ...(flags.ttl === undefined ? {} : { ttlSeconds: flags.ttl }),
+      });
+      process.stdout.write(`${JSON.stringify(sent)}\n`);
+    });
+}

@@ -1,0 +1,236 @@
+import { createClient as createRpcClient } from "@connectrpc/connect";
+import { DeliveryService, Start } from "../gen/mustreach/delivery/v1/delivery_pb.ts";
+import { createAcker } from "./ack.ts";
+import { createBackoff } from "./backoff.ts";
+import type { ClientOptions, ClientStatus } from "./client-options.ts";
+import { memoryCursorStore } from "./cursor-store.ts";
+import { isFatal, MustreachClientError, networkErrCode } from "./error.ts";
+import { createListeners } from "./listeners.ts";
+import { createMustReach } from "./must-reach.ts";
+import {
+  type BusinessNotification,
+  type NotificationGap,
+  toBusinessNotification,
+  toNotificationGap,
+} from "./notification.ts";
+import { createOnlinePush } from "./online-push.ts";
+import type { SessionEvent } from "./session.ts";
+import { runSessions } from "./sessions.ts";
+import { createTokenSource, toDeviceKey } from "./token.ts";
+import { createFetchTransport } from "./transport.ts";
+import { untilAborted, withDeadline } from "./wait.ts";
+
+/** One device of one user. Every `on…` returns a function that unregisters the listener. */
+export interface MustreachClient {
+  /**
+   * Registers a listener. A notification is acknowledged when all listeners, called one after another, have resolved.
+   * A listener that throws is called again with backoff, until it resolves, is unregistered or the client closes;
+   * later must-reach notifications wait. Online pushes (sequence 0) do not wait for them, and are not tried again.
+   */
+  onRecvCustomBusinessMessage(listener: (notification: BusinessNotification) => void | Promise<void>): () => void;
+
+  /** Registers a listener of gaps, which are handled as must-reach notifications are. Without one, onError is told. */
+  onGap(listener: (gap: NotificationGap) => void | Promise<void>): () => void;
+
+  /** Registers a listener of the status, with the reason of `waiting` or `closed` when that was an error. */
+  onStatus(listener: (status: ClientStatus, error?: unknown) => void): () => void;
+
+  /**
+   * Registers a listener of everything that went wrong: a {@link MustreachClientError} of the service or the wire, or
+   * what a listener, the cursor store or the token function threw. Only the error of status `closed` is final.
+   */
+  onError(listener: (error: unknown) => void): () => void;
+
+  /**
+   * Connects and stays connected. Resolves when the first session is ready; calling it again changes nothing.
+   *
+   * @throws {MustreachClientError} 1001 for a bad argument, 1002 and 1501 to 1507 for a bad token, 1506 when superseded
+   * or logged out, 90004 when closed before.
+   */
+  connect(): Promise<void>;
+
+  /**
+   * Takes no more notifications, waits for the listeners that are running, acknowledges what they have handled and
+   * ends the session. Do not wait for it within a listener: each would wait for the other.
+   *
+   * @param options.deadlineMs when to give up the waiting. What is then handled is not acknowledged. Default: never.
+   */
+  close(options?: { readonly deadlineMs?: number }): Promise<void>;
+
+  /** The status. */
+  status(): ClientStatus;
+
+  /** How many online pushes were dropped so far, here or at the service, because this device was too slow. */
+  droppedOnlinePushes(): number;
+}
+
+/** How long an acknowledgement may take before it is tried again. */
+const ackTimeoutMs = 10_000;
+
+const starts = { resume: Start.RESUME, new: Start.NEW, all: Start.ALL } as const;
+
+/**
+ * Creates a client that is not connected yet.
+ *
+ * @throws {TypeError} for a baseUrl that is not an http or https address.
+ */
+export function createClient(options: ClientOptions): MustreachClient {
+  const { deviceId, window = 0, start = "resume", idleTimeoutMs = 50_000, random } = options;
+  const reconnect = { minDelayMs: 500, maxDelayMs: 30_000, ...options.reconnect, random };
+  const retry = { minDelayMs: 1_000, maxDelayMs: 60_000, ...options.retry, random };
+  const store = options.cursorStore ?? memoryCursorStore();
+  const tokens = createTokenSource(options.token);
+  const service = createRpcClient(DeliveryService, options.transport ?? createFetchTransport(options.baseUrl));
+
+  const listeners = createListeners<[BusinessNotification], void | Promise<void>>();
+  const gapListeners = createListeners<[NotificationGap], void | Promise<void>>();
+  const statusListeners = createListeners<[ClientStatus, unknown?]>();
+  const errorListeners = createListeners<[unknown]>();
+  if (options.onStatus) statusListeners.add(options.onStatus);
+  if (options.onError) errorListeners.add(options.onError);
+
+  // Closing has two steps: from draining on nothing new begins, from ended on nothing has an effect.
+  const draining = new AbortController();
+  const ended = new AbortController();
+  const closed = new MustreachClientError({ errCode: networkErrCode, errMsg: "NetworkError", errDlt: "client closed" });
+
+  const opened = Promise.withResolvers<void>();
+  let running: Promise<void> | undefined;
+  let shuttingDown: Promise<void> | undefined;
+  let status: ClientStatus = "closed";
+  let deviceKey: string | undefined;
+  let sessionDeviceId = deviceId ?? "";
+  let afterSequence: bigint | undefined;
+  let droppedByService = 0n;
+  let droppedThisSession = 0n;
+
+  const acker = createAcker({
+    call: (sequence) =>
+      withDeadline(ackTimeoutMs, ended.signal, (signal) =>
+        tokens.use(async (token) => {
+          await service.ack({ deviceId: sessionDeviceId, sequence }, { headers: { token }, signal });
+        }),
+      ),
+    backoff: createBackoff(retry),
+    draining: draining.signal,
+    onError: (error) => (isFatal(error) ? fail(error) : report(error)),
+  });
+  const mustReach = createMustReach({
+    listeners,
+    gapListeners,
+    store,
+    acker,
+    retry,
+    draining: draining.signal,
+    ended: ended.signal,
+    onError: report,
+  });
+  const onlinePush = createOnlinePush(listeners, report);
+
+  function report(error: unknown) {
+    if (!ended.signal.aborted) errorListeners.call(error);
+  }
+
+  function setStatus(next: ClientStatus, error?: unknown) {
+    if (next === status) return;
+    status = next;
+    statusListeners.call(next, error);
+  }
+
+  async function open(signal: AbortSignal) {
+    const token = await tokens.fetch();
+    const key = options.cursorStore === undefined ? "" : toDeviceKey(token, deviceId);
+    if (deviceKey !== undefined && key !== deviceKey) {
+      const errDlt = "the token function changed user or platform: create a client for each";
+      throw new MustreachClientError({ errCode: 1505, errMsg: "TokenUnknownError", errDlt });
+    }
+    deviceKey = key;
+    const saved = await store.load(key);
+    signal.throwIfAborted();
+    afterSequence = mustReach.begin(key, saved);
+    const request = { deviceId: deviceId ?? "", window, start: starts[start] };
+    return service.subscribe(afterSequence === undefined ? request : { ...request, afterSequence }, {
+      headers: { token },
+      signal,
+    });
+  }
+
+  function onEvent(event: SessionEvent) {
+    if (draining.signal.aborted) return;
+    switch (event.case) {
+      case "ready":
+        sessionDeviceId = event.value.deviceId || sessionDeviceId;
+        droppedByService += droppedThisSession;
+        droppedThisSession = 0n;
+        acker.renew(afterSequence === undefined && start === "resume" ? event.value.resumeSequence : 0n);
+        mustReach.ready(event.value.resumeSequence);
+        setStatus("ready");
+        return opened.resolve();
+      case "notification":
+        return (event.value.sequence === 0n ? onlinePush : mustReach).notification(toBusinessNotification(event.value));
+      case "gap":
+        return mustReach.gap(toNotificationGap(event.value));
+      case "heartbeat":
+        droppedThisSession = event.value.droppedOnlinePushes;
+    }
+  }
+
+  async function run() {
+    const fatal = await runSessions({
+      open,
+      onEvent,
+      idleTimeoutMs,
+      reconnect,
+      tokenRenewable: tokens.renewable,
+      draining: draining.signal,
+      ended: ended.signal,
+      onConnecting: () => setStatus("connecting"),
+      onWaiting: (error) => {
+        if (error !== undefined) report(error);
+        setStatus("waiting", error);
+      },
+    });
+    if (fatal !== undefined) fail(fatal);
+  }
+
+  function fail(error: MustreachClientError) {
+    report(error);
+    if (draining.signal.aborted) return;
+    opened.reject(error);
+    setStatus("closed", error);
+    void shutDown();
+  }
+
+  function shutDown(): Promise<void> {
+    draining.abort(closed);
+    shuttingDown ??= (async () => {
+      const drained = Promise.all([mustReach.drain(), onlinePush.drain()]).then(() => acker.idle());
+      await untilAborted(drained, ended.signal).catch(() => undefined);
+      ended.abort(closed);
+      await running;
+      setStatus("closed");
+    })();
+    return shuttingDown;
+  }
+
+  return {
+    onRecvCustomBusinessMessage: listeners.add,
+    onGap: gapListeners.add,
+    onStatus: statusListeners.add,
+    onError: errorListeners.add,
+    connect() {
+      if (!draining.signal.aborted) running ??= run();
+      return opened.promise;
+    },
+    async close({ deadlineMs } = {}) {
+      const deadline = deadlineMs === undefined ? undefined : setTimeout(() => ended.abort(closed), deadlineMs);
+      opened.reject(closed);
+      // One who did not wait for connect() does not want to hear that it was in vain.
+      opened.promise.catch(() => undefined);
+      await shutDown();
+      clearTimeout(deadline);
+    },
+    status: () => status,
+    droppedOnlinePushes: () => onlinePush.dropped() + Number(droppedByService + droppedThisSession),
+  };
+}

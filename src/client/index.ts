@@ -1,0 +1,15 @@
+// The package's `mustreach/client`: what a device uses to receive, and an app's back end to send. Runs in Node and in
+// browsers.
+export { createClient, type MustreachClient } from "./client.ts";
+export type { ClientOptions, ClientStatus } from "./client-options.ts";
+export { type CursorStore, memoryCursorStore, webStorageCursorStore } from "./cursor-store.ts";
+export { type ErrorFacts, MustreachClientError } from "./error.ts";
+export type { BusinessNotification, NotificationGap } from "./notification.ts";
+export {
+  createSender,
+  type OutgoingNotification,
+  type Sender,
+  type SenderOptions,
+  type SentNotification,
+} from "./sender.ts";
+export type { Token } from "./token.ts";

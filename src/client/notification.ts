@@ -1,0 +1,73 @@
+import type { Gap, Notification } from "../gen/mustreach/delivery/v1/delivery_pb.ts";
+
+/** A business notification as a listener gets it, under OpenIM's names. */
+export interface BusinessNotification {
+  /** The kind of business event. */
+  readonly key: string;
+
+  /** The business payload, as the sender gave it. */
+  readonly data: string;
+
+  /** Mustreach's id of the notification: 32 lower-case hex digits. */
+  readonly serverMsgID: string;
+
+  /** The sender's idempotency key, or a generated id of 32 lower-case hex digits. */
+  readonly clientMsgID: string;
+
+  /** When Mustreach accepted it, in milliseconds since the Unix epoch. */
+  readonly sendTime: number;
+
+  /** Who sent it: a system notification id or a user id. */
+  readonly sendUserID: string;
+
+  /** The receiving user; empty for a notification to a group. */
+  readonly recvUserID: string;
+
+  /** The receiving group; empty for a notification to a user. */
+  readonly recvGroupID: string;
+
+  /** 1: online push. 2: must-reach. */
+  readonly reliabilityLevel: number;
+
+  /** The place in the user's total order, increasing but not contiguous. 0 for an online push. */
+  readonly sequence: bigint;
+}
+
+/** A range of sequences in which stored notifications will not be delivered. */
+export interface NotificationGap {
+  /** The first sequence of the range, inclusive. */
+  readonly from: bigint;
+
+  /** The last sequence of the range, inclusive. */
+  readonly to: bigint;
+
+  /**
+   * Why: older than the retention (some may have been removed), past their ttlSeconds, recalled by the sender, or a
+   * reason that this version does not know.
+   */
+  readonly reason: "retention" | "expired" | "recalled" | "unknown";
+}
+
+/** Translates from the wire. */
+export function toBusinessNotification(wire: Notification): BusinessNotification {
+  return {
+    key: wire.key,
+    data: wire.data,
+    serverMsgID: wire.serverMsgId,
+    clientMsgID: wire.clientMsgId,
+    sendTime: Number(wire.sendTime),
+    sendUserID: wire.sendUserId,
+    recvUserID: wire.recvUserId,
+    recvGroupID: wire.recvGroupId,
+    reliabilityLevel: wire.reliabilityLevel,
+    sequence: wire.sequence,
+  };
+}
+
+/** Translates from the wire. */
+export function toNotificationGap({ from, to, reason }: Gap): NotificationGap {
+  return { from, to, reason: gapReasons[reason] ?? "unknown" };
+}
+
+/** By the numbers of mustreach.delivery.v1.Gap.Reason. */
+const gapReasons: readonly NotificationGap["reason"][] = ["unknown", "retention", "expired", "recalled"];

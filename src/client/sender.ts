@@ -1,0 +1,158 @@
+import { createClient as createRpcClient, type Transport } from "@connectrpc/connect";
+import { MsgService } from "../gen/mustreach/msg/v1/msg_pb.ts";
+import { createBackoff } from "./backoff.ts";
+import { createClientMsgID } from "./client-msg-id.ts";
+import { networkErrCode, toClientError } from "./error.ts";
+import { createTokenSource, type Token } from "./token.ts";
+import { createFetchTransport } from "./transport.ts";
+import { wait, withDeadline } from "./wait.ts";
+
+/** What {@link createSender} takes. */
+export interface SenderOptions {
+  /** Where the service answers, such as `http://127.0.0.1:10002`. */
+  readonly baseUrl: string;
+
+  /** An admin's token. */
+  readonly token: Token;
+
+  /** How calls travel. Default: Connect over fetch, to baseUrl. */
+  readonly transport?: Transport | undefined;
+
+  /**
+   * When the network or the broker fails (90004): delays before sending again, and for how long in all, in
+   * milliseconds. Default 200 to 5,000, for 30,000.
+   */
+  readonly retry?:
+    | { readonly minDelayMs?: number; readonly maxDelayMs?: number; readonly timeoutMs?: number }
+    | undefined;
+
+  /** The source of jitter, for tests. Default Math.random. */
+  readonly random?: (() => number) | undefined;
+}
+
+/** A notification to send: to a user or to a group. */
+export interface OutgoingNotification {
+  /** Who sends: a system notification id or a user id. */
+  readonly sendUserID: string;
+
+  /** The receiving user. Exactly one of recvUserID and recvGroupID is set. */
+  readonly recvUserID?: string | undefined;
+
+  /** The receiving group. */
+  readonly recvGroupID?: string | undefined;
+
+  /** The kind of business event. */
+  readonly key: string;
+
+  /** The business payload; may be empty. At most 262,144 bytes of UTF-8 unless the service is configured otherwise. */
+  readonly data: string;
+
+  /** Whether it must reach every device (reliabilityLevel 2), or is pushed to the connected ones. Default false. */
+  readonly mustReach?: boolean | undefined;
+
+  /** The idempotency key: sending it again sends nothing. Default: a new one for each call of `send`. */
+  readonly clientMsgID?: string | undefined;
+
+  /** With mustReach: seconds after which it is no longer worth delivering. Default: the retention. */
+  readonly ttlSeconds?: number | undefined;
+
+  /** Whether a chat copy is stored in the conversation as well. Default false. */
+  readonly sendMsg?: boolean | undefined;
+}
+
+/** What the service accepted. */
+export interface SentNotification {
+  /** Mustreach's id of the notification: 32 lower-case hex digits, ordered by time. */
+  readonly serverMsgID: string;
+
+  /** The idempotency key. */
+  readonly clientMsgID: string;
+
+  /** When Mustreach accepted it, in milliseconds since the Unix epoch. */
+  readonly sendTime: number;
+
+  /**
+   * How durable it was then. `none`: an online push. `buffered`: one broker writes it to disk later. `replicated`: a
+   * quorum of brokers does. `fsynced`: on disk on every broker that acknowledged it. `unknown`: the broker did not say.
+   */
+  readonly durability: "unknown" | "none" | "buffered" | "replicated" | "fsynced";
+}
+
+/** Sends notifications. */
+export interface Sender {
+  /**
+   * Sends one notification, again under the same clientMsgID when the network fails, so that it is accepted once.
+   *
+   * @throws {MustreachClientError} as documented at MsgService.SendBusinessNotification. After 90004 it is not known
+   * whether the notification was accepted: send again with the same clientMsgID.
+   */
+  send(notification: OutgoingNotification, options?: { readonly signal?: AbortSignal }): Promise<SentNotification>;
+}
+
+/** By the numbers of mustreach.msg.v1.Durability. */
+const durabilities: readonly SentNotification["durability"][] = [
+  "unknown",
+  "none",
+  "buffered",
+  "replicated",
+  "fsynced",
+];
+
+/** How long one attempt may take: longer than the service waits for its broker. */
+const attemptTimeoutMs = 10_000;
+
+/**
+ * Creates a sender.
+ *
+ * @throws {TypeError} for a baseUrl that is not an http or https address.
+ */
+export function createSender(options: SenderOptions): Sender {
+  const { baseUrl, transport = createFetchTransport(baseUrl), random } = options;
+  const { timeoutMs, ...delays } = { minDelayMs: 200, maxDelayMs: 5_000, timeoutMs: 30_000, ...options.retry };
+  const tokens = createTokenSource(options.token);
+  const service = createRpcClient(MsgService, transport);
+
+  return {
+    async send(notification, { signal } = {}) {
+      const request = {
+        sendUserId: notification.sendUserID,
+        recvUserId: notification.recvUserID ?? "",
+        recvGroupId: notification.recvGroupID ?? "",
+        key: notification.key,
+        data: notification.data,
+        sendMsg: notification.sendMsg ?? false,
+        reliabilityLevel: notification.mustReach ? 2 : 1,
+        clientMsgId: notification.clientMsgID || createClientMsgID(),
+        ttlSeconds: notification.ttlSeconds ?? 0,
+      };
+      const backoff = createBackoff({ ...delays, random });
+      const giveUpAt = Date.now() + timeoutMs;
+      for (;;) {
+        signal?.throwIfAborted();
+        try {
+          const { serverMsgId, clientMsgId, sendTime, durability } = await withDeadline(
+            attemptTimeoutMs,
+            signal,
+            (attempt) =>
+              tokens.use((token) => service.sendBusinessNotification(request, { headers: { token }, signal: attempt })),
+          );
+          return {
+            serverMsgID: serverMsgId,
+            clientMsgID: clientMsgId,
+            sendTime: Number(sendTime),
+            durability: durabilities[durability] ?? "unknown",
+          };
+        } catch (thrown) {
+          signal?.throwIfAborted();
+          const error = toClientError(thrown);
+          const delayMs = backoff.next();
+          if (error.errCode !== networkErrCode || Date.now() + delayMs > giveUpAt) throw error;
+          await wait(delayMs, signal ?? never);
+        }
+      }
+    },
+  };
+}
+
+/** A signal that is never aborted. */
+const never = new AbortController().signal;

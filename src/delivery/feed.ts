@@ -1,0 +1,113 @@
+import { Gap_Reason, type Notification } from "../gen/mustreach/delivery/v1/delivery_pb.ts";
+import type { InboxEntry, InboxPage } from "../nats/inbox.ts";
+
+/** A read asks for at most this many notifications, so that a page stays small whatever the window. */
+const maxPageEntries = 128;
+
+/** Pauses before a hinted notification that a replica does not have yet is looked for again, in milliseconds. */
+const lagRetryMs = [5, 20, 80, 320] as const;
+
+/** Reads what follows `after`; `wanted` is the sequence that is known to be there, 0 when none is. */
+export type ReadInbox = (request: {
+  readonly after: number;
+  readonly limit: number;
+  readonly wanted: number;
+  readonly knownUntilMs: number | undefined;
+}) => Promise<InboxPage>;
+
+/** What a device is to be told next from its inbox; `sequence` is what it acknowledges. */
+export type FeedItem =
+  | { readonly kind: "notification"; readonly sequence: number; readonly notification: Notification }
+  | { readonly kind: "gap"; readonly from: number; readonly sequence: number; readonly reason: Gap_Reason };
+
+/** A device's way through its user's inbox, a page at a time. */
+export interface Feed {
+  /** Takes the next item of the page in memory; undefined when the page is used up. */
+  take(): FeedItem | undefined;
+  /** Whether the inbox may hold more than the page in memory. */
+  mayHaveMore(): boolean;
+  /**
+   * Reads the next page.
+   *
+   * @throws NetworkError (90004) when the broker does not answer; the feed is where it was.
+   */
+  load(limit: number): Promise<void>;
+  /** A notification with this sequence was stored. */
+  hint(sequence: number): void;
+  /** A hint may have been lost: look. */
+  reconcile(): void;
+  /** How many notifications follow what was taken, as of the last read. */
+  pending(): number;
+  /** The highest sequence known to be there. */
+  latestSequence(): number;
+}
+
+/** Creates a feed of what follows a sequence. `onMore` is called when there may be more to load. */
+export function createFeed(resumeSequence: number, read: ReadInbox, onMore: () => void): Feed {
+  let page: InboxEntry[] = [];
+  let pendingAfterPage = 0;
+  /** The inbox is in hand up to here: everything up to it was taken or is in the page. */
+  let through = resumeSequence;
+  let hinted = 0;
+  let stale = true;
+  let knownUntilMs: number | undefined;
+  let lagRetries = 0;
+
+  const reconcile = () => {
+    stale = true;
+    onMore();
+  };
+
+  return {
+    take() {
+      const entry = page.shift();
+      if (entry === undefined) return undefined;
+      const { sequence, notification } = entry;
+      const now = Date.now();
+      if (!isExpired(entry, now)) return { kind: "notification", sequence, notification };
+      let last = sequence;
+      for (let next = page[0]; next !== undefined && isExpired(next, now); next = page[0]) {
+        last = next.sequence;
+        page.shift();
+      }
+      return { kind: "gap", from: sequence, sequence: last, reason: Gap_Reason.EXPIRED };
+    },
+    mayHaveMore: () => stale,
+    async load(limit) {
+      const startedMs = Date.now();
+      // Before the read: a hint that comes while it is under way must lead to another one.
+      stale = false;
+      try {
+        const wanted = hinted > through ? hinted : 0;
+        const found = await read({ after: through, limit: Math.min(limit, maxPageEntries), wanted, knownUntilMs });
+        page = [...found.entries];
+        through = Math.max(through, found.throughSequence);
+        pendingAfterPage = found.pending;
+      } catch (error) {
+        stale = true;
+        throw error;
+      }
+      if (pendingAfterPage > 0) {
+        stale = true;
+        return;
+      }
+      knownUntilMs = startedMs;
+      // A replica that lags behind the one that sent the hint. If it stays behind, the next heartbeat looks again.
+      const retryMs = through < hinted ? lagRetryMs[lagRetries++] : undefined;
+      if (retryMs !== undefined) setTimeout(reconcile, retryMs).unref();
+    },
+    hint(sequence) {
+      if (sequence <= hinted) return;
+      hinted = sequence;
+      lagRetries = 0;
+      if (sequence > through) reconcile();
+    },
+    reconcile,
+    pending: () => page.length + pendingAfterPage,
+    latestSequence: () => Math.max(through, hinted),
+  };
+}
+
+function isExpired(entry: InboxEntry, nowMs: number): boolean {
+  return entry.expiresAtMs !== undefined && entry.expiresAtMs <= nowMs;
+}

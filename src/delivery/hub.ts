@@ -1,0 +1,202 @@
+import type { Logger } from "pino";
+import { failure } from "../errors.ts";
+import type { Inbox } from "../nats/inbox.ts";
+import type { Live, LiveListener } from "../nats/live.ts";
+import { toToken } from "../nats/subjects.ts";
+import type { ReadInbox } from "./feed.ts";
+import { createSession, type Session, type SessionEnd } from "./session.ts";
+import { createSharedRead } from "./shared-read.ts";
+
+/** Options of {@link createHub}. */
+export interface HubOptions {
+  readonly inbox: Inbox;
+  readonly live: Live;
+  /** Sessions that this instance holds at a time. */
+  readonly maxSessions: number;
+  /** How often an idle session sends a heartbeat, in milliseconds. */
+  readonly heartbeatMs: number;
+  readonly log: Logger;
+}
+
+/** What a session is opened with. */
+export interface OpenOptions {
+  readonly userId: string;
+  readonly deviceId: string;
+  /** Whether the token that opens it has been revoked by now. */
+  readonly isRevoked: () => boolean;
+  /** How many must-reach notifications may be unacknowledged. */
+  readonly window: number;
+  /** Asked when the user's live signals are being received, so that nothing is stored unseen in between. */
+  readonly resumeSequence: () => Promise<number>;
+}
+
+/** The sessions of this instance, by user and device. */
+export interface Hub {
+  /**
+   * Opens a session, and ends older ones of the same device on every instance with 1506.
+   *
+   * @throws ConnOverMaxNumLimit (1601) when this instance holds its maximum, NetworkError (90004) when it is stopping.
+   */
+  open(options: OpenOptions): Promise<Session>;
+  /** Forgets a session. A user's live signals are no longer received when it was the last. */
+  close(userId: string, session: Session): void;
+  /** Lets the device's session, wherever it is, send more. */
+  acknowledge(userId: string, deviceId: string, sequence: number): void;
+  /** Ends a user's sessions whose tokens have been revoked, with 1506. */
+  endRevoked(userId: string): void;
+  /** Has every session look into its inbox, after hints may have been lost. */
+  reconcileAll(): void;
+  /** Ends every session after a `reconnect` event, and refuses new ones. */
+  drain(): void;
+  /** How many sessions there are. */
+  size(): number;
+}
+
+interface OpenSession {
+  readonly session: Session;
+  readonly isRevoked: () => boolean;
+  /** Whether our own announcement has come back: then one that comes later is of a newer session. */
+  announced: boolean;
+}
+
+interface User {
+  /** By device token. */
+  readonly sessions: Map<string, OpenSession>;
+  readonly subscription: Promise<{ close(): void }>;
+  readonly read: ReadInbox;
+  /** Sessions, with those being opened. */
+  count: number;
+}
+
+/** Creates the hub of an instance. */
+export function createHub({ inbox, live, maxSessions, heartbeatMs, log }: HubOptions): Hub {
+  const users = new Map<string, User>();
+  let count = 0;
+  let draining = false;
+
+  const join = (userId: string): User => {
+    let user = users.get(userId);
+    if (user === undefined) {
+      const sessions = new Map<string, OpenSession>();
+      const subscription = live.subscribe(userId, toListener(sessions));
+      user = { sessions, subscription, read: createSharedRead(userId, inbox), count: 0 };
+      users.set(userId, user);
+    }
+    user.count++;
+    count++;
+    return user;
+  };
+
+  const leave = (userId: string, user: User): void => {
+    count--;
+    if (--user.count > 0) return;
+    users.delete(userId);
+    user.subscription.then(
+      (subscription) => subscription.close(),
+      () => {}, // It was never made.
+    );
+  };
+
+  return {
+    async open({ userId, deviceId, isRevoked, window, resumeSequence }) {
+      if (draining) throw failure("NetworkError", "the server is stopping");
+      if (count >= maxSessions) {
+        throw failure("ConnOverMaxNumLimit", `this instance holds its maximum of ${maxSessions} sessions`);
+      }
+      const device = toToken(deviceId);
+      const user = join(userId);
+      try {
+        await user.subscription;
+        const session = createSession({
+          deviceId,
+          resumeSequence: await resumeSequence(),
+          window,
+          heartbeatMs,
+          read: user.read,
+          log,
+        });
+        if (draining) throw failure("NetworkError", "the server is stopping");
+        user.sessions.get(device)?.session.end(superseded());
+        user.sessions.set(device, { session, isRevoked, announced: false });
+        live.publishSupersede(userId, deviceId, session.id);
+        return session;
+      } catch (error) {
+        leave(userId, user);
+        throw error;
+      }
+    },
+
+    close(userId, session) {
+      const user = users.get(userId);
+      if (user === undefined) return;
+      const device = toToken(session.deviceId);
+      // A newer session of the device may have taken the place.
+      if (user.sessions.get(device)?.session === session) user.sessions.delete(device);
+      leave(userId, user);
+    },
+
+    acknowledge(userId, deviceId, sequence) {
+      const open = users.get(userId)?.sessions.get(toToken(deviceId));
+      if (open === undefined) live.publishAck(userId, deviceId, sequence);
+      else open.session.acknowledge(sequence);
+    },
+
+    endRevoked(userId) {
+      for (const { session, isRevoked } of users.get(userId)?.sessions.values() ?? []) {
+        if (isRevoked()) session.end({ error: failure("TokenKickedError", "the token was revoked") });
+      }
+    },
+
+    reconcileAll() {
+      for (const user of users.values()) {
+        for (const { session } of user.sessions.values()) session.reconcile();
+      }
+    },
+
+    drain() {
+      draining = true;
+      for (const user of users.values()) {
+        for (const { session } of user.sessions.values()) session.end(drained());
+      }
+    },
+
+    size: () => count,
+  };
+}
+
+function toListener(sessions: ReadonlyMap<string, OpenSession>): LiveListener {
+  return {
+    onPush(notification) {
+      for (const { session } of sessions.values()) session.push(notification);
+    },
+    onHint(sequence) {
+      for (const { session } of sessions.values()) session.hint(sequence);
+    },
+    onAck(device, sequence) {
+      sessions.get(device)?.session.acknowledge(sequence);
+    },
+    onSupersede(device, sessionId) {
+      const open = sessions.get(device);
+      if (open === undefined) return;
+      // All instances see the announcements of a device in the order of the broker: of two sessions that are opened at
+      // the same moment, exactly the one announced last stays.
+      if (open.session.id === sessionId) open.announced = true;
+      else if (open.announced) open.session.end(superseded());
+    },
+  };
+}
+
+function superseded(): SessionEnd {
+  return { error: failure("TokenKickedError", "a newer session of this device was opened") };
+}
+
+function drained(): SessionEnd {
+  // Spread, so that a stop is not followed by a storm.
+  const afterMs = 500 + Math.floor(Math.random() * 2_000);
+  return {
+    last: {
+      case: "reconnect",
+      value: { $typeName: "mustreach.delivery.v1.Reconnect", afterMs, reason: "the server is stopping" },
+    },
+  };
+}

@@ -1,0 +1,58 @@
+import type { HandlerContext, ServiceImpl } from "@connectrpc/connect";
+import { requireCaller } from "../auth/caller.ts";
+import { platformName } from "../auth/platform.ts";
+import { failure } from "../errors.ts";
+import { type DeliveryService, Start } from "../gen/mustreach/delivery/v1/delivery_pb.ts";
+import { maxDeviceIdBytes, requireId } from "../limits.ts";
+import type { Acknowledge } from "./acknowledge.ts";
+import type { Subscribe } from "./subscribe.ts";
+
+/** The window of a subscriber that names none, in notifications. */
+const defaultWindow = 64;
+
+/** The largest window, in notifications. */
+const maxWindow = 1_000;
+
+/** Creates the implementation of DeliveryService, which only translates. */
+export function createDeliveryService(
+  subscribe: Subscribe,
+  acknowledge: Acknowledge,
+): ServiceImpl<typeof DeliveryService> {
+  return {
+    subscribe(request, context) {
+      const caller = requireCaller(context);
+      if (request.window < 0 || request.window > maxWindow) {
+        throw failure("ArgsError", `window must be 1 to ${maxWindow}`);
+      }
+      if (request.start > Start.ALL) throw failure("ArgsError", "start must be RESUME, NEW or ALL");
+      return subscribe({
+        caller,
+        deviceId: toDeviceId(request.deviceId, context),
+        start: request.start,
+        afterSequence:
+          request.afterSequence === undefined ? undefined : toSequence(request.afterSequence, "after_sequence"),
+        window: request.window || defaultWindow,
+        signal: context.signal,
+      });
+    },
+
+    async ack(request, context) {
+      const { userId } = requireCaller(context);
+      const deviceId = toDeviceId(request.deviceId, context);
+      const sequence = toSequence(request.sequence, "sequence");
+      if (sequence === 0) throw failure("ArgsError", "sequence must be above 0");
+      return { sequence: BigInt(await acknowledge(userId, deviceId, sequence)) };
+    },
+  };
+}
+
+function toDeviceId(deviceId: string, context: HandlerContext): string {
+  if (deviceId !== "") return requireId(deviceId, "device_id", maxDeviceIdBytes);
+  return platformName(requireCaller(context).platformId) ?? "default";
+}
+
+function toSequence(value: bigint, field: string): number {
+  // Stream sequences stay far below 2^53: a million a second reach it after 285 years.
+  if (value > BigInt(Number.MAX_SAFE_INTEGER)) throw failure("ArgsError", `${field} was never assigned`);
+  return Number(value);
+}

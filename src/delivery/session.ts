@@ -1,0 +1,196 @@
+import { randomUUID } from "node:crypto";
+import { create, fromBinary } from "@bufbuild/protobuf";
+import type { ConnectError } from "@connectrpc/connect";
+import type { Logger } from "pino";
+import {
+  NotificationSchema,
+  type SubscribeResponse,
+  SubscribeResponseSchema,
+} from "../gen/mustreach/delivery/v1/delivery_pb.ts";
+import { createFeed, type FeedItem, type ReadInbox } from "./feed.ts";
+
+/** Online pushes that wait for a device that reads slowly; one more drops the oldest. */
+const maxWaitingPushes = 256;
+
+/** Pause before the inbox is read again after the broker did not answer, in milliseconds. */
+const readRetryMs = 1_000;
+
+/** Options of {@link createSession}. */
+export interface SessionOptions {
+  readonly deviceId: string;
+  /** Everything up to this sequence is not sent. */
+  readonly resumeSequence: number;
+  /** How many must-reach notifications may be unacknowledged. */
+  readonly window: number;
+  /** How long nothing may happen before a heartbeat, in milliseconds. */
+  readonly heartbeatMs: number;
+  readonly read: ReadInbox;
+  readonly log: Logger;
+}
+
+/** Why a session ends: after one more event, with an error, or both. */
+export interface SessionEnd {
+  readonly last?: SubscribeResponse["event"];
+  readonly error?: ConnectError;
+}
+
+/** One live stream of one device. */
+export interface Session {
+  /** Unique over all instances. */
+  readonly id: string;
+  readonly deviceId: string;
+  /**
+   * The session's events, from `ready` on. They are pulled: nothing is read from the store before the device has
+   * taken what came before, and at most a page of it is in memory.
+   *
+   * @throws NetworkError (90004) when the first read fails, and the error of {@link end}.
+   */
+  events(): AsyncGenerator<SubscribeResponse, void, undefined>;
+  /** A notification with this sequence was stored. */
+  hint(sequence: number): void;
+  /** A hint may have been lost: look into the inbox. */
+  reconcile(): void;
+  /** Queues an online push. */
+  push(notification: Uint8Array): void;
+  /** The device has handled everything up to this sequence. */
+  acknowledge(sequence: number): void;
+  /** Ends the session. The first call counts. */
+  end(reason: SessionEnd): void;
+}
+
+/** Creates a session; it does nothing until its events are pulled. */
+export function createSession(options: SessionOptions): Session {
+  const { deviceId, resumeSequence, window, log } = options;
+  /** Sequences sent and not acknowledged, oldest first. */
+  const unacknowledged: number[] = [];
+  const pushes: Uint8Array[] = [];
+  let droppedPushes = 0;
+  let ended: SessionEnd | undefined;
+  let changed = false;
+  let resume = () => {};
+  const wake = () => {
+    changed = true;
+    resume();
+  };
+  const feed = createFeed(resumeSequence, options.read, wake);
+
+  /** Waits until something has changed since the last look; true when the time was up first. */
+  const idle = async (ms: number): Promise<boolean> => {
+    if (changed) return false;
+    return new Promise((resolve) => {
+      const timer = setTimeout(resolve, ms, true);
+      resume = () => {
+        clearTimeout(timer);
+        resolve(false);
+      };
+    });
+  };
+
+  const nextStored = async (): Promise<FeedItem | undefined> => {
+    const room = window - unacknowledged.length;
+    if (room <= 0) return undefined;
+    for (let item = feed.take(); ; item = feed.take()) {
+      if (item !== undefined || !feed.mayHaveMore()) return item;
+      await feed.load(room);
+    }
+  };
+
+  return {
+    id: randomUUID(),
+    deviceId,
+
+    async *events() {
+      await feed.load(window);
+      yield toEvent({
+        case: "ready",
+        value: {
+          $typeName: "mustreach.delivery.v1.Ready",
+          resumeSequence: BigInt(resumeSequence),
+          pending: BigInt(feed.pending()),
+          deviceId,
+        },
+      });
+      // The two kinds take turns, so that a flood of one does not hold back the other.
+      let pushesFirst = true;
+      let heartbeatAtMs = Date.now() + options.heartbeatMs;
+      while (ended === undefined) {
+        changed = false;
+        pushesFirst = !pushesFirst;
+        const item = pushesFirst && pushes.length > 0 ? undefined : await nextStored().catch(readFailed);
+        if (item === readAgain) {
+          await idle(readRetryMs);
+          continue;
+        }
+        if (item !== undefined) {
+          unacknowledged.push(item.sequence);
+          yield toStoredEvent(item);
+          continue;
+        }
+        const push = pushes.shift();
+        if (push !== undefined) {
+          yield toEvent({ case: "notification", value: fromBinary(NotificationSchema, push) });
+          continue;
+        }
+        if (!(await idle(heartbeatAtMs - Date.now()))) continue;
+        heartbeatAtMs = Date.now() + options.heartbeatMs;
+        feed.reconcile();
+        yield toEvent({
+          case: "heartbeat",
+          value: {
+            $typeName: "mustreach.delivery.v1.Heartbeat",
+            latestSequence: BigInt(feed.latestSequence()),
+            droppedOnlinePushes: BigInt(droppedPushes),
+          },
+        });
+      }
+      if (ended.last !== undefined) yield toEvent(ended.last);
+      if (ended.error !== undefined) throw ended.error;
+    },
+
+    hint: feed.hint,
+    reconcile: feed.reconcile,
+
+    push(notification) {
+      pushes.push(notification);
+      if (pushes.length > maxWaitingPushes) {
+        pushes.shift();
+        droppedPushes++;
+      }
+      wake();
+    },
+
+    acknowledge(sequence) {
+      while (unacknowledged[0] !== undefined && unacknowledged[0] <= sequence) unacknowledged.shift();
+      wake();
+    },
+
+    end(reason) {
+      ended ??= reason;
+      wake();
+    },
+  };
+
+  function readFailed(err: unknown): typeof readAgain {
+    log.warn({ err, deviceId }, "cannot read the inbox now; the session waits");
+    return readAgain;
+  }
+}
+
+const readAgain = Symbol("read again");
+
+function toStoredEvent(item: FeedItem): SubscribeResponse {
+  if (item.kind === "notification") return toEvent({ case: "notification", value: item.notification });
+  return toEvent({
+    case: "gap",
+    value: {
+      $typeName: "mustreach.delivery.v1.Gap",
+      from: BigInt(item.from),
+      to: BigInt(item.sequence),
+      reason: item.reason,
+    },
+  });
+}
+
+function toEvent(event: SubscribeResponse["event"]): SubscribeResponse {
+  return create(SubscribeResponseSchema, { event });
+}

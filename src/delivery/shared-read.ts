@@ -1,0 +1,42 @@
+import type { Inbox, InboxPage } from "../nats/inbox.ts";
+import type { ReadInbox } from "./feed.ts";
+
+/**
+ * Creates the reads of one user's inbox, shared by the user's sessions: those that stand at the same place, as all do
+ * that are up to date, cost the broker one read together.
+ */
+export function createSharedRead(userId: string, inbox: Pick<Inbox, "read">): ReadInbox {
+  const underWay = new Map<string, Promise<InboxPage>>();
+  let newest: { readonly after: number; readonly page: InboxPage } | undefined;
+
+  return async ({ after, limit, wanted, knownUntilMs }) => {
+    const covered =
+      newest !== undefined && newest.after <= after && after < wanted && wanted <= newest.page.throughSequence;
+    if (newest !== undefined && covered) return sliceAfter(newest.page, after, limit);
+
+    const key = `${after}/${limit}`;
+    let reading = underWay.get(key);
+    if (reading === undefined) {
+      reading = inbox.read(userId, { after, limit, knownUntilMs }).finally(() => underWay.delete(key));
+      underWay.set(key, reading);
+    }
+    const page = await reading;
+    // A backlog is not kept: only what is new is wanted by several sessions at a time.
+    newest = page.pending === 0 && page.entries.length <= maxKeptEntries ? { after, page } : undefined;
+    return page;
+  };
+}
+
+/** The newest page is kept for the user's other sessions when it has at most this many notifications. */
+const maxKeptEntries = 8;
+
+function sliceAfter(page: InboxPage, after: number, limit: number): InboxPage {
+  const following = page.entries.filter((entry) => entry.sequence > after);
+  const entries = following.slice(0, limit);
+  if (entries.length === following.length) return { ...page, entries };
+  return {
+    entries,
+    throughSequence: entries.at(-1)?.sequence ?? after,
+    pending: following.length - entries.length + page.pending,
+  };
+}

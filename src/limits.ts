@@ -1,0 +1,39 @@
+import { failure } from "./errors.ts";
+
+/** The longest user id, in bytes of UTF-8. */
+export const maxUserIdBytes = 1_024;
+
+/** The longest group id, in bytes of UTF-8. */
+export const maxGroupIdBytes = 1_024;
+
+/** The longest `key` of a notification, in bytes of UTF-8. */
+export const maxKeyBytes = 1_024;
+
+/** The longest `clientMsgID`, in bytes of UTF-8. */
+export const maxClientMsgIdBytes = 256;
+
+/** The longest device id, in bytes of UTF-8. */
+export const maxDeviceIdBytes = 256;
+
+// Cc is C0, DEL and C1. Cs with the flag u matches lone surrogates only: encoded as UTF-8 they all become U+FFFD, and
+// two different ids would be one subject.
+const unusable = /[\p{Cc}\p{Cs}]/u;
+
+/** Whether `value` can be an id: 1 to `maxBytes` bytes of UTF-8 without control characters. */
+export function isId(value: string, maxBytes: number): boolean {
+  // A string never has fewer bytes than UTF-16 units; comparing those first spares counting the bytes of a huge one.
+  return value !== "" && value.length <= maxBytes && Buffer.byteLength(value) <= maxBytes && !unusable.test(value);
+}
+
+/**
+ * Returns `value` if it {@link isId}.
+ *
+ * @param field the name of the id as the caller wrote it, such as `recvUserID`.
+ * @throws ArgsError (1001), which does not repeat the value.
+ */
+export function requireId(value: string, field: string, maxBytes: number): string {
+  if (!isId(value, maxBytes)) {
+    throw failure("ArgsError", `${field} must be 1 to ${maxBytes} bytes of UTF-8 without control characters`);
+  }
+  return value;
+}

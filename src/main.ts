@@ -1,0 +1,32 @@
+import { ConfigError, loadConfig } from "./config.ts";
+import { createLog } from "./observe/log.ts";
+import { startServer } from "./server.ts";
+import { tryIt } from "./try-it.ts";
+
+/**
+ * Runs the service until it is told to stop. Standard output is for people (how to try it), standard error for the
+ * log. As a program it exits with 0 after a stop, 1 when it could not start, 2 for a bad setting.
+ */
+export async function runService(env: NodeJS.ProcessEnv): Promise<void> {
+  const config = loadConfig(env);
+  const log = createLog(config.logLevel);
+  const stopping = new Promise<NodeJS.Signals>((resolve) => {
+    for (const signal of ["SIGINT", "SIGTERM", "SIGHUP"] as const) process.on(signal, resolve);
+  });
+  const server = await startServer(config, log);
+  process.stdout.write(await tryIt(server, config.adminUserIds));
+  const signal = await stopping;
+  log.info({ signal }, "stopping");
+  await server.stop();
+  log.info("stopped");
+}
+
+if (import.meta.main) {
+  runService(process.env).then(
+    () => process.exit(0),
+    (error: unknown) => {
+      process.stderr.write(`${error instanceof Error ? error.message : "Mustreach cannot start."}\n`);
+      process.exit(error instanceof ConfigError ? 2 : 1);
+    },
+  );
+}

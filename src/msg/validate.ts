@@ -1,0 +1,74 @@
+import { failure } from "../errors.ts";
+import type { SendBusinessNotificationRequest } from "../gen/mustreach/msg/v1/msg_pb.ts";
+import { maxClientMsgIdBytes, maxGroupIdBytes, maxKeyBytes, maxUserIdBytes, requireId } from "../limits.ts";
+
+/** A request that can be sent: defaults filled in, limits kept. */
+export interface ValidSend {
+  readonly sendUserId: string;
+  /** Exactly one of the two is not empty. */
+  readonly recvUserId: string;
+  readonly recvGroupId: string;
+  readonly key: string;
+  readonly data: string;
+  readonly sendMsg: boolean;
+  readonly mustReach: boolean;
+  /** Empty when the caller left it to us. */
+  readonly clientMsgId: string;
+  /** 0: for the whole retention. */
+  readonly ttlMs: number;
+}
+
+/** Options of {@link validateSend}. */
+export interface SendLimits {
+  /** The largest `data`, in bytes of UTF-8. */
+  readonly maxDataBytes: number;
+  /** How long notifications are kept, in milliseconds: the longest ttl. */
+  readonly retentionMs: number;
+}
+
+/**
+ * Checks a send against its documented rules. OpenIM itself accepts a missing `key` or `data` and any
+ * reliabilityLevel; a caller that leaves them out has made a mistake, and is told.
+ *
+ * @throws ArgsError (1001) for the first rule that is broken.
+ */
+export function validateSend(request: SendBusinessNotificationRequest, limits: SendLimits): ValidSend {
+  requireId(request.sendUserId, "sendUserID", maxUserIdBytes);
+  if (request.recvUserId === "" && request.recvGroupId === "") {
+    throw failure("ArgsError", "recvUserID and recvGroupID cannot be empty at the same time");
+  }
+  if (request.recvUserId !== "" && request.recvGroupId !== "") {
+    throw failure("ArgsError", "recvUserID and recvGroupID cannot be set at the same time");
+  }
+  if (request.recvUserId !== "") requireId(request.recvUserId, "recvUserID", maxUserIdBytes);
+  if (request.recvGroupId !== "") requireId(request.recvGroupId, "recvGroupID", maxGroupIdBytes);
+  requireId(request.key, "key", maxKeyBytes);
+  if (request.data === undefined) throw failure("ArgsError", "data is required");
+  // A lone surrogate has no UTF-8: the device would get something else than was sent.
+  if (!request.data.isWellFormed()) throw failure("ArgsError", "data must be well-formed Unicode");
+  const dataBytes = Buffer.byteLength(request.data);
+  if (dataBytes > limits.maxDataBytes) {
+    throw failure("ArgsError", `data is ${dataBytes} bytes of UTF-8, at most ${limits.maxDataBytes} are allowed`);
+  }
+  const level = request.reliabilityLevel ?? 0;
+  if (level < 0 || level > 2) throw failure("ArgsError", "reliabilityLevel must be 1 or 2");
+  if (request.clientMsgId !== "") requireId(request.clientMsgId, "clientMsgID", maxClientMsgIdBytes);
+  const maxTtlSeconds = Math.floor(limits.retentionMs / 1_000);
+  if (request.ttlSeconds < 0 || request.ttlSeconds > maxTtlSeconds) {
+    throw failure("ArgsError", `ttlSeconds must be 1 to ${maxTtlSeconds}, the retention`);
+  }
+  if (request.ttlSeconds > 0 && level !== 2) {
+    throw failure("ArgsError", "ttlSeconds needs reliabilityLevel 2: an online push is not stored");
+  }
+  return {
+    sendUserId: request.sendUserId,
+    recvUserId: request.recvUserId,
+    recvGroupId: request.recvGroupId,
+    key: request.key,
+    data: request.data,
+    sendMsg: request.sendMsg,
+    mustReach: level === 2,
+    clientMsgId: request.clientMsgId,
+    ttlMs: request.ttlSeconds * 1_000,
+  };
+}

@@ -1,0 +1,77 @@
+import type { Broker } from "./connect.ts";
+import type { Publisher } from "./publish.ts";
+import {
+  ackSubject,
+  liveFilter,
+  parseLiveSubject,
+  pushSubject,
+  supersedeSubject,
+  toPartition,
+  toToken,
+} from "./subjects.ts";
+
+/** What happens to the live sessions of one user, from whatever instance it comes. */
+export interface LiveListener {
+  /** An online push, encoded. */
+  onPush(notification: Uint8Array): void;
+  /** A notification was stored; the body stays in the store. */
+  onHint(sequence: number): void;
+  /** A device acknowledged through an instance that does not hold its session. */
+  onAck(deviceToken: string, sequence: number): void;
+  /** A session of a device was opened. */
+  onSupersede(deviceToken: string, sessionId: string): void;
+}
+
+/** The subjects on which instances tell each other about a user, none of them stored. */
+export interface Live {
+  /** Listens for one user. Resolves when the broker has the subscription, so that nothing after it is missed. */
+  subscribe(userId: string, listener: LiveListener): Promise<{ close(): void }>;
+  /**
+   * Publishes an online push to a user's sessions.
+   *
+   * @throws NetworkError (90004) when the broker stays away for the send timeout.
+   */
+  push(userId: string, notification: Uint8Array): Promise<void>;
+  /** Tells the instance that holds a device's session of an acknowledgement. */
+  publishAck(userId: string, deviceId: string, sequence: number): void;
+  /** Tells every instance that a device has a new session. */
+  publishSupersede(userId: string, deviceId: string, sessionId: string): void;
+}
+
+/** Creates the live subjects of a broker connection. */
+export function createLive(broker: Broker, publisher: Publisher, partitions: number): Live {
+  return {
+    async subscribe(userId, listener) {
+      const user = toToken(userId);
+      const subscription = broker.nc.subscribe(liveFilter(toPartition(user, partitions), user), {
+        callback(error, msg) {
+          const signal = error === null ? parseLiveSubject(msg.subject) : undefined;
+          switch (signal?.kind) {
+            case "push":
+              return listener.onPush(msg.data);
+            case "hint":
+              return listener.onHint(Number(msg.headers?.get("Nats-Sequence")));
+            case "ack":
+              return listener.onAck(signal.device, Number(msg.string()));
+            case "supersede":
+              return listener.onSupersede(signal.device, msg.string());
+          }
+        },
+      });
+      await broker.nc.flush();
+      return { close: () => subscription.unsubscribe() };
+    },
+    push(userId, notification) {
+      const user = toToken(userId);
+      return publisher.push(pushSubject(toPartition(user, partitions), user), notification);
+    },
+    publishAck(userId, deviceId, sequence) {
+      const user = toToken(userId);
+      broker.nc.publish(ackSubject(toPartition(user, partitions), user, toToken(deviceId)), String(sequence));
+    },
+    publishSupersede(userId, deviceId, sessionId) {
+      const user = toToken(userId);
+      broker.nc.publish(supersedeSubject(toPartition(user, partitions), user, toToken(deviceId)), sessionId);
+    },
+  };
+}

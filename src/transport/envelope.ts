@@ -1,0 +1,63 @@
+import { type DescField, type DescMessage, type JsonObject, type JsonValue, ScalarType } from "@bufbuild/protobuf";
+import type { ErrorFacts } from "../errors.ts";
+
+/**
+ * Response fields that are not OpenIM's, by their JSON name, and the header in which each travels over REST: the
+ * documented `data` has the documented fields only.
+ */
+export const headerFields: Readonly<Record<string, string>> = { durability: "Mustreach-Durability" };
+
+/** The envelope of an error: without `data`. */
+export function errorEnvelope({ errCode, errMsg, errDlt }: ErrorFacts): string {
+  return JSON.stringify({ errCode, errMsg, errDlt });
+}
+
+/** The envelope of a success; an answer without fields has no `data`. */
+export function successEnvelope(data: JsonObject): string {
+  const envelope = { errCode: 0, errMsg: "", errDlt: "" };
+  return JSON.stringify(Object.keys(data).length === 0 ? envelope : { ...envelope, data });
+}
+
+/** Turns a message's protobuf-JSON into OpenIM's JSON. */
+export type ToOpenImJson = (json: JsonObject) => JsonObject;
+
+/**
+ * Compiles the conversion for a message type: protobuf-JSON writes 64-bit integers as strings, OpenIM as numbers.
+ * Those here are times, durations and counts, far below 2^53.
+ */
+export function compileToOpenImJson(desc: DescMessage): ToOpenImJson {
+  const converters = desc.fields.flatMap((field): [string, (value: JsonValue) => JsonValue][] => {
+    const convert = compileField(field);
+    return convert === undefined ? [] : [[field.jsonName, convert]];
+  });
+  return (json) => {
+    for (const [name, convert] of converters) {
+      const value = json[name];
+      if (value !== undefined && value !== null) json[name] = convert(value);
+    }
+    return json;
+  };
+}
+
+function compileField(field: DescField): ((value: JsonValue) => JsonValue) | undefined {
+  const convert = isInt64(field) ? Number : compileMessage(field);
+  if (convert === undefined || field.fieldKind !== "list") return convert;
+  return (value) => (Array.isArray(value) ? value.map(convert) : value);
+}
+
+function compileMessage(field: DescField): ((value: JsonValue) => JsonValue) | undefined {
+  if (field.message === undefined || field.fieldKind === "map") return undefined;
+  const convert = compileToOpenImJson(field.message);
+  return (value) => convert(value as JsonObject);
+}
+
+function isInt64(field: DescField): boolean {
+  const scalar = field.fieldKind === "scalar" || field.fieldKind === "list" ? field.scalar : undefined;
+  return (
+    scalar === ScalarType.INT64 ||
+    scalar === ScalarType.UINT64 ||
+    scalar === ScalarType.SINT64 ||
+    scalar === ScalarType.FIXED64 ||
+    scalar === ScalarType.SFIXED64
+  );
+}

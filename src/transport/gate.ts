@@ -1,0 +1,28 @@
+import { randomUUID } from "node:crypto";
+import type { HandlerContext } from "@connectrpc/connect";
+import { failure } from "../errors.ts";
+import { operationIdHeader, operationIdKey } from "../observe/operation-id.ts";
+
+/** Runs when a call's headers are there, before its body is read. Throws to refuse the call. */
+export type Gate = (context: HandlerContext) => Promise<void>;
+
+/** The longest operation id, in characters. */
+const maxOperationIdLength = 256;
+
+/**
+ * Creates the gate of every RPC: the operation id, then the caller. A gRPC or Connect call without an operation id
+ * gets one; over REST the header is required, as OpenIM has it.
+ */
+export function createGate(authenticate: Gate): Gate {
+  return async (context) => {
+    const given = context.requestHeader.get(operationIdHeader) ?? "";
+    if (given === "" && context.protocolName === "rest") throw failure("ArgsError", "header must have operationID");
+    if (given.length > maxOperationIdLength) {
+      throw failure("ArgsError", `operationID must be at most ${maxOperationIdLength} characters`);
+    }
+    const operationId = given || randomUUID();
+    context.values.set(operationIdKey, operationId);
+    context.responseHeader.set(operationIdHeader, operationId);
+    await authenticate(context);
+  };
+}

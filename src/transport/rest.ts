@@ -1,0 +1,192 @@
+import {
+  create,
+  type DescMethod,
+  type DescMethodUnary,
+  type DescService,
+  getOption,
+  hasOption,
+  type JsonObject,
+  type Message,
+  toJson,
+} from "@bufbuild/protobuf";
+import {
+  Code,
+  ConnectError,
+  createContextValues,
+  createHandlerContext,
+  type HandlerContext,
+  type Interceptor,
+  type ServiceImpl,
+  type UnaryRequest,
+} from "@connectrpc/connect";
+import { failure, toErrorFacts } from "../errors.ts";
+import { http } from "../gen/google/api/annotations_pb.ts";
+import { BindError, type Binding, bind, readBody } from "./bind.ts";
+import { compileToOpenImJson, errorEnvelope, headerFields, successEnvelope, type ToOpenImJson } from "./envelope.ts";
+import type { Gate } from "./gate.ts";
+import type { HttpRequest, HttpResponse } from "./listener.ts";
+
+/** Options of {@link createRest}. */
+export interface RestOptions {
+  readonly gate: Gate;
+  readonly interceptors: readonly Interceptor[];
+  /** The largest request body, in bytes; a larger one is answered with 413 and 1001. */
+  readonly maxBodyBytes: number;
+}
+
+/** The documented JSON paths. */
+export interface Rest {
+  /** Adds a service's annotated methods. Throws for an annotation that is not supported. */
+  register<S extends DescService>(service: S, implementation: Partial<ServiceImpl<S>>): void;
+  /** Answers a request if its path is one of ours. */
+  handle(request: HttpRequest, response: HttpResponse): boolean;
+}
+
+interface Route extends Binding {
+  readonly service: DescService;
+  readonly method: DescMethodUnary;
+  readonly call: (message: Message, context: HandlerContext) => Promise<{ message: Message; header: Headers }>;
+  readonly toOpenImJson: ToOpenImJson;
+}
+
+// abort() without a reason would build a DOMException with its stack for every request.
+const done = new ConnectError("the call has ended", Code.Canceled);
+
+/** Creates the REST door: one table of paths, from the google.api.http annotations. */
+export function createRest(options: RestOptions): Rest {
+  const routes = new Map<string, Route>();
+
+  const answer = async (route: Route, request: HttpRequest, response: HttpResponse): Promise<void> => {
+    const context = createHandlerContext({
+      service: route.service,
+      method: route.method,
+      protocolName: "rest",
+      requestMethod: "POST",
+      url: `http://${request.headers.host ?? "localhost"}${request.url ?? "/"}`,
+      requestHeader: toHeaders(request),
+      contextValues: createContextValues(),
+    });
+    const onClose = () => {
+      if (!response.writableFinished) context.abort(done);
+    };
+    response.once("close", onClose);
+    try {
+      await options.gate(context);
+      const input = bind(route, await readBody(request, options.maxBodyBytes));
+      const output = await route.call(input, context);
+      const json = toJson(route.method.output, output.message, { alwaysEmitImplicit: true }) as JsonObject;
+      for (const [name, value] of output.header) context.responseHeader.set(name, value);
+      for (const [name, header] of Object.entries(headerFields)) {
+        if (name in json) context.responseHeader.set(header, String(json[name]).replace(/^DURABILITY_/, ""));
+        delete json[name];
+      }
+      write(response, 200, context.responseHeader, successEnvelope(route.toOpenImJson(json)));
+    } catch (error) {
+      // A business error is OpenIM's HTTP 200; what cannot be bound to the method has a status of its own.
+      const status = error instanceof BindError ? error.httpStatus : 200;
+      const facts = toErrorFacts(error instanceof BindError ? failure("ArgsError", error.message) : error);
+      write(response, status, context.responseHeader, errorEnvelope(facts));
+    } finally {
+      response.off("close", onClose);
+      // Takes the context's listeners off the shutdown signal.
+      context.abort(done);
+    }
+  };
+
+  return {
+    register(service, implementation) {
+      const methods: readonly DescMethod[] = service.methods;
+      for (const method of methods) {
+        const implemented = implementation[method.localName as keyof typeof implementation];
+        const path = restPath(method);
+        if (path === undefined || implemented === undefined || !isUnary(method)) continue;
+        routes.set(path, {
+          path,
+          service,
+          method,
+          input: method.input,
+          call: compileCall(service, method, implemented as UnaryFn, options.interceptors),
+          toOpenImJson: compileToOpenImJson(method.output),
+        });
+      }
+    },
+
+    handle(request, response) {
+      const path = (request.url ?? "").split("?", 1)[0] ?? "";
+      const route = routes.get(path);
+      if (route === undefined || request.method !== "POST") return false;
+      answer(route, request, response).catch(() => response.destroy());
+      return true;
+    },
+  };
+}
+
+/** The path of a method's annotation; undefined for a method without one. */
+function restPath(method: DescMethod): string | undefined {
+  if (!hasOption(method, http)) return undefined;
+  const { pattern, body, additionalBindings } = getOption(method, http);
+  const isFixedPost = pattern.case === "post" && body === "*" && !/[{}*]/.test(pattern.value);
+  if (!isFixedPost || additionalBindings.length > 0 || !isUnary(method)) {
+    throw new Error(`${method.toString()}: only { post: "/a/fixed/path" body: "*" } of a unary method is supported`);
+  }
+  return pattern.value;
+}
+
+function isUnary(method: DescMethod): method is DescMethod & DescMethodUnary {
+  return method.methodKind === "unary";
+}
+
+type UnaryFn = (request: Message, context: HandlerContext) => Promise<Message> | Message;
+
+/** Runs a method through the same interceptors as an RPC. */
+function compileCall(
+  service: DescService,
+  method: DescMethodUnary,
+  implementation: UnaryFn,
+  interceptors: readonly Interceptor[],
+): Route["call"] {
+  return async (message, context) => {
+    const invoke = async () => ({
+      stream: false as const,
+      service,
+      method,
+      message: create(method.output, await implementation(message, context)),
+      header: new Headers(),
+      trailer: new Headers(),
+    });
+    const next = interceptors.reduceRight<ReturnType<Interceptor>>((inner, interceptor) => interceptor(inner), invoke);
+    const request: UnaryRequest = {
+      stream: false,
+      service,
+      method,
+      message,
+      requestMethod: context.requestMethod,
+      url: context.url,
+      signal: context.signal,
+      header: context.requestHeader,
+      contextValues: context.values,
+    };
+    const result = await next(request);
+    if (result.stream) throw new Error(`${method.name} is not unary`);
+    return result;
+  };
+}
+
+function write(response: HttpResponse, status: number, headers: Headers, body: string): void {
+  if (response.headersSent || response.destroyed) return;
+  for (const [name, value] of headers) response.setHeader(name, value);
+  response.setHeader("Content-Type", "application/json");
+  response.setHeader("Content-Length", Buffer.byteLength(body));
+  response.statusCode = status;
+  response.end(body);
+}
+
+function toHeaders(request: HttpRequest): Headers {
+  const headers = new Headers();
+  for (const [name, value] of Object.entries(request.headers)) {
+    // HTTP/2 pseudo headers are not headers.
+    if (name.startsWith(":")) continue;
+    for (const item of Array.isArray(value) ? value : [value ?? ""]) headers.append(name, item);
+  }
+  return headers;
+}

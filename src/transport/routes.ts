@@ -1,0 +1,81 @@
+import { Code, ConnectError, type ConnectRouter, type Interceptor, type ServiceImpl } from "@connectrpc/connect";
+import { connectNodeAdapter } from "@connectrpc/connect-node";
+import { AuthService } from "../gen/mustreach/auth/v1/auth_pb.ts";
+import { DeliveryService } from "../gen/mustreach/delivery/v1/delivery_pb.ts";
+import { MsgService } from "../gen/mustreach/msg/v1/msg_pb.ts";
+import type { Health } from "../observe/health.ts";
+import { answerCors } from "./cors.ts";
+import type { Gate } from "./gate.ts";
+import type { HttpHandler, HttpRequest, HttpResponse } from "./listener.ts";
+import { createRest } from "./rest.ts";
+
+/** Options of {@link createRoutes}. */
+export interface RouteOptions {
+  readonly msg: ServiceImpl<typeof MsgService>;
+  readonly delivery: ServiceImpl<typeof DeliveryService>;
+  readonly auth: ServiceImpl<typeof AuthService>;
+  readonly gate: Gate;
+  readonly interceptors: Interceptor[];
+  readonly health: Health;
+  /** The largest request message, in bytes. */
+  readonly maxMessageBytes: number;
+  /** Aborted when streams that are still open must end. */
+  readonly shutdownSignal: AbortSignal;
+}
+
+/** The longest deadline that a gRPC or Connect caller may set, in milliseconds: 30 days, for streams. */
+const maxTimeoutMs = 30 * 86_400_000;
+
+/** Creates the handler of every request: where each path leads. */
+export function createRoutes(options: RouteOptions): HttpHandler {
+  const { gate, interceptors, maxMessageBytes } = options;
+  // JSON may write every byte as \u00XX.
+  const rest = createRest({ gate, interceptors, maxBodyBytes: maxMessageBytes * 6 });
+  const register = (router: ConnectRouter) => {
+    router.service(MsgService, options.msg);
+    router.service(DeliveryService, options.delivery);
+    router.service(AuthService, options.auth);
+  };
+  rest.register(MsgService, options.msg);
+  rest.register(AuthService, options.auth);
+  const rpc = connectNodeAdapter({
+    routes: register,
+    requestGate: gate,
+    interceptors,
+    readMaxBytes: maxMessageBytes * 6,
+    maxTimeoutMs,
+    shutdownSignal: options.shutdownSignal,
+    // Compressed requests are not taken: they would be a way round the size limits of what is held in memory.
+    acceptCompression: [],
+    fallback: notFound,
+  });
+  const pages: Readonly<Record<string, (response: HttpResponse) => Promise<void>>> = {
+    "/healthz": async (response) => writeJson(response, 200, { status: "ok" }),
+    "/readyz": async (response) => {
+      const readiness = await options.health.readiness();
+      writeJson(response, readiness.ready ? 200 : 503, readiness);
+    },
+  };
+
+  return (request, response) => {
+    if (answerCors(request, response) || rest.handle(request, response)) return;
+    const page = request.method === "GET" ? pages[request.url ?? ""] : undefined;
+    if (page === undefined) rpc(request, response);
+    else page(response).catch(() => response.destroy());
+  };
+}
+
+/** How calls that are still open when the time is up are ended. */
+export const shutdownReason = new ConnectError("the server is stopping", Code.Unavailable);
+
+function notFound(_request: HttpRequest, response: HttpResponse): void {
+  response.statusCode = 404;
+  response.setHeader("Content-Type", "text/plain");
+  response.end("404 page not found");
+}
+
+function writeJson(response: HttpResponse, status: number, body: object): void {
+  response.statusCode = status;
+  response.setHeader("Content-Type", "application/json");
+  response.end(JSON.stringify(body));
+}

@@ -1,0 +1,32 @@
+import { Code, ConnectError } from "@connectrpc/connect";
+import { expect, test } from "vitest";
+import { isFatal, toClientError } from "../../src/client/error.ts";
+import { MustreachClientError } from "../../src/client/index.ts";
+import { type ErrorName, errorTable, failure } from "../../src/errors.ts";
+
+test.each(Object.keys(errorTable) as ErrorName[])("the facts of %s are those of the error table", (name) => {
+  const thrown = failure(name, "what was wrong");
+  const error = toClientError(thrown);
+  expect(error).toBeInstanceOf(MustreachClientError);
+  expect(error).toMatchObject({ errCode: errorTable[name].errCode, errMsg: name, errDlt: "what was wrong" });
+  expect(error.message).toBe(`${name} (${errorTable[name].errCode}): what was wrong`);
+  expect(error.cause).toBe(thrown);
+  expect(toClientError(error)).toBe(error);
+});
+
+test.each([
+  ["a failed fetch", new TypeError("fetch failed"), 90004],
+  ["a stream that was cut off", "missing EndStreamResponse", 90004],
+  ["a timeout", new DOMException("too late", "TimeoutError"), 90004],
+  ["a busy proxy", new ConnectError("HTTP 503", Code.Unavailable), 90004],
+  ["a proxy that wants a login", new ConnectError("HTTP 401", Code.Unauthenticated), 1505],
+  ["a proxy that forbids", new ConnectError("HTTP 403", Code.PermissionDenied), 1002],
+  ["a wrong address", new ConnectError("HTTP 404", Code.Unimplemented), 500],
+])("%s has a code although the service did not give it", (_, thrown, errCode) => {
+  expect(toClientError(thrown).errCode).toBe(errCode);
+});
+
+test("errors that asking again does not cure are fatal", () => {
+  const fatal = (Object.keys(errorTable) as ErrorName[]).filter((name) => isFatal(toClientError(failure(name, ""))));
+  expect(fatal.map((name) => errorTable[name].errCode)).toEqual([1001, 1002, 1501, 1502, 1503, 1504, 1505, 1506, 1507]);
+});

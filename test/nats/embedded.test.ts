@@ -1,0 +1,309 @@
+import { type ChildProcess, execFileSync, spawn, spawnSync } from "node:child_process";
+import { once } from "node:events";
+import { mkdir, mkdtemp, readdir, rm, stat, writeFile } from "node:fs/promises";
+import { createServer } from "node:net";
+import { tmpdir } from "node:os";
+import { join } from "node:path";
+import { createInterface } from "node:readline";
+import { setTimeout as delay } from "node:timers/promises";
+import { jetstreamManager } from "@nats-io/jetstream";
+import { connect } from "@nats-io/transport-node";
+import { pino } from "pino";
+import { describe, expect, onTestFinished, test } from "vitest";
+import { parseLogLine } from "../../src/nats/broker-process.ts";
+import { EmbeddedBrokerError } from "../../src/nats/embedded.ts";
+import { findNatsServer } from "../../src/nats/server-binary.ts";
+import { startBroker, useBroker } from "../helpers/broker.ts";
+
+const log = pino({ level: "silent" });
+
+describe("a running broker", () => {
+  const broker = useBroker({ maxPayloadBytes: 2_000_000 });
+
+  test("syncs every write and limits neither consumers nor streams, as VARZ tells its own account", async () => {
+    const connection = await broker.connect();
+    const { data } = (await connection.request("$SYS.REQ.SERVER.PING.VARZ")).json<{ data: unknown }>();
+    expect(data).toMatchObject({
+      host: "127.0.0.1",
+      max_payload: 2_000_000,
+      http_port: 0,
+      jetstream: { config: { sync_always: true }, limits: { default_max_consumers: -1 } },
+    });
+  });
+
+  test("reserves more for streams than the disk has", async () => {
+    const manager = await jetstreamManager(await broker.connect());
+    for (const name of ["A", "B", "C"]) {
+      await manager.streams.add({ name, subjects: [name], max_bytes: 2 ** 50 });
+    }
+    await manager.streams.add({ name: "UNLIMITED", subjects: ["unlimited"] });
+    expect((await manager.getAccountInfo()).streams).toBe(4);
+  });
+
+  test("lets nobody in without its password, which others cannot read", async () => {
+    await expect(connect({ servers: broker.url, reconnect: false })).rejects.toThrow(/authorization/i);
+    await expect(connect({ servers: broker.url, user: broker.user, pass: "wrong", reconnect: false })).rejects.toThrow(
+      /authorization/i,
+    );
+    const config = await stat(join(broker.dir, "nats", "nats-server.conf"));
+    expect(config.mode & 0o777).toBe(0o600);
+  });
+
+  test("is out of reach of the terminal's Ctrl-C, which goes to our process group", () => {
+    const group = (pid: number) => execFileSync("ps", ["-o", "pgid=", "-p", String(pid)], { encoding: "utf8" }).trim();
+    expect(group(broker.pid())).not.toBe(group(process.pid));
+  });
+});
+
+test("a broker that is killed comes back on the same address with its data", async () => {
+  const restarted = Promise.withResolvers<void>();
+  const broker = await startBroker({ onRestart: restarted.resolve });
+  onTestFinished(() => broker.remove());
+  const manager = await jetstreamManager(await broker.connect());
+  await manager.streams.add({ name: "KEPT", subjects: ["kept"] });
+  await manager.jetstream().publish("kept", "before");
+  const { url } = broker;
+  const pid = broker.pid();
+
+  process.kill(pid, "SIGKILL");
+  await restarted.promise;
+
+  expect(broker.pid()).not.toBe(pid);
+  expect(broker.url).toBe(url);
+  const { state } = await (await jetstreamManager(await broker.connect())).streams.info("KEPT");
+  expect(state.messages).toBe(1);
+});
+
+test("a stop gives the directory back, and the next start has the data", async () => {
+  const first = await startBroker({ syncInterval: "2m" });
+  const manager = await jetstreamManager(await first.connect());
+  await manager.streams.add({ name: "KEPT", subjects: ["kept"] });
+  await first.stop();
+  await first.stop();
+  expect(isAlive(first.pid())).toBe(false);
+
+  const second = await startBroker({ dataDir: first.dir });
+  onTestFinished(() => second.remove());
+  expect(second.pass).not.toBe(first.pass);
+  const names = await (await jetstreamManager(await second.connect())).streams.names().next();
+  expect(names).toEqual(["KEPT"]);
+  expect(await readdir(first.dir)).toEqual(["mustreach.lock", "mustreach.lock.pid", "nats"]);
+});
+
+test("a stop right after a death leaves nothing behind", async () => {
+  const broker = await startBroker();
+  const killed = broker.pid();
+  process.kill(killed, "SIGKILL");
+  await until(() => !isAlive(killed));
+  await broker.remove();
+  expect(isAlive(broker.pid())).toBe(false);
+});
+
+describe("one data directory", () => {
+  test("is refused to a second service, which is told the process id of the first", async () => {
+    const service = await startService();
+    const refused = startBroker({ dataDir: service.dir });
+    await expect(refused).rejects.toThrow(EmbeddedBrokerError);
+    await expect(refused).rejects.toThrow(`in use by another Mustreach service (pid ${service.process.pid})`);
+  });
+
+  test("goes to one of several services that start at once", async () => {
+    const dir = await temporaryDir();
+    const started = await Promise.allSettled([1, 2, 3].map(() => startBroker({ dataDir: dir })));
+    const brokers = started.filter((one) => one.status === "fulfilled").map((one) => one.value);
+    for (const broker of brokers) await broker.stop();
+    expect(brokers).toHaveLength(1);
+  });
+
+  test("is free at once when its service is killed, and the broker of that one ends", async () => {
+    const service = await startService();
+    service.process.kill("SIGKILL");
+    await once(service.process, "exit");
+    const broker = await startBroker({ dataDir: service.dir });
+    onTestFinished(() => broker.stop());
+    expect(isAlive(service.brokerPid)).toBe(false);
+  });
+
+  test("needs no next start to be rid of the broker of a killed service", async () => {
+    const service = await startService();
+    service.process.kill("SIGKILL");
+    await until(() => !isAlive(service.brokerPid));
+  });
+
+  test("is freed of a broker that was left running on it", async () => {
+    const { dir, leftover } = await leaveBroker();
+    const broker = await startBroker({ dataDir: dir });
+    onTestFinished(() => broker.stop());
+    expect(isAlive(leftover)).toBe(false);
+    expect(isAlive(broker.pid())).toBe(true);
+  });
+
+  test("does not make a victim of a program that got the process id of a former broker", async () => {
+    const dir = await temporaryDir();
+    const bystander = spawn("sleep", ["60"]);
+    onTestFinished(() => void bystander.kill("SIGKILL"));
+    await mkdir(join(dir, "nats"));
+    await writeFile(join(dir, "nats", "nats-server.pid"), String(bystander.pid));
+    const broker = await startBroker({ dataDir: dir });
+    await broker.stop();
+    expect(bystander.exitCode ?? bystander.signalCode).toBeNull();
+  });
+});
+
+test("a broker that does not start says why, and the directory is free again", async () => {
+  const dir = await temporaryDir();
+  await mkdir(join(dir, "nats"));
+  await writeFile(join(dir, "nats", "store"), "in the way");
+  const refused = startBroker({ dataDir: dir });
+  await expect(refused).rejects.toThrow(EmbeddedBrokerError);
+  await expect(refused).rejects.toThrow(/did not start \(exit code 1\): .*storage directory/);
+
+  await rm(join(dir, "nats", "store"));
+  await (await startBroker({ dataDir: dir })).stop();
+});
+
+test("a binary that is no nats-server is an error, not a wait", async () => {
+  const binary = { path: "/bin/false", version: "2.15.2" };
+  const dir = await temporaryDir();
+  await expect(startBroker({ dataDir: dir, binary })).rejects.toThrow("did not start (exit code 1): it said nothing");
+});
+
+test("a restart waits for an address that another program has taken", async () => {
+  const restarted = Promise.withResolvers<void>();
+  const broker = await startBroker({ onRestart: restarted.resolve });
+  onTestFinished(() => broker.remove());
+  const squatter = createServer();
+  process.kill(broker.pid(), "SIGKILL");
+  await until(async () => {
+    squatter.listen(Number(new URL(broker.url).port), "127.0.0.1");
+    return await Promise.race([
+      once(squatter, "listening").then(() => true),
+      once(squatter, "error").then(() => false),
+    ]);
+  });
+  const first = broker.pid();
+  await until(() => broker.pid() !== first && !isAlive(broker.pid()));
+  squatter.close();
+  await restarted.promise;
+  await (await broker.connect()).flush();
+});
+
+test.concurrent("a broker that does not react is killed within 5 s", async () => {
+  const broker = await startBroker();
+  process.kill(broker.pid(), "SIGSTOP");
+  const startedAt = performance.now();
+  await broker.remove();
+  expect(isAlive(broker.pid())).toBe(false);
+  expect(performance.now() - startedAt).toBeLessThan(5_000);
+});
+
+test.concurrent("a broker that could not write is restarted, and then writes", async ({ onTestFinished }) => {
+  const { path, version } = await findNatsServer({ log });
+  const dir = await mkdtemp(join(tmpdir(), "mustreach-"));
+  // A limit on the size of a file (in blocks of 512 bytes) stands for a full disk.
+  const script = join(dir, "nats-server");
+  await writeFile(script, `#!/bin/sh\n[ -e ${dir}/full ] && ulimit -f 8192\nexec ${path} "$@"\n`, { mode: 0o755 });
+  await writeFile(join(dir, "full"), "");
+  const restarted = Promise.withResolvers<void>();
+  const broker = await startBroker({ dataDir: dir, binary: { path: script, version }, onRestart: restarted.resolve });
+  onTestFinished(() => broker.remove());
+  const manager = await jetstreamManager(await broker.connect());
+  await manager.streams.add({ name: "FULL", subjects: ["full"] });
+  let stored = 0;
+  const send = async () => {
+    const client = (await jetstreamManager(await broker.connect())).jetstream();
+    await client.publish("full", new Uint8Array(1_000_000), { timeout: 500 });
+    stored++;
+  };
+  await expect(async () => {
+    while (stored < 10) await send();
+  }).rejects.toThrow();
+
+  await rm(join(dir, "full"));
+  await restarted.promise;
+
+  await send();
+  const { state } = await (await jetstreamManager(await broker.connect())).streams.info("FULL");
+  expect(state.messages).toBe(stored);
+});
+
+test("log lines keep their level, and the broker's news are our detail", () => {
+  expect(parseLogLine("[4711] 2026/01/31 12:00:00.000000 [INF] Server is ready")).toEqual({
+    level: "debug",
+    message: "Server is ready",
+  });
+  expect(parseLogLine("[4711] [WRN] Slow consumer").level).toBe("warn");
+  expect(parseLogLine("[4711] [ERR] JetStream [x] failed")).toEqual({
+    level: "error",
+    message: "JetStream [x] failed",
+  });
+  expect(parseLogLine("panic: runtime error")).toEqual({ level: "error", message: "panic: runtime error" });
+});
+
+test("the broker's warnings reach our log with its name", async () => {
+  const lines: { level: number; broker?: string; msg: string }[] = [];
+  const broker = await startBroker({
+    log: pino({ level: "debug" }, { write: (line) => void lines.push(JSON.parse(line)) }),
+  });
+  onTestFinished(() => broker.remove());
+  await connect({ servers: broker.url, user: "nobody", pass: "x", reconnect: false }).catch(() => {});
+  await until(() => lines.some(({ msg }) => msg.includes("authentication error")));
+  expect(lines.find(({ msg }) => msg.includes("authentication error"))).toMatchObject({
+    level: 50,
+    broker: `nats-server[${broker.pid()}]`,
+  });
+});
+
+interface Service {
+  readonly process: ChildProcess;
+  readonly dir: string;
+  readonly brokerPid: number;
+}
+
+/** A process of its own that runs an embedded broker. */
+async function startService(): Promise<Service> {
+  const dir = await temporaryDir();
+  const source = `
+    import { startEmbeddedBroker } from ${JSON.stringify(new URL("../../src/nats/embedded.ts", import.meta.url).href)};
+    const log = { info() {}, warn() {}, error() {}, debug() {}, trace() {} };
+    const [binary, dataDir] = JSON.parse(process.argv[1]);
+    const broker = await startEmbeddedBroker({ binary, dataDir, maxPayloadBytes: 1_000_000, log });
+    console.log(broker.pid());`;
+  const child = spawn(
+    process.execPath,
+    ["--input-type=module", "-e", source, JSON.stringify([await findNatsServer({ log }), dir])],
+    { stdio: ["ignore", "pipe", "inherit"] },
+  );
+  onTestFinished(() => void child.kill("SIGKILL"));
+  const [line] = await once(createInterface({ input: child.stdout }), "line");
+  return { process: child, dir, brokerPid: Number(line) };
+}
+
+/** A broker that nobody looks after, on the configuration of a service that has ended. */
+async function leaveBroker(): Promise<{ dir: string; leftover: number }> {
+  const dir = await temporaryDir();
+  await (await startBroker({ dataDir: dir })).stop();
+  const { path } = await findNatsServer({ log });
+  const child = spawn(path, ["-c", join(dir, "nats", "nats-server.conf")], { stdio: ["ignore", "ignore", "pipe"] });
+  onTestFinished(() => void child.kill("SIGKILL"));
+  const lines = createInterface({ input: child.stderr });
+  for await (const line of lines) if (line.includes("Server is ready")) break;
+  if (child.pid === undefined) throw new Error("not started");
+  return { dir, leftover: child.pid };
+}
+
+async function temporaryDir(): Promise<string> {
+  const dir = await mkdtemp(join(tmpdir(), "mustreach-"));
+  onTestFinished(() => rm(dir, { recursive: true, force: true, maxRetries: 20 }));
+  return dir;
+}
+
+/** Whether a process runs. One that has ended and that its parent has not asked about yet (state Z) does not. */
+function isAlive(pid: number): boolean {
+  const { stdout } = spawnSync("ps", ["-o", "stat=", "-p", String(pid)], { encoding: "utf8" });
+  return stdout.trim() !== "" && !stdout.startsWith("Z");
+}
+
+async function until(holds: () => boolean | Promise<boolean>): Promise<void> {
+  while (!(await holds())) await delay(10);
+}

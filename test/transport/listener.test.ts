@@ -1,0 +1,784 @@
+import { execFile } from "node:child_process";
+import { once } from "node:events";
+import http from "node:http";
+import http2 from "node:http2";
+import net from "node:net";
+import { setImmediate as nextTurn, setTimeout as wait } from "node:timers/promises";
+import { promisify } from "node:util";
+import fc from "fast-check";
+import { afterEach, describe, expect, test, vi } from "vitest";
+import type {
+  HttpHandler,
+  HttpResponse,
+  Listener,
+  ListenerAddress,
+  ListenerOptions,
+} from "../../src/transport/listener.ts";
+import { createListener } from "../../src/transport/listener.ts";
+
+const curl = async (...args: string[]): Promise<string> =>
+  (await promisify(execFile)("curl", ["--silent", "--show-error", "--max-time", "5", ...args])).stdout;
+
+const answer = (res: HttpResponse, body: string): void => {
+  res.write(body);
+  res.end();
+};
+
+/** Tells what the handler saw, after it has read the whole request. */
+const echo: HttpHandler = async (req, res) => {
+  const chunks: Buffer[] = [];
+  for await (const chunk of req) chunks.push(chunk as Buffer);
+  answer(res, `${req.method} ${req.url} over ${req.httpVersion}: ${Buffer.concat(chunks).toString()}`);
+};
+
+type Fixture = Listener &
+  ListenerAddress & { log: Record<"debug" | "info" | "warn" | "error", ReturnType<typeof vi.fn>> };
+
+const cleanups: (() => unknown)[] = [];
+afterEach(async () => {
+  for (const cleanup of cleanups.splice(0).reverse()) await cleanup();
+});
+
+async function useListener(options: Partial<ListenerOptions> = {}): Promise<Fixture> {
+  const log = { debug: vi.fn(), info: vi.fn(), warn: vi.fn(), error: vi.fn() };
+  const listener = createListener({ handler: echo, log, ...options });
+  const address = await listener.listen({ host: "127.0.0.1", port: 0 });
+  cleanups.push(() => listener.drain(0));
+  return { ...listener, ...address, log };
+}
+
+/** A TCP client that collects what it is sent, and whose errors are part of the game. */
+async function useSocket(port: number, options: Partial<net.TcpNetConnectOpts> = {}) {
+  const socket = net.connect({ port, host: "127.0.0.1", noDelay: true, ...options });
+  const chunks: Buffer[] = [];
+  socket.on("data", (chunk) => chunks.push(chunk));
+  socket.on("error", () => {});
+  const closed = new Promise<void>((resolve) => socket.once("close", () => resolve()));
+  cleanups.push(() => socket.destroy());
+  await once(socket, "connect");
+  return {
+    socket,
+    closed,
+    received: () => Buffer.concat(chunks),
+    text: () => Buffer.concat(chunks).toString("latin1"),
+  };
+}
+
+function useHttp2(url: string) {
+  const session = http2.connect(url);
+  session.on("error", () => {});
+  cleanups.push(() => session.destroy());
+  return session;
+}
+
+async function requestHttp2(session: http2.ClientHttp2Session, headers: http2.OutgoingHttpHeaders = {}, body?: string) {
+  const stream = session.request(headers, { endStream: body === undefined });
+  if (body !== undefined) stream.end(body);
+  let text = "";
+  let status: number | undefined;
+  stream.setEncoding("utf8").on("data", (chunk: string) => {
+    text += chunk;
+  });
+  stream.on("response", (response) => {
+    status = response[":status"];
+  });
+  await once(stream, "close");
+  return { status, text, code: stream.rstCode };
+}
+
+const until = (condition: () => void, timeout = 5_000) => vi.waitFor(condition, { timeout, interval: 5 });
+
+/** Fails where the machine does not let a process open as many files, and sockets are files. */
+function requireOpenFiles(count: number): void {
+  process.report.excludeNetwork = true;
+  const { userLimits } = process.report.getReport() as { userLimits: { open_files: { soft: number | "unlimited" } } };
+  const limit = userLimits.open_files.soft;
+  if (limit === "unlimited" || limit >= count) return;
+  throw new Error(`this test opens ${count} files, and this machine allows ${limit}: raise \`ulimit -n\``);
+}
+
+async function elapsed(work: Promise<unknown>): Promise<number> {
+  const start = performance.now();
+  await work;
+  return performance.now() - start;
+}
+
+async function dribble(socket: net.Socket, bytes: Buffer): Promise<void> {
+  for (const byte of bytes) {
+    socket.write(Buffer.of(byte));
+    await nextTurn();
+  }
+}
+
+// HTTP/2 by hand, for clients that no library agrees to be.
+const preface = Buffer.from("PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n");
+const frame = (type: number, flags: number, stream: number, payload: Buffer = Buffer.alloc(0)): Buffer => {
+  const head = Buffer.alloc(9);
+  head.writeUIntBE(payload.length, 0, 3);
+  head.writeUInt8(type, 3);
+  head.writeUInt8(flags, 4);
+  head.writeUInt32BE(stream, 5);
+  return Buffer.concat([head, payload]);
+};
+const settings = frame(4, 0, 0);
+const settingsAck = frame(4, 1, 0);
+/** GET http://x/ in indexes of HPACK's static table, END_STREAM and END_HEADERS. */
+const get = (stream: number, extra: Buffer = Buffer.alloc(0)): Buffer =>
+  frame(1, 0x5, stream, Buffer.concat([Buffer.of(0x82, 0x86, 0x84, 0x41, 1, 0x78), extra]));
+const reset = (stream: number): Buffer => frame(3, 0, stream, Buffer.of(0, 0, 0, 8));
+
+function toFrames(bytes: Buffer): { type: number; flags: number; stream: number; payload: Buffer }[] {
+  const frames = [];
+  for (let at = 0; at + 9 <= bytes.length; ) {
+    const length = bytes.readUIntBE(at, 3);
+    frames.push({
+      type: bytes.readUInt8(at + 3),
+      flags: bytes.readUInt8(at + 4),
+      stream: bytes.readUInt32BE(at + 5) & 0x7fffffff,
+      payload: bytes.subarray(at + 9, at + 9 + length),
+    });
+    at += 9 + length;
+  }
+  return frames;
+}
+const frameType = { data: 0, headers: 1, reset: 3, settings: 4, ping: 6, goaway: 7 };
+
+describe("protocols", () => {
+  test("curl is served over HTTP/1.1", async () => {
+    const { url } = await useListener();
+    expect(await curl("--http1.1", `${url}/a`)).toBe("GET /a over 1.1: ");
+    expect(await curl("--http1.0", `${url}/a`)).toBe("GET /a over 1.0: ");
+  });
+
+  test("curl is served over h2c with prior knowledge", async () => {
+    const { url } = await useListener();
+    expect(await curl("--http2-prior-knowledge", "-d", "body", `${url}/a`)).toBe("POST /a over 2.0: body");
+  });
+
+  test.each([
+    ["without upgrades", {}],
+    ["with upgrades", { onUpgrade: () => expect.unreachable() }],
+  ])("curl --http2, which asks to upgrade to h2c, stays on HTTP/1.1 %s", async (_, options) => {
+    const { url } = await useListener(options);
+    expect(await curl("--http2", `${url}/a`)).toBe("GET /a over 1.1: ");
+    expect(await curl("--http2", "-d", "body", `${url}/a`)).toBe("POST /a over 1.1: body");
+  });
+
+  test("a WebSocket upgrade is handed to onUpgrade, with the bytes that came with it", async () => {
+    const { port } = await useListener({
+      onUpgrade: (req, socket, head) => socket.end(`taken ${req.url} ${head.toString()}`),
+    });
+    const client = await useSocket(port);
+    client.socket.write("GET /ws HTTP/1.1\r\nHost: x\r\nConnection: Upgrade\r\nUpgrade: WebSocket\r\n\r\nframe");
+    await client.closed;
+    expect(client.text()).toBe("taken /ws frame");
+  });
+
+  test("without onUpgrade a WebSocket upgrade is answered as a plain request", async () => {
+    const { port } = await useListener();
+    const client = await useSocket(port);
+    client.socket.write("GET /ws HTTP/1.1\r\nHost: x\r\nConnection: Upgrade\r\nUpgrade: websocket\r\n\r\n");
+    await until(() => expect(client.text()).toContain("GET /ws over 1.1"));
+  });
+
+  test("a preface and a request that come byte by byte are served over HTTP/2", async () => {
+    const { port } = await useListener();
+    const client = await useSocket(port);
+    await dribble(client.socket, Buffer.concat([preface, settings, get(1)]));
+    await until(() => expect(client.text()).toContain("GET / over 2.0"));
+  });
+
+  test("a request that comes byte by byte is served over HTTP/1.1, also when it begins like a preface", async () => {
+    const { port } = await useListener();
+    for (const method of ["GET", "POST", "PROPFIND"]) {
+      const client = await useSocket(port);
+      await dribble(client.socket, Buffer.from(`${method} /a HTTP/1.1\r\nHost: x\r\nContent-Length: 4\r\n\r\nbody`));
+      await until(() => expect(client.text()).toContain(`${method} /a over 1.1: body`));
+    }
+  });
+
+  test("many requests on one connection are served over both protocols", async () => {
+    const { url } = await useListener();
+    const session = useHttp2(url);
+    const agent = new http.Agent({ keepAlive: true, maxSockets: 1 });
+    cleanups.push(() => agent.destroy());
+    for (let i = 0; i < 20; i++) {
+      expect(await requestHttp2(session, { ":path": `/${i}`, ":method": "POST" }, "b")).toMatchObject({
+        text: `POST /${i} over 2.0: b`,
+      });
+      const [res] = (await once(http.get(`${url}/${i}`, { agent }), "response")) as [http.IncomingMessage];
+      expect((await res.toArray()).join("")).toBe(`GET /${i} over 1.1: `);
+    }
+  });
+
+  test("5,000 connections open at once are all answered", { timeout: 20_000 }, async () => {
+    const total = 5_000;
+    requireOpenFiles(2 * total + 500);
+    const waiting: HttpResponse[] = [];
+    const { port, counts } = await useListener({
+      handler: (_req, res) => {
+        waiting.push(res);
+        if (waiting.length === total) for (const each of waiting) answer(each, "answered");
+      },
+    });
+    const clients = Array.from({ length: total }, async (_, i) => {
+      const socket = net.connect({ port, host: "127.0.0.1" });
+      let text = "";
+      try {
+        socket
+          .setEncoding("latin1")
+          .write(i % 2 ? Buffer.concat([preface, settings, get(1)]) : "GET / HTTP/1.1\r\nHost: x\r\n\r\n");
+        for await (const chunk of socket) {
+          text += chunk;
+          if (text.includes("answered")) break;
+        }
+        return text.includes("answered");
+      } finally {
+        // RST leaves no TIME_WAIT behind for the tests that run beside this one.
+        socket.resetAndDestroy();
+      }
+    });
+    const answered = await Promise.all(clients);
+    expect(answered.filter(Boolean)).toHaveLength(total);
+    await until(() => expect(counts()).toEqual({ connections: 0, undecided: 0, refused: 0 }));
+  });
+});
+
+describe("clients that close their side", () => {
+  test("many HTTP/2 sessions whose clients send FIN are gone at once", async () => {
+    const { port, counts } = await useListener({ handler: () => {} });
+    const clients = await Promise.all(Array.from({ length: 300 }, () => useSocket(port, { allowHalfOpen: true })));
+    for (const [i, { socket }] of clients.entries()) {
+      socket.write(Buffer.concat([preface, settings, settingsAck, ...(i % 2 ? [get(1)] : [])]));
+    }
+    await until(() => {
+      for (const client of clients)
+        expect(toFrames(client.received())).toContainEqual(
+          expect.objectContaining({ type: frameType.settings, flags: 1 }),
+        );
+    });
+    expect(counts()).toMatchObject({ connections: 300, undecided: 0 });
+    for (const { socket } of clients) socket.end();
+    await until(() => expect(counts().connections).toBe(0), 2_000);
+  });
+
+  test("an HTTP/1 client that sends FIN after its request still gets the answer", async () => {
+    let ended = false;
+    const { port, counts } = await useListener({
+      handler: async (req, res) => {
+        req.socket.once("end", () => {
+          ended = true;
+        });
+        await until(() => expect(ended).toBe(true));
+        answer(res, "late answer");
+      },
+    });
+    const client = await useSocket(port, { allowHalfOpen: true });
+    client.socket.end("GET / HTTP/1.1\r\nHost: x\r\n\r\n");
+    await once(client.socket, "end");
+    expect(client.text()).toContain("late answer");
+    await until(() => expect(counts().connections).toBe(0));
+  });
+
+  test("an HTTP/1 client that sends FIN in the middle of a response stream is noticed without a write", async () => {
+    const closed = vi.fn();
+    const { port } = await useListener({
+      handler: (_req, res) => {
+        res.on("close", closed);
+        res.write("first");
+      },
+    });
+    const client = await useSocket(port, { allowHalfOpen: true });
+    client.socket.write("GET / HTTP/1.1\r\nHost: x\r\n\r\n");
+    await until(() => expect(client.text()).toContain("first"));
+    client.socket.end();
+    await until(() => expect(closed).toHaveBeenCalled(), 1_000);
+  });
+
+  test("an undecided client that sends FIN is closed", async () => {
+    const { port, counts } = await useListener();
+    const client = await useSocket(port, { allowHalfOpen: true });
+    client.socket.end("PRI");
+    await once(client.socket, "end");
+    await until(() => expect(counts()).toMatchObject({ connections: 0, undecided: 0 }));
+  });
+});
+
+describe("limits", () => {
+  test("maxConcurrentStreams and maxHeaderBytes are announced in SETTINGS", async () => {
+    const { url } = await useListener({ maxConcurrentStreams: 7, maxHeaderBytes: 5_000 });
+    const [remote] = (await once(useHttp2(url), "remoteSettings")) as [http2.Settings];
+    expect(remote).toMatchObject({ maxConcurrentStreams: 7, maxHeaderListSize: 5_000 });
+  });
+
+  test("a client that obeys maxConcurrentStreams gets all of its requests answered, never more at once", async () => {
+    let open = 0;
+    let mostOpen = 0;
+    const { url } = await useListener({
+      maxConcurrentStreams: 3,
+      handler: async (_req, res) => {
+        mostOpen = Math.max(mostOpen, ++open);
+        res.on("close", () => open--);
+        await wait(2);
+        answer(res, "ok");
+      },
+    });
+    const session = useHttp2(url);
+    await once(session, "remoteSettings");
+    const all = await Promise.all(Array.from({ length: 20 }, () => requestHttp2(session)));
+    expect(all.map((each) => each.text)).toEqual(Array(20).fill("ok"));
+    expect(mostOpen).toBe(3);
+  });
+
+  test("streams beyond maxConcurrentStreams are refused before the client has acknowledged the limit", async () => {
+    const handler = vi.fn();
+    const { port } = await useListener({ maxConcurrentStreams: 3, handler });
+    const client = await useSocket(port);
+    client.socket.write(Buffer.concat([preface, settings, ...[1, 3, 5, 7, 9].map((id) => get(id))]));
+    const refused = () => toFrames(client.received()).filter(({ type }) => type === frameType.reset);
+    await until(() => expect(refused()).toHaveLength(2));
+    for (const { payload } of refused()) expect(payload.readUInt32BE()).toBe(http2.constants.NGHTTP2_REFUSED_STREAM);
+    expect(handler).toHaveBeenCalledTimes(3);
+  });
+
+  test("a session that breaks an acknowledged maxConcurrentStreams is ended, and others go on", async () => {
+    const handler = vi.fn();
+    const { port, url } = await useListener({
+      maxConcurrentStreams: 3,
+      handler: (req, res) => (req.url === "/" ? handler() : echo(req, res)),
+    });
+    const client = await useSocket(port);
+    client.socket.write(Buffer.concat([preface, settings]));
+    await until(() => expect(toFrames(client.received()).length).toBeGreaterThan(1));
+    client.socket.write(Buffer.concat([settingsAck, ...[1, 3, 5, 7, 9].map((id) => get(id))]));
+    await client.closed;
+    expect(toFrames(client.received())).toContainEqual(expect.objectContaining({ type: frameType.goaway }));
+    expect(handler.mock.calls.length).toBeLessThanOrEqual(3);
+    expect(await curl("--http2-prior-knowledge", `${url}/a`)).toBe("GET /a over 2.0: ");
+  });
+
+  test("streams opened and reset in a flood end their session only", async () => {
+    const { port, url } = await useListener();
+    const client = await useSocket(port);
+    const flood = Array.from({ length: 3_000 }, (_, i) => Buffer.concat([get(2 * i + 1), reset(2 * i + 1)]));
+    client.socket.write(Buffer.concat([preface, settings, settingsAck, ...flood]));
+    await client.closed;
+    expect(await curl("--http2-prior-knowledge", `${url}/a`)).toBe("GET /a over 2.0: ");
+  });
+
+  test("HTTP/1 answers 431 to oversized headers and serves what is within", async () => {
+    const { url } = await useListener({ maxHeaderBytes: 4_096 });
+    const write = ["-w", "%{http_code}", "-o", "/dev/null"];
+    expect(await curl(...write, "-H", `big: ${"x".repeat(3_500)}`, url)).toBe("200");
+    expect(await curl(...write, "-H", `big: ${"x".repeat(4_500)}`, url)).toBe("431");
+  });
+
+  test("HTTP/2 resets a stream with oversized headers, and the session goes on", async () => {
+    const { port } = await useListener({ maxHeaderBytes: 4_096 });
+    const client = await useSocket(port);
+    client.socket.write(Buffer.concat([preface, settings]));
+    await until(() => expect(toFrames(client.received())).toHaveLength(2));
+    // A literal header, not indexed: name "a", value of 4,500 bytes.
+    const big = Buffer.concat([Buffer.of(0x00, 1, 0x61, 0x7f, 0x95, 0x22), Buffer.alloc(4_500, "x")]);
+    client.socket.write(Buffer.concat([settingsAck, get(1, big), get(3)]));
+    await until(() => expect(client.text()).toContain("GET / over 2.0"));
+    const answers = toFrames(client.received()).filter(({ stream }) => stream === 1);
+    expect(answers).toMatchObject([
+      { type: frameType.reset, payload: Buffer.of(0, 0, 0, http2.constants.NGHTTP2_ENHANCE_YOUR_CALM) },
+    ]);
+  });
+
+  test("HTTP/2 answers 431 to oversized headers from a client that has not acknowledged the limit", async () => {
+    const handler = vi.fn<HttpHandler>((_req, res) => answer(res, "ok"));
+    const { url } = await useListener({ maxHeaderBytes: 4_096, handler });
+    const first = useHttp2(url);
+    const second = useHttp2(url);
+    expect(await requestHttp2(first, { big: "x".repeat(4_500) })).toMatchObject({ status: 431 });
+    expect(handler).not.toHaveBeenCalled();
+    expect(await requestHttp2(second, { big: "x".repeat(3_500) })).toMatchObject({ status: 200 });
+    expect(await requestHttp2(first)).toMatchObject({ status: 200 });
+  });
+
+  test("a silent connection is closed after sniffTimeoutMs, and so is one that drips the preface", async () => {
+    const { port, counts } = await useListener({ sniffTimeoutMs: 100 });
+    const silent = await useSocket(port);
+    const dripping = await useSocket(port);
+    let dripped = 0;
+    const drip = setInterval(() => dripping.socket.write(preface.subarray(dripped, ++dripped)), 20);
+    cleanups.push(() => clearInterval(drip));
+    const took = await elapsed(Promise.all([silent.closed, dripping.closed]));
+    expect(took).toBeGreaterThan(80);
+    expect(took).toBeLessThan(1_500);
+    await until(() => expect(counts()).toMatchObject({ connections: 0, undecided: 0 }));
+  });
+
+  test("connections beyond maxUndecidedSockets are closed, counted, and logged once", async () => {
+    const { port, url, counts, log } = await useListener({ maxUndecidedSockets: 2 });
+    const first = await useSocket(port);
+    const second = await useSocket(port);
+    await until(() => expect(counts().undecided).toBe(2));
+    for (let i = 0; i < 3; i++) await (await useSocket(port)).closed;
+    expect(counts()).toEqual({ connections: 2, undecided: 2, refused: 3 });
+    expect(log.warn).toHaveBeenCalledTimes(1);
+    first.socket.destroy();
+    await until(() => expect(counts().undecided).toBe(1));
+    expect(await curl(`${url}/a`)).toBe("GET /a over 1.1: ");
+    expect(second.socket.destroyed).toBe(false);
+  });
+
+  test("connections beyond maxConnections are closed and counted", async () => {
+    const { port, counts, log } = await useListener({ maxConnections: 2 });
+    const first = await useSocket(port);
+    await useSocket(port);
+    await (await useSocket(port)).closed;
+    expect(counts()).toMatchObject({ connections: 2, refused: 1 });
+    expect(log.warn).toHaveBeenCalledTimes(1);
+    first.socket.destroy();
+    await until(() => expect(counts().connections).toBe(1));
+    const next = await useSocket(port);
+    next.socket.write("GET /a HTTP/1.1\r\nHost: x\r\n\r\n");
+    await until(() => expect(next.text()).toContain("GET /a over 1.1"));
+  });
+
+  test("HTTP/1 headers that take longer than headersTimeoutMs are answered 408", async () => {
+    const { port } = await useListener({ headersTimeoutMs: 100 });
+    const client = await useSocket(port);
+    client.socket.write("GET / HTTP/1.1\r\nHost: x\r\n");
+    await client.closed;
+    expect(client.text()).toContain("408");
+  });
+
+  test("a body that takes longer than requestTimeoutMs is answered 408 over HTTP/1 and reset over HTTP/2", async () => {
+    const { port, url } = await useListener({ headersTimeoutMs: 100, requestTimeoutMs: 100 });
+    const client = await useSocket(port);
+    client.socket.write("POST / HTTP/1.1\r\nHost: x\r\nContent-Length: 9\r\n\r\nslow");
+    const session = useHttp2(url);
+    const stream = session.request({ ":method": "POST" });
+    stream.on("error", () => {});
+    stream.write("slow");
+    await Promise.all([client.closed, once(stream, "close")]);
+    expect(client.text()).toContain("408");
+    expect(stream.rstCode).toBe(http2.constants.NGHTTP2_CANCEL);
+    expect(await requestHttp2(session)).toMatchObject({ status: 200 });
+  });
+
+  test("requestTimeoutMs does not cut response streams that last longer", async () => {
+    const { url } = await useListener({
+      headersTimeoutMs: 50,
+      requestTimeoutMs: 50,
+      handler: async (_req, res) => {
+        for (let i = 0; i < 10; i++) {
+          res.write(`${i}`);
+          await wait(30);
+        }
+        res.end();
+      },
+    });
+    const bodies = await Promise.all([
+      curl(url),
+      requestHttp2(useHttp2(url)).then((each) => each.text),
+      requestHttp2(useHttp2(url), { ":method": "POST" }, "body").then((each) => each.text),
+    ]);
+    expect(bodies).toEqual(Array(3).fill("0123456789"));
+  });
+
+  test("an idle HTTP/1 connection is closed after keepAliveTimeoutMs", async () => {
+    const { port } = await useListener({ keepAliveTimeoutMs: 1 });
+    const client = await useSocket(port);
+    client.socket.write("GET / HTTP/1.1\r\nHost: x\r\n\r\n");
+    // Node adds a second of its own.
+    expect(await elapsed(client.closed)).toBeLessThan(3_000);
+    expect(client.text()).toContain("200 OK");
+  });
+
+  test.each(["sniffTimeoutMs", "maxConnections", "maxHeaderBytes", "pingTimeoutMs"] as const)(
+    "%s refuses what is no positive integer",
+    (name) => {
+      const log = { debug: vi.fn(), info: vi.fn(), warn: vi.fn(), error: vi.fn() };
+      for (const value of [0, -1, 1.5, Number.NaN, Number.POSITIVE_INFINITY, 2 ** 31]) {
+        expect(() => createListener({ handler: echo, log, [name]: value })).toThrow(name);
+      }
+      expect(() => createListener({ handler: echo, log, headersTimeoutMs: 2, requestTimeoutMs: 1 })).toThrow(
+        "headersTimeoutMs",
+      );
+    },
+  );
+});
+
+describe("pings", () => {
+  test("a dead HTTP/2 peer is destroyed although it has a stream open", async () => {
+    const closed = vi.fn();
+    const { port, counts } = await useListener({
+      pingIntervalMs: 60,
+      pingTimeoutMs: 60,
+      handler: (_req, res) => {
+        res.on("close", closed);
+        res.write("stream");
+      },
+    });
+    const client = await useSocket(port);
+    client.socket.write(Buffer.concat([preface, settings, settingsAck, get(1)]));
+    expect(await elapsed(client.closed)).toBeLessThan(1_500);
+    expect(toFrames(client.received())).toContainEqual(expect.objectContaining({ type: frameType.ping, flags: 0 }));
+    await until(() => expect(closed).toHaveBeenCalled());
+    expect(counts().connections).toBe(0);
+  });
+
+  test("a peer that answers pings stays, idle or streaming", async () => {
+    const { url, counts } = await useListener({
+      pingIntervalMs: 20,
+      pingTimeoutMs: 500,
+      handler: (_req, res) => res.write("stream"),
+    });
+    const session = useHttp2(url);
+    let pings = 0;
+    session.on("ping", () => pings++);
+    await until(() => expect(pings).toBeGreaterThan(3));
+    await once(session.request(), "response");
+    const before = pings;
+    await until(() => expect(pings).toBeGreaterThan(before + 3));
+    expect(session.destroyed).toBe(false);
+    expect(counts().connections).toBe(1);
+  });
+
+  test("a peer that has ended its session but not its socket is destroyed", async () => {
+    const { port } = await useListener({ pingIntervalMs: 60, pingTimeoutMs: 60 });
+    const client = await useSocket(port, { allowHalfOpen: true });
+    client.socket.write(
+      Buffer.concat([preface, settings, settingsAck, frame(frameType.goaway, 0, 0, Buffer.alloc(8))]),
+    );
+    await once(client.socket, "end");
+    const write = setInterval(() => client.socket.write(settingsAck), 10);
+    expect(await elapsed(client.closed)).toBeLessThan(1_500);
+    clearInterval(write);
+  });
+});
+
+describe("drain", () => {
+  test("is done at once when all connections are idle, and refuses new ones", async () => {
+    const { port, url, drain } = await useListener();
+    const agent = new http.Agent({ keepAlive: true });
+    cleanups.push(() => agent.destroy());
+    const [res] = (await once(http.get(url, { agent }), "response")) as [http.IncomingMessage];
+    await res.toArray();
+    const session = useHttp2(url);
+    await requestHttp2(session);
+    const goaway = once(session, "goaway");
+    const silent = await useSocket(port);
+    expect(await elapsed(drain(5_000))).toBeLessThan(200);
+    expect((await goaway)[0]).toBe(http2.constants.NGHTTP2_NO_ERROR);
+    await silent.closed;
+    await expect(useSocket(port)).rejects.toThrow("ECONNREFUSED");
+  });
+
+  test("is not held up by an idle HTTP/2 peer that does not answer GOAWAY", async () => {
+    const { port, drain } = await useListener();
+    const client = await useSocket(port, { allowHalfOpen: true });
+    client.socket.write(Buffer.concat([preface, settings, settingsAck]));
+    await until(() => expect(toFrames(client.received()).length).toBeGreaterThan(1));
+    expect(await elapsed(drain(5_000))).toBeLessThan(1_000);
+    expect(toFrames(client.received())).toContainEqual(expect.objectContaining({ type: frameType.goaway }));
+  });
+
+  test("waits for open requests of both protocols, and no longer", async () => {
+    const open: HttpResponse[] = [];
+    const { url, port, drain } = await useListener({ handler: (_req, res) => open.push(res) });
+    const overHttp2 = requestHttp2(useHttp2(url));
+    const unary = await useSocket(port);
+    unary.socket.write("GET / HTTP/1.1\r\nHost: x\r\n\r\n");
+    const streaming = await useSocket(port);
+    streaming.socket.write("GET / HTTP/1.1\r\nHost: x\r\n\r\n");
+    await until(() => expect(open).toHaveLength(3));
+    for (const res of open) if (res !== open[0]) res.write("begun, ");
+    const drained = drain(5_000);
+    let done = false;
+    void drained.then(() => {
+      done = true;
+    });
+    await wait(50);
+    expect(done).toBe(false);
+    for (const res of open) answer(res, "finished");
+    expect(await elapsed(drained)).toBeLessThan(500);
+    expect((await overHttp2).text).toContain("finished");
+    expect(unary.text()).toContain("finished");
+    expect(streaming.text()).toContain("finished");
+  });
+
+  test("destroys what is still open at the deadline, whatever the protocol", async () => {
+    const { url, port, drain, log } = await useListener({ handler: (_req, res) => res.write("endless") });
+    const session = useHttp2(url);
+    const stream = session.request();
+    stream.on("error", () => {});
+    await once(stream, "response");
+    const client = await useSocket(port);
+    client.socket.write("GET / HTTP/1.1\r\nHost: x\r\n\r\n");
+    await until(() => expect(client.text()).toContain("endless"));
+    const took = await elapsed(drain(200));
+    expect(took).toBeGreaterThan(190);
+    expect(took).toBeLessThan(600);
+    await client.closed;
+    expect(log.warn).toHaveBeenCalledTimes(1);
+  });
+
+  test("can be called again, also with an earlier deadline", async () => {
+    const { url, drain } = await useListener({ handler: (_req, res) => res.write("endless") });
+    const stream = useHttp2(url).request();
+    stream.on("error", () => {});
+    await once(stream, "response");
+    const start = performance.now();
+    await Promise.all([drain(5_000), drain(50), drain(Number.POSITIVE_INFINITY)]);
+    expect(performance.now() - start).toBeLessThan(1_000);
+    await drain(5_000);
+  });
+
+  test("is done at once on a listener that has never listened", async () => {
+    const log = { debug: vi.fn(), info: vi.fn(), warn: vi.fn(), error: vi.fn() };
+    await createListener({ handler: echo, log }).drain(5_000);
+  });
+});
+
+describe("faults", () => {
+  const faulty: HttpHandler = (req, res) => {
+    res.setHeader("content-length", "100");
+    if (req.url?.includes("begun")) res.write("begun");
+    if (req.url?.includes("async")) return Promise.reject(new Error("fault"));
+    throw new Error("fault");
+  };
+
+  test.each(["/sync", "/async"])("a handler that fails before its response gives a bare 500 (%s)", async (path) => {
+    const { url, log } = await useListener({ handler: faulty });
+    for (const protocol of ["--http1.1", "--http2-prior-knowledge"]) {
+      expect(await curl(protocol, "-w", "%{http_code}", `${url}${path}`)).toBe("500");
+    }
+    expect(log.error).toHaveBeenCalledTimes(2);
+  });
+
+  test.each(["/sync-begun", "/async-begun"])(
+    "a handler that fails in its response breaks it off (%s)",
+    async (path) => {
+      const { url, log } = await useListener({ handler: faulty });
+      for (const protocol of ["--http1.1", "--http2-prior-knowledge"]) {
+        await expect(curl(protocol, `${url}${path}`)).rejects.toThrow();
+      }
+      expect(log.error).toHaveBeenCalledTimes(2);
+    },
+  );
+
+  test("a handler that writes after its end or after its client has gone does no harm", async () => {
+    const gone = vi.fn();
+    const { url } = await useListener({
+      handler: (req, res) => {
+        res.on("close", () => {
+          res.write("after the close");
+          res.end();
+          gone();
+        });
+        if (req.url === "/endless") {
+          res.write("endless");
+          return;
+        }
+        answer(res, "ok");
+        res.write("after the end");
+        res.end();
+      },
+    });
+    expect(await curl(url)).toBe("ok");
+    await curl("--http2-prior-knowledge", url).catch(() => "Node resets the stream");
+    const session = useHttp2(url);
+    const stream = session.request({ ":path": "/endless" });
+    stream.on("error", () => {});
+    await once(stream, "response");
+    session.destroy();
+    const req = http.get(`${url}/endless`).on("error", () => {});
+    await once(req, "response");
+    req.destroy();
+    await until(() => expect(gone).toHaveBeenCalledTimes(4));
+    expect(await curl(url)).toBe("ok");
+  });
+
+  test("an onUpgrade that throws closes that socket only", async () => {
+    const { port, url, log } = await useListener({
+      onUpgrade: () => {
+        throw new Error("fault");
+      },
+    });
+    const client = await useSocket(port);
+    client.socket.write("GET /ws HTTP/1.1\r\nHost: x\r\nConnection: Upgrade\r\nUpgrade: websocket\r\n\r\n");
+    await client.closed;
+    expect(log.error).toHaveBeenCalledTimes(1);
+    expect(await curl(`${url}/a`)).toBe("GET /a over 1.1: ");
+  });
+
+  test("clients that reset their connection at any moment do no harm", async () => {
+    const { port, url, counts } = await useListener({
+      handler: (req, res) => (req.url === "/" ? res.write("endless") : echo(req, res)),
+    });
+    for (const bytes of [
+      "",
+      "PRI",
+      "GET / HT",
+      "GET / HTTP/1.1\r\nHost: x\r\n\r\n",
+      Buffer.concat([preface, settings, get(1)]),
+    ]) {
+      const client = await useSocket(port);
+      client.socket.write(bytes);
+      await nextTurn();
+      client.socket.resetAndDestroy();
+    }
+    await until(() => expect(counts().connections).toBe(0));
+    expect(await curl(`${url}/a`)).toBe("GET /a over 1.1: ");
+  });
+
+  test("garbage does no harm, whatever it follows", async () => {
+    const { port, url, counts } = await useListener();
+    const starts = [
+      Buffer.alloc(0),
+      Buffer.from("PRI * HTTP/2.0\r\n\r\nXX\r\n\r\n"),
+      Buffer.from("GET / HTTP/1.1\r\nHost: x\r\n\r\n"),
+      Buffer.of(0x16, 0x03, 0x01, 0x02, 0x00),
+      preface,
+      Buffer.concat([preface, settings]),
+      Buffer.concat([preface, settings, get(1)]),
+      Buffer.concat([preface, settings, settingsAck, get(1), get(3)]),
+    ];
+    await fc.assert(
+      fc.asyncProperty(
+        fc.constantFrom(...starts),
+        fc.uint8Array({ minLength: 1, maxLength: 200 }),
+        async (start, garbage) => {
+          const client = await useSocket(port);
+          client.socket.end(Buffer.concat([start, garbage]));
+          await client.closed;
+        },
+      ),
+      { numRuns: 300 },
+    );
+    await until(() => expect(counts()).toMatchObject({ connections: 0, undecided: 0 }));
+    expect(await curl(`${url}/a`)).toBe("GET /a over 1.1: ");
+    expect(await curl("--http2-prior-knowledge", `${url}/a`)).toBe("GET /a over 2.0: ");
+  });
+});
+
+describe("listen", () => {
+  test("tells the address, and a URL that works for a wildcard as well", async () => {
+    const log = { debug: vi.fn(), info: vi.fn(), warn: vi.fn(), error: vi.fn() };
+    for (const [host, inUrl] of [
+      ["127.0.0.1", "127.0.0.1"],
+      ["0.0.0.0", "127.0.0.1"],
+    ] as const) {
+      const listener = createListener({ handler: echo, log });
+      cleanups.push(() => listener.drain(0));
+      const address = await listener.listen({ host, port: 0 });
+      expect(address).toEqual({ host, port: expect.any(Number), url: `http://${inUrl}:${address.port}` });
+      expect(await curl(`${address.url}/a`)).toBe("GET /a over 1.1: ");
+    }
+  });
+
+  test("rejects when the port is taken", async () => {
+    const { port } = await useListener();
+    const log = { debug: vi.fn(), info: vi.fn(), warn: vi.fn(), error: vi.fn() };
+    await expect(createListener({ handler: echo, log }).listen({ host: "127.0.0.1", port })).rejects.toThrow(
+      "EADDRINUSE",
+    );
+  });
+});
