@@ -2,8 +2,8 @@ import { hash } from "node:crypto";
 import type { Caller } from "./caller.ts";
 
 /**
- * The callers of tokens whose signature was verified lately. It spares the hot path the signature (1 to 2 µs instead
- * of 15 to 50 µs for HS256), nothing else: whoever asks must still check expiry and revocation.
+ * The callers of tokens whose signature was verified lately. It spares the hot path the signature (about 2 µs
+ * instead of 50 µs for HS256), nothing else: whoever asks must still check expiry and revocation.
  */
 export interface VerifiedTokens {
   get(token: string): Caller | undefined;
@@ -12,37 +12,46 @@ export interface VerifiedTokens {
 
 /** Options of {@link createVerifiedTokens}. */
 export interface VerifiedTokensOptions {
-  /** How many are kept; the least recently used is forgotten first. Default 10,000. */
+  /** How many are kept at most; those not used for the longest time are forgotten first. Default 10,000. */
   readonly max?: number;
   /**
-   * How long one is kept, in milliseconds. Default 600,000 (10 min), which is also how long jose trusts a fetched key
-   * set: a key that the identity provider withdraws is refused no later than that.
+   * How long one is kept, in milliseconds. Default 600,000 (10 min). A key that the identity provider withdraws is
+   * accepted for that long, after the 10 min for which jose trusts a fetched key set.
    */
   readonly maxAgeMs?: number;
 }
 
+interface Entry {
+  readonly caller: Caller;
+  readonly keptUntilMs: number;
+}
+
 /** Creates an empty {@link VerifiedTokens}. */
 export function createVerifiedTokens({ max = 10_000, maxAgeMs = 600_000 }: VerifiedTokensOptions = {}): VerifiedTokens {
-  // A Map keeps insertion order, so its first key is the least recently used when every use inserts again.
-  const entries = new Map<string, { readonly caller: Caller; readonly keptUntilMs: number }>();
+  // Two generations, and not one Map whose entry every use moves to the end: a Map keeps what was deleted in
+  // its hash chain until it grows, so moving one busy token among 10,000 was measured at 65 µs a time.
+  let recent = new Map<string, Entry>();
+  let older = new Map<string, Entry>();
+
+  const keep = (key: string, entry: Entry) => {
+    if (recent.size >= max / 2) {
+      older = recent;
+      recent = new Map();
+    }
+    recent.set(key, entry);
+  };
+
   return {
     get(token) {
       const key = toKey(token);
-      const entry = entries.get(key);
-      if (entry === undefined) return undefined;
-      entries.delete(key);
-      if (entry.keptUntilMs <= Date.now()) return undefined;
-      entries.set(key, entry);
-      return entry.caller;
+      let entry = recent.get(key);
+      if (entry === undefined) {
+        entry = older.get(key);
+        if (entry !== undefined) keep(key, entry);
+      }
+      return entry !== undefined && entry.keptUntilMs > Date.now() ? entry.caller : undefined;
     },
-    set(token, caller) {
-      const key = toKey(token);
-      entries.delete(key);
-      entries.set(key, { caller, keptUntilMs: Date.now() + maxAgeMs });
-      if (entries.size <= max) return;
-      const [oldest] = entries.keys();
-      if (oldest !== undefined) entries.delete(oldest);
-    },
+    set: (token, caller) => keep(toKey(token), { caller, keptUntilMs: Date.now() + maxAgeMs }),
   };
 }
 

@@ -142,7 +142,8 @@ export function createMustReach(options: MustReachOptions): MustReach {
       if (cursor !== undefined) return acker.ack(cursor);
       // From now on the device has a cursor: after a lost connection it must not begin at START_NEW or START_ALL again.
       cursor = resumeSequence;
-      take(resumeSequence, async () => true);
+      newest = resumeSequence;
+      lane.push({ sequence: resumeSequence, handle: async () => true });
     },
     notification(notification) {
       take(notification.sequence, () => deliver(notification));

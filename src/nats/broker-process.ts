@@ -46,11 +46,10 @@ export function spawnBroker(binary: string, configPath: string, log: BaseLogger)
     stdio: ["ignore", "pipe", "pipe", "pipe"],
   });
   const [, stdout, stderr, watchdog] = child.stdio;
-  const { pid } = child;
-  if (pid === undefined || stdout === null || stderr === null || watchdog === null || watchdog === undefined) {
-    throw new Error(`cannot start ${binary}`);
+  const { pid = 0 } = child;
+  if (stdout === null || stderr === null || watchdog === null || watchdog === undefined || !("write" in watchdog)) {
+    throw new Error("the pipes that were asked for are not there");
   }
-  if (!("write" in watchdog)) throw new Error("the watchdog's pipe cannot be written");
   // The watchdog may be gone first, when someone has killed the whole process group.
   watchdog.on("error", () => {});
 

@@ -7,6 +7,7 @@ import type { BaseLogger } from "pino";
 import { type BrokerProcess, spawnBroker, stopLeftoverBroker } from "./broker-process.ts";
 import { type HeldLock, takeLock } from "./data-lock.ts";
 import { isAtLeast, type NatsServer } from "./server-inspect.ts";
+import { varzSubject } from "./subjects.ts";
 
 export interface EmbeddedBrokerOptions {
   /** The nats-server to run, as `findNatsServer` answers it. */
@@ -124,11 +125,11 @@ async function startLocked(options: EmbeddedBrokerOptions, dir: string, lock: He
       // The system account lets ours read VARZ: how the service learns `sync_interval` from any broker.
       system_account: "SYS",
       accounts: {
-        SYS: { exports: [{ service: varz, response_type: "stream", accounts: ["MUSTREACH"] }] },
+        SYS: { exports: [{ service: varzSubject, response_type: "stream", accounts: ["MUSTREACH"] }] },
         MUSTREACH: {
           jetstream: "enabled",
           users: [{ user, password: pass }],
-          imports: [{ service: { account: "SYS", subject: varz } }],
+          imports: [{ service: { account: "SYS", subject: varzSubject } }],
         },
       },
     };
@@ -191,5 +192,3 @@ async function startLocked(options: EmbeddedBrokerOptions, dir: string, lock: He
     },
   };
 }
-
-const varz = "$SYS.REQ.SERVER.PING.VARZ";

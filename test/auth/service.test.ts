@@ -182,7 +182,7 @@ describe("ForceLogout", () => {
   });
 });
 
-test("without a token the gate answers before the body is looked at", async () => {
+test("without a token it is the gate that answers, not the checks of the body", async () => {
   const { client } = openService();
   for (const call of [client.getUserToken({}), client.forceLogout({})]) {
     const thrown = await call.catch((error: unknown) => error);

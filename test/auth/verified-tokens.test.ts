@@ -22,16 +22,25 @@ test("a token is found again, another is not", () => {
   expect(tokens.get("token of bob")).toBeUndefined();
 });
 
-test("the least recently used is forgotten first", () => {
-  const tokens = createVerifiedTokens({ max: 2 });
+test("those not used for the longest time are forgotten, those in use are not", () => {
+  const tokens = createVerifiedTokens({ max: 10 });
+  for (let n = 0; n < 100; n++) {
+    tokens.set(`token ${n}`, callerOf(`user ${n}`));
+    tokens.get("token 0");
+  }
+  const known = Array.from({ length: 100 }, (_, n) => n).filter((n) => tokens.get(`token ${n}`) !== undefined);
+  expect(known).toContain(0);
+  expect(known).toContain(99);
+  expect(known.length).toBeLessThanOrEqual(10);
+  expect(known.filter((n) => n > 0 && n < 90)).toEqual([]);
+});
+
+test("a token that is kept again counts once", () => {
+  const tokens = createVerifiedTokens({ max: 4 });
   tokens.set("a", callerOf("a"));
-  tokens.set("b", callerOf("b"));
-  tokens.get("a");
-  tokens.set("c", callerOf("c"));
-  expect(["a", "b", "c"].map((token) => tokens.get(token)?.userId)).toEqual(["a", undefined, "c"]);
-  tokens.set("a", callerOf("a"));
-  tokens.set("d", callerOf("d"));
-  expect(["a", "c", "d"].map((token) => tokens.get(token)?.userId)).toEqual(["a", undefined, "d"]);
+  for (let n = 0; n < 100; n++) tokens.set("b", callerOf(`b${n}`));
+  expect(tokens.get("a")?.userId).toBe("a");
+  expect(tokens.get("b")?.userId).toBe("b99");
 });
 
 test("after its time a token is forgotten, however often it is used", () => {

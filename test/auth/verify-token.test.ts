@@ -322,13 +322,19 @@ describe("an identity provider's tokens", async () => {
     }
   });
 
-  test("a known token needs no key set again", async () => {
+  test("the signature of a known token is not verified again, and the key set is not fetched again", async () => {
     const verify = verifierOf();
-    const token = await sign({ sub: "alice" });
-    await verify(token);
-    const before = fetches;
-    await Promise.all(Array.from({ length: 20 }, () => verify(token)));
-    expect(fetches).toBe(before);
+    const tokens = [await sign({ sub: "alice" }), signByHand(claims())];
+    await Promise.all(tokens.map(verify));
+    const fetchesBefore = fetches;
+    const signatures = vi.spyOn(crypto.subtle, "verify");
+    for (let n = 0; n < 20; n++) await Promise.all(tokens.map(verify));
+    expect(signatures).not.toHaveBeenCalled();
+    expect(fetches).toBe(fetchesBefore);
+    await verify(await sign({ sub: "bob" }));
+    expect(signatures).toHaveBeenCalledOnce();
+    expect(fetches).toBe(fetchesBefore);
+    signatures.mockRestore();
   });
 
   test.each(["/gone", "/broken", "/no-set", "/moved"])("a key set at %s is a broken wire, 90004", async (path) => {

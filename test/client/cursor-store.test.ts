@@ -7,7 +7,7 @@ const alice = fakeToken({ UserID: "alice", PlatformID: 5 });
 const aliceKey = '["alice","phone"]';
 
 describe("a client with a cursor store", () => {
-  test("saves after the listeners and before the acknowledgement", async () => {
+  test("saves where it begins, then after the listeners and before the acknowledgement", async () => {
     const service = await useFakeService();
     const log: string[] = [];
     const cursorStore: CursorStore = {
@@ -22,7 +22,7 @@ describe("a client with a cursor store", () => {
     session.ready();
     session.notify(1n);
     await service.acked(1n);
-    expect(log).toEqual(["handle 1", `save ${aliceKey} 1`, "ack 1"]);
+    expect(log).toEqual([`save ${aliceKey} 0`, "handle 1", `save ${aliceKey} 1`, "ack 1"]);
   });
 
   test("begins after the saved sequence, brings the service up to it, and drops what it has handled", async () => {
@@ -52,7 +52,7 @@ describe("a client with a cursor store", () => {
     const cursorStore: CursorStore = {
       load: async () => undefined,
       save: async () => {
-        if (++saves < 3) throw new Error("disk is full");
+        if (++saves === 2 || saves === 3) throw new Error("disk is full");
       },
     };
     const client = useClient(service, { token: alice, cursorStore, onError: (error) => errors.push(error) });
@@ -63,7 +63,7 @@ describe("a client with a cursor store", () => {
     session.ready();
     session.notify(1n);
     await service.acked(1n);
-    expect({ calls, saves }).toEqual({ calls: 1, saves: 3 });
+    expect({ calls, saves }).toEqual({ calls: 1, saves: 4 });
     expect(errors.map(String)).toEqual(["Error: disk is full", "Error: disk is full"]);
   });
 

@@ -1,5 +1,5 @@
 import { describe, expect, test, vi } from "vitest";
-import { memoryCursorStore } from "../../src/client/index.ts";
+import { type CursorStore, memoryCursorStore } from "../../src/client/index.ts";
 import { type ErrorName, errorTable, failure } from "../../src/errors.ts";
 import { Start } from "../../src/gen/mustreach/delivery/v1/delivery_pb.ts";
 import { fakeToken, useClient, useFakeService } from "./fake-service.ts";
@@ -93,6 +93,8 @@ describe("reconnect", () => {
     // 200 and half of the jitter of 100; setTimeout may be a millisecond early.
     expect(performance.now() - advisedAt).toBeGreaterThanOrEqual(248);
     expect(errors).toEqual([]);
+    // It does not wait for the service to end the stream.
+    await vi.waitFor(() => expect(session.left.aborted).toBe(true), fails);
   });
 
   test("backs off while connecting fails and begins again at the first delay after a ready", async () => {
@@ -132,7 +134,7 @@ describe("reconnect", () => {
 
   test("a stream that never becomes ready is dead, too", async () => {
     const service = await useFakeService();
-    const client = useClient(service, { idleTimeoutMs: 50 });
+    const client = useClient(service, { idleTimeoutMs: 300 });
     const connecting = client.connect();
     await service.session();
     (await service.session()).ready();
@@ -189,18 +191,65 @@ describe("reconnect", () => {
     expect(service.opened()).toBe(1);
   });
 
-  test("without any notification a device keeps the place where its first session began", async () => {
+  test("a new session sends at once what could not be acknowledged in the old one", async () => {
     const service = await useFakeService();
-    const client = useClient(service, { start: "new" });
+    const client = useClient(service, { retry: { minDelayMs: 60_000 } });
+    client.onRecvCustomBusinessMessage(() => {});
+    let attempts = 0;
+    service.onAck = () => {
+      if (++attempts === 1) throw failure("NetworkError", "the broker is away");
+    };
+    void client.connect();
+    const first = await service.session();
+    first.ready();
+    first.notify(1n);
+    await vi.waitFor(() => expect(attempts).toBe(1), fails);
+    first.end();
+    (await service.session()).ready(1n);
+    await service.acked(1n);
+  });
+
+  test.each([0n, 40n])("a new device keeps the place where its first session began, such as %d", async (begin) => {
+    const service = await useFakeService();
+    const saved: bigint[] = [];
+    const cursorStore: CursorStore = {
+      load: async () => undefined,
+      // Does not end, as on a slow disk.
+      save: (_, sequence) => {
+        saved.push(sequence);
+        return new Promise(() => {});
+      },
+    };
+    const client = useClient(service, { start: "new", token: fakeToken({ UserID: "alice" }), cursorStore });
     void client.connect();
     const first = await service.session();
     expect(first.request).toMatchObject({ start: Start.NEW });
-    first.ready(40n);
-    await service.acked(40n);
+    first.ready(begin);
     first.end();
-    const second = await service.session();
     // Beginning at START_NEW again would skip what was sent in between.
-    expect(second.request.afterSequence).toBe(40n);
+    expect((await service.session()).request.afterSequence).toBe(begin);
+    expect(saved).toEqual([begin]);
+  });
+
+  test("a new device that begins with the next notification tells the service, under the name it was given", async () => {
+    const service = await useFakeService();
+    const client = useClient(service, { start: "new" });
+    void client.connect();
+    (await service.session()).ready(40n, "Web");
+    await service.acked(40n);
+    expect(service.acks).toMatchObject([{ sequence: 40n, deviceId: "Web" }]);
+  });
+
+  test("a device that resumes where the service has it acknowledges nothing", async () => {
+    const service = await useFakeService();
+    const client = useClient(service);
+    client.onRecvCustomBusinessMessage(() => {});
+    void client.connect();
+    const session = await service.session();
+    session.ready(40n);
+    session.notify(41n);
+    await service.acked(41n);
+    expect(service.acks).toHaveLength(1);
   });
 });
 
@@ -360,7 +409,7 @@ describe("token function", () => {
     let asked = 0;
     const client = useClient(service, {
       token: () => (++asked === 1 ? new Promise<string>(() => {}) : "token"),
-      idleTimeoutMs: 50,
+      idleTimeoutMs: 300,
     });
     const connecting = client.connect();
     (await service.session()).ready();

@@ -90,6 +90,13 @@ test("a stop gives the directory back, and the next start has the data", async (
   expect(await readdir(first.dir)).toEqual(["mustreach.lock", "mustreach.lock.pid", "nats"]);
 });
 
+test("the directory may have any name", async () => {
+  const dir = join(await temporaryDir(), ` a "b" $c 'd' #{e}\\n é日本`);
+  const broker = await startBroker({ dataDir: dir });
+  await broker.stop();
+  expect(await readdir(join(dir, "nats", "store"))).toEqual(["jetstream"]);
+});
+
 test("a stop right after a death leaves nothing behind", async () => {
   const broker = await startBroker();
   const killed = broker.pid();

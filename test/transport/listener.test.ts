@@ -90,7 +90,6 @@ const until = (condition: () => void, timeout = 5_000) => vi.waitFor(condition, 
 
 /** Fails where the machine does not let a process open as many files, and sockets are files. */
 function requireOpenFiles(count: number): void {
-  process.report.excludeNetwork = true;
   const { userLimits } = process.report.getReport() as { userLimits: { open_files: { soft: number | "unlimited" } } };
   const limit = userLimits.open_files.soft;
   if (limit === "unlimited" || limit >= count) return;

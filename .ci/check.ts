@@ -1,0 +1,140 @@
+import { execFileSync, spawn } from "node:child_process";
+import {
+  existsSync,
+  mkdirSync,
+  mkdtempSync,
+  readdirSync,
+  readFileSync,
+  realpathSync,
+  rmSync,
+  symlinkSync,
+} from "node:fs";
+import { delimiter, join, resolve } from "node:path";
+import { pino } from "pino";
+import { findNatsServer } from "../src/nats/server-binary.ts";
+
+/**
+ * Everything that is checked besides the tests: generated code, style, types and contract, and that there is a broker
+ * for the tests to run on. Nothing in the tree is changed. The first failure ends it, with the words of the tool.
+ */
+const root = resolve(import.meta.dirname, "..");
+const cache = join(root, ".cache");
+const env = { ...process.env, PATH: [join(root, "node_modules", ".bin"), process.env.PATH].join(delimiter) };
+
+/** A check: resolves with what the progress line should add, throws what is wrong. */
+const steps: Readonly<Record<string, (scratch: string) => Promise<string | undefined>>> = {
+  "nats-server for the tests": findBroker,
+  "generated code is that of the protos": compareGenerated,
+  "types (tsc)": () => run("tsc", ["--noEmit"]),
+  "style (biome)": () => run("biome", ["check", "--error-on-warnings"]),
+  "proto style (buf lint)": () => run("buf", ["lint"]),
+  "proto format (buf format)": () => run("buf", ["format", "--diff", "--exit-code", "proto"]),
+  "contract stays compatible (buf breaking)": compareContract,
+};
+
+async function findBroker(): Promise<string> {
+  const log = pino({}, { write: (line) => void process.stderr.write(`  ${JSON.parse(line).msg}\n`) });
+  return (await findNatsServer({ log })).version;
+}
+
+async function compareGenerated(scratch: string): Promise<undefined> {
+  await run("buf", ["generate", "--output", scratch]);
+  const [committed, generated] = [join(root, "src", "gen"), join(scratch, "src", "gen")];
+  const files = new Set([...listFiles(committed), ...listFiles(generated)]);
+  const different = [...files].filter((file) => read(join(committed, file)) !== read(join(generated, file)));
+  if (different.length === 0) return;
+  throw new Error(`src/gen is not what the protos generate (npm run generate):\n${different.join("\n")}`);
+}
+
+/**
+ * Against the last release, or before the first one against where this branch left main. `buf breaking --against .git`
+ * cannot do it: the imported protos are in node_modules, which git does not have.
+ */
+async function compareContract(scratch: string): Promise<string | undefined> {
+  const top = git("rev-parse", "--show-toplevel");
+  if (top === undefined || realpathSync(top) !== realpathSync(root)) return "skipped: not a git checkout";
+  const base =
+    git("describe", "--tags", "--abbrev=0", "--match", "v*") ??
+    git("merge-base", "HEAD", "main") ??
+    git("merge-base", "HEAD", "origin/main") ??
+    git("rev-parse", "HEAD");
+  const parts = ["proto", "buf.yaml"];
+  if (base === undefined || parts.some((part) => git("rev-parse", "--verify", `${base}:${part}`) === undefined)) {
+    return "skipped: nothing to compare with yet";
+  }
+  const archive = execFileSync("git", ["archive", base, ...parts], { cwd: root, maxBuffer: 2 ** 28 });
+  execFileSync("tar", ["-x"], { cwd: scratch, input: archive });
+  symlinkSync(join(root, "node_modules"), join(scratch, "node_modules"), "junction");
+  await run("buf", ["breaking", "proto", "--against", join(scratch, "proto")]);
+  return `with ${/^[0-9a-f]{40}$/.test(base) ? base.slice(0, 8) : base}`;
+}
+
+const running = new Set<ReturnType<typeof spawn>>();
+
+/** Runs a tool; its output is the error when it fails. */
+function run(tool: string, args: string[]): Promise<undefined> {
+  return new Promise((succeed, fail) => {
+    // The tools are batch files on Windows.
+    const child = spawn(tool, args, {
+      cwd: root,
+      env,
+      stdio: ["ignore", "pipe", "pipe"],
+      shell: process.platform === "win32",
+    });
+    running.add(child);
+    let output = "";
+    child.stdout.on("data", (data) => {
+      output += data;
+    });
+    child.stderr.on("data", (data) => {
+      output += data;
+    });
+    child.once("error", fail);
+    child.once("close", (code) => {
+      running.delete(child);
+      if (code === 0) succeed(undefined);
+      else fail(new Error(`${output.trim()}\n${tool} ${args.join(" ")}: exit code ${code}`));
+    });
+  });
+}
+
+function git(...args: string[]): string | undefined {
+  try {
+    return execFileSync("git", args, { cwd: root, encoding: "utf8", stdio: ["ignore", "pipe", "ignore"] }).trim();
+  } catch {
+    return undefined;
+  }
+}
+
+function listFiles(dir: string): string[] {
+  return readdirSync(dir, { recursive: true, withFileTypes: true })
+    .filter((entry) => entry.isFile())
+    .map((entry) => join(entry.parentPath, entry.name).slice(dir.length + 1));
+}
+
+function read(path: string): string | undefined {
+  return existsSync(path) ? readFileSync(path, "utf8") : undefined;
+}
+
+async function work(queue: [name: string, step: (scratch: string) => Promise<string | undefined>][]): Promise<void> {
+  for (let next = queue.shift(); next !== undefined; next = queue.shift()) {
+    const [name, step] = next;
+    const scratch = mkdtempSync(join(cache, "check-"));
+    process.once("exit", () => rmSync(scratch, { recursive: true, force: true }));
+    const startedAt = performance.now();
+    const seconds = () => `${((performance.now() - startedAt) / 1_000).toFixed(1)} s`;
+    try {
+      const remark = await step(scratch);
+      process.stdout.write(`ok      ${name}${remark === undefined ? "" : `: ${remark}`} (${seconds()})\n`);
+    } catch (error) {
+      process.stdout.write(`FAILED  ${name} (${seconds()})\n${error instanceof Error ? error.message : error}\n`);
+      for (const child of running) child.kill();
+      process.exit(1);
+    }
+  }
+}
+
+mkdirSync(cache, { recursive: true });
+const queue = Object.entries(steps);
+// Two at a time: most of them keep one core busy.
+await Promise.all([work(queue), work(queue)]);

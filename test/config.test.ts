@@ -1,0 +1,182 @@
+import { isAbsolute, join } from "node:path";
+import { describe, expect, test } from "vitest";
+import { ConfigError, loadConfig, settings } from "../src/config.ts";
+
+type SettingName = keyof typeof settings;
+
+const load = (given: Readonly<Record<string, string>>) =>
+  loadConfig(Object.fromEntries(Object.entries(given).map(([name, value]) => [`MUSTREACH_${name}`, value])));
+
+function refusalOf(run: () => unknown): string {
+  try {
+    run();
+  } catch (error) {
+    if (error instanceof ConfigError) return error.message;
+    throw error;
+  }
+  throw new Error("it was accepted");
+}
+
+test("without any setting the defaults are in effect", () => {
+  expect(load({})).toEqual({
+    host: "127.0.0.1",
+    port: 10_002,
+    dataDir: join(process.cwd(), "data"),
+    natsUrl: undefined,
+    natsCreds: undefined,
+    natsServer: undefined,
+    tokenSecret: undefined,
+    tokenTtl: 90 * 86_400_000,
+    jwksUrl: undefined,
+    jwtIssuer: undefined,
+    jwtAudience: undefined,
+    adminUserIds: ["imAdmin", "openIMAdmin"],
+    partitions: 8,
+    replicas: 1,
+    retention: 7 * 86_400_000,
+    maxStoreBytes: 10 * 2 ** 30,
+    maxDataBytes: 262_144,
+    maxSessions: 50_000,
+    heartbeat: 15_000,
+    sendTimeout: 5_000,
+    drainTimeout: 3_000,
+    logLevel: "info",
+  });
+});
+
+test("every setting can be given", () => {
+  const given: Record<SettingName, string> = {
+    HOST: "0.0.0.0",
+    PORT: "0",
+    DATA_DIR: "/var/lib/mustreach",
+    NATS_URL: "nats://a:4222, tls://b:4222",
+    NATS_CREDS: "/etc/mustreach.creds",
+    NATS_SERVER: "/usr/bin/nats-server",
+    TOKEN_SECRET: "openIM123",
+    TOKEN_TTL: "12h",
+    JWKS_URL: "https://idp.example/keys",
+    JWT_ISSUER: "https://idp.example",
+    JWT_AUDIENCE: "mustreach",
+    ADMIN_USER_IDS: "root, imAdmin",
+    PARTITIONS: "16",
+    REPLICAS: "3",
+    RETENTION: "30d",
+    MAX_STORE_BYTES: "1048576",
+    MAX_DATA_BYTES: "1",
+    MAX_SESSIONS: "1000000",
+    HEARTBEAT: "1s",
+    SEND_TIMEOUT: "90s",
+    DRAIN_TIMEOUT: "15m",
+    LOG_LEVEL: "silent",
+  };
+  expect(load(given)).toEqual({
+    host: "0.0.0.0",
+    port: 0,
+    dataDir: "/var/lib/mustreach",
+    natsUrl: ["nats://a:4222", "tls://b:4222"],
+    natsCreds: "/etc/mustreach.creds",
+    natsServer: "/usr/bin/nats-server",
+    tokenSecret: "openIM123",
+    tokenTtl: 12 * 3_600_000,
+    jwksUrl: "https://idp.example/keys",
+    jwtIssuer: "https://idp.example",
+    jwtAudience: "mustreach",
+    adminUserIds: ["root", "imAdmin"],
+    partitions: 16,
+    replicas: 3,
+    retention: 30 * 86_400_000,
+    maxStoreBytes: 1_048_576,
+    maxDataBytes: 1,
+    maxSessions: 1_000_000,
+    heartbeat: 1_000,
+    sendTimeout: 90_000,
+    drainTimeout: 15 * 60_000,
+    logLevel: "silent",
+  });
+});
+
+test("an empty variable is as good as none", () => {
+  expect(load({ PORT: "", NATS_URL: "", TOKEN_SECRET: "" })).toEqual(load({}));
+});
+
+test("a relative data directory is one of the directory that the process was started in", () => {
+  const { dataDir } = load({ DATA_DIR: "state/mustreach" });
+  expect(isAbsolute(dataDir)).toBe(true);
+  expect(dataDir).toBe(join(process.cwd(), "state/mustreach"));
+});
+
+/** Values that each setting refuses. */
+const bad: Record<SettingName, readonly string[]> = {
+  HOST: [" "],
+  PORT: ["-1", "65536", "80.5", "http", " "],
+  DATA_DIR: [" "],
+  NATS_URL: [",", "nats://a:4222,", "http://a:4222", "a b"],
+  NATS_CREDS: [" "],
+  NATS_SERVER: [" "],
+  TOKEN_SECRET: ["hunter2"],
+  TOKEN_TTL: ["0s", "90", "-1d", "1.5h", "1w", "d", "999999999d"],
+  JWKS_URL: ["keys.json", "file:///etc/keys.json", "ftp://idp.example/keys"],
+  JWT_ISSUER: [" "],
+  JWT_AUDIENCE: [" "],
+  ADMIN_USER_IDS: [",", "imAdmin,"],
+  PARTITIONS: ["0", "257", "8.5", "many"],
+  REPLICAS: ["0", "6", "three"],
+  RETENTION: ["0s", "7", "forever", "999999999d"],
+  MAX_STORE_BYTES: ["1048575", "10G"],
+  MAX_DATA_BYTES: ["0", "4194305", "256KiB"],
+  MAX_SESSIONS: ["0", "1000001", "all"],
+  HEARTBEAT: ["0s", "15", "500ms"],
+  SEND_TIMEOUT: ["0s", "5"],
+  DRAIN_TIMEOUT: ["0s", "3"],
+  LOG_LEVEL: ["verbose", "INFO"],
+};
+
+describe("a bad value names itself, what was expected and where it is documented", () => {
+  const rows = Object.entries(bad).flatMap(([name, values]) => values.map((value) => [name, value] as const));
+  test.each(rows)("MUSTREACH_%s=%j", (name, value) => {
+    const message = refusalOf(() => load({ TOKEN_SECRET: "test-secret", [name]: value }));
+    expect(message).toContain(`MUSTREACH_${name}`);
+    expect(message).toContain(settings[name as SettingName].expected);
+    expect(message).toMatch(/README\.md, section Configuration/);
+  });
+
+  // A timer of Node that is set for longer than 2^31 - 1 ms, about 24.8 days, fires at once.
+  test.each(["HEARTBEAT", "SEND_TIMEOUT", "DRAIN_TIMEOUT"] as const)("MUSTREACH_%s longer than a timer can wait", (name) => {
+    expect(refusalOf(() => load({ [name]: "25d" }))).toContain(`MUSTREACH_${name}`);
+  });
+});
+
+test.each(["MUSTREACH_PROT", "MUSTREACH_port", "MUSTREACH_", "MUSTREACH_constructor"])(
+  "an unknown setting names itself: %s",
+  (name) => {
+    const message = refusalOf(() => loadConfig({ [name]: "1" }));
+    expect(message).toContain(`${name} is not a setting`);
+    expect(message).toMatch(/README\.md, section Configuration/);
+  },
+);
+
+test("variables of other programs are none of ours", () => {
+  expect(loadConfig({ PORT: "http", HOST: " ", PATH: "/bin", NATS_URL: "?", MUST: "1" })).toEqual(load({}));
+});
+
+test("with an external broker a token secret is required", () => {
+  const message = refusalOf(() => load({ NATS_URL: "nats://a:4222" }));
+  expect(message).toContain("MUSTREACH_TOKEN_SECRET");
+  expect(message).toContain("MUSTREACH_NATS_URL");
+  expect(message).toMatch(/README\.md, section Configuration/);
+});
+
+test("no message shows a secret", () => {
+  expect(refusalOf(() => load({ TOKEN_SECRET: "hunter2" }))).not.toContain("hunter2");
+  expect(refusalOf(() => load({ NATS_URL: "nats://user:hunter2@a:4222," }))).not.toContain("hunter2");
+  expect(refusalOf(() => load({ NATS_URL: "http://user:hunter2@a:4222", TOKEN_SECRET: "test-secret" }))).not.toContain(
+    "hunter2",
+  );
+});
+
+test("every setting says in one sentence or more what it means", () => {
+  for (const [name, { means, expected }] of Object.entries(settings)) {
+    expect(means, name).toMatch(/^\S.*\.$/s);
+    expect(expected, name).not.toBe("");
+  }
+});

@@ -1,0 +1,103 @@
+import { randomInt } from "node:crypto";
+import { mkdtemp, rm, writeFile } from "node:fs/promises";
+import { tmpdir } from "node:os";
+import { join } from "node:path";
+import { connect, type NatsConnection } from "@nats-io/transport-node";
+import { pino } from "pino";
+import { spawnBroker } from "../../src/nats/broker-process.ts";
+import { findNatsServer } from "../../src/nats/server-binary.ts";
+
+/** Options of {@link startExternalBroker}. */
+export interface ExternalBrokerOptions {
+  /** When writes are synced: `always`, or every so often, as `2m`. Default: `always`. */
+  readonly syncInterval?: string;
+  /** Whether clients may ask for the broker's configuration. Default: true. */
+  readonly varz?: boolean;
+}
+
+/** A nats-server as an operator would run it: no service's child, no credentials, JetStream on the default account. */
+export interface ExternalBroker {
+  readonly url: string;
+  readonly port: number;
+  /** Opens a connection, which is closed with the broker. */
+  connect(): Promise<NatsConnection>;
+  /** Kills the broker and starts it again on its address and data. */
+  restart(): Promise<void>;
+  /** Ends the broker and removes its data. */
+  remove(): Promise<void>;
+}
+
+const varz = "$SYS.REQ.SERVER.PING.VARZ";
+
+/** Starts a nats-server in a new temporary directory. */
+export async function startExternalBroker(options: ExternalBrokerOptions = {}): Promise<ExternalBroker> {
+  const log = pino({ level: "silent" });
+  const binary = await findNatsServer({ log });
+  const dir = await mkdtemp(join(tmpdir(), "mustreach-broker-"));
+  const configPath = join(dir, "nats-server.conf");
+  const connections: NatsConnection[] = [];
+
+  const config = (port: number) => ({
+    host: "127.0.0.1",
+    port,
+    jetstream: {
+      store_dir: join(dir, "store"),
+      sync_interval: options.syncInterval ?? "always",
+      max_file_store: Number.MAX_SAFE_INTEGER,
+    },
+    no_auth_user: "anyone",
+    system_account: "SYS",
+    accounts: {
+      SYS:
+        options.varz === false
+          ? {}
+          : { exports: [{ service: varz, response_type: "stream", accounts: ["MUSTREACH"] }] },
+      MUSTREACH: {
+        jetstream: "enabled",
+        users: [{ user: "anyone", password: "anyone" }],
+        imports: options.varz === false ? [] : [{ service: { account: "SYS", subject: varz } }],
+      },
+    },
+  });
+
+  const launch = async (port: number) => {
+    await writeFile(configPath, JSON.stringify(config(port)));
+    const broker = spawnBroker(binary.path, configPath, log);
+    let ended: string | undefined;
+    void broker.exited.then((how) => {
+      ended = how;
+    });
+    for (;;) {
+      try {
+        await (await connect({ servers: `127.0.0.1:${port}`, reconnect: false, timeout: 2_000 })).close();
+        return broker;
+      } catch {
+        if (ended !== undefined) throw new Error(`the broker ended (${ended}): ${broker.lastLines().join("\n")}`);
+        await new Promise((resolve) => setTimeout(resolve, 10));
+      }
+    }
+  };
+
+  // Below the range of outgoing connections: one of those could be given the broker's port while it restarts.
+  const port = randomInt(10_240, 32_768);
+  let broker = await launch(port);
+  return {
+    url: `nats://127.0.0.1:${port}`,
+    port,
+    async connect() {
+      const connection = await connect({ servers: `127.0.0.1:${port}` });
+      connections.push(connection);
+      return connection;
+    },
+    async restart() {
+      process.kill(broker.pid, "SIGKILL");
+      await broker.exited;
+      broker = await launch(port);
+    },
+    async remove() {
+      await Promise.all(connections.map((connection) => connection.close()));
+      await broker.stop();
+      await rm(dir, { recursive: true, force: true });
+    },
+  };
+}

@@ -1,0 +1,204 @@
+import { once } from "node:events";
+import { createServer } from "node:http";
+import { type AddressInfo, connect } from "node:net";
+import { afterEach, describe, expect, test } from "vitest";
+import { GetUserTokenRequestSchema } from "../../src/gen/mustreach/auth/v1/auth_pb.ts";
+import { SendBusinessNotificationRequestSchema } from "../../src/gen/mustreach/msg/v1/msg_pb.ts";
+import { BindError, bind, readBody } from "../../src/transport/bind.ts";
+
+const sendPath = { path: "/msg/send_business_notification", input: SendBusinessNotificationRequestSchema };
+const authPath = { path: "/auth/get_user_token", input: GetUserTokenRequestSchema };
+
+/** A body that binds, but for the change. */
+const bodyWith = (change: object) =>
+  JSON.stringify({ sendUserID: "imAdmin", recvUserID: "alice", key: "k", data: "d", ...change });
+
+function refusalOf(run: () => unknown): BindError {
+  try {
+    run();
+  } catch (error) {
+    if (error instanceof BindError) return error;
+    throw error;
+  }
+  throw new Error("it was bound");
+}
+
+describe("what binds", () => {
+  test("the documented keys", () => {
+    const body = bodyWith({ recvGroupID: "", sendMsg: true, reliabilityLevel: 2, clientMsgID: "order-77", ttlSeconds: 60 });
+    expect(bind(sendPath, body)).toMatchObject({
+      sendUserId: "imAdmin",
+      recvUserId: "alice",
+      recvGroupId: "",
+      key: "k",
+      data: "d",
+      sendMsg: true,
+      reliabilityLevel: 2,
+      clientMsgId: "order-77",
+      ttlSeconds: 60,
+    });
+  });
+
+  test("unknown keys are ignored, whatever they hold", () => {
+    const body = bodyWith({ offlinePushInfo: { title: "t" }, __proto__x: 1, constructor: [], "": null, errCode: "1" });
+    expect(bind(sendPath, body)).toMatchObject({ recvUserId: "alice", data: "d" });
+  });
+
+  test("a proto name is an unknown key: it does not change who gets it", () => {
+    expect(bind(sendPath, bodyWith({ recv_user_id: "mallory" }))).toMatchObject({ recvUserId: "alice" });
+  });
+
+  test("null is as good as absent", () => {
+    const bound = bind(sendPath, bodyWith({ recvGroupID: null, sendMsg: null, reliabilityLevel: null, data: null }));
+    expect(bound).toMatchObject({ recvGroupId: "", sendMsg: false });
+    expect(bound).not.toHaveProperty("data");
+    expect(bound).not.toHaveProperty("reliabilityLevel");
+  });
+
+  test("an absent data and an absent reliabilityLevel are told from empty ones", () => {
+    expect(bind(sendPath, bodyWith({ data: "", reliabilityLevel: 0 }))).toMatchObject({ data: "", reliabilityLevel: 0 });
+    expect(bind(sendPath, bodyWith({ data: undefined }))).not.toHaveProperty("data");
+  });
+
+  test("a whole number is one however it is written", () => {
+    for (const level of ["2.0", "2e0", "20e-1"]) {
+      const body = bodyWith({}).replace("}", `,"reliabilityLevel":${level}}`);
+      expect(bind(sendPath, body), level).toMatchObject({ reliabilityLevel: 2 });
+    }
+  });
+
+  test("text arrives as it was written, escaped or not", () => {
+    const data = `"quotes" \\ \u0000 \u2028 😀 日本`;
+    expect(bind(sendPath, bodyWith({ data }))).toMatchObject({ data });
+    const escaped = bodyWith({}).replace('"d"', '"\\u0000\\ud83d\\ude00\\u65e5\\/"');
+    expect(bind(sendPath, escaped)).toMatchObject({ data: "\u0000😀日/" });
+  });
+});
+
+describe("what does not bind is a 400", () => {
+  test.each([
+    ["nothing", ""],
+    ["a space", " "],
+    ["no JSON", "hello"],
+    ["JSON that is cut off", '{"sendUserID":"imAdmin"'],
+    ["two values", "{} {}"],
+    ["a form", "sendUserID=imAdmin&recvUserID=alice"],
+    ["null", "null"],
+    ["a list", "[]"],
+    ["a text", '"x"'],
+    ["a number", "1"],
+    ["a number as data", bodyWith({ data: 77 })],
+    ["an object as data", bodyWith({ data: { id: 77 } })],
+    ["a list as recvUserID", bodyWith({ recvUserID: ["alice"] })],
+    ["a number as recvUserID", bodyWith({ recvUserID: 2839678182 })],
+    ["a text as sendMsg", bodyWith({ sendMsg: "true" })],
+    ["a number as sendMsg", bodyWith({ sendMsg: 1 })],
+    ["a text as reliabilityLevel", bodyWith({ reliabilityLevel: "2" })],
+    ["a fraction as reliabilityLevel", bodyWith({ reliabilityLevel: 2.5 })],
+    ["a boolean as reliabilityLevel", bodyWith({ reliabilityLevel: true })],
+    ["a reliabilityLevel beyond 32 bits", bodyWith({ reliabilityLevel: 2 ** 31 })],
+    ["a text as ttlSeconds", bodyWith({ ttlSeconds: "60" })],
+    ["no sendUserID", bodyWith({ sendUserID: undefined })],
+    ["an empty sendUserID", bodyWith({ sendUserID: "" })],
+    ["null as sendUserID", bodyWith({ sendUserID: null })],
+  ])("%s", (_, body) => {
+    const refusal = refusalOf(() => bind(sendPath, body));
+    expect(refusal.httpStatus).toBe(400);
+    expect(refusal.message).not.toBe("");
+  });
+
+  test("but under /auth/ a 200, as in OpenIM", () => {
+    expect(refusalOf(() => bind(authPath, "{")).httpStatus).toBe(200);
+    expect(refusalOf(() => bind(authPath, '{"userID":1}')).httpStatus).toBe(200);
+    expect(refusalOf(() => bind(authPath, '{"userID":"alice","platformID":"5"}')).httpStatus).toBe(200);
+  });
+
+  test("the message names the field, in the caller's words", () => {
+    expect(refusalOf(() => bind(sendPath, bodyWith({ reliabilityLevel: "2" }))).message).toContain("reliabilityLevel");
+    expect(refusalOf(() => bind(sendPath, bodyWith({ sendUserID: "" }))).message).toContain("sendUserID");
+  });
+});
+
+describe("readBody", () => {
+  const cleanups: (() => unknown)[] = [];
+  afterEach(() => {
+    for (const cleanup of cleanups.splice(0)) cleanup();
+  });
+
+  /** Reads the body of the next request on a real port. */
+  async function useReader(maxBytes: number) {
+    let settle = (_: Promise<string>) => {};
+    const read = new Promise<string>((resolve) => {
+      settle = resolve;
+    });
+    read.catch(() => {});
+    const server = createServer((req, res) => {
+      const reading = readBody(req, maxBytes);
+      settle(reading);
+      reading.catch(() => {}).finally(() => res.end());
+    });
+    server.listen(0, "127.0.0.1");
+    await once(server, "listening");
+    cleanups.push(() => {
+      server.closeAllConnections();
+      server.close();
+    });
+    const { port } = server.address() as AddressInfo;
+    return {
+      read,
+      /** Writes each piece of a body of `length` bytes when the one before it has been sent. */
+      async write(length: number, ...pieces: (Buffer | string)[]) {
+        const socket = connect(port, "127.0.0.1");
+        cleanups.push(() => socket.destroy());
+        socket.setNoDelay(true);
+        socket.on("error", () => {});
+        await once(socket, "connect");
+        for (const piece of [`POST / HTTP/1.1\r\nHost: x\r\nContent-Length: ${length}\r\n\r\n`, ...pieces]) {
+          await new Promise((resolve) => socket.write(piece, resolve));
+        }
+        return socket;
+      },
+    };
+  }
+
+  test("takes a body of the largest size, and not one byte more", async () => {
+    const exact = await useReader(1_000);
+    await exact.write(1_000, "x".repeat(1_000));
+    expect(await exact.read).toBe("x".repeat(1_000));
+    const larger = await useReader(1_000);
+    await larger.write(1_001, "x".repeat(1_001));
+    await expect(larger.read).rejects.toMatchObject({ httpStatus: 413, message: expect.stringContaining("1000") });
+  });
+
+  test("counts bytes, not characters", async () => {
+    const reader = await useReader(10);
+    await reader.write(12, "日本語文");
+    await expect(reader.read).rejects.toMatchObject({ httpStatus: 413 });
+  });
+
+  test("puts together a character that comes in two pieces", async () => {
+    const bytes = Buffer.from("😀日");
+    const reader = await useReader(100);
+    await reader.write(bytes.length, ...Array.from(bytes, (_, index) => bytes.subarray(index, index + 1)));
+    expect(await reader.read).toBe("😀日");
+  });
+
+  test("refuses bytes that are not UTF-8, rather than to change them", async () => {
+    for (const bytes of [
+      [0x22, 0xff, 0x22],
+      [0x22, 0xc3, 0x22],
+      [0x22, 0xed, 0xa0, 0x80, 0x22],
+    ]) {
+      const reader = await useReader(100);
+      await reader.write(bytes.length, Buffer.from(bytes));
+      await expect(reader.read).rejects.toMatchObject({ httpStatus: 400 });
+    }
+  });
+
+  test("fails when the caller goes away in the middle", async () => {
+    const reader = await useReader(100);
+    const socket = await reader.write(10, "12345");
+    socket.destroy();
+    await expect(reader.read).rejects.toThrow();
+  });
+});
