@@ -10,6 +10,7 @@ import { createHub } from "./delivery/hub.ts";
 import { createResume } from "./delivery/resume.ts";
 import { createDeliveryService } from "./delivery/service.ts";
 import { createSubscribe } from "./delivery/subscribe.ts";
+import { Durability } from "./gen/mustreach/msg/v1/msg_pb.ts";
 import { createSend } from "./msg/send.ts";
 import { createMsgService } from "./msg/service.ts";
 import { auditBroker, type BrokerAudit, durabilityName } from "./nats/audit.ts";
@@ -91,7 +92,10 @@ export async function startServer(config: Config, log: Logger): Promise<Server> 
       maxStoreBytes: config.maxStoreBytes,
     });
 
-    const publisher = createPublisher(broker, { sendTimeoutMs: config.sendTimeout });
+    const publisher = createPublisher(broker, {
+      sendTimeoutMs: config.sendTimeout,
+      isFsynced: () => audit.durability === Durability.FSYNCED,
+    });
     const directGet = createDirectGet(broker, { timeoutMs: config.sendTimeout });
     started.push(() => directGet.close());
     const inbox = createInbox(broker, publisher, directGet, config.partitions);

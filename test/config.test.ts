@@ -141,9 +141,12 @@ describe("a bad value names itself, what was expected and where it is documented
   });
 
   // A timer of Node that is set for longer than 2^31 - 1 ms, about 24.8 days, fires at once.
-  test.each(["HEARTBEAT", "SEND_TIMEOUT", "DRAIN_TIMEOUT"] as const)("MUSTREACH_%s longer than a timer can wait", (name) => {
-    expect(refusalOf(() => load({ [name]: "25d" }))).toContain(`MUSTREACH_${name}`);
-  });
+  test.each(["HEARTBEAT", "SEND_TIMEOUT", "DRAIN_TIMEOUT"] as const)(
+    "MUSTREACH_%s longer than a timer can wait",
+    (name) => {
+      expect(refusalOf(() => load({ [name]: "25d" }))).toContain(`MUSTREACH_${name}`);
+    },
+  );
 });
 
 test.each(["MUSTREACH_PROT", "MUSTREACH_port", "MUSTREACH_", "MUSTREACH_constructor"])(

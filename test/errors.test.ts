@@ -30,18 +30,21 @@ test("the table has OpenIM's errors, each code once", () => {
   expect(new Set(Object.values(errorTable).map(({ errCode }) => errCode)).size).toBe(openIm.length);
 });
 
-test.each(openIm)("%s is %i for REST, and its gRPC code with an ErrorInfo for RPC callers", (name, errCode, code, reason) => {
-  const error = failure(name, "what was wrong");
-  expect(error.code).toBe(code);
-  expect(toErrorFacts(error)).toEqual({ errCode, errMsg: name, errDlt: "what was wrong" });
-  expect(error.findDetails(ErrorInfoSchema)).toEqual([
-    create(ErrorInfoSchema, {
-      reason,
-      domain: "mustreach",
-      metadata: { errCode: String(errCode), errMsg: name, errDlt: "what was wrong" },
-    }),
-  ]);
-});
+test.each(openIm)(
+  "%s is %i for REST, and its gRPC code with an ErrorInfo for RPC callers",
+  (name, errCode, code, reason) => {
+    const error = failure(name, "what was wrong");
+    expect(error.code).toBe(code);
+    expect(toErrorFacts(error)).toEqual({ errCode, errMsg: name, errDlt: "what was wrong" });
+    expect(error.findDetails(ErrorInfoSchema)).toEqual([
+      create(ErrorInfoSchema, {
+        reason,
+        domain: "mustreach",
+        metadata: { errCode: String(errCode), errMsg: name, errDlt: "what was wrong" },
+      }),
+    ]);
+  },
+);
 
 test("the message of an RPC error names the error and says what was wrong", () => {
   expect(failure("ArgsError", "key is missing").rawMessage).toBe("ArgsError: key is missing");
@@ -84,7 +87,10 @@ describe("what failure() did not make", () => {
   });
 
   test("an ErrorInfo of somebody else is not taken for ours", () => {
-    const theirs = { desc: ErrorInfoSchema, value: { reason: "QUOTA", domain: "example.com", metadata: { limit: "1" } } };
+    const theirs = {
+      desc: ErrorInfoSchema,
+      value: { reason: "QUOTA", domain: "example.com", metadata: { limit: "1" } },
+    };
     const facts = toErrorFacts(new ConnectError("too many", Code.ResourceExhausted, undefined, [theirs]));
     expect(facts).toMatchObject({ errCode: 1001, errMsg: "ArgsError" });
   });

@@ -66,6 +66,7 @@ export function createMustReach(options: MustReachOptions): MustReach {
   const { listeners, gapListeners, store, acker, retry, draining, ended, onError } = options;
   let key = "";
   let cursor: bigint | undefined;
+  let requested: bigint | undefined;
   let handling = 0n;
   let newest = 0n;
 
@@ -136,11 +137,14 @@ export function createMustReach(options: MustReachOptions): MustReach {
       if (saved !== undefined && saved >= (cursor ?? 0n)) cursor = saved;
       lane.clear();
       newest = cursor !== undefined && cursor > handling ? cursor : handling;
+      requested = cursor;
       return cursor;
     },
     ready(resumeSequence) {
-      if (cursor !== undefined) return acker.ack(cursor);
+      const isKnown = requested === undefined || requested <= resumeSequence;
+      if (cursor !== undefined && isKnown) return acker.ack(cursor);
       // From now on the device has a cursor: after a lost connection it must not begin at START_NEW or START_ALL again.
+      // So it is when the service never assigned the cursor it was asked for: its store is new, and so are its sequences.
       cursor = resumeSequence;
       newest = resumeSequence;
       lane.push({ sequence: resumeSequence, handle: async () => true });

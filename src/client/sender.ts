@@ -81,7 +81,8 @@ export interface SentNotification {
 /** Sends notifications. */
 export interface Sender {
   /**
-   * Sends one notification, again under the same clientMsgID when the network fails, so that it is accepted once.
+   * Sends one notification, again under the same clientMsgID when the network fails, so that it is accepted once. An
+   * online push without a clientMsgID is tried once.
    *
    * @throws {MustreachClientError} as documented at MsgService.SendBusinessNotification. After 90004 it is not known
    * whether the notification was accepted: send again with the same clientMsgID.
@@ -122,7 +123,8 @@ export function createSender(options: SenderOptions): Sender {
         data: notification.data,
         sendMsg: notification.sendMsg ?? false,
         reliabilityLevel: notification.mustReach ? 2 : 1,
-        clientMsgId: notification.clientMsgID || createClientMsgID(),
+        // An online push without an id of the caller's gets none here: the service would have to record it on disk.
+        clientMsgId: notification.clientMsgID || (notification.mustReach ? createClientMsgID() : ""),
         ttlSeconds: notification.ttlSeconds ?? 0,
       };
       const backoff = createBackoff({ ...delays, random });
@@ -146,7 +148,8 @@ export function createSender(options: SenderOptions): Sender {
           signal?.throwIfAborted();
           const error = toClientError(thrown);
           const delayMs = backoff.next();
-          if (error.errCode !== networkErrCode || Date.now() + delayMs > giveUpAt) throw error;
+          const isSafe = request.clientMsgId !== "";
+          if (!isSafe || error.errCode !== networkErrCode || Date.now() + delayMs > giveUpAt) throw error;
           await wait(delayMs, signal ?? never);
         }
       }

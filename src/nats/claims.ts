@@ -1,4 +1,3 @@
-import { headers } from "@nats-io/transport-node";
 import { failure } from "../errors.ts";
 import { type DirectGet, tooManyResults } from "./direct-get.ts";
 import type { Publisher } from "./publish.ts";
@@ -30,9 +29,14 @@ export function createClaims(publisher: Publisher, get: DirectGet, partitions: n
       const id = toToken(clientMsgId);
       const partition = toPartition(id, partitions);
       const subject = claimSubject(partition, id);
-      const stored = await publisher.store(subject, Buffer.from(JSON.stringify(claim)), headers());
+      const stream = inboxStream(partition);
+      const stored = await publisher.store(stream, {
+        subject,
+        payload: Buffer.from(JSON.stringify(claim)),
+        headers: {},
+      });
       if (stored.kind === "stored") return { first: claim, isRepeat: false };
-      const found = await get(inboxStream(partition), { last_by_subj: subject });
+      const found = await get(stream, { last_by_subj: subject });
       const message = found === tooManyResults ? undefined : found.messages[0];
       if (message === undefined)
         throw failure("NetworkError", `the notification store refused the write: ${stored.reason}`);

@@ -58,11 +58,7 @@ export async function connectBroker(options: ConnectOptions): Promise<Broker> {
     pingInterval: 5_000,
     maxPingOut: 2,
   }).catch((cause: unknown) => {
-    throw failure(
-      "NetworkError",
-      `the broker at ${servers.map(withoutCredentials).join(", ")} cannot be reached`,
-      cause,
-    );
+    throw failure("NetworkError", `the broker at ${servers.join(", ")} cannot be reached`, cause);
   });
   const jsm = await jetstreamManager(nc, { timeout: options.requestTimeoutMs }).catch(async (cause: unknown) => {
     await nc.close();

@@ -1,5 +1,4 @@
 import { fromBinary, toBinary } from "@bufbuild/protobuf";
-import { headers } from "@nats-io/transport-node";
 import { failure } from "../errors.ts";
 import { type Notification, NotificationSchema } from "../gen/mustreach/delivery/v1/delivery_pb.ts";
 import type { Broker } from "./connect.ts";
@@ -97,10 +96,14 @@ export function createInbox(broker: Broker, publisher: Publisher, get: DirectGet
         toDay(Number(notification.sendTime)),
         toToken(notification.clientMsgId),
       );
-      const hdrs = headers();
-      hdrs.set(operationHeader, encodeURIComponent(options.operationId));
-      if (options.expiresAtMs !== undefined) hdrs.set(expiresHeader, String(options.expiresAtMs));
-      const stored = await publisher.store(subject, toBinary(NotificationSchema, notification), hdrs);
+      const stored = await publisher.store(stream, {
+        subject,
+        payload: toBinary(NotificationSchema, notification),
+        headers: {
+          [operationHeader]: encodeURIComponent(options.operationId),
+          ...(options.expiresAtMs === undefined ? {} : { [expiresHeader]: String(options.expiresAtMs) }),
+        },
+      });
       if (stored.kind === "stored") {
         assigned[partition] = Math.max(assigned[partition] ?? 0, stored.sequence);
       } else if ((await lastBySubject(stream, subject)) === undefined) {

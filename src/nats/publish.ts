@@ -1,14 +1,16 @@
 import { JetStreamApiError } from "@nats-io/jetstream";
-import type { MsgHdrs } from "@nats-io/transport-node";
+import { headers as newHeaders } from "@nats-io/transport-node";
 import { failure } from "../errors.ts";
+import { storeBatch } from "./batch.ts";
 import type { Broker } from "./connect.ts";
+import { createGroupCommit, type Write } from "./group-commit.ts";
 
 /** JSStreamStoreFailedF: the store refused the message, for one of several reasons that share the code. */
 const storeFailed = 10077;
 
 /** What came of {@link Publisher.store}. */
 export type Stored =
-  | { readonly kind: "stored"; readonly stream: string; readonly sequence: number }
+  | { readonly kind: "stored"; readonly sequence: number }
   | { readonly kind: "refused"; readonly reason: string };
 
 /** Writes to the broker. */
@@ -18,10 +20,11 @@ export interface Publisher {
    * can be taken once only. `refused` when the subject is taken (perhaps by an earlier try of this very call) or the
    * stream is full; the caller looks which.
    *
+   * @param stream the stream that has the subject.
    * @throws NetworkError (90004) when the broker has not acknowledged within the send timeout. The message may be
    * stored all the same.
    */
-  store(subject: string, payload: Uint8Array, headers: MsgHdrs): Promise<Stored>;
+  store(stream: string, write: Write): Promise<Stored>;
   /**
    * Publishes to whoever listens now; nothing is stored or acknowledged.
    *
@@ -34,28 +37,62 @@ export interface Publisher {
 export interface PublisherOptions {
   /** How long a write may take, with all its tries, in milliseconds. */
   readonly sendTimeoutMs: number;
+  /** Whether the broker syncs every write to disk. */
+  readonly isFsynced: () => boolean;
 }
+
+/** One try gets this long at most, in milliseconds, so that a broker that was restarted is asked again soon. */
+const tryTimeoutMs = 1_000;
+
+/** Pause before the next try of a write that the broker did not answer, in milliseconds. */
+const retryDelayMs = 50;
 
 /** Creates the publisher of a broker connection. */
 export function createPublisher(broker: Broker, options: PublisherOptions): Publisher {
+  const streams = new Map<string, (write: Write) => Promise<Stored>>();
+
+  const storeOne = async ({ subject, payload, headers }: Write): Promise<Stored> => {
+    try {
+      const ack = await broker.js.publish(subject, payload, {
+        headers: toHeaders(headers),
+        timeout: tryTimeoutMs,
+        retries: 0,
+      });
+      return { kind: "stored", sequence: ack.seq };
+    } catch (error) {
+      if (!(error instanceof JetStreamApiError)) throw error;
+      if (error.code === storeFailed) return { kind: "refused", reason: error.message };
+      throw failure("NetworkError", `the broker refused the write: ${error.message}`, error);
+    }
+  };
+
+  const storeAll = async (writes: readonly Write[]): Promise<readonly Stored[] | undefined> => {
+    const messages = writes.map((write) => ({ ...write, headers: toHeaders(write.headers) }));
+    const stored = await storeBatch(broker, messages, tryTimeoutMs);
+    if (stored.kind === "rejected") return undefined;
+    const first = stored.sequence - writes.length + 1;
+    return writes.map((_, index) => ({ kind: "stored", sequence: first + index }));
+  };
+
+  const writesOf = (stream: string) => {
+    let store = streams.get(stream);
+    if (store === undefined) {
+      store = createGroupCommit({ isWorthwhile: options.isFsynced, storeOne, storeAll });
+      streams.set(stream, store);
+    }
+    return store;
+  };
+
   return {
-    async store(subject, payload, headers) {
+    async store(stream, write) {
       const deadlineMs = Date.now() + options.sendTimeoutMs;
       for (;;) {
         await broker.whenConnected(deadlineMs);
         try {
-          // One try gets a second at most, so that a broker that was restarted in between is asked again.
-          const timeout = Math.max(1, Math.min(1_000, deadlineMs - Date.now()));
-          const ack = await broker.js.publish(subject, payload, { headers, timeout, retries: 0 });
-          return { kind: "stored", stream: ack.stream, sequence: ack.seq };
+          return await inTime(writesOf(stream)(write), deadlineMs);
         } catch (error) {
-          if (error instanceof JetStreamApiError) {
-            if (error.code === storeFailed) return { kind: "refused", reason: error.message };
-            throw failure("NetworkError", `the broker refused the write: ${error.message}`, error);
-          }
-          if (Date.now() + retryDelayMs >= deadlineMs) {
-            throw failure("NetworkError", "the broker did not acknowledge the write in time", error);
-          }
+          if (error instanceof Error && error.name === "ConnectError") throw error;
+          if (Date.now() + retryDelayMs >= deadlineMs) throw notInTime(error);
           await new Promise((resolve) => setTimeout(resolve, retryDelayMs));
         }
       }
@@ -67,5 +104,20 @@ export function createPublisher(broker: Broker, options: PublisherOptions): Publ
   };
 }
 
-/** Pause before the next try of a write that the broker did not answer, in milliseconds. */
-const retryDelayMs = 50;
+/** A write in the queue waits for those before it; the caller's time runs all the same. */
+function inTime<T>(work: Promise<T>, deadlineMs: number): Promise<T> {
+  return new Promise((resolve, reject) => {
+    const timer = setTimeout(() => reject(notInTime()), deadlineMs - Date.now());
+    work.then(resolve, reject).finally(() => clearTimeout(timer));
+  });
+}
+
+function notInTime(cause?: unknown) {
+  return failure("NetworkError", "the broker did not acknowledge the write in time", cause);
+}
+
+function toHeaders(headers: Readonly<Record<string, string>>) {
+  const hdrs = newHeaders();
+  for (const [name, value] of Object.entries(headers)) hdrs.set(name, value);
+  return hdrs;
+}

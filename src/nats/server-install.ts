@@ -1,5 +1,5 @@
 import { execFile, spawn } from "node:child_process";
-import { mkdir, mkdtemp, readdir, rename, rm } from "node:fs/promises";
+import { mkdir, readdir, rename, rm } from "node:fs/promises";
 import { basename, dirname, join } from "node:path";
 import { createInterface } from "node:readline";
 import { promisify } from "node:util";
@@ -44,8 +44,11 @@ export async function installNatsServer(options: InstallOptions): Promise<NatsSe
       log.info(`waiting for another process (${holder}) that is installing nats-server`);
     });
     // Next to its destination: a rename replaces it in one step only within a file system.
-    const dir = await mkdtemp(join(cache, ".installing-"));
+    const dir = join(cache, ".installing");
     try {
+      // What an installation that was interrupted has left.
+      await rm(dir, { recursive: true, force: true });
+      await mkdir(dir);
       const found = await inspectNatsServer(path);
       if (typeof found !== "string") return found;
       for (const [name, install] of Object.entries(ways)) {

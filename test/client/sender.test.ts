@@ -8,6 +8,8 @@ import { type FakeService, useFakeService } from "./fake-service.ts";
 
 const notification = { sendUserID: "system", recvUserID: "alice", key: "order.paid", data: "{}" };
 
+const mustReach = { ...notification, mustReach: true };
+
 const useSender = (service: FakeService, options: Partial<Parameters<typeof createSender>[0]> = {}) =>
   createSender({
     baseUrl: service.baseUrl,
@@ -62,21 +64,36 @@ test("send passes every field on and returns what was accepted", async () => {
   ]);
 });
 
-test("send is an online push by default, under a new id each time", async () => {
+test("send is an online push by default, and leaves its id to the service", async () => {
   const service = await useFakeService();
   const requests: SendBusinessNotificationRequest[] = [];
   service.onSend = async (request) => {
     requests.push(request);
     return { clientMsgId: request.clientMsgId, durability: Durability.NONE };
   };
+  const { durability } = await useSender(service).send(notification);
+  expect(requests).toMatchObject([{ reliabilityLevel: 1, clientMsgId: "" }]);
+  expect(durability).toBe("none");
+});
+
+test("a must-reach send gets a new id each time", async () => {
+  const service = await useFakeService();
+  service.onSend = async (request) => ({ clientMsgId: request.clientMsgId });
   const sender = useSender(service);
-  const sent = [await sender.send(notification), await sender.send(notification)];
-  expect(requests).toMatchObject([{ reliabilityLevel: 1 }, { reliabilityLevel: 1 }]);
+  const sent = [await sender.send(mustReach), await sender.send(mustReach)];
   expect(new Set(sent.map(({ clientMsgID }) => clientMsgID)).size).toBe(2);
-  for (const { clientMsgID, durability } of sent) {
-    expect(clientMsgID).toMatch(/^[0-9a-f]{32}$/);
-    expect(durability).toBe("none");
-  }
+  for (const { clientMsgID } of sent) expect(clientMsgID).toMatch(/^[0-9a-f]{32}$/);
+});
+
+test("an online push without an id is tried once, since a second try could push it twice", async () => {
+  const service = await useFakeService();
+  let attempts = 0;
+  service.onSend = async () => {
+    attempts++;
+    throw failure("NetworkError", "the broker is away");
+  };
+  await expect(useSender(service).send(notification)).rejects.toMatchObject({ errCode: 90004 });
+  expect(attempts).toBe(1);
 });
 
 test("send tries again under the same id while the network or the broker fails", async () => {
@@ -92,7 +109,7 @@ test("send tries again under the same id while the network or the broker fails",
     }
     return { clientMsgId };
   };
-  const { clientMsgID } = await useSender(service).send(notification);
+  const { clientMsgID } = await useSender(service).send(mustReach);
   expect(ids).toEqual([clientMsgID, clientMsgID, clientMsgID]);
 });
 
@@ -104,7 +121,7 @@ test("send gives up when its time is over", async () => {
     throw failure("NetworkError", "the broker is away");
   };
   const sender = useSender(service, { retry: { minDelayMs: 10, maxDelayMs: 10, timeoutMs: 500 } });
-  await expect(sender.send(notification)).rejects.toMatchObject({ errCode: 90004, errDlt: "the broker is away" });
+  await expect(sender.send(mustReach)).rejects.toMatchObject({ errCode: 90004, errDlt: "the broker is away" });
   expect(attempts).toBeGreaterThan(1);
 });
 
@@ -119,7 +136,7 @@ test.each([
     attempts++;
     throw error;
   };
-  await expect(useSender(service).send(notification)).rejects.toMatchObject({ errCode });
+  await expect(useSender(service).send(mustReach)).rejects.toMatchObject({ errCode });
   expect(attempts).toBe(1);
 });
 

@@ -21,8 +21,9 @@ export interface ExternalBroker {
   readonly port: number;
   /** Opens a connection, which is closed with the broker. */
   connect(): Promise<NatsConnection>;
-  /** Kills the broker and starts it again on its address and data. */
-  restart(): Promise<void>;
+  /** Kills the broker; {@link resume} starts it again on its address and data. */
+  pause(): Promise<void>;
+  resume(): Promise<void>;
   /** Ends the broker and removes its data. */
   remove(): Promise<void>;
 }
@@ -89,9 +90,11 @@ export async function startExternalBroker(options: ExternalBrokerOptions = {}): 
       connections.push(connection);
       return connection;
     },
-    async restart() {
+    async pause() {
       process.kill(broker.pid, "SIGKILL");
       await broker.exited;
+    },
+    async resume() {
       broker = await launch(port);
     },
     async remove() {

@@ -15,9 +15,13 @@ test("an id is OpenIM's documented 32 lower-case hex digits, at any time", () =>
 
 test("ids of different milliseconds sort as their times do", () => {
   fc.assert(
-    fc.property(fc.integer({ min: 0, max: latestMs - 1 }), fc.integer({ min: 1, max: 1_000_000 }), (timeMs, laterMs) => {
-      expect(createId(timeMs) < createId(Math.min(timeMs + laterMs, latestMs))).toBe(true);
-    }),
+    fc.property(
+      fc.integer({ min: 0, max: latestMs - 1 }),
+      fc.integer({ min: 1, max: 1_000_000 }),
+      (timeMs, laterMs) => {
+        expect(createId(timeMs) < createId(Math.min(timeMs + laterMs, latestMs))).toBe(true);
+      },
+    ),
   );
 });
 

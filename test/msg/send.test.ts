@@ -30,7 +30,7 @@ beforeAll(async () => {
   broker = await connectBroker({ servers: [url], user, pass, requestTimeoutMs: 5_000, log });
   closing.push(() => broker.close());
   await declareStreams(broker, { partitions, replicas: 1, retentionMs: 604_800_000, maxStoreBytes: 2 ** 30 });
-  const publisher = createPublisher(broker, { sendTimeoutMs: 5_000 });
+  const publisher = createPublisher(broker, { sendTimeoutMs: 5_000, isFsynced: () => true });
   const directGet = createDirectGet(broker, { timeoutMs: 5_000 });
   closing.push(() => directGet.close());
   inbox = createInbox(broker, publisher, directGet, partitions);
@@ -119,7 +119,7 @@ describe("level 2", () => {
   });
 
   test("answers with the durability that the broker has at the moment", async () => {
-    let durability = Durability.BUFFERED;
+    let durability: Durability = Durability.BUFFERED;
     const sendNow = createSend({ inbox, claims, live, durability: () => durability });
     expect((await sendNow(request(), "op")).durability).toBe(Durability.BUFFERED);
     durability = Durability.REPLICATED;
@@ -184,7 +184,8 @@ describe("generated ids", () => {
     }
     expect(new Set(ids.flat()).size).toBe(10);
     for (const id of ids.flat()) expect(id).toMatch(/^[0-9a-f]{32}$/);
-    for (const which of [0, 1]) expect(ids.map((pair) => pair[which])).toEqual(ids.map((pair) => pair[which]).toSorted());
+    for (const which of [0, 1])
+      expect(ids.map((pair) => pair[which])).toEqual(ids.map((pair) => pair[which]).toSorted());
   });
 
   test("make two sends of one body two notifications", async () => {

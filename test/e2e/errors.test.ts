@@ -1,0 +1,804 @@
+import { createHmac } from "node:crypto";
+import { type DescMethodUnary, fromJson, type JsonObject, type Message } from "@bufbuild/protobuf";
+import { Code, ConnectError, createClient, type Transport } from "@connectrpc/connect";
+import { createConnectTransport, createGrpcTransport } from "@connectrpc/connect-node";
+import { credentials, Client as GrpcClient, Metadata, type ServiceError } from "@grpc/grpc-js";
+import { afterEach, beforeAll, describe, expect, test } from "vitest";
+import { toErrorFacts } from "../../src/errors.ts";
+import { ErrorInfoSchema } from "../../src/gen/google/rpc/error_details_pb.ts";
+import { AuthService } from "../../src/gen/mustreach/auth/v1/auth_pb.ts";
+import { DeliveryService } from "../../src/gen/mustreach/delivery/v1/delivery_pb.ts";
+import { MsgService } from "../../src/gen/mustreach/msg/v1/msg_pb.ts";
+import { useServer } from "../helpers/server.ts";
+
+const secret = "the-token-secret";
+const server = useServer({ TOKEN_SECRET: secret });
+
+/** What can be called, at its REST path and as an RPC. */
+const calls = {
+  send: { path: "/msg/send_business_notification", method: MsgService.method.sendBusinessNotification },
+  getAdminToken: { path: "/auth/get_admin_token", method: AuthService.method.getAdminToken },
+  getUserToken: { path: "/auth/get_user_token", method: AuthService.method.getUserToken },
+  parseToken: { path: "/auth/parse_token", method: AuthService.method.parseToken },
+  forceLogout: { path: "/auth/force_logout", method: AuthService.method.forceLogout },
+} satisfies Record<string, { path: string; method: DescMethodUnary }>;
+
+/** A body of each that is accepted from an admin. */
+const good: Record<keyof typeof calls, JsonObject> = {
+  send: { sendUserID: "imAdmin", recvUserID: "alice", key: "order.paid", data: "{}", reliabilityLevel: 2 },
+  getAdminToken: { secret, userID: "imAdmin" },
+  getUserToken: { userID: "alice", platformID: 5 },
+  parseToken: { token: "" },
+  forceLogout: { userID: "nobody", platformID: 5 },
+};
+
+/** What a wrong input is answered. */
+interface Answer {
+  readonly errCode: number;
+  readonly errMsg: string;
+  readonly errDlt: string;
+}
+
+// --- the error table ------------------------------------------------------------------------------------------------
+
+type Row = readonly [
+  what: string,
+  errCode: number,
+  errMsg: string,
+  code: Code,
+  errDlt: string | RegExp,
+  body: JsonObject,
+];
+
+const long = "x".repeat(1_025);
+const data256K = "x".repeat(262_144);
+const weekSeconds = 7 * 86_400;
+
+// biome-ignore-start format: tables are read by column
+
+/** A body with this change, from an admin. `null` is absent. */
+const wrongSends: Row[] = [
+  // what is wrong                     errCode  errMsg                 gRPC                    errDlt                                                           change of the body
+  [
+    "no recipient",
+    1001,
+    "ArgsError",
+    Code.InvalidArgument,
+    "recvUserID and recvGroupID cannot be empty at the same time",
+    { recvUserID: null },
+  ],
+  [
+    "an empty recipient",
+    1001,
+    "ArgsError",
+    Code.InvalidArgument,
+    "recvUserID and recvGroupID cannot be empty at the same time",
+    { recvUserID: "", recvGroupID: "" },
+  ],
+  [
+    "two recipients",
+    1001,
+    "ArgsError",
+    Code.InvalidArgument,
+    "recvUserID and recvGroupID cannot be set at the same time",
+    { recvGroupID: "team" },
+  ],
+  ["no sender", 1001, "ArgsError", Code.InvalidArgument, /sendUserID/, { sendUserID: null }],
+  ["an empty sender", 1001, "ArgsError", Code.InvalidArgument, /sendUserID/, { sendUserID: "" }],
+  [
+    "a sender that is too long",
+    1001,
+    "ArgsError",
+    Code.InvalidArgument,
+    /sendUserID.*1024 bytes/,
+    { sendUserID: long },
+  ],
+  [
+    "a control character in the sender",
+    1001,
+    "ArgsError",
+    Code.InvalidArgument,
+    /sendUserID.*control/,
+    { sendUserID: "a\u0000b" },
+  ],
+  [
+    "a recipient that is too long",
+    1001,
+    "ArgsError",
+    Code.InvalidArgument,
+    /recvUserID.*1024 bytes/,
+    { recvUserID: long },
+  ],
+  [
+    "one that is so in UTF-8 only",
+    1001,
+    "ArgsError",
+    Code.InvalidArgument,
+    /recvUserID.*1024 bytes/,
+    { recvUserID: "日".repeat(342) },
+  ],
+  [
+    "a line break in the recipient",
+    1001,
+    "ArgsError",
+    Code.InvalidArgument,
+    /recvUserID.*control/,
+    { recvUserID: "alice\r\n" },
+  ],
+  [
+    "a NUL in the recipient",
+    1001,
+    "ArgsError",
+    Code.InvalidArgument,
+    /recvUserID.*control/,
+    { recvUserID: "alice\u0000" },
+  ],
+  ["DEL in the recipient", 1001, "ArgsError", Code.InvalidArgument, /recvUserID.*control/, { recvUserID: "\u007f" }],
+  [
+    "a group id that is too long",
+    1001,
+    "ArgsError",
+    Code.InvalidArgument,
+    /recvGroupID.*1024 bytes/,
+    { recvUserID: "", recvGroupID: long },
+  ],
+  [
+    "a control character in it",
+    1001,
+    "ArgsError",
+    Code.InvalidArgument,
+    /recvGroupID.*control/,
+    { recvUserID: "", recvGroupID: "a\tb" },
+  ],
+  ["no key", 1001, "ArgsError", Code.InvalidArgument, /key/, { key: null }],
+  ["an empty key", 1001, "ArgsError", Code.InvalidArgument, /key/, { key: "" }],
+  ["a key that is too long", 1001, "ArgsError", Code.InvalidArgument, /key.*1024 bytes/, { key: long }],
+  [
+    "a control character in the key",
+    1001,
+    "ArgsError",
+    Code.InvalidArgument,
+    /key.*control/,
+    { key: "order\u0001paid" },
+  ],
+  ["no data", 1001, "ArgsError", Code.InvalidArgument, /data.*required/, { data: null }],
+  [
+    "data of one byte too many",
+    1001,
+    "ArgsError",
+    Code.InvalidArgument,
+    /data.*262145.*262144/,
+    { data: `${data256K}x` },
+  ],
+  [
+    "data that is so in UTF-8 only",
+    1001,
+    "ArgsError",
+    Code.InvalidArgument,
+    /data.*262148.*262144/,
+    { data: "😀".repeat(65_537) },
+  ],
+  ["reliabilityLevel 3", 1001, "ArgsError", Code.InvalidArgument, /reliabilityLevel/, { reliabilityLevel: 3 }],
+  ["reliabilityLevel -1", 1001, "ArgsError", Code.InvalidArgument, /reliabilityLevel/, { reliabilityLevel: -1 }],
+  ["reliabilityLevel 99", 1001, "ArgsError", Code.InvalidArgument, /reliabilityLevel/, { reliabilityLevel: 99 }],
+  [
+    "a clientMsgID that is too long",
+    1001,
+    "ArgsError",
+    Code.InvalidArgument,
+    /clientMsgID.*256 bytes/,
+    { clientMsgID: "x".repeat(257) },
+  ],
+  [
+    "a control character in it",
+    1001,
+    "ArgsError",
+    Code.InvalidArgument,
+    /clientMsgID.*control/,
+    { clientMsgID: "a\u0000" },
+  ],
+  [
+    "a ttl longer than the retention",
+    1001,
+    "ArgsError",
+    Code.InvalidArgument,
+    /ttlSeconds.*604800/,
+    { ttlSeconds: weekSeconds + 1 },
+  ],
+  ["a negative ttl", 1001, "ArgsError", Code.InvalidArgument, /ttlSeconds/, { ttlSeconds: -1 }],
+  [
+    "a ttl of what is not stored",
+    1001,
+    "ArgsError",
+    Code.InvalidArgument,
+    /ttlSeconds.*reliabilityLevel 2/,
+    { reliabilityLevel: 1, ttlSeconds: 60 },
+  ],
+  [
+    "an id used for another body",
+    1003,
+    "DuplicateKeyError",
+    Code.AlreadyExists,
+    /clientMsgID/,
+    { clientMsgID: "used", data: "another" },
+  ],
+  [
+    "an id used for another recipient",
+    1003,
+    "DuplicateKeyError",
+    Code.AlreadyExists,
+    /clientMsgID/,
+    { clientMsgID: "used", recvUserID: "mallory" },
+  ],
+  [
+    "a group that does not exist",
+    1004,
+    "RecordNotFoundError",
+    Code.NotFound,
+    /group/,
+    { recvUserID: "", recvGroupID: "nobody" },
+  ],
+  ["a group of wildcards", 1004, "RecordNotFoundError", Code.NotFound, /group/, { recvUserID: "", recvGroupID: "*" }],
+];
+
+/** A call with this change of its good body, from an admin. */
+const wrongAuthCalls: (readonly [call: keyof typeof calls, ...Row])[] = [
+  // call             what is wrong                  errCode  errMsg                    gRPC                   errDlt                change of the body
+  [
+    "getAdminToken",
+    "a wrong secret",
+    1002,
+    "NoPermissionError",
+    Code.PermissionDenied,
+    /secret/,
+    { secret: "openIM123" },
+  ],
+  ["getAdminToken", "no secret", 1002, "NoPermissionError", Code.PermissionDenied, /secret/, { secret: null }],
+  [
+    "getAdminToken",
+    "a user that is not an admin",
+    1001,
+    "ArgsError",
+    Code.InvalidArgument,
+    /userID.*admin/,
+    { userID: "alice" },
+  ],
+  ["getAdminToken", "no user", 1001, "ArgsError", Code.InvalidArgument, /userID/, { userID: null }],
+  ["getUserToken", "no user", 1001, "ArgsError", Code.InvalidArgument, /userID/, { userID: "" }],
+  [
+    "getUserToken",
+    "a user id that is too long",
+    1001,
+    "ArgsError",
+    Code.InvalidArgument,
+    /userID.*1024 bytes/,
+    { userID: long },
+  ],
+  [
+    "getUserToken",
+    "a NUL in the user id",
+    1001,
+    "ArgsError",
+    Code.InvalidArgument,
+    /userID.*control/,
+    { userID: "a\u0000" },
+  ],
+  ["getUserToken", "no platform", 1001, "ArgsError", Code.InvalidArgument, /platformID/, { platformID: null }],
+  ["getUserToken", "an unknown platform", 1001, "ArgsError", Code.InvalidArgument, /platformID/, { platformID: 12 }],
+  [
+    "getUserToken",
+    "the platform of admins",
+    1002,
+    "NoPermissionError",
+    Code.PermissionDenied,
+    /platformID/,
+    { platformID: 10 },
+  ],
+  [
+    "getUserToken",
+    "an admin's user id",
+    1002,
+    "NoPermissionError",
+    Code.PermissionDenied,
+    /userID/,
+    { userID: "openIMAdmin" },
+  ],
+  ["parseToken", "no token", 1001, "ArgsError", Code.InvalidArgument, /token/, { token: "" }],
+  ["parseToken", "no JWT", 1503, "TokenMalformedError", Code.Unauthenticated, /JWT/, { token: "abc" }],
+  ["forceLogout", "no user", 1001, "ArgsError", Code.InvalidArgument, /userID/, { userID: "" }],
+  ["forceLogout", "platform 0", 1001, "ArgsError", Code.InvalidArgument, /platformID/, { platformID: 0 }],
+  ["forceLogout", "platform 12", 1001, "ArgsError", Code.InvalidArgument, /platformID/, { platformID: 12 }],
+];
+
+const now = Math.floor(Date.now() / 1_000);
+const claims = { UserID: "imAdmin", PlatformID: 10, exp: now + 3_600, iat: now - 5 };
+const hs256 = { alg: "HS256", typ: "JWT" };
+
+/** A good body with this token. */
+const wrongTokens: (readonly [
+  what: string,
+  errCode: number,
+  errMsg: string,
+  errDlt: string | RegExp,
+  token: string,
+])[] = [
+  // what is wrong                     errCode  errMsg                    errDlt                      token
+  ["an empty token", 1001, "ArgsError", "header must have token", ""],
+  ["an expired one", 1501, "TokenExpiredError", /expired/, sign(hs256, { ...claims, exp: now - 1 })],
+  ["no JWT", 1503, "TokenMalformedError", /JWT/, "eyJhbxxxx3Xs"],
+  ["two parts of a JWT", 1503, "TokenMalformedError", /JWT/, sign(hs256, claims).split(".").slice(0, 2).join(".")],
+  [
+    "a JWT that is too long",
+    1503,
+    "TokenMalformedError",
+    /8 KiB/,
+    sign(hs256, { ...claims, padding: "x".repeat(8_192) }),
+  ],
+  ["no UserID", 1503, "TokenMalformedError", /UserID/, sign(hs256, { ...claims, UserID: undefined })],
+  ["a UserID with a NUL", 1503, "TokenMalformedError", /UserID/, sign(hs256, { ...claims, UserID: "imAdmin\u0000" })],
+  ["no exp", 1503, "TokenMalformedError", /exp/, sign(hs256, { ...claims, exp: undefined })],
+  [
+    "one that is not valid yet",
+    1504,
+    "TokenNotValidYetError",
+    /not valid yet/,
+    sign(hs256, { ...claims, nbf: now + 3_600 }),
+  ],
+  ["one of the future", 1504, "TokenNotValidYetError", /future/, sign(hs256, { ...claims, iat: now + 3_600 })],
+  ["a bad signature", 1505, "TokenUnknownError", /signature/, sign(hs256, claims, "openIM123")],
+  [
+    "a bad signature, and expired",
+    1505,
+    "TokenUnknownError",
+    /signature/,
+    sign(hs256, { ...claims, exp: now - 1 }, "openIM123"),
+  ],
+  [
+    "no signature",
+    1505,
+    "TokenUnknownError",
+    /algorithm|signature/,
+    `${sign(hs256, claims).split(".").slice(0, 2).join(".")}.`,
+  ],
+  [
+    "alg none",
+    1505,
+    "TokenUnknownError",
+    /algorithm|signature/,
+    `${sign({ alg: "none", typ: "JWT" }, claims).split(".").slice(0, 2).join(".")}.`,
+  ],
+  [
+    "alg HS512, signed with HS256",
+    1505,
+    "TokenUnknownError",
+    /algorithm|signature/,
+    sign({ alg: "HS512", typ: "JWT" }, claims),
+  ],
+  [
+    "alg RS256, signed with the secret",
+    1505,
+    "TokenUnknownError",
+    /algorithm|signature|key/,
+    sign({ alg: "RS256", typ: "JWT" }, claims),
+  ],
+];
+
+// biome-ignore-end format: tables are read by column
+
+// --- how it is run --------------------------------------------------------------------------------------------------
+
+let grpc: Transport;
+let admin: string;
+
+beforeAll(async () => {
+  grpc = createGrpcTransport({ baseUrl: server.url });
+  admin = await server.adminToken();
+  await rest("send", { ...good.send, clientMsgID: "used" }, { token: admin });
+});
+
+/** A JWT, signed by hand with HMAC-SHA256 whatever its header says. */
+function sign(header: object, payload: object, key = secret): string {
+  const encode = (part: object) => Buffer.from(JSON.stringify(part)).toString("base64url");
+  const input = `${encode(header)}.${encode(payload)}`;
+  return `${input}.${createHmac("sha256", key).update(input).digest("base64url")}`;
+}
+
+/** The body without what is null in the change. */
+function change(body: JsonObject, by: JsonObject): JsonObject {
+  return Object.fromEntries(Object.entries({ ...body, ...by }).filter(([, value]) => value !== null));
+}
+
+async function rest(call: keyof typeof calls, body: JsonObject | string, headers: Record<string, string> = {}) {
+  const response = await fetch(`${server.url}${calls[call].path}`, {
+    method: "POST",
+    headers: { operationID: "1646445464564", ...headers },
+    body: typeof body === "string" ? body : JSON.stringify(body),
+  });
+  const text = await response.text();
+  requireClean(text + JSON.stringify([...response.headers]), [...Object.values(headers), JSON.stringify(body)]);
+  expect(response.headers.get("content-type")).toBe("application/json");
+  const answer: Answer = JSON.parse(text);
+  if (answer.errCode !== 0) expect(Object.keys(answer)).toEqual(["errCode", "errMsg", "errDlt"]);
+  return { status: response.status, answer };
+}
+
+async function rpc(call: keyof typeof calls, body: JsonObject, headers: Record<string, string> = {}) {
+  const method: DescMethodUnary = calls[call].method;
+  const message = fromJson(method.input, body) as Message;
+  const thrown = await failureOf(grpc.unary(method, undefined, undefined, headers, message));
+  return factsOf(thrown, [...Object.values(headers), JSON.stringify(body)]);
+}
+
+async function failureOf(calling: Promise<unknown>): Promise<ConnectError> {
+  return calling.then(
+    () => expect.fail("it was accepted"),
+    (error: unknown) => ConnectError.from(error),
+  );
+}
+
+/** The error as an RPC caller reads it: from the ErrorInfo detail alone. */
+function factsOf(error: ConnectError, sent: readonly string[] = []) {
+  const [info, ...others] = error.findDetails(ErrorInfoSchema);
+  expect(others).toEqual([]);
+  expect(info, `ErrorInfo of ${error.message}`).toMatchObject({ domain: "mustreach" });
+  const { errCode, errMsg, errDlt, ...more } = info?.metadata ?? {};
+  expect(more).toEqual({});
+  requireClean(`${error.rawMessage} ${JSON.stringify(info?.metadata)} ${JSON.stringify([...error.metadata])}`, sent);
+  return { code: error.code, answer: { errCode: Number(errCode), errMsg, errDlt } };
+}
+
+/** An answer holds no stack, and no token or secret of the request. */
+function requireClean(text: string, sent: readonly string[]): void {
+  expect(text).not.toMatch(/\bat (\S+ \()?(file:|node:|\/)|node_modules|\.ts:\d|\/src\//);
+  expect(text).not.toContain(secret);
+  for (const token of sent.join(" ").match(/[\w-]{8,}\.[\w-]{8,}(\.[\w-]{8,})?/g) ?? []) {
+    for (const part of token.split(".")) expect(text).not.toContain(part);
+  }
+}
+
+const saying = (errDlt: string | RegExp) => (typeof errDlt === "string" ? errDlt : expect.stringMatching(errDlt));
+
+describe("SendBusinessNotification, over REST and gRPC alike", () => {
+  test.each(wrongSends)("%s: %i", async (_what, errCode, errMsg, code, errDlt, by) => {
+    const body = change(good.send, by);
+    const overRest = await rest("send", body, { token: admin });
+    expect(overRest.answer).toEqual({ errCode, errMsg, errDlt: saying(errDlt) });
+    const overGrpc = await rpc("send", body, { token: admin });
+    expect(overGrpc).toEqual({ code, answer: { errCode, errMsg, errDlt: saying(errDlt) } });
+  });
+
+  test("a token that is not an admin's: 1002", async () => {
+    const token = await server.userToken("alice");
+    const wanted = { errCode: 1002, errMsg: "NoPermissionError", errDlt: "only app manager can send message" };
+    expect((await rest("send", good.send, { token })).answer).toEqual(wanted);
+    expect(await rpc("send", good.send, { token })).toEqual({ code: Code.PermissionDenied, answer: wanted });
+  });
+});
+
+describe("AuthService, over REST and gRPC alike", () => {
+  test.each(wrongAuthCalls)("%s with %s: %i", async (call, _what, errCode, errMsg, code, errDlt, by) => {
+    const body = change(good[call], by);
+    const overRest = await rest(call, body, { token: admin });
+    expect(overRest).toEqual({ status: 200, answer: { errCode, errMsg, errDlt: saying(errDlt) } });
+    const overGrpc = await rpc(call, body, { token: admin });
+    expect(overGrpc).toEqual({ code, answer: { errCode, errMsg, errDlt: saying(errDlt) } });
+  });
+
+  test.each(["getUserToken", "forceLogout"] as const)("%s by a user: 1002", async (call) => {
+    const token = await server.userToken("alice");
+    expect((await rest(call, good[call], { token })).answer).toMatchObject({ errCode: 1002 });
+    expect((await rpc(call, good[call], { token })).answer).toMatchObject({ errCode: 1002 });
+  });
+});
+
+describe("tokens, over REST and gRPC alike", () => {
+  test.each(wrongTokens)("%s: %i", async (_what, errCode, errMsg, errDlt, token) => {
+    const code = errCode === 1001 ? Code.InvalidArgument : Code.Unauthenticated;
+    const answer = { errCode, errMsg, errDlt: saying(errDlt) };
+    expect(await rest("send", good.send, { token })).toEqual({ status: 200, answer });
+    expect(await rpc("send", good.send, { token })).toEqual({ code, answer });
+    if (token === "") return;
+    const authorization = `Bearer ${token}`;
+    expect(await rest("send", good.send, { authorization })).toEqual({ status: 200, answer });
+    expect(await rpc("send", good.send, { authorization })).toEqual({ code, answer });
+    expect(await rest("parseToken", { token })).toEqual({ status: 200, answer });
+    expect(await rpc("parseToken", { token })).toEqual({ code, answer });
+  });
+
+  test.each(["send", "getUserToken", "forceLogout"] as const)("none for %s: 1001", async (call) => {
+    const answer = { errCode: 1001, errMsg: "ArgsError", errDlt: "header must have token" };
+    expect(await rest(call, good[call])).toEqual({ status: 200, answer });
+    expect(await rpc(call, good[call])).toEqual({ code: Code.InvalidArgument, answer });
+  });
+
+  test("one of a user that was logged out: 1506", async () => {
+    const token = await server.userToken("kicked", 5);
+    await rest("forceLogout", { userID: "kicked", platformID: 5 }, { token: admin });
+    const answer = { errCode: 1506, errMsg: "TokenKickedError", errDlt: expect.stringContaining("revoked") };
+    expect((await rest("send", good.send, { token })).answer).toEqual(answer);
+    expect(await rpc("send", good.send, { token })).toEqual({ code: Code.Unauthenticated, answer });
+  });
+
+  test("a token that is no ASCII is a bad token, not a fault", async () => {
+    expect((await rest("send", good.send, { token: "\u00e9\u00ff" })).answer.errCode).toBe(1503);
+  });
+});
+
+describe("what does not decode is 1001", () => {
+  const notJson: [what: string, body: string][] = [
+    ["nothing", ""],
+    ["no JSON", "hello"],
+    ["a cut-off body", '{"sendUserID":'],
+    ["a list", "[]"],
+    ["a number as data", JSON.stringify({ ...good.send, data: 77 })],
+    ["an object as data", JSON.stringify({ ...good.send, data: { id: 77 } })],
+    ["a number as recvUserID", JSON.stringify({ ...good.send, recvUserID: 2839678182 })],
+    ["a text as reliabilityLevel", JSON.stringify({ ...good.send, reliabilityLevel: "2" })],
+    ["a fraction as reliabilityLevel", JSON.stringify({ ...good.send, reliabilityLevel: 2.5 })],
+    ["a text as sendMsg", JSON.stringify({ ...good.send, sendMsg: "true" })],
+  ];
+  test.each(notJson)("over REST, with HTTP 400: %s", async (_, body) => {
+    const { status, answer } = await rest("send", body, { token: admin });
+    expect({ status, ...answer }).toEqual({
+      status: 400,
+      errCode: 1001,
+      errMsg: "ArgsError",
+      errDlt: expect.stringMatching(/./),
+    });
+  });
+
+  test("over REST under /auth/, with HTTP 200 as in OpenIM", async () => {
+    expect(await rest("getUserToken", "{", { token: admin })).toMatchObject({ status: 200, answer: { errCode: 1001 } });
+  });
+
+  test("over REST, a body with a token in it is not repeated", async () => {
+    const { answer } = await rest("parseToken", `{"token": ${sign(hs256, claims)}}`);
+    expect(answer).toMatchObject({ errCode: 1001 });
+  });
+
+  test.each([
+    ["a lone surrogate in the recipient", '{"sendUserID":"imAdmin","recvUserID":"a\\ud800","key":"k","data":""}'],
+    ["a lone surrogate in the key", '{"sendUserID":"imAdmin","recvUserID":"alice","key":"\\udc00","data":""}'],
+    ["a lone surrogate in data", '{"sendUserID":"imAdmin","recvUserID":"alice","key":"k","data":"\\ud800x"}'],
+    ["a lone surrogate in the id", '{"sendUserID":"a","recvUserID":"b","key":"k","data":"","clientMsgID":"\\udfff"}'],
+  ])("over REST and Connect's JSON: %s", async (_, body) => {
+    expect((await rest("send", body, { token: admin })).answer).toMatchObject({ errCode: 1001, errMsg: "ArgsError" });
+    const response = await fetch(`${server.url}/mustreach.msg.v1.MsgService/SendBusinessNotification`, {
+      method: "POST",
+      headers: { "content-type": "application/json", token: admin },
+      body,
+    });
+    expect(response.status).toBe(400);
+    expect(await response.json()).toMatchObject({ code: "invalid_argument" });
+  });
+
+  // Replaced by U+FFFD they would be another user's id.
+  test.each([
+    ["recipient", "recvUserID"],
+    ["data", "data"],
+  ])("over REST: bytes in the %s that are not UTF-8", async (_, field) => {
+    const [before, after] = JSON.stringify({ ...good.send, [field]: "#" }).split("#");
+    const response = await fetch(`${server.url}${calls.send.path}`, {
+      method: "POST",
+      headers: { operationID: "op", token: admin },
+      body: Buffer.concat([Buffer.from(before ?? ""), Buffer.from([0xff]), Buffer.from(after ?? "")]),
+    });
+    expect({ status: response.status, answer: await response.json() }).toMatchObject({
+      status: 400,
+      answer: { errCode: 1001 },
+    });
+  });
+
+  describe("over gRPC", () => {
+    /** Sends bytes as they are. */
+    async function sendBytes(bytes: Buffer): Promise<ServiceError> {
+      const client = new GrpcClient(server.url.replace("http://", ""), credentials.createInsecure());
+      const metadata = new Metadata();
+      metadata.set("token", admin);
+      try {
+        return await new Promise((resolve, reject) => {
+          const path = "/mustreach.msg.v1.MsgService/SendBusinessNotification";
+          const same = (value: Buffer) => value;
+          client.makeUnaryRequest(path, same, same, bytes, metadata, (error) =>
+            error === null ? reject(new Error("it was accepted")) : resolve(error),
+          );
+        });
+      } finally {
+        client.close();
+      }
+    }
+
+    /** `recv_user_id` (2) or `data` (5) of these bytes, after a sender and before a key. */
+    const messageWith = (field: 2 | 5, bytes: number[]) =>
+      Buffer.concat([
+        Buffer.from([0x0a, 1, 0x61, (field << 3) | 2, bytes.length, ...bytes]),
+        Buffer.from([0x22, 1, 0x6b]),
+        field === 2 ? Buffer.from([0x2a, 1, 0x64]) : Buffer.from([0x12, 1, 0x62]),
+      ]);
+
+    test.each<[what: string, bytes: Buffer]>([
+      ["no message", Buffer.from("hello, I am no protobuf")],
+      ["a message that is cut off", Buffer.from([0x0a, 100, 0x61])],
+      ["a recipient that is not UTF-8", messageWith(2, [0xff])],
+      ["a recipient with a lone surrogate", messageWith(2, [0xed, 0xa0, 0x80])],
+      ["data that is not UTF-8", messageWith(5, [0xff])],
+    ])("%s", async (_, bytes) => {
+      const error = await sendBytes(bytes);
+      expect(error).toMatchObject({ code: Code.InvalidArgument });
+      requireClean(`${error.details} ${JSON.stringify(error.metadata.toJSON())}`, [admin]);
+    });
+
+    test("the facts are in the ErrorInfo, as of any other error", async () => {
+      const error = await sendBytes(Buffer.from("hello, I am no protobuf"));
+      const details = error.metadata.get("grpc-status-details-bin");
+      expect(details).toHaveLength(1);
+      expect(String(details[0])).toContain("ARGS_ERROR");
+    });
+  });
+});
+
+describe("too large to be read is 1001", () => {
+  const tooLarge = "x".repeat(3_000_000);
+
+  test("over REST, with HTTP 413", async () => {
+    const { status, answer } = await rest("send", { ...good.send, data: tooLarge }, { token: admin });
+    expect(status).toBe(413);
+    expect(answer).toMatchObject({ errCode: 1001, errMsg: "ArgsError", errDlt: expect.stringContaining("bytes") });
+  });
+
+  test("over gRPC", async () => {
+    const method: DescMethodUnary = calls.send.method;
+    const message = fromJson(method.input, { ...good.send, data: tooLarge }) as Message;
+    const thrown = await failureOf(grpc.unary(method, undefined, undefined, { token: admin }, message));
+    expect(toErrorFacts(thrown)).toMatchObject({ errCode: 1001, errMsg: "ArgsError" });
+  });
+});
+
+describe("operationID", () => {
+  test("absent or empty over REST: 1001", async () => {
+    const answer = { errCode: 1001, errMsg: "ArgsError", errDlt: "header must have operationID" };
+    for (const operationID of ["", " "]) {
+      expect(await rest("send", good.send, { token: admin, operationID })).toEqual({ status: 200, answer });
+    }
+  });
+
+  test("too long: 1001 over REST and gRPC", async () => {
+    const headers = { token: admin, operationID: "x".repeat(257) };
+    const answer = { errCode: 1001, errMsg: "ArgsError", errDlt: expect.stringContaining("operationID") };
+    expect((await rest("send", good.send, headers)).answer).toEqual(answer);
+    expect((await rpc("send", good.send, headers)).answer).toEqual(answer);
+  });
+});
+
+describe("DeliveryService, over gRPC and Connect alike", () => {
+  const transports = [
+    ["gRPC", () => createGrpcTransport({ baseUrl: server.url })],
+    ["Connect", () => createConnectTransport({ baseUrl: server.url, httpVersion: "1.1" })],
+  ] as const;
+  const streams = new AbortController();
+  afterEach(() => streams.abort());
+
+  async function firstEvent(transport: Transport, request: JsonObject, headers: Record<string, string>) {
+    const events = createClient(DeliveryService, transport).subscribe(
+      fromJson(DeliveryService.method.subscribe.input, request),
+      { headers, signal: streams.signal },
+    );
+    for await (const { event } of events) return event.case;
+    return undefined;
+  }
+
+  describe.each(transports)("%s", (_, connect) => {
+    // biome-ignore format: a table
+    test.each<[what: string, errDlt: RegExp, request: JsonObject]>([
+      // what is wrong                     errDlt                    SubscribeRequest
+      ["a device id that is too long",     /device_id.*256 bytes/,   { deviceId: "x".repeat(257) }],
+      ["a control character in it",        /device_id.*control/,     { deviceId: "a\u0000" }],
+      ["a negative window",                /window.*1000/,           { window: -1 }],
+      ["a window that is too large",       /window.*1000/,           { window: 1_001 }],
+      ["an unknown start",                 /start/,                  { start: 4 }],
+      ["a negative start",                 /start/,                  { start: -1 }],
+    ])("Subscribe with %s: 1001", async (_what, errDlt, request) => {
+      const token = await server.userToken("alice");
+      const { code, answer } = factsOf(await failureOf(firstEvent(connect(), request, { token })));
+      expect(code).toBe(Code.InvalidArgument);
+      expect(answer).toEqual({ errCode: 1001, errMsg: "ArgsError", errDlt: saying(errDlt) });
+    });
+
+    // biome-ignore format: a table
+    test.each<[what: string, errDlt: RegExp, request: JsonObject]>([
+      // what is wrong                     errDlt                    AckRequest
+      ["no sequence",                      /sequence/,               { deviceId: "phone" }],
+      ["sequence 0",                       /sequence/,               { deviceId: "phone", sequence: "0" }],
+      ["one that was never assigned",      /never assigned/,         { deviceId: "phone", sequence: "1000000000" }],
+      ["the largest there is",             /never assigned/,         { deviceId: "phone", sequence: "18446744073709551615" }],
+      ["a device id that is too long",     /device_id.*256 bytes/,   { deviceId: "x".repeat(257), sequence: "1" }],
+      ["a control character in it",        /device_id.*control/,     { deviceId: "a\nb", sequence: "1" }],
+    ])("Ack of %s: 1001", async (_what, errDlt, request) => {
+      const { ack } = DeliveryService.method;
+      const token = await server.userToken("alice");
+      const acking = connect().unary(ack, undefined, undefined, { token }, fromJson(ack.input, request));
+      const { code, answer } = factsOf(await failureOf(acking));
+      expect(code).toBe(Code.InvalidArgument);
+      expect(answer).toEqual({ errCode: 1001, errMsg: "ArgsError", errDlt: saying(errDlt) });
+    });
+
+    test.each(wrongTokens)("a token with %s: %i", async (_what, errCode, errMsg, errDlt, token) => {
+      const answer = { errCode, errMsg, errDlt: saying(errDlt) };
+      const { ack } = DeliveryService.method;
+      const acking = connect().unary(ack, undefined, undefined, { token }, { sequence: 1n });
+      expect(factsOf(await failureOf(acking), [token]).answer).toEqual(answer);
+      expect(factsOf(await failureOf(firstEvent(connect(), {}, { token })), [token]).answer).toEqual(answer);
+    });
+
+    test("a logged-out device's session ends with 1506", async () => {
+      const user = `logged-out-${connect.toString().length}`;
+      const events = createClient(DeliveryService, connect()).subscribe(
+        {},
+        { headers: { token: await server.userToken(user, 5) }, signal: streams.signal },
+      );
+      const iterator = events[Symbol.asyncIterator]();
+      expect((await iterator.next()).value?.event.case).toBe("ready");
+      await rest("forceLogout", { userID: user, platformID: 5 }, { token: admin });
+      const { code, answer } = factsOf(await failureOf(iterator.next()));
+      expect({ code, ...answer }).toMatchObject({ code: Code.Unauthenticated, errCode: 1506 });
+    });
+  });
+});
+
+describe("a broker that does not answer, and no room for another session", () => {
+  const small = useServer({ SEND_TIMEOUT: "1s", MAX_SESSIONS: "1", PARTITIONS: "1" });
+  const streams = new AbortController();
+  const brokerPid = () => small.brokerPid() ?? expect.fail("there is no embedded broker");
+  afterEach(() => {
+    process.kill(brokerPid(), "SIGCONT");
+    streams.abort();
+  });
+
+  test("a session too many is refused with 1601", async () => {
+    const delivery = createClient(DeliveryService, createGrpcTransport({ baseUrl: small.url }));
+    const open = async (user: string) =>
+      delivery
+        .subscribe({}, { headers: { token: await small.userToken(user) }, signal: streams.signal })
+        [Symbol.asyncIterator]();
+    const first = await open("alice");
+    expect((await first.next()).value?.event.case).toBe("ready");
+    const { code, answer } = factsOf(await failureOf((await open("bob")).next()));
+    expect({ code, ...answer }).toMatchObject({
+      code: Code.ResourceExhausted,
+      errCode: 1601,
+      errMsg: "ConnOverMaxNumLimit",
+    });
+  });
+
+  test("a must-reach send is 90004 over REST and gRPC, and can be sent again under its id", async () => {
+    const token = await small.adminToken();
+    const body = { ...good.send, recvUserID: "dave", clientMsgID: "again" };
+    const transport = createGrpcTransport({ baseUrl: small.url });
+    const method: DescMethodUnary = calls.send.method;
+    process.kill(brokerPid(), "SIGSTOP");
+    const [overRest, overGrpc] = await Promise.all([
+      small.post(calls.send.path, body, token),
+      failureOf(transport.unary(method, undefined, undefined, { token }, fromJson(method.input, body) as Message)),
+    ]);
+    process.kill(brokerPid(), "SIGCONT");
+    const answer = { errCode: 90004, errMsg: "NetworkError", errDlt: expect.stringMatching(/./) };
+    expect(overRest).toMatchObject({ status: 200, json: answer });
+    expect(factsOf(overGrpc, [token])).toEqual({ code: Code.Unavailable, answer });
+    requireClean(JSON.stringify(overRest.json), [token]);
+    const again = await small.post(calls.send.path, body, token);
+    expect(again.json).toMatchObject({ errCode: 0 });
+    expect((await small.post(calls.send.path, body, token)).json).toEqual(again.json);
+  });
+});
+
+test("after all this no token or secret is in the log, and every refusal is logged with its operationID", async () => {
+  const lines = server.log.map((line) => JSON.stringify(line));
+  for (const [, , , , token] of wrongTokens) {
+    const signature = token.split(".")[2] ?? "";
+    if (signature !== "") expect(lines.filter((line) => line.includes(signature))).toEqual([]);
+  }
+  expect(lines.filter((line) => line.includes(secret) || line.includes(admin))).toEqual([]);
+  const refusals = server.log.filter(({ msg }) => msg === "call refused");
+  expect(refusals.length).toBeGreaterThan(wrongSends.length);
+  for (const refusal of refusals) expect(refusal).toMatchObject({ operationID: expect.stringMatching(/./) });
+});

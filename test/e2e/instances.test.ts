@@ -1,0 +1,230 @@
+import { once } from "node:events";
+import { connect, createServer, type Socket } from "node:net";
+import { afterAll, beforeAll, describe, expect, test, vi } from "vitest";
+import { toErrorFacts } from "../../src/errors.ts";
+import { type DeviceSession, dataOf, openSender, useDevices } from "../helpers/device.ts";
+import { type ExternalBroker, startExternalBroker } from "../helpers/external-broker.ts";
+import { startTestServer, type TestServer, type TestSettings } from "../helpers/server.ts";
+
+const openDevice = useDevices();
+
+/** Two instances of one service, on one broker; the line between the first and the broker can be cut. */
+const shared: { broker?: ExternalBroker; line?: Line; one?: TestServer; two?: TestServer } = {};
+beforeAll(async () => {
+  shared.broker = await startExternalBroker();
+  shared.line = await openLine(shared.broker.port);
+  const settings: TestSettings = { HEARTBEAT: "1s", PARTITIONS: "1" };
+  // Its heartbeat never comes, so that what it delivers is not due to one.
+  shared.one = await startTestServer({ ...settings, HEARTBEAT: "1h", NATS_URL: shared.line.url });
+  shared.two = await startTestServer({ ...settings, NATS_URL: shared.broker.url });
+});
+afterAll(async () => {
+  await shared.one?.stop();
+  await shared.two?.stop();
+  shared.line?.close();
+  await shared.broker?.remove();
+});
+
+const numbers = (from: number, to: number) => Array.from({ length: to - from + 1 }, (_, i) => String(from + i));
+
+let users = 0;
+/** A user that no other test has, with a device's way to each instance. */
+async function newUser() {
+  const userId = `user-${++users}`;
+  const { one, two } = shared;
+  if (one === undefined || two === undefined) throw new Error("the instances run inside tests only");
+  const token = await two.userToken(userId);
+  const admin = await two.adminToken();
+  const [viaOne, viaTwo] = [openSender(one.url, admin), openSender(two.url, admin)];
+  return {
+    userId,
+    one,
+    two,
+    admin,
+    onOne: (deviceId?: string) => openDevice(one.url, token, deviceId),
+    onTwo: (deviceId?: string) => openDevice(two.url, token, deviceId),
+    sendOnOne: (data: string, level: 1 | 2 = 2) => viaOne({ to: userId, data, level }),
+    sendOnTwo: (data: string, level: 1 | 2 = 2) => viaTwo({ to: userId, data, level }),
+  };
+}
+
+describe("a notification that is sent through one instance", () => {
+  test("reaches the sessions of the other at once, pushed or stored", async () => {
+    const { onOne, sendOnTwo } = await newUser();
+    const session = await onOne().subscribe();
+    await sendOnTwo("stored");
+    await sendOnTwo("pushed", 1);
+    expect(dataOf(await session.take(2)).sort()).toEqual(["pushed", "stored"]);
+  });
+
+  test("while the other has lost the broker reaches its sessions when it is back", async () => {
+    const { onOne, sendOnTwo, one } = await newUser();
+    const session = await onOne().subscribe();
+    shared.line?.cut();
+    await vi.waitFor(async () => expect((await fetch(`${one.url}/readyz`)).status).toBe(503), { timeout: 10_000 });
+    for (const data of numbers(1, 3)) await sendOnTwo(data);
+    shared.line?.restore();
+    expect(dataOf(await session.take(3))).toEqual(["1", "2", "3"]);
+  });
+});
+
+describe("a newer session of a device on another instance", () => {
+  test("ends the older one with 1506 and lives on", async () => {
+    const { onOne, onTwo, sendOnOne } = await newUser();
+    for (const [first, second] of [
+      [onOne, onTwo],
+      [onTwo, onOne],
+    ] as const) {
+      const older = await first().subscribe();
+      const newer = await second().subscribe();
+      expect(await older.whenEnded()).toMatchObject({ errCode: 1506 });
+      await sendOnOne("1");
+      const [notification] = await newer.take(1);
+      await second().ack(notification?.sequence ?? 0n);
+    }
+  });
+
+  test("leaves exactly one alive when both are opened at the same moment", async () => {
+    const outcomes: string[] = [];
+    for (let round = 0; round < 40; round++) {
+      const { onOne, onTwo, sendOnOne } = await newUser();
+      const sessions = await Promise.all([onOne().subscribe(), onTwo().subscribe()]);
+      await sendOnOne("1");
+      outcomes.push((await Promise.all(sessions.map(outcome))).toSorted().join(" and "));
+    }
+    expect(outcomes).toEqual(Array(40).fill("1506 and notification"));
+  });
+});
+
+describe("an acknowledgement through another instance than the session's", () => {
+  test("opens the window there", async () => {
+    const { onOne, onTwo, sendOnTwo } = await newUser();
+    const session = await onOne().subscribe({ window: 1 });
+    for (const data of ["1", "2", "3"]) await sendOnTwo(data);
+    for (const data of ["1", "2", "3"]) {
+      const [notification] = await session.take(1);
+      expect(notification?.data).toBe(data);
+      await onTwo().ack(notification?.sequence ?? 0n);
+    }
+  });
+
+  test("opens the window also when a dead session of the device is still there", async () => {
+    const { onOne, onTwo, sendOnTwo } = await newUser();
+    for (const data of numbers(1, 40)) await sendOnTwo(data.padEnd(10_000, "."));
+    // It does not read, so its stream cannot take the news that it was superseded.
+    const dead = onOne();
+    await dead.subscribe();
+    const session = await onTwo().subscribe({ window: 1 });
+    const [first] = await session.take(1);
+    await onOne().ack(first?.sequence ?? 0n);
+    const [second] = await session.take(1);
+    expect(second?.data).toMatch(/^2\./);
+  });
+
+  test("opens the window, by a heartbeat, also when word of it was lost", async () => {
+    const { onOne, onTwo, sendOnTwo } = await newUser();
+    const session = await onTwo().subscribe({ window: 1 });
+    for (const data of ["1", "2"]) await sendOnTwo(data);
+    const [first] = await session.take(1);
+    // Core messages are lost with the connection that carries them.
+    const acked = onOne().ack(first?.sequence ?? 0n);
+    shared.line?.cut();
+    await acked;
+    await new Promise((resolve) => setImmediate(resolve));
+    shared.line?.restore();
+    expect(dataOf(await session.take(1))).toEqual(["2"]);
+  });
+
+  test("is where the device resumes on any instance", async () => {
+    const { onOne, onTwo, sendOnTwo } = await newUser();
+    for (const data of ["1", "2"]) await sendOnTwo(data);
+    const phone = onOne();
+    const [first] = await (await phone.subscribe()).take(1);
+    await phone.ack(first?.sequence ?? 0n);
+    phone.kill();
+    // The cursor is stored when the session has ended, which the instance has to notice first.
+    await vi.waitFor(async () => expect((await onTwo().subscribe()).ready.resumeSequence).toBe(first?.sequence), {
+      timeout: 5_000,
+      interval: 100,
+    });
+  });
+});
+
+test("force_logout through one instance ends the sessions of every instance with 1506", async () => {
+  const { userId, onOne, onTwo, two, admin } = await newUser();
+  const sessions = [await onOne("phone").subscribe(), await onTwo("tablet").subscribe()];
+  const { json } = await two.post("/auth/force_logout", { userID: userId, platformID: 5 }, admin);
+  expect(json.errCode).toBe(0);
+  for (const session of sessions) expect(await session.whenEnded()).toMatchObject({ errCode: 1506 });
+  expect(await onOne().subscribe().catch(toErrorFacts)).toMatchObject({ errCode: 1506 });
+});
+
+test("one clientMsgID is one notification, through whatever instances it is sent at the same moment", async () => {
+  const { userId, onOne, one, two, admin } = await newUser();
+  const session = await onOne().subscribe();
+  const senders = [one, two, one, two].map(({ url }) => openSender(url, admin));
+  const request = { to: userId, data: "once", clientMsgId: `of-${userId}` };
+  const responses = await Promise.all(senders.map((send) => send(request)));
+  for (const response of responses) expect(response).toEqual(responses[0]);
+  await senders[0]?.({ to: userId, data: "end" });
+  expect(dataOf(await session.take(2))).toEqual(["once", "end"]);
+});
+
+/** What a session shows next: the code of the error that ends it, or the case of its event. */
+async function outcome(session: DeviceSession): Promise<string> {
+  for (;;) {
+    const event = await session.next().catch(toErrorFacts);
+    if (event === undefined) return "end";
+    if ("errCode" in event) return String(event.errCode);
+    if (event.case !== "heartbeat") return String(event.case);
+  }
+}
+
+interface Line {
+  readonly url: string;
+  /** Cuts all connections and refuses new ones. */
+  cut(): void;
+  restore(): void;
+  close(): void;
+}
+
+/** A TCP line to a local port that can be cut. */
+async function openLine(port: number): Promise<Line> {
+  const sockets = new Set<Socket>();
+  let isCut = false;
+  const server = createServer((near) => {
+    if (isCut) {
+      near.destroy();
+      return;
+    }
+    const far = connect(port, "127.0.0.1");
+    for (const [one, other] of [
+      [near, far],
+      [far, near],
+    ] as const) {
+      sockets.add(one);
+      one.pipe(other);
+      one.on("error", () => {}).on("close", () => other.destroy());
+    }
+  });
+  server.listen(0, "127.0.0.1");
+  await once(server, "listening");
+  const address = server.address();
+  if (address === null || typeof address === "string") throw new Error("the line has no port");
+  const cut = () => {
+    isCut = true;
+    for (const socket of sockets) socket.destroy();
+    sockets.clear();
+  };
+  return {
+    url: `nats://127.0.0.1:${address.port}`,
+    cut,
+    restore() {
+      isCut = false;
+    },
+    close() {
+      cut();
+      server.close();
+    },
+  };
+}
