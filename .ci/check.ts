@@ -24,12 +24,12 @@ const env = { ...process.env, PATH: [join(root, "node_modules", ".bin"), process
 /** A check: resolves with what the progress line should add, throws what is wrong. */
 const steps: Readonly<Record<string, (scratch: string) => Promise<string | undefined>>> = {
   "nats-server for the tests": findBroker,
-  "generated code is that of the protos": compareGenerated,
+  "generated code as of the protos": compareGenerated,
   "types (tsc)": () => run("tsc", ["--noEmit"]),
   "style (biome)": () => run("biome", ["check", "--error-on-warnings"]),
   "proto style (buf lint)": () => run("buf", ["lint"]),
   "proto format (buf format)": () => run("buf", ["format", "--diff", "--exit-code", "proto"]),
-  "contract stays compatible (buf breaking)": compareContract,
+  "contract compatible (buf breaking)": compareContract,
 };
 
 async function findBroker(): Promise<string> {
@@ -116,25 +116,32 @@ function read(path: string): string | undefined {
   return existsSync(path) ? readFileSync(path, "utf8") : undefined;
 }
 
-async function work(queue: [name: string, step: (scratch: string) => Promise<string | undefined>][]): Promise<void> {
+/** Runs checks until there are none, or one has failed. */
+async function work(): Promise<void> {
   for (let next = queue.shift(); next !== undefined; next = queue.shift()) {
     const [name, step] = next;
     const scratch = mkdtempSync(join(cache, "check-"));
-    process.once("exit", () => rmSync(scratch, { recursive: true, force: true }));
     const startedAt = performance.now();
-    const seconds = () => `${((performance.now() - startedAt) / 1_000).toFixed(1)} s`;
+    let outcome: string;
+    let details = "";
     try {
-      const remark = await step(scratch);
-      process.stdout.write(`ok      ${name}${remark === undefined ? "" : `: ${remark}`} (${seconds()})\n`);
+      outcome = `ok      ${name}: ${(await step(scratch)) ?? "yes"}`;
     } catch (error) {
-      process.stdout.write(`FAILED  ${name} (${seconds()})\n${error instanceof Error ? error.message : error}\n`);
+      // The first failure ends the tools of the other checks, which is no failure of theirs.
+      if (process.exitCode === 1) return;
+      process.exitCode = 1;
+      queue.length = 0;
       for (const child of running) child.kill();
-      process.exit(1);
+      outcome = `FAILED  ${name}`;
+      details = `${error instanceof Error ? error.message : error}\n`;
+    } finally {
+      rmSync(scratch, { recursive: true, force: true });
     }
+    process.stdout.write(`${outcome} (${((performance.now() - startedAt) / 1_000).toFixed(1)} s)\n${details}`);
   }
 }
 
 mkdirSync(cache, { recursive: true });
 const queue = Object.entries(steps);
 // Two at a time: most of them keep one core busy.
-await Promise.all([work(queue), work(queue)]);
+await Promise.all([work(), work()]);

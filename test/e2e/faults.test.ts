@@ -182,8 +182,14 @@ describe("the broker is killed", () => {
     expect(await send({ to: "alice", data: "lost" }).catch(toErrorFacts)).toMatchObject({ errCode: 90004 });
     expect(await send({ to: "alice", data: "lost", level: 1 }).catch(toErrorFacts)).toMatchObject({ errCode: 90004 });
     expect(performance.now() - startedAt).toBeLessThan(4_000);
-    const other = openDevice(server.url, token, "other");
-    expect(await other.subscribe().catch(toErrorFacts)).toMatchObject({ errCode: 90004 });
+    for (const [userId, deviceId] of [
+      ["alice", "other"],
+      ["bob", "phone"],
+    ] as const) {
+      const device = openDevice(server.url, await server.userToken(userId), deviceId);
+      expect(await device.subscribe().catch(toErrorFacts)).toMatchObject({ errCode: 90004 });
+      expect(await device.ack(1n).catch(toErrorFacts)).toMatchObject({ errCode: 90004 });
+    }
     expect((await server.post("/msg/send_business_notification", rest("alice"), admin)).json.errCode).toBe(90004);
 
     await broker.resume();

@@ -8,20 +8,21 @@ import { startTestServer, type TestServer, type TestSettings } from "../helpers/
 
 const openDevice = useDevices();
 
-/** Two instances of one service, on one broker; the line between the first and the broker can be cut. */
-const shared: { broker?: ExternalBroker; line?: Line; one?: TestServer; two?: TestServer } = {};
+/** Two instances of one service, on one broker, each over a line that can be cut. */
+const shared: { broker?: ExternalBroker; lines: Line[]; one?: TestServer; two?: TestServer } = { lines: [] };
 beforeAll(async () => {
   shared.broker = await startExternalBroker();
-  shared.line = await openLine(shared.broker.port);
+  const lines = [await openLine(shared.broker.port), await openLine(shared.broker.port)] as const;
+  shared.lines.push(...lines);
   const settings: TestSettings = { HEARTBEAT: "1s", PARTITIONS: "1" };
   // Its heartbeat never comes, so that what it delivers is not due to one.
-  shared.one = await startTestServer({ ...settings, HEARTBEAT: "1h", NATS_URL: shared.line.url });
-  shared.two = await startTestServer({ ...settings, NATS_URL: shared.broker.url });
+  shared.one = await startTestServer({ ...settings, HEARTBEAT: "1h", NATS_URL: lines[0].url });
+  shared.two = await startTestServer({ ...settings, NATS_URL: lines[1].url });
 });
 afterAll(async () => {
   await shared.one?.stop();
   await shared.two?.stop();
-  shared.line?.close();
+  for (const line of shared.lines) line.close();
   await shared.broker?.remove();
 });
 
@@ -31,8 +32,13 @@ let users = 0;
 /** A user that no other test has, with a device's way to each instance. */
 async function newUser() {
   const userId = `user-${++users}`;
-  const { one, two } = shared;
-  if (one === undefined || two === undefined) throw new Error("the instances run inside tests only");
+  const {
+    one,
+    two,
+    lines: [lineOfOne, lineOfTwo],
+  } = shared;
+  if (one === undefined || two === undefined || lineOfOne === undefined || lineOfTwo === undefined)
+    throw new Error("the instances run inside tests only");
   const token = await two.userToken(userId);
   const admin = await two.adminToken();
   const [viaOne, viaTwo] = [openSender(one.url, admin), openSender(two.url, admin)];
@@ -40,6 +46,8 @@ async function newUser() {
     userId,
     one,
     two,
+    lineOfOne,
+    lineOfTwo,
     admin,
     onOne: (deviceId?: string) => openDevice(one.url, token, deviceId),
     onTwo: (deviceId?: string) => openDevice(two.url, token, deviceId),
@@ -58,12 +66,13 @@ describe("a notification that is sent through one instance", () => {
   });
 
   test("while the other has lost the broker reaches its sessions when it is back", async () => {
-    const { onOne, sendOnTwo, one } = await newUser();
+    const { onOne, sendOnTwo, one, lineOfOne } = await newUser();
     const session = await onOne().subscribe();
-    shared.line?.cut();
-    await vi.waitFor(async () => expect((await fetch(`${one.url}/readyz`)).status).toBe(503), { timeout: 10_000 });
+    lineOfOne.cut();
+    await whenReady(one, false);
     for (const data of numbers(1, 3)) await sendOnTwo(data);
-    shared.line?.restore();
+    lineOfOne.restore();
+    await whenReady(one);
     expect(dataOf(await session.take(3))).toEqual(["1", "2", "3"]);
   });
 });
@@ -122,16 +131,16 @@ describe("an acknowledgement through another instance than the session's", () =>
   });
 
   test("opens the window, by a heartbeat, also when word of it was lost", async () => {
-    const { onOne, onTwo, sendOnTwo } = await newUser();
+    const { onOne, onTwo, sendOnTwo, two, lineOfTwo } = await newUser();
     const session = await onTwo().subscribe({ window: 1 });
     for (const data of ["1", "2"]) await sendOnTwo(data);
     const [first] = await session.take(1);
-    // Core messages are lost with the connection that carries them.
-    const acked = onOne().ack(first?.sequence ?? 0n);
-    shared.line?.cut();
-    await acked;
-    await new Promise((resolve) => setImmediate(resolve));
-    shared.line?.restore();
+    // What one instance tells another is not stored: who is away misses it.
+    lineOfTwo.cut();
+    await whenReady(two, false);
+    await onOne().ack(first?.sequence ?? 0n);
+    lineOfTwo.restore();
+    await whenReady(two);
     expect(dataOf(await session.take(1))).toEqual(["2"]);
   });
 
@@ -169,6 +178,14 @@ test("one clientMsgID is one notification, through whatever instances it is sent
   await senders[0]?.({ to: userId, data: "end" });
   expect(dataOf(await session.take(2))).toEqual(["once", "end"]);
 });
+
+/** Resolves when an instance has its broker, or has noticed that it lost it. */
+async function whenReady({ url }: TestServer, ready = true): Promise<void> {
+  await vi.waitFor(async () => expect((await fetch(`${url}/readyz`)).status).toBe(ready ? 200 : 503), {
+    timeout: 10_000,
+    interval: 20,
+  });
+}
 
 /** What a session shows next: the code of the error that ends it, or the case of its event. */
 async function outcome(session: DeviceSession): Promise<string> {

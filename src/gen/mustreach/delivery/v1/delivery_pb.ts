@@ -93,7 +93,7 @@ export type SubscribeResponse = Message$1<"mustreach.delivery.v1.SubscribeRespon
     case: "message";
   } | {
     /**
-     * Nothing happened for a while, and the session is alive.
+     * The session is alive.
      *
      * @generated from field: mustreach.delivery.v1.Heartbeat heartbeat = 4;
      */
@@ -281,7 +281,7 @@ export const MessageSchema: GenMessage<Message> = /*@__PURE__*/
   messageDesc(file_mustreach_delivery_v1_delivery, 4);
 
 /**
- * Heartbeat comes when nothing else was sent for MUSTREACH_HEARTBEAT_SECONDS (default 15).
+ * Heartbeat comes about every MUSTREACH_HEARTBEAT (default 15s).
  *
  * @generated from message mustreach.delivery.v1.Heartbeat
  */

@@ -21,7 +21,7 @@ export const file_mustreach_msg_v1_msg: GenFile = /*@__PURE__*/
  */
 export type SendBusinessNotificationRequest = Message<"mustreach.msg.v1.SendBusinessNotificationRequest"> & {
   /**
-   * Who sends: a system notification id or a user id. Required; 1 to 256 bytes of UTF-8 without control characters.
+   * Who sends: a system notification id or a user id. Required; 1 to 1,024 bytes of UTF-8 without control characters.
    *
    * @generated from field: string send_user_id = 1 [json_name = "sendUserID"];
    */
