@@ -125,7 +125,8 @@ async function work(): Promise<void> {
     let outcome: string;
     let details = "";
     try {
-      outcome = `ok      ${name}: ${(await step(scratch)) ?? "yes"}`;
+      const remark = await step(scratch);
+      outcome = `ok      ${name}${remark === undefined ? "" : `: ${remark}`}`;
     } catch (error) {
       // The first failure ends the tools of the other checks, which is no failure of theirs.
       if (process.exitCode === 1) return;

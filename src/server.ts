@@ -14,7 +14,6 @@ import { Durability } from "./gen/mustreach/msg/v1/msg_pb.ts";
 import { createSend } from "./msg/send.ts";
 import { createMsgService } from "./msg/service.ts";
 import { auditBroker, type BrokerAudit, durabilityName } from "./nats/audit.ts";
-import { createClaims } from "./nats/claims.ts";
 import { type Broker, connectBroker } from "./nats/connect.ts";
 import { openCursors } from "./nats/cursors.ts";
 import { createDirectGet } from "./nats/direct-get.ts";
@@ -23,6 +22,7 @@ import { createInbox } from "./nats/inbox.ts";
 import { createLive } from "./nats/live.ts";
 import { createPublisher } from "./nats/publish.ts";
 import { openRevocations } from "./nats/revocations.ts";
+import { createSends } from "./nats/sends.ts";
 import { findNatsServer } from "./nats/server-binary.ts";
 import { declareStreams, missingStreams } from "./nats/streams.ts";
 import { createCallLog } from "./observe/call-log.ts";
@@ -99,9 +99,9 @@ export async function startServer(config: Config, log: Logger): Promise<Server> 
     const directGet = createDirectGet(broker, { timeoutMs: config.sendTimeout });
     started.push(() => directGet.close());
     const inbox = createInbox(broker, publisher, directGet, config.partitions);
-    const claims = createClaims(publisher, directGet, config.partitions);
+    const sends = createSends(publisher, directGet, config.partitions);
     const live = createLive(broker, publisher, config.partitions);
-    const cursors = await openCursors(broker, {
+    const cursors = await openCursors(broker, directGet, {
       replicas: config.replicas,
       ttlMs: config.retention + cursorGraceMs,
       reset: isNew,
@@ -137,7 +137,7 @@ export async function startServer(config: Config, log: Logger): Promise<Server> 
       );
     });
 
-    const send = createSend({ inbox, claims, live, durability: () => audit.durability });
+    const send = createSend({ inbox, sends, live, durability: () => audit.durability });
     const subscribe = createSubscribe(hub, createResume(inbox, cursors), cursors, revocations.revokedAtMs);
     const shutdown = new AbortController();
     const listener = createListener({

@@ -4,7 +4,7 @@ import type { Inbox } from "../nats/inbox.ts";
 import type { Hub } from "./hub.ts";
 
 /**
- * Records that a device has handled everything up to a sequence, and resolves to it.
+ * Records that a device has handled everything up to a sequence, and resolves to where its cursor is.
  *
  * Throws ArgsError (1001) for a sequence that was never assigned, NetworkError (90004) when that cannot be looked up.
  */
@@ -15,8 +15,7 @@ export function createAcknowledge(hub: Hub, inbox: Inbox, cursors: Cursors): Ack
   return async (userId, deviceId, sequence) => {
     // A cursor beyond the inbox would swallow what comes.
     if (!(await inbox.isAssigned(userId, sequence))) throw failure("ArgsError", "sequence was never assigned");
-    cursors.advance(userId, deviceId, sequence);
     hub.acknowledge(userId, deviceId, sequence);
-    return sequence;
+    return cursors.advance(userId, deviceId, sequence);
   };
 }

@@ -1,4 +1,4 @@
-import { Gap_Reason, type Notification } from "../gen/mustreach/delivery/v1/delivery_pb.ts";
+import { Gap_Reason, type Message, type Notification, type Recall } from "../gen/mustreach/delivery/v1/delivery_pb.ts";
 import type { InboxEntry, InboxPage } from "../nats/inbox.ts";
 
 /** A read asks for at most this many notifications, so that a page stays small whatever the window. */
@@ -6,6 +6,9 @@ const maxPageEntries = 128;
 
 /** Pauses before a hinted notification that a replica does not have yet is looked for again, in milliseconds. */
 const lagRetryMs = [5, 20, 80, 320] as const;
+
+/** A feed that was read to its end this recently, in milliseconds, has lost nothing to the retention. */
+const maxUncheckedMs = 60_000;
 
 /** Reads what follows `after`; `wanted` is the sequence that is known to be there, 0 when none is. */
 export type ReadInbox = (request: {
@@ -15,9 +18,14 @@ export type ReadInbox = (request: {
   readonly knownUntilMs: number | undefined;
 }) => Promise<InboxPage>;
 
+/** The lowest sequence that the inbox may still hold; lower ones are gone. */
+export type OldestSequence = () => Promise<number>;
+
 /** What a device is to be told next from its inbox; `sequence` is what it acknowledges. */
 export type FeedItem =
   | { readonly kind: "notification"; readonly sequence: number; readonly notification: Notification }
+  | { readonly kind: "message"; readonly sequence: number; readonly message: Message }
+  | { readonly kind: "recall"; readonly sequence: number; readonly recall: Recall }
   | { readonly kind: "gap"; readonly from: number; readonly sequence: number; readonly reason: Gap_Reason };
 
 /** A device's way through its user's inbox, a page at a time. */
@@ -42,9 +50,20 @@ export interface Feed {
   latestSequence(): number;
 }
 
-/** Creates a feed of what follows a sequence. `onMore` is called when there may be more to load. */
-export function createFeed(resumeSequence: number, read: ReadInbox, onMore: () => void): Feed {
+/** Options of {@link createFeed}. */
+export interface FeedOptions {
+  /** The feed begins after this; 0 is the beginning, from which nothing can be missing. */
+  readonly resumeSequence: number;
+  readonly read: ReadInbox;
+  readonly oldestSequence: OldestSequence;
+  /** Called when there may be more to load. */
+  readonly onMore: () => void;
+}
+
+/** Creates a feed of what follows a sequence. */
+export function createFeed({ resumeSequence, read, oldestSequence, onMore }: FeedOptions): Feed {
   let page: InboxEntry[] = [];
+  let lost: FeedItem | undefined;
   let pendingAfterPage = 0;
   /** The inbox is in hand up to here: everything up to it was taken or is in the page. */
   let through = resumeSequence;
@@ -58,13 +77,26 @@ export function createFeed(resumeSequence: number, read: ReadInbox, onMore: () =
     onMore();
   };
 
+  /** What the retention has removed between what is in hand and a page that was read before we look. */
+  const findLost = async ({ entries }: InboxPage): Promise<FeedItem | undefined> => {
+    const first = entries[0]?.sequence ?? Number.POSITIVE_INFINITY;
+    const last = Math.min(await oldestSequence(), first) - 1;
+    if (last <= through) return undefined;
+    return { kind: "gap", from: through + 1, sequence: last, reason: Gap_Reason.RETENTION };
+  };
+
   return {
     take() {
+      if (lost !== undefined) {
+        const gap = lost;
+        lost = undefined;
+        return gap;
+      }
       const entry = page.shift();
       if (entry === undefined) return undefined;
-      const { sequence, notification } = entry;
+      const { sequence } = entry;
       const now = Date.now();
-      if (!isExpired(entry, now)) return { kind: "notification", sequence, notification };
+      if (!isExpired(entry, now)) return entry;
       let last = sequence;
       for (let next = page[0]; next !== undefined && isExpired(next, now); next = page[0]) {
         last = next.sequence;
@@ -80,8 +112,11 @@ export function createFeed(resumeSequence: number, read: ReadInbox, onMore: () =
       try {
         const wanted = hinted > through ? hinted : 0;
         const found = await read({ after: through, limit: Math.min(limit, maxPageEntries), wanted, knownUntilMs });
+        if (through > 0 && (knownUntilMs === undefined || startedMs - knownUntilMs > maxUncheckedMs)) {
+          lost = await findLost(found);
+        }
         page = [...found.entries];
-        through = Math.max(through, found.throughSequence);
+        through = Math.max(through, found.throughSequence, lost?.sequence ?? 0);
         pendingAfterPage = found.pending;
       } catch (error) {
         stale = true;

@@ -113,6 +113,7 @@ export function createHub({ inbox, live, maxSessions, heartbeatMs, log }: HubOpt
           window,
           heartbeatMs,
           read: user.read,
+          oldestSequence: () => inbox.oldestSequence(userId),
           log,
         });
         if (draining) throw failure("NetworkError", "the server is stopping");
@@ -171,6 +172,9 @@ function toListener(sessions: ReadonlyMap<string, OpenSession>): LiveListener {
     },
     onHint(sequence) {
       for (const { session } of sessions.values()) session.hint(sequence);
+    },
+    onWake() {
+      for (const { session } of sessions.values()) session.reconcile();
     },
     onAck(device, sequence) {
       sessions.get(device)?.session.acknowledge(sequence);

@@ -7,7 +7,7 @@ import {
   type SubscribeResponse,
   SubscribeResponseSchema,
 } from "../gen/mustreach/delivery/v1/delivery_pb.ts";
-import { createFeed, type FeedItem, type ReadInbox } from "./feed.ts";
+import { createFeed, type FeedItem, type OldestSequence, type ReadInbox } from "./feed.ts";
 
 /** Online pushes that wait for a device that reads slowly; one more drops the oldest. */
 const maxWaitingPushes = 256;
@@ -25,6 +25,7 @@ export interface SessionOptions {
   /** How long nothing may happen before a heartbeat, in milliseconds. */
   readonly heartbeatMs: number;
   readonly read: ReadInbox;
+  readonly oldestSequence: OldestSequence;
   readonly log: Logger;
 }
 
@@ -72,7 +73,8 @@ export function createSession(options: SessionOptions): Session {
     changed = true;
     resume();
   };
-  const feed = createFeed(resumeSequence, options.read, wake);
+  const { read, oldestSequence } = options;
+  const feed = createFeed({ resumeSequence, read, oldestSequence, onMore: wake });
 
   /** Waits until something has changed since the last look; true when the time was up first. */
   const idle = async (ms: number): Promise<boolean> => {
@@ -179,16 +181,21 @@ export function createSession(options: SessionOptions): Session {
 const readAgain = Symbol("read again");
 
 function toStoredEvent(item: FeedItem): SubscribeResponse {
-  if (item.kind === "notification") return toEvent({ case: "notification", value: item.notification });
-  return toEvent({
-    case: "gap",
-    value: {
-      $typeName: "mustreach.delivery.v1.Gap",
-      from: BigInt(item.from),
-      to: BigInt(item.sequence),
-      reason: item.reason,
-    },
-  });
+  switch (item.kind) {
+    case "notification":
+      return toEvent({ case: "notification", value: item.notification });
+    case "message":
+      return toEvent({ case: "message", value: item.message });
+    case "recall":
+      return toEvent({ case: "recall", value: item.recall });
+    case "gap": {
+      const { from, sequence, reason } = item;
+      return toEvent({
+        case: "gap",
+        value: { $typeName: "mustreach.delivery.v1.Gap", from: BigInt(from), to: BigInt(sequence), reason },
+      });
+    }
+  }
 }
 
 function toEvent(event: SubscribeResponse["event"]): SubscribeResponse {

@@ -1,4 +1,4 @@
-import { randomFillSync } from "node:crypto";
+import { createHash, randomFillSync } from "node:crypto";
 
 /**
  * Makes an id of 32 lower-case hex digits, OpenIM's documented form, that is ordered by time: the bytes of a UUIDv7
@@ -7,6 +7,30 @@ import { randomFillSync } from "node:crypto";
 export function createId(timeMs: number): string {
   const bytes = randomFillSync(Buffer.allocUnsafe(16));
   bytes.writeUIntBE(timeMs, 0, 6);
+  return toUuidV7(bytes);
+}
+
+/**
+ * Makes the server's id of a send: as {@link createId}, but what is random there is a hash of the client message id
+ * here. So both ids of a send lead to the same key, and one record answers for both.
+ */
+export function createServerMsgId(timeMs: number, clientMsgId: string): string {
+  const bytes = createHash("sha256").update(clientMsgId, "utf8").digest().subarray(0, 16);
+  bytes.writeUIntBE(timeMs, 0, 6);
+  return toUuidV7(bytes);
+}
+
+/** The key of a send's record, from its client message id. */
+export function keyOfClientMsgId(clientMsgId: string): string {
+  return keyOfServerMsgId(createServerMsgId(0, clientMsgId));
+}
+
+/** The key of a send's record, from its server message id: the 80 bits after the time, 74 of which are of the hash. */
+export function keyOfServerMsgId(serverMsgId: string): string {
+  return serverMsgId.slice(12);
+}
+
+function toUuidV7(bytes: Buffer): string {
   bytes[6] = 0x70 | ((bytes[6] ?? 0) & 0x0f);
   bytes[8] = 0x80 | ((bytes[8] ?? 0) & 0x3f);
   return bytes.toString("hex");

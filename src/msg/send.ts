@@ -3,10 +3,10 @@ import { create, toBinary } from "@bufbuild/protobuf";
 import { failure } from "../errors.ts";
 import { type Notification, NotificationSchema } from "../gen/mustreach/delivery/v1/delivery_pb.ts";
 import { Durability } from "../gen/mustreach/msg/v1/msg_pb.ts";
-import type { Claims } from "../nats/claims.ts";
 import type { Inbox } from "../nats/inbox.ts";
 import type { Live } from "../nats/live.ts";
-import { createId } from "./ids.ts";
+import type { SendRecord, Sends } from "../nats/sends.ts";
+import { createId, createServerMsgId, keyOfClientMsgId } from "./ids.ts";
 import type { ValidSend } from "./validate.ts";
 
 /** What was accepted. */
@@ -21,7 +21,7 @@ export interface Accepted {
 /** Options of {@link createSend}. */
 export interface SendOptions {
   readonly inbox: Inbox;
-  readonly claims: Claims;
+  readonly sends: Sends;
   readonly live: Live;
   /** The durability of an acknowledged write, as the broker's configuration gives it now. */
   readonly durability: () => Durability;
@@ -37,43 +37,54 @@ export type Send = (request: ValidSend, operationId: string) => Promise<Accepted
  * for an unknown group, NetworkError (90004) when the broker did not take it; it may be stored all the same, so the
  * caller sends again with the same client message id.
  */
-export function createSend({ inbox, claims, live, durability }: SendOptions): Send {
+export function createSend({ inbox, sends, live, durability }: SendOptions): Send {
   return async (request, operationId) => {
     if (request.recvGroupId !== "") throw failure("RecordNotFoundError", "the group does not exist");
-    const now = Date.now();
-    const own = { serverMsgId: createId(now), sendTime: now, fingerprint: "" };
-    // A generated id cannot have been used before.
-    const { first, isRepeat } =
-      request.clientMsgId === ""
-        ? { first: own, isRepeat: false }
-        : await claims.claim(request.clientMsgId, { ...own, fingerprint: fingerprint(request) });
-    if (isRepeat && first.fingerprint !== fingerprint(request)) {
+    const record = toRecord(request, Date.now());
+    const isOwnId = request.clientMsgId !== "";
+    const claiming =
+      isOwnId || request.mustReach ? sends.claim(keyOfClientMsgId(record.clientMsgId), record) : undefined;
+    // A generated id cannot have been used before: its record is written while the notification is.
+    const { first, isRepeat } = (isOwnId ? await claiming : undefined) ?? { first: record, isRepeat: false };
+    if (first.fingerprint !== record.fingerprint || first.clientMsgId !== record.clientMsgId) {
       throw failure("DuplicateKeyError", "clientMsgID was used before for another notification");
     }
-    const accepted = {
-      serverMsgId: first.serverMsgId,
-      clientMsgId: request.clientMsgId || createId(now),
-      sendTime: first.sendTime,
-      durability: request.mustReach ? durability() : Durability.NONE,
-    };
-    const notification = toNotification(request, accepted);
+    const notification = toNotification(request, first);
     if (request.mustReach) {
-      // Also for a repeat: the first try may have ended between its claim and its write, and a second write of the
+      // Also for a repeat: the first try may have ended between its record and its write, and a second write of the
       // same notification changes nothing.
-      const expiresAtMs = request.ttlMs === 0 ? undefined : first.sendTime + request.ttlMs;
-      await inbox.write(request.recvUserId, notification, { expiresAtMs, operationId });
+      const expiresAtMs = first.expiresAtMs || undefined;
+      const item = { kind: "notification", notification } as const;
+      await Promise.all([claiming, inbox.write(request.recvUserId, item, { expiresAtMs, operationId })]);
     } else if (!isRepeat) {
       await live.push(request.recvUserId, toBinary(NotificationSchema, notification));
     }
-    return accepted;
+    const { serverMsgId, clientMsgId, sendTime } = first;
+    return { serverMsgId, clientMsgId, sendTime, durability: request.mustReach ? durability() : Durability.NONE };
   };
 }
 
-function toNotification(request: ValidSend, accepted: Accepted): Notification {
+function toRecord(request: ValidSend, now: number): SendRecord {
+  const clientMsgId = request.clientMsgId || createId(now);
+  return {
+    serverMsgId: createServerMsgId(now, clientMsgId),
+    clientMsgId,
+    sendTime: now,
+    fingerprint: fingerprint(request),
+    mustReach: request.mustReach,
+    recvUserId: request.recvUserId,
+    recvGroupId: request.recvGroupId,
+    groupVersion: 0,
+    expiresAtMs: request.ttlMs === 0 ? 0 : now + request.ttlMs,
+    deliverAtMs: 0,
+  };
+}
+
+function toNotification(request: ValidSend, first: SendRecord): Notification {
   return create(NotificationSchema, {
-    serverMsgId: accepted.serverMsgId,
-    clientMsgId: accepted.clientMsgId,
-    sendTime: BigInt(accepted.sendTime),
+    serverMsgId: first.serverMsgId,
+    clientMsgId: first.clientMsgId,
+    sendTime: BigInt(first.sendTime),
     sendUserId: request.sendUserId,
     recvUserId: request.recvUserId,
     recvGroupId: request.recvGroupId,

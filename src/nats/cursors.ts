@@ -1,9 +1,19 @@
 import { JetStreamApiCodes, JetStreamApiError, StorageType } from "@nats-io/jetstream";
 import { Kvm } from "@nats-io/kv";
 import type { Logger } from "pino";
+import { z } from "zod";
 import { failure } from "../errors.ts";
 import type { Broker } from "./connect.ts";
-import { cursorKey, toToken } from "./subjects.ts";
+import { type DirectGet, type DirectMessage, tooManyResults } from "./direct-get.ts";
+import { cursorFilter, cursorKey, cursorStream, parseCursorSubject, toToken } from "./subjects.ts";
+
+/** How far a device has acknowledged. */
+export interface DeviceCursor {
+  readonly deviceId: string;
+  readonly sequence: number;
+  /** When it was stored, in epoch milliseconds. */
+  readonly storedAtMs: number;
+}
 
 /** How far each device has acknowledged. */
 export interface Cursors {
@@ -13,8 +23,17 @@ export interface Cursors {
    * @throws NetworkError (90004) when the broker does not answer in time.
    */
   read(userId: string, deviceId: string): Promise<number | undefined>;
-  /** Moves a cursor forward, never back. Returns at once; it is stored within about a second. */
-  advance(userId: string, deviceId: string, sequence: number): void;
+  /**
+   * The cursors of all devices of some users, as stored, by user id; users without any are not in it.
+   *
+   * @throws NetworkError (90004) when the broker does not answer in time.
+   */
+  ofUsers(userIds: readonly string[]): Promise<ReadonlyMap<string, readonly DeviceCursor[]>>;
+  /**
+   * Moves a cursor forward, never back, and returns where it is as far as this instance knows. It is stored within
+   * about a second.
+   */
+  advance(userId: string, deviceId: string, sequence: number): number;
   /** Stores a device's cursor now, as far as the broker allows; what fails is tried again later. */
   flush(userId: string, deviceId: string): Promise<void>;
   /** Stores all cursors that moved, and stops. */
@@ -33,14 +52,26 @@ export interface CursorOptions {
   readonly log: Logger;
 }
 
+/** A read asks for this many users at a time: multi_last looks at most 1,024 cursors up. */
+const usersPerRead = 500;
+
+/** Cursors whose place is kept in memory besides those that have moved. */
+const maxRecent = 100_000;
+
+/** Devices of one user that are looked at. */
+const maxDevices = 10_000;
+
+const stored = z.object({ deviceId: z.string(), sequence: z.number() });
+
 interface Moved {
+  readonly deviceId: string;
   readonly sequence: number;
   /** The write under way; one at a time for each device. */
   writing: Promise<void> | undefined;
 }
 
 /** Opens the CURSORS bucket, and creates it on first use. */
-export async function openCursors(broker: Broker, options: CursorOptions): Promise<Cursors> {
+export async function openCursors(broker: Broker, get: DirectGet, options: CursorOptions): Promise<Cursors> {
   const { log, coalesceMs = 1_000 } = options;
   const buckets = new Kvm(broker.js);
   const declare = () =>
@@ -61,23 +92,26 @@ export async function openCursors(broker: Broker, options: CursorOptions): Promi
   }
   /** Cursors that are ahead of the bucket, by key. */
   const moved = new Map<string, Moved>();
+  /** Where cursors were last, by key. */
+  const recent = new Map<string, number>();
 
   const write = async (key: string): Promise<void> => {
     for (;;) {
-      const target = moved.get(key)?.sequence;
+      const target = moved.get(key);
       if (target === undefined) return;
       const entry = await bucket.get(key);
-      if (entry === null || Number(entry.string()) < target) {
+      if (entry === null || decode(entry.value).sequence < target.sequence) {
+        const value = JSON.stringify({ deviceId: target.deviceId, sequence: target.sequence });
         try {
           // With the revision, so that another instance's higher cursor is not lowered.
-          if (entry === null) await bucket.create(key, String(target));
-          else await bucket.update(key, String(target), entry.revision);
+          if (entry === null) await bucket.create(key, value);
+          else await bucket.update(key, value, entry.revision);
         } catch (error) {
           if (error instanceof JetStreamApiError && error.code === JetStreamApiCodes.StreamWrongLastSequence) continue;
           throw error;
         }
       }
-      if (moved.get(key)?.sequence === target) {
+      if (moved.get(key)?.sequence === target.sequence) {
         moved.delete(key);
         return;
       }
@@ -96,6 +130,26 @@ export async function openCursors(broker: Broker, options: CursorOptions): Promi
     return entry.writing;
   };
 
+  const readAll = async (users: readonly string[]): Promise<readonly DirectMessage[]> => {
+    const messages: DirectMessage[] = [];
+    for (let start = 0; start < users.length; start += usersPerRead) {
+      messages.push(...(await readSome(users.slice(start, start + usersPerRead))));
+    }
+    return messages;
+  };
+
+  const readSome = async (users: readonly string[]): Promise<readonly DirectMessage[]> => {
+    const found = await get(cursorStream, { multi_last: users.map(cursorFilter) });
+    if (found !== tooManyResults) return found.messages;
+    if (users.length > 1) {
+      const half = Math.ceil(users.length / 2);
+      return [...(await readSome(users.slice(0, half))), ...(await readSome(users.slice(half)))];
+    }
+    // More than 1,024 devices of one user.
+    const listed = await get(cursorStream, { next_by_subj: cursorFilter(users[0] ?? ""), seq: 1, batch: maxDevices });
+    return listed === tooManyResults ? [] : listed.messages;
+  };
+
   const timer = setInterval(() => {
     if (!broker.isConnected()) return;
     for (const key of moved.keys()) void flushKey(key);
@@ -108,14 +162,31 @@ export async function openCursors(broker: Broker, options: CursorOptions): Promi
       const entry = await bucket.get(key).catch((cause: unknown) => {
         throw failure("NetworkError", "the broker did not answer in time", cause);
       });
-      const stored = entry === null ? undefined : Number(entry.string());
+      const kept = entry === null ? undefined : decode(entry.value).sequence;
       const ahead = moved.get(key)?.sequence;
-      return stored === undefined && ahead === undefined ? undefined : Math.max(stored ?? 0, ahead ?? 0);
+      return kept === undefined && ahead === undefined ? undefined : Math.max(kept ?? 0, ahead ?? 0);
     },
     advance(userId, deviceId, sequence) {
       const key = cursorKey(toToken(userId), toToken(deviceId));
-      const entry = moved.get(key);
-      if (entry === undefined || entry.sequence < sequence) moved.set(key, { sequence, writing: entry?.writing });
+      const known = recent.get(key) ?? 0;
+      if (sequence <= known) return known;
+      if (recent.size >= maxRecent) recent.clear();
+      recent.set(key, sequence);
+      moved.set(key, { deviceId, sequence, writing: moved.get(key)?.writing });
+      return sequence;
+    },
+    async ofUsers(userIds) {
+      const byToken = new Map(userIds.map((userId) => [toToken(userId), userId]));
+      const cursors = new Map<string, DeviceCursor[]>();
+      for (const { subject, payload, timeMs } of await readAll([...byToken.keys()])) {
+        const userId = byToken.get(parseCursorSubject(subject));
+        if (userId === undefined) continue;
+        const cursor = { ...decode(payload), storedAtMs: timeMs };
+        const known = cursors.get(userId);
+        if (known === undefined) cursors.set(userId, [cursor]);
+        else known.push(cursor);
+      }
+      return cursors;
     },
     flush: (userId, deviceId) => flushKey(cursorKey(toToken(userId), toToken(deviceId))),
     async close() {
@@ -125,4 +196,8 @@ export async function openCursors(broker: Broker, options: CursorOptions): Promi
         log.warn({ cursors: moved.size }, "stopped with cursors not stored: their devices see notifications again");
     },
   };
+}
+
+function decode(value: Uint8Array): { deviceId: string; sequence: number } {
+  return stored.parse(JSON.parse(Buffer.from(value).toString("utf8")));
 }

@@ -33,6 +33,8 @@ export interface DirectMessage {
   readonly subject: string;
   readonly sequence: number;
   readonly payload: Uint8Array;
+  /** When it was stored, in epoch milliseconds. */
+  readonly timeMs: number;
   /** The value of a header, or "". */
   header(name: string): string;
 }
@@ -136,6 +138,7 @@ function toDirectMessage(msg: Msg): DirectMessage {
     subject: msg.headers?.get("Nats-Subject") ?? "",
     sequence: Number(msg.headers?.get("Nats-Sequence")),
     payload: msg.data,
+    timeMs: Date.parse(msg.headers?.get("Nats-Time-Stamp") ?? ""),
     header: (name) => msg.headers?.get(name) ?? "",
   };
 }

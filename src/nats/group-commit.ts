@@ -22,8 +22,8 @@ export interface GroupCommitOptions {
   readonly isWorthwhile: () => boolean;
   /** Stores one message. */
   readonly storeOne: (write: Write) => Promise<Stored>;
-  /** Stores all or none; undefined when none is stored. */
-  readonly storeAll: (writes: readonly Write[]) => Promise<readonly Stored[] | undefined>;
+  /** Stores all or none, in order; its sequence is that of the last. */
+  readonly storeAll: (writes: readonly Write[]) => Promise<Stored>;
 }
 
 interface Waiting {
@@ -55,9 +55,12 @@ export function createGroupCommit(options: GroupCommitOptions): (write: Write) =
     const stored = await options.storeAll(taken.map(({ write }) => write)).catch(() => undefined);
     isBatching = false;
     // One duplicate rejects the batch, and an answer may be lost: each is then written alone, which is idempotent.
-    if (stored === undefined) for (const waiting of taken) single(waiting);
-    else
-      for (const [index, waiting] of taken.entries()) waiting.resolve(stored[index] ?? options.storeOne(waiting.write));
+    if (stored?.kind === "stored") {
+      const first = stored.sequence - taken.length + 1;
+      for (const [index, { resolve }] of taken.entries()) resolve({ kind: "stored", sequence: first + index });
+    } else {
+      for (const waiting of taken) single(waiting);
+    }
     next();
   };
 

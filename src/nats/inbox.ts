@@ -1,19 +1,49 @@
-import { fromBinary, toBinary } from "@bufbuild/protobuf";
+import { create, fromBinary, toBinary } from "@bufbuild/protobuf";
+import { JetStreamApiError } from "@nats-io/jetstream";
 import { failure } from "../errors.ts";
-import { type Notification, NotificationSchema } from "../gen/mustreach/delivery/v1/delivery_pb.ts";
+import {
+  type Message,
+  MessageSchema,
+  type Notification,
+  NotificationSchema,
+  type Recall,
+  RecallSchema,
+} from "../gen/mustreach/delivery/v1/delivery_pb.ts";
 import type { Broker } from "./connect.ts";
 import { type DirectGet, type DirectMessage, tooManyResults } from "./direct-get.ts";
+import type { Write } from "./group-commit.ts";
 import type { Publisher } from "./publish.ts";
-import { inboxDayFilter, inboxFilter, inboxStream, inboxSubject, toDay, toPartition, toToken } from "./subjects.ts";
+import { createStreamState } from "./streams.ts";
+import {
+  inboxDayFilter,
+  inboxFilter,
+  inboxStream,
+  inboxSubject,
+  messageToken,
+  recallToken,
+  toDay,
+  toPartition,
+  toToken,
+} from "./subjects.ts";
 
-/** A notification in a user's inbox. */
-export interface InboxEntry {
-  /** As the device gets it, with its sequence. */
-  readonly notification: Notification;
+/** What can be in a user's inbox. */
+export type InboxItem =
+  | { readonly kind: "notification"; readonly notification: Notification }
+  /** The chat copy of a notification. */
+  | { readonly kind: "message"; readonly message: Message }
+  /** A notification was withdrawn, at `timeMs` (epoch milliseconds). */
+  | { readonly kind: "recall"; readonly recall: Recall; readonly timeMs: number };
+
+/** An item with its place. */
+export type InboxEntry = (
+  | { readonly kind: "notification"; readonly notification: Notification }
+  | { readonly kind: "message"; readonly message: Message }
+  | { readonly kind: "recall"; readonly recall: Recall }
+) & {
   readonly sequence: number;
   /** When it is no longer worth delivering, in epoch milliseconds; undefined: when the retention ends. */
   readonly expiresAtMs: number | undefined;
-}
+};
 
 /** What {@link Inbox.read} found. */
 export interface InboxPage {
@@ -28,7 +58,16 @@ export interface InboxPage {
 /** Options of {@link Inbox.write}. */
 export interface WriteOptions {
   readonly expiresAtMs?: number | undefined;
+  /** How long after the write it is handed to the webhook, in milliseconds; undefined: as the settings say. */
+  readonly escalateAfterMs?: number | undefined;
   readonly operationId: string;
+}
+
+/** What names a notification in an inbox. */
+export interface NotificationId {
+  readonly clientMsgId: string;
+  /** Epoch milliseconds. */
+  readonly sendTime: number;
 }
 
 /** Options of {@link Inbox.read}. */
@@ -44,11 +83,21 @@ export interface ReadOptions {
 /** The stored notifications of all users. */
 export interface Inbox {
   /**
-   * Stores a notification in its recipient's inbox. Idempotent by recipient, send time's day and client message id.
+   * Stores an item in a user's inbox. Idempotent by user, kind, day and client message id.
    *
    * @throws NetworkError (90004) when the broker did not acknowledge in time, or the store is full.
    */
-  write(userId: string, notification: Notification, options: WriteOptions): Promise<void>;
+  write(userId: string, item: InboxItem, options: WriteOptions): Promise<void>;
+  /**
+   * Stores an item in many inboxes, in atomic batches. As idempotent as {@link write}: what is there already is left.
+   *
+   * @throws NetworkError (90004) as {@link write}; some of the inboxes have the item then.
+   */
+  writeMany(userIds: readonly string[], item: InboxItem, options: WriteOptions): Promise<void>;
+  /** The sequences of a notification in the inboxes that hold it, by user id. */
+  find(userIds: readonly string[], notification: NotificationId): Promise<ReadonlyMap<string, number>>;
+  /** Removes what {@link find} found, for good. */
+  remove(found: ReadonlyMap<string, number>): Promise<void>;
   /**
    * Reads what follows a sequence, in order: the one way in which notifications leave the store, for replay, live
    * delivery and reconciliation alike.
@@ -58,6 +107,12 @@ export interface Inbox {
   read(userId: string, options: ReadOptions): Promise<InboxPage>;
   /** The sequence of a user's newest stored notification; 0 when there is none. */
   newestSequence(userId: string): Promise<number>;
+  /**
+   * The lowest sequence that a user's inbox may still hold: lower ones have been removed by the retention.
+   *
+   * @throws NetworkError (90004) when the broker does not answer in time.
+   */
+  oldestSequence(userId: string): Promise<number>;
   /** Whether a sequence can have been assigned to a notification of this user. */
   isAssigned(userId: string, sequence: number): Promise<boolean>;
 }
@@ -68,7 +123,23 @@ const maxClockSkewMs = 600_000;
 /** A page ends with the notification that reaches this size, in bytes. */
 const maxPageBytes = 1_048_576;
 
-const expiresHeader = "Mustreach-Expires";
+/** How old the knowledge of the oldest notification may be, in milliseconds. */
+const oldestMaxAgeMs = 500;
+
+/** A batch of copies has at most this many: multi_last looks at most 1,024 subjects up. */
+const maxCopies = 500;
+
+/** The payloads of a batch add up to about this, in bytes. */
+const maxBatchBytes = 4_194_304;
+
+/** When it is no longer worth delivering, in epoch milliseconds. */
+export const expiresHeader = "Mustreach-Expires";
+/** How long after the write it is handed to the webhook, in milliseconds. */
+export const escalateHeader = "Mustreach-Escalate-After";
+/** Whose inbox it is, URI-encoded: the subject may have a hash only. */
+export const userHeader = "Mustreach-User";
+/** `message` or `recall`; absent for a notification. */
+export const kindHeader = "Mustreach-Kind";
 const operationHeader = "Mustreach-Operation-Id";
 
 /** Creates the inbox over the partition streams. */
@@ -82,27 +153,59 @@ export function createInbox(broker: Broker, publisher: Publisher, get: DirectGet
     return { user, partition, stream: inboxStream(partition) };
   };
 
+  const address = (userId: string, item: InboxItem) => {
+    const { user, partition, stream } = locate(userId);
+    const { day, id } = itemKey(item);
+    return { partition, stream, subject: inboxSubject(partition, user, day, id) };
+  };
+
+  /** The messages of literal subjects, as far as there are any. */
+  const lastOfEach = async (stream: string, subjects: readonly string[]): Promise<readonly DirectMessage[]> => {
+    const messages: DirectMessage[] = [];
+    // A page ends at a size; the rest follows the last sequence.
+    for (let seq = 1; ; ) {
+      const found = await get(stream, { multi_last: subjects, seq });
+      if (found === tooManyResults) throw new RangeError("too many subjects");
+      messages.push(...found.messages);
+      if (found.pending === 0) return messages;
+      seq = (found.messages.at(-1)?.sequence ?? 0) + 1;
+    }
+  };
+
+  /** Stores a batch, without those that an earlier try has stored. */
+  const storeMissing = async (stream: string, writes: readonly Write[]): Promise<void> => {
+    let missing = writes;
+    while (missing.length > 0) {
+      const stored = await publisher.storeAll(missing);
+      if (stored.kind === "stored") return;
+      const present = new Set(
+        (
+          await lastOfEach(
+            stream,
+            missing.map(({ subject }) => subject),
+          )
+        ).map(({ subject }) => subject),
+      );
+      if (present.size === 0)
+        throw failure("NetworkError", `the notification store refused the write: ${stored.reason}`);
+      missing = missing.filter(({ subject }) => !present.has(subject));
+    }
+  };
+
+  const state = createStreamState(broker);
+
   const lastBySubject = async (stream: string, subject: string): Promise<DirectMessage | undefined> => {
     const found = await get(stream, { last_by_subj: subject });
     return found === tooManyResults ? undefined : found.messages[0];
   };
 
   return {
-    async write(userId, notification, options) {
-      const { user, partition, stream } = locate(userId);
-      const subject = inboxSubject(
-        partition,
-        user,
-        toDay(Number(notification.sendTime)),
-        toToken(notification.clientMsgId),
-      );
+    async write(userId, item, options) {
+      const { partition, stream, subject } = address(userId, item);
       const stored = await publisher.store(stream, {
         subject,
-        payload: toBinary(NotificationSchema, notification),
-        headers: {
-          [operationHeader]: encodeURIComponent(options.operationId),
-          ...(options.expiresAtMs === undefined ? {} : { [expiresHeader]: String(options.expiresAtMs) }),
-        },
+        payload: encodeItem(item),
+        headers: itemHeaders(userId, item, options),
       });
       if (stored.kind === "stored") {
         assigned[partition] = Math.max(assigned[partition] ?? 0, stored.sequence);
@@ -110,6 +213,53 @@ export function createInbox(broker: Broker, publisher: Publisher, get: DirectGet
         // The subject is free, so the refusal was about space.
         throw failure("NetworkError", `the notification store refused the write: ${stored.reason}`);
       }
+    },
+
+    async writeMany(userIds, item, options) {
+      const payload = encodeItem(item);
+      const writes = userIds.map((userId) => {
+        const { stream, subject } = address(userId, item);
+        return { stream, subject, payload, headers: itemHeaders(userId, item, options) };
+      });
+      const batchSize = Math.max(1, Math.min(maxCopies, Math.floor(maxBatchBytes / payload.length)));
+      for (const [stream, ofStream] of Map.groupBy(writes, (write) => write.stream)) {
+        for (let start = 0; start < ofStream.length; start += batchSize) {
+          await storeMissing(stream, ofStream.slice(start, start + batchSize));
+        }
+      }
+    },
+
+    async find(userIds, notification) {
+      const found = new Map<string, number>();
+      const item = { kind: "notification", notification: toStoredId(notification) } as const;
+      const addresses = userIds.map((userId) => ({ userId, ...address(userId, item) }));
+      for (const [stream, ofStream] of Map.groupBy(addresses, ({ stream }) => stream)) {
+        for (let start = 0; start < ofStream.length; start += maxCopies) {
+          const asked = new Map(
+            ofStream.slice(start, start + maxCopies).map(({ subject, userId }) => [subject, userId]),
+          );
+          for (const { subject, sequence } of await lastOfEach(stream, [...asked.keys()])) {
+            const userId = asked.get(subject);
+            if (userId !== undefined) found.set(userId, sequence);
+          }
+        }
+      }
+      return found;
+    },
+
+    async remove(found) {
+      const remaining = [...found];
+      const worker = async () => {
+        for (let next = remaining.pop(); next !== undefined; next = remaining.pop()) {
+          const [userId, sequence] = next;
+          await broker.jsm.streams.deleteMessage(locate(userId).stream, sequence, true).catch((cause: unknown) => {
+            // Gone already: removed by another call, or by the retention.
+            if (cause instanceof JetStreamApiError) return;
+            throw failure("NetworkError", "the broker did not answer in time", cause);
+          });
+        }
+      };
+      await Promise.all(Array.from({ length: 32 }, worker));
     },
 
     async read(userId, { after, limit, knownUntilMs }) {
@@ -139,15 +289,15 @@ export function createInbox(broker: Broker, publisher: Publisher, get: DirectGet
       return (await lastBySubject(stream, inboxFilter(partition, user)))?.sequence ?? 0;
     },
 
+    async oldestSequence(userId) {
+      return (await state(locate(userId).stream, oldestMaxAgeMs)).first_seq;
+    },
+
     async isAssigned(userId, sequence) {
       const { partition, stream } = locate(userId);
       if (sequence > (assigned[partition] ?? 0)) {
         // Only an instance that has just started, or a caller that makes sequences up, gets here.
-        await broker.whenConnected(Date.now() + 1_000);
-        const info = await broker.jsm.streams.info(stream).catch((cause: unknown) => {
-          throw failure("NetworkError", "the broker did not answer in time", cause);
-        });
-        assigned[partition] = Math.max(assigned[partition] ?? 0, info.state.last_seq);
+        assigned[partition] = Math.max(assigned[partition] ?? 0, (await state(stream, 0)).last_seq);
       }
       return sequence <= (assigned[partition] ?? 0);
     },
@@ -161,8 +311,54 @@ function daysSince(timeMs: number): number[] {
 }
 
 function toEntry(message: DirectMessage): InboxEntry {
-  const notification = fromBinary(NotificationSchema, message.payload);
-  notification.sequence = BigInt(message.sequence);
   const expires = message.header(expiresHeader);
-  return { notification, sequence: message.sequence, expiresAtMs: expires === "" ? undefined : Number(expires) };
+  const place = { sequence: message.sequence, expiresAtMs: expires === "" ? undefined : Number(expires) };
+  const sequence = BigInt(message.sequence);
+  switch (message.header(kindHeader)) {
+    case "recall": {
+      const recall = fromBinary(RecallSchema, message.payload);
+      recall.sequence = sequence;
+      return { kind: "recall", recall, ...place };
+    }
+    case "message": {
+      const copy = fromBinary(MessageSchema, message.payload);
+      if (copy.notification !== undefined) copy.notification.sequence = sequence;
+      return { kind: "message", message: copy, ...place };
+    }
+    default: {
+      const notification = fromBinary(NotificationSchema, message.payload);
+      notification.sequence = sequence;
+      return { kind: "notification", notification, ...place };
+    }
+  }
+}
+
+function encodeItem(item: InboxItem): Uint8Array {
+  if (item.kind === "recall") return toBinary(RecallSchema, item.recall);
+  if (item.kind === "message") return toBinary(MessageSchema, item.message);
+  return toBinary(NotificationSchema, item.notification);
+}
+
+function itemHeaders(userId: string, item: InboxItem, options: WriteOptions): Record<string, string> {
+  return {
+    [operationHeader]: encodeURIComponent(options.operationId),
+    [userHeader]: encodeURIComponent(userId),
+    ...(item.kind === "notification" ? {} : { [kindHeader]: item.kind }),
+    ...(options.expiresAtMs === undefined ? {} : { [expiresHeader]: String(options.expiresAtMs) }),
+    ...(options.escalateAfterMs === undefined ? {} : { [escalateHeader]: String(options.escalateAfterMs) }),
+  };
+}
+
+function itemKey(item: InboxItem): { day: number; id: string } {
+  if (item.kind === "recall") return { day: toDay(item.timeMs), id: recallToken(item.recall.clientMsgId) };
+  if (item.kind === "notification") {
+    return { day: toDay(Number(item.notification.sendTime)), id: toToken(item.notification.clientMsgId) };
+  }
+  const { notification } = item.message;
+  if (notification === undefined) throw new TypeError("a chat copy without its notification");
+  return { day: toDay(Number(notification.sendTime)), id: messageToken(notification.clientMsgId) };
+}
+
+function toStoredId({ clientMsgId, sendTime }: NotificationId): Notification {
+  return create(NotificationSchema, { clientMsgId, sendTime: BigInt(sendTime) });
 }

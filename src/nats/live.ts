@@ -8,6 +8,7 @@ import {
   supersedeSubject,
   toPartition,
   toToken,
+  wakeSubject,
 } from "./subjects.ts";
 
 /** What happens to the live sessions of one user, from whatever instance it comes. */
@@ -16,6 +17,8 @@ export interface LiveListener {
   onPush(notification: Uint8Array): void;
   /** A notification was stored; the body stays in the store. */
   onHint(sequence: number): void;
+  /** A hint may have been lost: look into the inbox. */
+  onWake(): void;
   /** A device acknowledged through an instance that does not hold its session. */
   onAck(deviceToken: string, sequence: number): void;
   /** A session of a device was opened. */
@@ -32,6 +35,8 @@ export interface Live {
    * @throws NetworkError (90004) when the broker stays away for the send timeout.
    */
   push(userId: string, notification: Uint8Array): Promise<void>;
+  /** Has the user's sessions look into the inbox, by the user's subject token. */
+  publishWake(userToken: string): void;
   /** Tells the instance that holds a device's session of an acknowledgement. */
   publishAck(userId: string, deviceId: string, sequence: number): void;
   /** Tells every instance that a device has a new session. */
@@ -51,6 +56,8 @@ export function createLive(broker: Broker, publisher: Publisher, partitions: num
               return listener.onPush(msg.data);
             case "hint":
               return listener.onHint(Number(msg.headers?.get("Nats-Sequence")));
+            case "wake":
+              return listener.onWake();
             case "ack":
               return listener.onAck(signal.device, Number(msg.string()));
             case "supersede":
@@ -64,6 +71,9 @@ export function createLive(broker: Broker, publisher: Publisher, partitions: num
     push(userId, notification) {
       const user = toToken(userId);
       return publisher.push(pushSubject(toPartition(user, partitions), user), notification);
+    },
+    publishWake(userToken) {
+      broker.nc.publish(wakeSubject(toPartition(userToken, partitions), userToken));
     },
     publishAck(userId, deviceId, sequence) {
       const user = toToken(userId);

@@ -26,6 +26,13 @@ export interface Publisher {
    */
   store(stream: string, write: Write): Promise<Stored>;
   /**
+   * Stores messages of one stream, all or none. Tries again while the broker is away. `refused` when a subject is taken
+   * or the stream is full.
+   *
+   * @throws NetworkError (90004) when the broker has not acknowledged within the send timeout.
+   */
+  storeAll(writes: readonly Write[]): Promise<Stored>;
+  /**
    * Publishes to whoever listens now; nothing is stored or acknowledged.
    *
    * @throws NetworkError (90004) when the broker stays away for the send timeout.
@@ -43,6 +50,9 @@ export interface PublisherOptions {
 
 /** One try gets this long at most, in milliseconds, so that a broker that was restarted is asked again soon. */
 const tryTimeoutMs = 1_000;
+
+/** As {@link tryTimeoutMs}, for a batch. */
+const batchTimeoutMs = 2_000;
 
 /** Pause before the next try of a write that the broker did not answer, in milliseconds. */
 const retryDelayMs = 50;
@@ -66,12 +76,10 @@ export function createPublisher(broker: Broker, options: PublisherOptions): Publ
     }
   };
 
-  const storeAll = async (writes: readonly Write[]): Promise<readonly Stored[] | undefined> => {
+  const storeAll = async (writes: readonly Write[]): Promise<Stored> => {
     const messages = writes.map((write) => ({ ...write, headers: toHeaders(write.headers) }));
-    const stored = await storeBatch(broker, messages, tryTimeoutMs);
-    if (stored.kind === "rejected") return undefined;
-    const first = stored.sequence - writes.length + 1;
-    return writes.map((_, index) => ({ kind: "stored", sequence: first + index }));
+    const stored = await storeBatch(broker, messages, batchTimeoutMs);
+    return stored.kind === "stored" ? stored : { kind: "refused", reason: stored.reason };
   };
 
   const writesOf = (stream: string) => {
@@ -83,20 +91,24 @@ export function createPublisher(broker: Broker, options: PublisherOptions): Publ
     return store;
   };
 
-  return {
-    async store(stream, write) {
-      const deadlineMs = Date.now() + options.sendTimeoutMs;
-      for (;;) {
-        await broker.whenConnected(deadlineMs);
-        try {
-          return await inTime(writesOf(stream)(write), deadlineMs);
-        } catch (error) {
-          if (error instanceof Error && error.name === "ConnectError") throw error;
-          if (Date.now() + retryDelayMs >= deadlineMs) throw notInTime(error);
-          await new Promise((resolve) => setTimeout(resolve, retryDelayMs));
-        }
+  /** Tries until the broker answers or the time is up. */
+  const persist = async (attempt: () => Promise<Stored>): Promise<Stored> => {
+    const deadlineMs = Date.now() + options.sendTimeoutMs;
+    for (;;) {
+      await broker.whenConnected(deadlineMs);
+      try {
+        return await inTime(attempt(), deadlineMs);
+      } catch (error) {
+        if (error instanceof Error && error.name === "ConnectError") throw error;
+        if (Date.now() + retryDelayMs >= deadlineMs) throw notInTime(error);
+        await new Promise((resolve) => setTimeout(resolve, retryDelayMs));
       }
-    },
+    }
+  };
+
+  return {
+    store: (stream, write) => persist(() => writesOf(stream)(write)),
+    storeAll: (writes) => persist(() => storeAll(writes)),
     async push(subject, payload) {
       await broker.whenConnected(Date.now() + options.sendTimeoutMs);
       broker.nc.publish(subject, payload);

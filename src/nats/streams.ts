@@ -1,5 +1,13 @@
-import { DiscardPolicy, RetentionPolicy, StorageType, type StreamConfig, type StreamInfo } from "@nats-io/jetstream";
+import {
+  DiscardPolicy,
+  RetentionPolicy,
+  StorageType,
+  type StreamConfig,
+  type StreamInfo,
+  type StreamState,
+} from "@nats-io/jetstream";
 import { nanos } from "@nats-io/transport-node";
+import { failure } from "../errors.ts";
 import type { Broker } from "./connect.ts";
 import { hintRepublish, inboxStream, inboxStreamSubjects } from "./subjects.ts";
 
@@ -48,6 +56,32 @@ export async function declareStreams(broker: Broker, options: StreamOptions): Pr
     if (differs(existing, config)) await broker.jsm.streams.update(config.name, config);
   }
   return created;
+}
+
+/**
+ * Creates a reader of streams' states, at most `maxAgeMs` old: asking for one is dear for the broker.
+ *
+ * @throws NetworkError (90004) when the broker does not answer in time.
+ */
+export function createStreamState(broker: Broker): (stream: string, maxAgeMs: number) => Promise<StreamState> {
+  const kept = new Map<string, { readonly atMs: number; readonly state: Promise<StreamState> }>();
+  const ask = async (stream: string): Promise<StreamState> => {
+    await broker.whenConnected(Date.now() + 1_000);
+    try {
+      return (await broker.jsm.streams.info(stream)).state;
+    } catch (cause) {
+      kept.delete(stream);
+      throw failure("NetworkError", "the broker did not answer in time", cause);
+    }
+  };
+  return (stream, maxAgeMs) => {
+    let entry = kept.get(stream);
+    if (entry === undefined || entry.atMs + maxAgeMs <= Date.now()) {
+      entry = { atMs: Date.now(), state: ask(stream) };
+      kept.set(stream, entry);
+    }
+    return entry.state;
+  };
 }
 
 /** The names of the declared streams that the broker does not have. */

@@ -18,6 +18,16 @@ export function toToken(id: string): string {
     : `=${createHash("sha256").update(bytes).digest("base64url")}`;
 }
 
+/** The token of a chat copy's place in an inbox. `~` is in no other token, so that no client message id can take it. */
+export function messageToken(clientMsgId: string): string {
+  return `${toToken(clientMsgId)}~m`;
+}
+
+/** The token of a recall's place in an inbox. */
+export function recallToken(clientMsgId: string): string {
+  return `${toToken(clientMsgId)}~r`;
+}
+
 /** The partition of a token: FNV-1a modulo the number of partitions. Stored data depends on it; it never changes. */
 export function toPartition(token: string, partitions: number): number {
   let hash = 0x811c9dc5;
@@ -35,9 +45,9 @@ export function inboxStream(partition: number): string {
   return `INBOX_${partition}`;
 }
 
-/** Everything that the stream of a partition stores: inboxes of users and claims of client message ids. */
+/** Everything that the stream of a partition stores: inboxes of users, and records of sends. */
 export function inboxStreamSubjects(partition: number): string[] {
-  return [`inbox.${partition}.*.*.*`, `claim.${partition}.*`];
+  return [`inbox.${partition}.*.*.*`, `sent.${partition}.*`, `recalled.${partition}.*`];
 }
 
 /** How the broker turns a stored notification into a hint. */
@@ -63,9 +73,22 @@ export function inboxDayFilter(partition: number, user: string, day: number): st
   return `inbox.${partition}.${user}.${day}.*`;
 }
 
-/** Where the first use of a client message id is recorded; the partition is the id's, not a user's. */
-export function claimSubject(partition: number, id: string): string {
-  return `claim.${partition}.${id}`;
+/** Where a send is recorded; the partition is that of its key, not of a user. */
+export function sentSubject(partition: number, key: string): string {
+  return `sent.${partition}.${key}`;
+}
+
+/** Where it is recorded that a send was recalled. */
+export function recalledSubject(partition: number, key: string): string {
+  return `recalled.${partition}.${key}`;
+}
+
+/** The stream of the CURSORS bucket. */
+export const cursorStream = "KV_CURSORS";
+
+/** The cursors of all devices of a user. */
+export function cursorFilter(user: string): string {
+  return `$KV.CURSORS.${user}.*`;
 }
 
 /** Everything that concerns the live sessions of a user. */
@@ -76,6 +99,21 @@ export function liveFilter(partition: number, user: string): string {
 /** Carries the body of an online push. */
 export function pushSubject(partition: number, user: string): string {
   return `live.${partition}.${user}.push`;
+}
+
+/** Has the user's sessions look into the inbox. */
+export function wakeSubject(partition: number, user: string): string {
+  return `live.${partition}.${user}.wake`;
+}
+
+/** Tells that the user has joined or left a group. */
+export function memberSubject(partition: number, user: string): string {
+  return `live.${partition}.${user}.member`;
+}
+
+/** Carries the body of an online push to a group. */
+export function groupPushSubject(group: string): string {
+  return `push.group.${group}`;
 }
 
 /** Carries an acknowledgement to the instance that holds the device's session. */
@@ -90,13 +128,13 @@ export function supersedeSubject(partition: number, user: string, device: string
 
 /** What a message on a {@link liveFilter} subject is. */
 export type LiveSignal =
-  | { readonly kind: "push" | "hint" }
+  | { readonly kind: "push" | "hint" | "wake" | "member" }
   | { readonly kind: "ack" | "supersede"; readonly device: string };
 
 /** Reads a `live.<p>.<user>.…` subject; undefined for one that this version does not know. */
 export function parseLiveSubject(subject: string): LiveSignal | undefined {
   const [, , , kind, device] = subject.split(".");
-  if (kind === "push" || kind === "hint") return { kind };
+  if (kind === "push" || kind === "hint" || kind === "wake" || kind === "member") return { kind };
   if ((kind === "ack" || kind === "supersede") && device !== undefined) return { kind, device };
   return undefined;
 }
@@ -104,6 +142,11 @@ export function parseLiveSubject(subject: string): LiveSignal | undefined {
 /** A device's key in the CURSORS bucket. */
 export function cursorKey(user: string, device: string): string {
   return `${user}.${device}`;
+}
+
+/** The user token of a cursor's subject. */
+export function parseCursorSubject(subject: string): string {
+  return subject.split(".")[2] ?? "";
 }
 
 /** A user's platform's key in the REVOKED bucket. */

@@ -11,7 +11,7 @@ import { createRest } from "./rest.ts";
 
 /** Options of {@link createRoutes}. */
 export interface RouteOptions {
-  readonly msg: ServiceImpl<typeof MsgService>;
+  readonly msg: Partial<ServiceImpl<typeof MsgService>>;
   readonly delivery: ServiceImpl<typeof DeliveryService>;
   readonly auth: ServiceImpl<typeof AuthService>;
   readonly gate: Gate;

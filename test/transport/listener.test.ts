@@ -210,6 +210,14 @@ describe("protocols", () => {
     }
   });
 
+  // Where the queue of new connections overflows, clients try again after a second.
+  test("a burst of 2,000 connections fits into the backlog", { retry: 2 }, async () => {
+    const { port } = await useListener();
+    const sockets = Array.from({ length: 2_000 }, () => net.connect({ port, host: "127.0.0.1" }));
+    cleanups.push(() => sockets.map((socket) => socket.resetAndDestroy()));
+    expect(await elapsed(Promise.all(sockets.map((socket) => once(socket, "connect"))))).toBeLessThan(900);
+  });
+
   test("5,000 connections open at once are all answered", { timeout: 20_000 }, async () => {
     const total = 5_000;
     requireOpenFiles(2 * total + 500);
@@ -461,24 +469,41 @@ describe("limits", () => {
     expect(await requestHttp2(session)).toMatchObject({ status: 200 });
   });
 
-  test("requestTimeoutMs does not cut response streams that last longer", async () => {
+  test("a body that takes less than requestTimeoutMs is served", async () => {
+    const { url } = await useListener({ headersTimeoutMs: 1_000, requestTimeoutMs: 1_000 });
+    const stream = useHttp2(url).request({ ":method": "POST" });
+    stream.write("not ");
+    await wait(300);
+    stream.end("fast");
+    expect((await stream.setEncoding("utf8").toArray()).join("")).toBe("POST / over 2.0: not fast");
+  });
+
+  test("requestTimeoutMs does not cut responses that begin later or last longer", async () => {
     const { url } = await useListener({
       headersTimeoutMs: 50,
       requestTimeoutMs: 50,
-      handler: async (_req, res) => {
-        for (let i = 0; i < 10; i++) {
+      handler: async (req, res) => {
+        if (req.url === "/late") await wait(150);
+        for (let i = 0; i < 6; i++) {
           res.write(`${i}`);
           await wait(30);
         }
         res.end();
       },
     });
+    const session = useHttp2(url);
+    const conversation = session.request({ ":method": "POST" });
+    conversation.write("more to come");
     const bodies = await Promise.all([
-      curl(url),
-      requestHttp2(useHttp2(url)).then((each) => each.text),
-      requestHttp2(useHttp2(url), { ":method": "POST" }, "body").then((each) => each.text),
+      curl(`${url}/late`),
+      requestHttp2(session).then((each) => each.text),
+      requestHttp2(session, { ":method": "POST", ":path": "/late" }, "body").then((each) => each.text),
+      conversation
+        .setEncoding("utf8")
+        .toArray()
+        .then((parts) => parts.join("")),
     ]);
-    expect(bodies).toEqual(Array(3).fill("0123456789"));
+    expect(bodies).toEqual(Array(4).fill("012345"));
   });
 
   test("an idle HTTP/1 connection is closed after keepAliveTimeoutMs", async () => {
@@ -540,6 +565,19 @@ describe("pings", () => {
     expect(counts().connections).toBe(1);
   });
 
+  test("a peer that keeps sending is neither pinged nor destroyed", async () => {
+    const { port } = await useListener({ pingIntervalMs: 60, pingTimeoutMs: 60 });
+    const client = await useSocket(port);
+    client.socket.write(Buffer.concat([preface, settings, settingsAck]));
+    const sending = setInterval(() => client.socket.write(frame(frameType.ping, 0, 0, Buffer.alloc(8))), 10);
+    cleanups.push(() => clearInterval(sending));
+    const pings = (flags: number) =>
+      toFrames(client.received()).filter((each) => each.type === frameType.ping && each.flags === flags);
+    await until(() => expect(pings(1).length).toBeGreaterThan(30));
+    expect(pings(0)).toEqual([]);
+    expect(client.socket.destroyed).toBe(false);
+  });
+
   test("a peer that has ended its session but not its socket is destroyed", async () => {
     const { port } = await useListener({ pingIntervalMs: 60, pingTimeoutMs: 60 });
     const client = await useSocket(port, { allowHalfOpen: true });
@@ -570,37 +608,62 @@ describe("drain", () => {
     await expect(useSocket(port)).rejects.toThrow("ECONNREFUSED");
   });
 
-  test("is not held up by an idle HTTP/2 peer that does not answer GOAWAY", async () => {
-    const { port, drain } = await useListener();
-    const client = await useSocket(port, { allowHalfOpen: true });
-    client.socket.write(Buffer.concat([preface, settings, settingsAck]));
-    await until(() => expect(toFrames(client.received()).length).toBeGreaterThan(1));
-    expect(await elapsed(drain(5_000))).toBeLessThan(1_000);
-    expect(toFrames(client.received())).toContainEqual(expect.objectContaining({ type: frameType.goaway }));
+  test("is not held up by HTTP/2 peers that do not answer GOAWAY", async () => {
+    const open: HttpResponse[] = [];
+    const { port, drain } = await useListener({ handler: (_req, res) => open.push(res) });
+    const idle = await useSocket(port, { allowHalfOpen: true });
+    idle.socket.write(Buffer.concat([preface, settings, settingsAck]));
+    const busy = await useSocket(port, { allowHalfOpen: true });
+    busy.socket.write(Buffer.concat([preface, settings, settingsAck, get(1)]));
+    await until(() => expect(toFrames(idle.received()).length).toBeGreaterThan(1));
+    await until(() => expect(open).toHaveLength(1));
+    const drained = elapsed(drain(5_000));
+    for (const res of open) answer(res, "last answer");
+    expect(await drained).toBeLessThan(1_000);
+    await until(() => {
+      const goaway = expect.objectContaining({ type: frameType.goaway });
+      expect(toFrames(idle.received())).toContainEqual(goaway);
+      expect(toFrames(busy.received())).toContainEqual(goaway);
+      expect(busy.text()).toContain("last answer");
+    });
   });
 
   test("waits for open requests of both protocols, and no longer", async () => {
     const open: HttpResponse[] = [];
-    const { url, port, drain } = await useListener({ handler: (_req, res) => open.push(res) });
+    const { url, port, drain } = await useListener({
+      handler: (req, res) => {
+        if (req.url === "/begun") res.write("begun, ");
+        open.push(res);
+      },
+    });
     const overHttp2 = requestHttp2(useHttp2(url));
     const unary = await useSocket(port);
     unary.socket.write("GET / HTTP/1.1\r\nHost: x\r\n\r\n");
     const streaming = await useSocket(port);
-    streaming.socket.write("GET / HTTP/1.1\r\nHost: x\r\n\r\n");
+    streaming.socket.write("GET /begun HTTP/1.1\r\nHost: x\r\n\r\n");
     await until(() => expect(open).toHaveLength(3));
-    for (const res of open) if (res !== open[0]) res.write("begun, ");
-    const drained = drain(5_000);
-    let done = false;
-    void drained.then(() => {
-      done = true;
-    });
+    const done = vi.fn();
+    const drained = drain(5_000).then(done);
     await wait(50);
-    expect(done).toBe(false);
+    expect(done).not.toHaveBeenCalled();
     for (const res of open) answer(res, "finished");
     expect(await elapsed(drained)).toBeLessThan(500);
     expect((await overHttp2).text).toContain("finished");
-    expect(unary.text()).toContain("finished");
+    await Promise.all([unary.closed, streaming.closed]);
+    expect(unary.text()).toMatch(/connection: close\r\n[\s\S]*finished/i);
     expect(streaming.text()).toContain("finished");
+  });
+
+  test("answers a request that was on its way, and closes its connection", async () => {
+    const { port, drain, counts } = await useListener();
+    const client = await useSocket(port);
+    client.socket.write("POST /late HTTP/1.1\r\nHost: x\r\n");
+    await until(() => expect(counts()).toMatchObject({ connections: 1, undecided: 0 }));
+    const drained = drain(5_000);
+    client.socket.write("Content-Length: 4\r\n\r\nbody");
+    expect(await elapsed(drained)).toBeLessThan(500);
+    await client.closed;
+    expect(client.text()).toMatch(/connection: close\r\n[\s\S]*POST \/late over 1.1: body/i);
   });
 
   test("destroys what is still open at the deadline, whatever the protocol", async () => {
@@ -676,13 +739,16 @@ describe("faults", () => {
           res.write("endless");
           return;
         }
+        if (req.url === "/destroyed") req.destroy(new Error("fault"));
         answer(res, "ok");
         res.write("after the end");
         res.end();
       },
     });
     expect(await curl(url)).toBe("ok");
-    await curl("--http2-prior-knowledge", url).catch(() => "Node resets the stream");
+    for (const path of ["/", "/destroyed"]) {
+      await curl("--http2-prior-knowledge", `${url}${path}`).catch(() => "Node resets the stream");
+    }
     const session = useHttp2(url);
     const stream = session.request({ ":path": "/endless" });
     stream.on("error", () => {});
@@ -691,7 +757,7 @@ describe("faults", () => {
     const req = http.get(`${url}/endless`).on("error", () => {});
     await once(req, "response");
     req.destroy();
-    await until(() => expect(gone).toHaveBeenCalledTimes(4));
+    await until(() => expect(gone).toHaveBeenCalledTimes(5));
     expect(await curl(url)).toBe("ok");
   });
 
@@ -726,6 +792,17 @@ describe("faults", () => {
     }
     await until(() => expect(counts().connections).toBe(0));
     expect(await curl(`${url}/a`)).toBe("GET /a over 1.1: ");
+  });
+
+  test("a session that fails in the packet that opened its streams does no harm", async () => {
+    const { port, url } = await useListener();
+    const pings = Array.from({ length: 3_000 }, () => frame(frameType.ping, 0, 0, Buffer.alloc(8)));
+    const client = await useSocket(port);
+    client.socket.pause();
+    client.socket.write(Buffer.concat([preface, settings, get(1), ...pings]));
+    client.socket.resume();
+    await client.closed;
+    expect(await curl("--http2-prior-knowledge", `${url}/a`)).toBe("GET /a over 2.0: ");
   });
 
   test("garbage does no harm, whatever it follows", async () => {

@@ -10,7 +10,7 @@ import type { Message as Message$1, UnknownEnum } from "@bufbuild/protobuf";
  * Describes the file mustreach/delivery/v1/delivery.proto.
  */
 export const file_mustreach_delivery_v1_delivery: GenFile = /*@__PURE__*/
-  fileDesc("CiRtdXN0cmVhY2gvZGVsaXZlcnkvdjEvZGVsaXZlcnkucHJvdG8SFW11c3RyZWFjaC5kZWxpdmVyeS52MSKSAQoQU3Vic2NyaWJlUmVxdWVzdBIRCglkZXZpY2VfaWQYASABKAkSKwoFc3RhcnQYAiABKA4yHC5tdXN0cmVhY2guZGVsaXZlcnkudjEuU3RhcnQSGwoOYWZ0ZXJfc2VxdWVuY2UYAyABKARIAIgBARIOCgZ3aW5kb3cYBCABKAVCEQoPX2FmdGVyX3NlcXVlbmNlItQCChFTdWJzY3JpYmVSZXNwb25zZRItCgVyZWFkeRgBIAEoCzIcLm11c3RyZWFjaC5kZWxpdmVyeS52MS5SZWFkeUgAEjsKDG5vdGlmaWNhdGlvbhgCIAEoCzIjLm11c3RyZWFjaC5kZWxpdmVyeS52MS5Ob3RpZmljYXRpb25IABIxCgdtZXNzYWdlGAMgASgLMh4ubXVzdHJlYWNoLmRlbGl2ZXJ5LnYxLk1lc3NhZ2VIABI1CgloZWFydGJlYXQYBCABKAsyIC5tdXN0cmVhY2guZGVsaXZlcnkudjEuSGVhcnRiZWF0SAASKQoDZ2FwGAUgASgLMhoubXVzdHJlYWNoLmRlbGl2ZXJ5LnYxLkdhcEgAEjUKCXJlY29ubmVjdBgGIAEoCzIgLm11c3RyZWFjaC5kZWxpdmVyeS52MS5SZWNvbm5lY3RIAEIHCgVldmVudCJECgVSZWFkeRIXCg9yZXN1bWVfc2VxdWVuY2UYASABKAQSDwoHcGVuZGluZxgCIAEoBBIRCglkZXZpY2VfaWQYAyABKAkimQIKDE5vdGlmaWNhdGlvbhIiCg1zZXJ2ZXJfbXNnX2lkGAEgASgJUgtzZXJ2ZXJNc2dJRBIiCg1jbGllbnRfbXNnX2lkGAIgASgJUgtjbGllbnRNc2dJRBIRCglzZW5kX3RpbWUYAyABKAMSIAoMc2VuZF91c2VyX2lkGAQgASgJUgpzZW5kVXNlcklEEiAKDHJlY3ZfdXNlcl9pZBgFIAEoCVIKcmVjdlVzZXJJRBIiCg1yZWN2X2dyb3VwX2lkGAYgASgJUgtyZWN2R3JvdXBJRBILCgNrZXkYByABKAkSDAoEZGF0YRgIIAEoCRIZChFyZWxpYWJpbGl0eV9sZXZlbBgJIAEoBRIQCghzZXF1ZW5jZRgKIAEoBCKMAQoHTWVzc2FnZRInCg9jb252ZXJzYXRpb25faWQYASABKAlSDmNvbnZlcnNhdGlvbklEEh0KFWNvbnZlcnNhdGlvbl9zZXF1ZW5jZRgCIAEoBBI5Cgxub3RpZmljYXRpb24YAyABKAsyIy5tdXN0cmVhY2guZGVsaXZlcnkudjEuTm90aWZpY2F0aW9uIkMKCUhlYXJ0YmVhdBIXCg9sYXRlc3Rfc2VxdWVuY2UYASABKAQSHQoVZHJvcHBlZF9vbmxpbmVfcHVzaGVzGAIgASgEIrMBCgNHYXASDAoEZnJvbRgBIAEoBBIKCgJ0bxgCIAEoBBIxCgZyZWFzb24YAyABKA4yIS5tdXN0cmVhY2guZGVsaXZlcnkudjEuR2FwLlJlYXNvbiJfCgZSZWFzb24SFgoSUkVBU09OX1VOU1BFQ0lGSUVEEAASFAoQUkVBU09OX1JFVEVOVElPThABEhIKDlJFQVNPTl9FWFBJUkVEEAISEwoPUkVBU09OX1JFQ0FMTEVEEAMiLQoJUmVjb25uZWN0EhAKCGFmdGVyX21zGAEgASgFEg4KBnJlYXNvbhgCIAEoCSIxCgpBY2tSZXF1ZXN0EhEKCWRldmljZV9pZBgBIAEoCRIQCghzZXF1ZW5jZRgCIAEoBCIfCgtBY2tSZXNwb25zZRIQCghzZXF1ZW5jZRgBIAEoBCpOCgVTdGFydBIVChFTVEFSVF9VTlNQRUNJRklFRBAAEhAKDFNUQVJUX1JFU1VNRRABEg0KCVNUQVJUX05FVxACEg0KCVNUQVJUX0FMTBADMsEBCg9EZWxpdmVyeVNlcnZpY2USYAoJU3Vic2NyaWJlEicubXVzdHJlYWNoLmRlbGl2ZXJ5LnYxLlN1YnNjcmliZVJlcXVlc3QaKC5tdXN0cmVhY2guZGVsaXZlcnkudjEuU3Vic2NyaWJlUmVzcG9uc2UwARJMCgNBY2sSIS5tdXN0cmVhY2guZGVsaXZlcnkudjEuQWNrUmVxdWVzdBoiLm11c3RyZWFjaC5kZWxpdmVyeS52MS5BY2tSZXNwb25zZWIGcHJvdG8z");
+  fileDesc("CiRtdXN0cmVhY2gvZGVsaXZlcnkvdjEvZGVsaXZlcnkucHJvdG8SFW11c3RyZWFjaC5kZWxpdmVyeS52MSKSAQoQU3Vic2NyaWJlUmVxdWVzdBIRCglkZXZpY2VfaWQYASABKAkSKwoFc3RhcnQYAiABKA4yHC5tdXN0cmVhY2guZGVsaXZlcnkudjEuU3RhcnQSGwoOYWZ0ZXJfc2VxdWVuY2UYAyABKARIAIgBARIOCgZ3aW5kb3cYBCABKAVCEQoPX2FmdGVyX3NlcXVlbmNlIoUDChFTdWJzY3JpYmVSZXNwb25zZRItCgVyZWFkeRgBIAEoCzIcLm11c3RyZWFjaC5kZWxpdmVyeS52MS5SZWFkeUgAEjsKDG5vdGlmaWNhdGlvbhgCIAEoCzIjLm11c3RyZWFjaC5kZWxpdmVyeS52MS5Ob3RpZmljYXRpb25IABIxCgdtZXNzYWdlGAMgASgLMh4ubXVzdHJlYWNoLmRlbGl2ZXJ5LnYxLk1lc3NhZ2VIABI1CgloZWFydGJlYXQYBCABKAsyIC5tdXN0cmVhY2guZGVsaXZlcnkudjEuSGVhcnRiZWF0SAASKQoDZ2FwGAUgASgLMhoubXVzdHJlYWNoLmRlbGl2ZXJ5LnYxLkdhcEgAEjUKCXJlY29ubmVjdBgGIAEoCzIgLm11c3RyZWFjaC5kZWxpdmVyeS52MS5SZWNvbm5lY3RIABIvCgZyZWNhbGwYByABKAsyHS5tdXN0cmVhY2guZGVsaXZlcnkudjEuUmVjYWxsSABCBwoFZXZlbnQiRAoFUmVhZHkSFwoPcmVzdW1lX3NlcXVlbmNlGAEgASgEEg8KB3BlbmRpbmcYAiABKAQSEQoJZGV2aWNlX2lkGAMgASgJIpkCCgxOb3RpZmljYXRpb24SIgoNc2VydmVyX21zZ19pZBgBIAEoCVILc2VydmVyTXNnSUQSIgoNY2xpZW50X21zZ19pZBgCIAEoCVILY2xpZW50TXNnSUQSEQoJc2VuZF90aW1lGAMgASgDEiAKDHNlbmRfdXNlcl9pZBgEIAEoCVIKc2VuZFVzZXJJRBIgCgxyZWN2X3VzZXJfaWQYBSABKAlSCnJlY3ZVc2VySUQSIgoNcmVjdl9ncm91cF9pZBgGIAEoCVILcmVjdkdyb3VwSUQSCwoDa2V5GAcgASgJEgwKBGRhdGEYCCABKAkSGQoRcmVsaWFiaWxpdHlfbGV2ZWwYCSABKAUSEAoIc2VxdWVuY2UYCiABKAQijAEKB01lc3NhZ2USJwoPY29udmVyc2F0aW9uX2lkGAEgASgJUg5jb252ZXJzYXRpb25JRBIdChVjb252ZXJzYXRpb25fc2VxdWVuY2UYAiABKAQSOQoMbm90aWZpY2F0aW9uGAMgASgLMiMubXVzdHJlYWNoLmRlbGl2ZXJ5LnYxLk5vdGlmaWNhdGlvbiJDCglIZWFydGJlYXQSFwoPbGF0ZXN0X3NlcXVlbmNlGAEgASgEEh0KFWRyb3BwZWRfb25saW5lX3B1c2hlcxgCIAEoBCKzAQoDR2FwEgwKBGZyb20YASABKAQSCgoCdG8YAiABKAQSMQoGcmVhc29uGAMgASgOMiEubXVzdHJlYWNoLmRlbGl2ZXJ5LnYxLkdhcC5SZWFzb24iXwoGUmVhc29uEhYKElJFQVNPTl9VTlNQRUNJRklFRBAAEhQKEFJFQVNPTl9SRVRFTlRJT04QARISCg5SRUFTT05fRVhQSVJFRBACEhMKD1JFQVNPTl9SRUNBTExFRBADImIKBlJlY2FsbBIiCg1zZXJ2ZXJfbXNnX2lkGAEgASgJUgtzZXJ2ZXJNc2dJRBIiCg1jbGllbnRfbXNnX2lkGAIgASgJUgtjbGllbnRNc2dJRBIQCghzZXF1ZW5jZRgDIAEoBCItCglSZWNvbm5lY3QSEAoIYWZ0ZXJfbXMYASABKAUSDgoGcmVhc29uGAIgASgJIjEKCkFja1JlcXVlc3QSEQoJZGV2aWNlX2lkGAEgASgJEhAKCHNlcXVlbmNlGAIgASgEIh8KC0Fja1Jlc3BvbnNlEhAKCHNlcXVlbmNlGAEgASgEKk4KBVN0YXJ0EhUKEVNUQVJUX1VOU1BFQ0lGSUVEEAASEAoMU1RBUlRfUkVTVU1FEAESDQoJU1RBUlRfTkVXEAISDQoJU1RBUlRfQUxMEAMywQEKD0RlbGl2ZXJ5U2VydmljZRJgCglTdWJzY3JpYmUSJy5tdXN0cmVhY2guZGVsaXZlcnkudjEuU3Vic2NyaWJlUmVxdWVzdBooLm11c3RyZWFjaC5kZWxpdmVyeS52MS5TdWJzY3JpYmVSZXNwb25zZTABEkwKA0FjaxIhLm11c3RyZWFjaC5kZWxpdmVyeS52MS5BY2tSZXF1ZXN0GiIubXVzdHJlYWNoLmRlbGl2ZXJ5LnYxLkFja1Jlc3BvbnNlYgZwcm90bzM");
 
 /**
  * SubscribeRequest opens a session.
@@ -115,6 +115,14 @@ export type SubscribeResponse = Message$1<"mustreach.delivery.v1.SubscribeRespon
      */
     value: Reconnect;
     case: "reconnect";
+  } | {
+    /**
+     * A notification was withdrawn by its sender.
+     *
+     * @generated from field: mustreach.delivery.v1.Recall recall = 7;
+     */
+    value: Recall;
+    case: "recall";
   } | { case: undefined; value?: undefined };
 };
 
@@ -266,7 +274,7 @@ export type Message = Message$1<"mustreach.delivery.v1.Message"> & {
   conversationSequence: bigint;
 
   /**
-   * What was sent.
+   * What was sent. Its sequence is the place of this event in the user's total order; what Ack takes.
    *
    * @generated from field: mustreach.delivery.v1.Notification notification = 3;
    */
@@ -393,6 +401,42 @@ export const Gap_ReasonSchema: GenEnum<Gap_Reason> = /*@__PURE__*/
   enumDesc(file_mustreach_delivery_v1_delivery, 6, 0);
 
 /**
+ * Recall tells that a notification was withdrawn: a device that has shown it takes it back. It has a place of its own
+ * in the user's order, and is acknowledged as a notification is.
+ *
+ * @generated from message mustreach.delivery.v1.Recall
+ */
+export type Recall = Message$1<"mustreach.delivery.v1.Recall"> & {
+  /**
+   * The notification that was withdrawn; a device may not have got it.
+   *
+   * @generated from field: string server_msg_id = 1 [json_name = "serverMsgID"];
+   */
+  serverMsgId: string;
+
+  /**
+   * Its idempotency key.
+   *
+   * @generated from field: string client_msg_id = 2 [json_name = "clientMsgID"];
+   */
+  clientMsgId: string;
+
+  /**
+   * The place of this event in the user's total order; what Ack takes.
+   *
+   * @generated from field: uint64 sequence = 3;
+   */
+  sequence: bigint;
+};
+
+/**
+ * Describes the message mustreach.delivery.v1.Recall.
+ * Use `create(RecallSchema)` to create a new message.
+ */
+export const RecallSchema: GenMessage<Recall> = /*@__PURE__*/
+  messageDesc(file_mustreach_delivery_v1_delivery, 7);
+
+/**
  * Reconnect is the server's advice before it ends a stream.
  *
  * @generated from message mustreach.delivery.v1.Reconnect
@@ -418,7 +462,7 @@ export type Reconnect = Message$1<"mustreach.delivery.v1.Reconnect"> & {
  * Use `create(ReconnectSchema)` to create a new message.
  */
 export const ReconnectSchema: GenMessage<Reconnect> = /*@__PURE__*/
-  messageDesc(file_mustreach_delivery_v1_delivery, 7);
+  messageDesc(file_mustreach_delivery_v1_delivery, 8);
 
 /**
  * AckRequest acknowledges everything up to a sequence.
@@ -446,7 +490,7 @@ export type AckRequest = Message$1<"mustreach.delivery.v1.AckRequest"> & {
  * Use `create(AckRequestSchema)` to create a new message.
  */
 export const AckRequestSchema: GenMessage<AckRequest> = /*@__PURE__*/
-  messageDesc(file_mustreach_delivery_v1_delivery, 8);
+  messageDesc(file_mustreach_delivery_v1_delivery, 9);
 
 /**
  * AckResponse tells where the cursor is.
@@ -468,7 +512,7 @@ export type AckResponse = Message$1<"mustreach.delivery.v1.AckResponse"> & {
  * Use `create(AckResponseSchema)` to create a new message.
  */
 export const AckResponseSchema: GenMessage<AckResponse> = /*@__PURE__*/
-  messageDesc(file_mustreach_delivery_v1_delivery, 9);
+  messageDesc(file_mustreach_delivery_v1_delivery, 10);
 
 /**
  * Start says where a session begins when the request has no after_sequence.

@@ -5,13 +5,15 @@
 import type { GenEnum, GenFile, GenMessage, GenService } from "@bufbuild/protobuf/codegenv2";
 import { enumDesc, fileDesc, messageDesc, serviceDesc } from "@bufbuild/protobuf/codegenv2";
 import { file_google_api_annotations } from "../../../google/api/annotations_pb.ts";
+import type { Message as Message$1 } from "../../delivery/v1/delivery_pb.ts";
+import { file_mustreach_delivery_v1_delivery } from "../../delivery/v1/delivery_pb.ts";
 import type { Message, UnknownEnum } from "@bufbuild/protobuf";
 
 /**
  * Describes the file mustreach/msg/v1/msg.proto.
  */
 export const file_mustreach_msg_v1_msg: GenFile = /*@__PURE__*/
-  fileDesc("ChptdXN0cmVhY2gvbXNnL3YxL21zZy5wcm90bxIQbXVzdHJlYWNoLm1zZy52MSKzAgofU2VuZEJ1c2luZXNzTm90aWZpY2F0aW9uUmVxdWVzdBIgCgxzZW5kX3VzZXJfaWQYASABKAlSCnNlbmRVc2VySUQSIAoMcmVjdl91c2VyX2lkGAIgASgJUgpyZWN2VXNlcklEEiIKDXJlY3ZfZ3JvdXBfaWQYAyABKAlSC3JlY3ZHcm91cElEEgsKA2tleRgEIAEoCRIRCgRkYXRhGAUgASgJSACIAQESEAoIc2VuZF9tc2cYBiABKAgSHgoRcmVsaWFiaWxpdHlfbGV2ZWwYByABKAVIAYgBARIiCg1jbGllbnRfbXNnX2lkGAggASgJUgtjbGllbnRNc2dJRBITCgt0dGxfc2Vjb25kcxgJIAEoBUIHCgVfZGF0YUIUChJfcmVsaWFiaWxpdHlfbGV2ZWwirwEKIFNlbmRCdXNpbmVzc05vdGlmaWNhdGlvblJlc3BvbnNlEiIKDXNlcnZlcl9tc2dfaWQYASABKAlSC3NlcnZlck1zZ0lEEiIKDWNsaWVudF9tc2dfaWQYAiABKAlSC2NsaWVudE1zZ0lEEhEKCXNlbmRfdGltZRgDIAEoAxIwCgpkdXJhYmlsaXR5GAQgASgOMhwubXVzdHJlYWNoLm1zZy52MS5EdXJhYmlsaXR5KokBCgpEdXJhYmlsaXR5EhoKFkRVUkFCSUxJVFlfVU5TUEVDSUZJRUQQABITCg9EVVJBQklMSVRZX05PTkUQARIXChNEVVJBQklMSVRZX0JVRkZFUkVEEAISGQoVRFVSQUJJTElUWV9SRVBMSUNBVEVEEAMSFgoSRFVSQUJJTElUWV9GU1lOQ0VEEAQyvAEKCk1zZ1NlcnZpY2USrQEKGFNlbmRCdXNpbmVzc05vdGlmaWNhdGlvbhIxLm11c3RyZWFjaC5tc2cudjEuU2VuZEJ1c2luZXNzTm90aWZpY2F0aW9uUmVxdWVzdBoyLm11c3RyZWFjaC5tc2cudjEuU2VuZEJ1c2luZXNzTm90aWZpY2F0aW9uUmVzcG9uc2UiKoLT5JMCJDoBKiIfL21zZy9zZW5kX2J1c2luZXNzX25vdGlmaWNhdGlvbmIGcHJvdG8z", [file_google_api_annotations]);
+  fileDesc("ChptdXN0cmVhY2gvbXNnL3YxL21zZy5wcm90bxIQbXVzdHJlYWNoLm1zZy52MSLmAgofU2VuZEJ1c2luZXNzTm90aWZpY2F0aW9uUmVxdWVzdBIgCgxzZW5kX3VzZXJfaWQYASABKAlSCnNlbmRVc2VySUQSIAoMcmVjdl91c2VyX2lkGAIgASgJUgpyZWN2VXNlcklEEiIKDXJlY3ZfZ3JvdXBfaWQYAyABKAlSC3JlY3ZHcm91cElEEgsKA2tleRgEIAEoCRIRCgRkYXRhGAUgASgJSACIAQESEAoIc2VuZF9tc2cYBiABKAgSHgoRcmVsaWFiaWxpdHlfbGV2ZWwYByABKAVIAYgBARIiCg1jbGllbnRfbXNnX2lkGAggASgJUgtjbGllbnRNc2dJRBITCgt0dGxfc2Vjb25kcxgJIAEoBRIPCgdzZW5kX2F0GAogASgDEiAKGGVzY2FsYXRpb25fZGVsYXlfc2Vjb25kcxgLIAEoBUIHCgVfZGF0YUIUChJfcmVsaWFiaWxpdHlfbGV2ZWwirwEKIFNlbmRCdXNpbmVzc05vdGlmaWNhdGlvblJlc3BvbnNlEiIKDXNlcnZlcl9tc2dfaWQYASABKAlSC3NlcnZlck1zZ0lEEiIKDWNsaWVudF9tc2dfaWQYAiABKAlSC2NsaWVudE1zZ0lEEhEKCXNlbmRfdGltZRgDIAEoAxIwCgpkdXJhYmlsaXR5GAQgASgOMhwubXVzdHJlYWNoLm1zZy52MS5EdXJhYmlsaXR5InAKJFNlbmRCdXNpbmVzc05vdGlmaWNhdGlvbkJhdGNoUmVxdWVzdBJICg1ub3RpZmljYXRpb25zGAEgAygLMjEubXVzdHJlYWNoLm1zZy52MS5TZW5kQnVzaW5lc3NOb3RpZmljYXRpb25SZXF1ZXN0IlYKJVNlbmRCdXNpbmVzc05vdGlmaWNhdGlvbkJhdGNoUmVzcG9uc2USLQoHcmVzdWx0cxgBIAMoCzIcLm11c3RyZWFjaC5tc2cudjEuU2VuZFJlc3VsdCKCAQoKU2VuZFJlc3VsdBIQCghlcnJfY29kZRgBIAEoBRIPCgdlcnJfbXNnGAIgASgJEg8KB2Vycl9kbHQYAyABKAkSQAoEZGF0YRgEIAEoCzIyLm11c3RyZWFjaC5tc2cudjEuU2VuZEJ1c2luZXNzTm90aWZpY2F0aW9uUmVzcG9uc2UimwEKGEdldERlbGl2ZXJ5U3RhdHVzUmVxdWVzdBIiCg1zZXJ2ZXJfbXNnX2lkGAEgASgJUgtzZXJ2ZXJNc2dJRBIiCg1jbGllbnRfbXNnX2lkGAIgASgJUgtjbGllbnRNc2dJRBINCgVzdGF0ZRgDIAEoCRITCgtwYWdlX251bWJlchgEIAEoBRITCgtzaG93X251bWJlchgFIAEoBSLfAQoZR2V0RGVsaXZlcnlTdGF0dXNSZXNwb25zZRIiCg1zZXJ2ZXJfbXNnX2lkGAEgASgJUgtzZXJ2ZXJNc2dJRBIiCg1jbGllbnRfbXNnX2lkGAIgASgJUgtjbGllbnRNc2dJRBIRCglzZW5kX3RpbWUYAyABKAMSMAoGY291bnRzGAQgASgLMiAubXVzdHJlYWNoLm1zZy52MS5EZWxpdmVyeUNvdW50cxI1CgpyZWNpcGllbnRzGAUgAygLMiEubXVzdHJlYWNoLm1zZy52MS5SZWNpcGllbnRTdGF0dXMieQoORGVsaXZlcnlDb3VudHMSDQoFdG90YWwYASABKAUSEQoJZGVsaXZlcmVkGAIgASgFEg8KB3BlbmRpbmcYAyABKAUSDwoHZXhwaXJlZBgEIAEoBRIQCghyZWNhbGxlZBgFIAEoBRIRCglzY2hlZHVsZWQYBiABKAUiiwEKD1JlY2lwaWVudFN0YXR1cxIXCgd1c2VyX2lkGAEgASgJUgZ1c2VySUQSLgoFc3RhdGUYAiABKA4yHy5tdXN0cmVhY2gubXNnLnYxLkRlbGl2ZXJ5U3RhdGUSLwoHZGV2aWNlcxgDIAMoCzIeLm11c3RyZWFjaC5tc2cudjEuRGV2aWNlU3RhdHVzInYKDERldmljZVN0YXR1cxIbCglkZXZpY2VfaWQYASABKAlSCGRldmljZUlEEi4KBXN0YXRlGAIgASgOMh8ubXVzdHJlYWNoLm1zZy52MS5EZWxpdmVyeVN0YXRlEhkKEWFja25vd2xlZGdlZF90aW1lGAMgASgDImsKIVJlY2FsbEJ1c2luZXNzTm90aWZpY2F0aW9uUmVxdWVzdBIiCg1zZXJ2ZXJfbXNnX2lkGAEgASgJUgtzZXJ2ZXJNc2dJRBIiCg1jbGllbnRfbXNnX2lkGAIgASgJUgtjbGllbnRNc2dJRCJKCiJSZWNhbGxCdXNpbmVzc05vdGlmaWNhdGlvblJlc3BvbnNlEhEKCXdpdGhkcmF3bhgBIAEoBRIRCglkZWxpdmVyZWQYAiABKAUiZwoTUHVsbE1lc3NhZ2VzUmVxdWVzdBInCg9jb252ZXJzYXRpb25faWQYASABKAlSDmNvbnZlcnNhdGlvbklEEg0KBWJlZ2luGAIgASgDEgsKA2VuZBgDIAEoAxILCgNudW0YBCABKAUiWAoUUHVsbE1lc3NhZ2VzUmVzcG9uc2USMAoIbWVzc2FnZXMYASADKAsyHi5tdXN0cmVhY2guZGVsaXZlcnkudjEuTWVzc2FnZRIOCgZpc19lbmQYAiABKAgiGQoXR2V0Q29udmVyc2F0aW9uc1JlcXVlc3QiUQoYR2V0Q29udmVyc2F0aW9uc1Jlc3BvbnNlEjUKDWNvbnZlcnNhdGlvbnMYASADKAsyHi5tdXN0cmVhY2gubXNnLnYxLkNvbnZlcnNhdGlvbiKKAQoMQ29udmVyc2F0aW9uEicKD2NvbnZlcnNhdGlvbl9pZBgBIAEoCVIOY29udmVyc2F0aW9uSUQSDwoHbWF4X3NlcRgCIAEoAxIUCgxoYXNfcmVhZF9zZXEYAyABKAMSFAoMdW5yZWFkX2NvdW50GAQgASgFEhQKDG1heF9zZXFfdGltZRgFIAEoAyJeCh1NYXJrQ29udmVyc2F0aW9uQXNSZWFkUmVxdWVzdBInCg9jb252ZXJzYXRpb25faWQYASABKAlSDmNvbnZlcnNhdGlvbklEEhQKDGhhc19yZWFkX3NlcRgCIAEoAyIgCh5NYXJrQ29udmVyc2F0aW9uQXNSZWFkUmVzcG9uc2UqiQEKCkR1cmFiaWxpdHkSGgoWRFVSQUJJTElUWV9VTlNQRUNJRklFRBAAEhMKD0RVUkFCSUxJVFlfTk9ORRABEhcKE0RVUkFCSUxJVFlfQlVGRkVSRUQQAhIZChVEVVJBQklMSVRZX1JFUExJQ0FURUQQAxIWChJEVVJBQklMSVRZX0ZTWU5DRUQQBCrAAQoNRGVsaXZlcnlTdGF0ZRIeChpERUxJVkVSWV9TVEFURV9VTlNQRUNJRklFRBAAEhoKFkRFTElWRVJZX1NUQVRFX1BFTkRJTkcQARIcChhERUxJVkVSWV9TVEFURV9ERUxJVkVSRUQQAhIaChZERUxJVkVSWV9TVEFURV9FWFBJUkVEEAMSGwoXREVMSVZFUllfU1RBVEVfUkVDQUxMRUQQBBIcChhERUxJVkVSWV9TVEFURV9TQ0hFRFVMRUQQBTKSCQoKTXNnU2VydmljZRKtAQoYU2VuZEJ1c2luZXNzTm90aWZpY2F0aW9uEjEubXVzdHJlYWNoLm1zZy52MS5TZW5kQnVzaW5lc3NOb3RpZmljYXRpb25SZXF1ZXN0GjIubXVzdHJlYWNoLm1zZy52MS5TZW5kQnVzaW5lc3NOb3RpZmljYXRpb25SZXNwb25zZSIqgtPkkwIkOgEqIh8vbXNnL3NlbmRfYnVzaW5lc3Nfbm90aWZpY2F0aW9uEsIBCh1TZW5kQnVzaW5lc3NOb3RpZmljYXRpb25CYXRjaBI2Lm11c3RyZWFjaC5tc2cudjEuU2VuZEJ1c2luZXNzTm90aWZpY2F0aW9uQmF0Y2hSZXF1ZXN0GjcubXVzdHJlYWNoLm1zZy52MS5TZW5kQnVzaW5lc3NOb3RpZmljYXRpb25CYXRjaFJlc3BvbnNlIjCC0+STAio6ASoiJS9tc2cvYmF0Y2hfc2VuZF9idXNpbmVzc19ub3RpZmljYXRpb24SkQEKEUdldERlbGl2ZXJ5U3RhdHVzEioubXVzdHJlYWNoLm1zZy52MS5HZXREZWxpdmVyeVN0YXR1c1JlcXVlc3QaKy5tdXN0cmVhY2gubXNnLnYxLkdldERlbGl2ZXJ5U3RhdHVzUmVzcG9uc2UiI4LT5JMCHToBKiIYL21zZy9nZXRfZGVsaXZlcnlfc3RhdHVzErUBChpSZWNhbGxCdXNpbmVzc05vdGlmaWNhdGlvbhIzLm11c3RyZWFjaC5tc2cudjEuUmVjYWxsQnVzaW5lc3NOb3RpZmljYXRpb25SZXF1ZXN0GjQubXVzdHJlYWNoLm1zZy52MS5SZWNhbGxCdXNpbmVzc05vdGlmaWNhdGlvblJlc3BvbnNlIiyC0+STAiY6ASoiIS9tc2cvcmVjYWxsX2J1c2luZXNzX25vdGlmaWNhdGlvbhJ+CgxQdWxsTWVzc2FnZXMSJS5tdXN0cmVhY2gubXNnLnYxLlB1bGxNZXNzYWdlc1JlcXVlc3QaJi5tdXN0cmVhY2gubXNnLnYxLlB1bGxNZXNzYWdlc1Jlc3BvbnNlIh+C0+STAhk6ASoiFC9tc2cvcHVsbF9tc2dfYnlfc2VxEpkBChBHZXRDb252ZXJzYXRpb25zEikubXVzdHJlYWNoLm1zZy52MS5HZXRDb252ZXJzYXRpb25zUmVxdWVzdBoqLm11c3RyZWFjaC5tc2cudjEuR2V0Q29udmVyc2F0aW9uc1Jlc3BvbnNlIi6C0+STAig6ASoiIy9jb252ZXJzYXRpb24vZ2V0X2FsbF9jb252ZXJzYXRpb25zEqYBChZNYXJrQ29udmVyc2F0aW9uQXNSZWFkEi8ubXVzdHJlYWNoLm1zZy52MS5NYXJrQ29udmVyc2F0aW9uQXNSZWFkUmVxdWVzdBowLm11c3RyZWFjaC5tc2cudjEuTWFya0NvbnZlcnNhdGlvbkFzUmVhZFJlc3BvbnNlIimC0+STAiM6ASoiHi9tc2cvbWFya19jb252ZXJzYXRpb25fYXNfcmVhZGIGcHJvdG8z", [file_google_api_annotations, file_mustreach_delivery_v1_delivery]);
 
 /**
  * SendBusinessNotificationRequest holds OpenIM's seven documented fields under their documented JSON names, then
@@ -88,6 +90,23 @@ export type SendBusinessNotificationRequest = Message<"mustreach.msg.v1.SendBusi
    * @generated from field: int32 ttl_seconds = 9;
    */
   ttlSeconds: number;
+
+  /**
+   * Level 2 only: when to send it, in milliseconds since the Unix epoch, at most a year ahead. Until then nobody gets
+   * it, and recalling it cancels it. ttl_seconds and the order in the inbox count from then. Absent or 0, or not in the
+   * future: now.
+   *
+   * @generated from field: int64 send_at = 10;
+   */
+  sendAt: bigint;
+
+  /**
+   * Level 2 only: seconds after which it is handed to the escalation webhook if no device of the recipient has
+   * acknowledged it. 1 to 86,400. Default (0): MUSTREACH_ESCALATION_DELAY. No effect without a webhook.
+   *
+   * @generated from field: int32 escalation_delay_seconds = 11;
+   */
+  escalationDelaySeconds: number;
 };
 
 /**
@@ -139,6 +158,569 @@ export type SendBusinessNotificationResponse = Message<"mustreach.msg.v1.SendBus
  */
 export const SendBusinessNotificationResponseSchema: GenMessage<SendBusinessNotificationResponse> = /*@__PURE__*/
   messageDesc(file_mustreach_msg_v1_msg, 1);
+
+/**
+ * SendBusinessNotificationBatchRequest holds the notifications to send.
+ *
+ * @generated from message mustreach.msg.v1.SendBusinessNotificationBatchRequest
+ */
+export type SendBusinessNotificationBatchRequest = Message<"mustreach.msg.v1.SendBusinessNotificationBatchRequest"> & {
+  /**
+   * 1 to 1,000 notifications.
+   *
+   * @generated from field: repeated mustreach.msg.v1.SendBusinessNotificationRequest notifications = 1;
+   */
+  notifications: SendBusinessNotificationRequest[];
+};
+
+/**
+ * Describes the message mustreach.msg.v1.SendBusinessNotificationBatchRequest.
+ * Use `create(SendBusinessNotificationBatchRequestSchema)` to create a new message.
+ */
+export const SendBusinessNotificationBatchRequestSchema: GenMessage<SendBusinessNotificationBatchRequest> = /*@__PURE__*/
+  messageDesc(file_mustreach_msg_v1_msg, 2);
+
+/**
+ * SendBusinessNotificationBatchResponse has a result for each notification, in the order of the request.
+ *
+ * @generated from message mustreach.msg.v1.SendBusinessNotificationBatchResponse
+ */
+export type SendBusinessNotificationBatchResponse = Message<"mustreach.msg.v1.SendBusinessNotificationBatchResponse"> & {
+  /**
+   * The results.
+   *
+   * @generated from field: repeated mustreach.msg.v1.SendResult results = 1;
+   */
+  results: SendResult[];
+};
+
+/**
+ * Describes the message mustreach.msg.v1.SendBusinessNotificationBatchResponse.
+ * Use `create(SendBusinessNotificationBatchResponseSchema)` to create a new message.
+ */
+export const SendBusinessNotificationBatchResponseSchema: GenMessage<SendBusinessNotificationBatchResponse> = /*@__PURE__*/
+  messageDesc(file_mustreach_msg_v1_msg, 3);
+
+/**
+ * SendResult is what came of one notification of a batch.
+ *
+ * @generated from message mustreach.msg.v1.SendResult
+ */
+export type SendResult = Message<"mustreach.msg.v1.SendResult"> & {
+  /**
+   * 0 when it was accepted, else the error's code.
+   *
+   * @generated from field: int32 err_code = 1;
+   */
+  errCode: number;
+
+  /**
+   * The error's name; empty when it was accepted.
+   *
+   * @generated from field: string err_msg = 2;
+   */
+  errMsg: string;
+
+  /**
+   * What was wrong; empty when it was accepted.
+   *
+   * @generated from field: string err_dlt = 3;
+   */
+  errDlt: string;
+
+  /**
+   * What was accepted; absent when it was not.
+   *
+   * @generated from field: mustreach.msg.v1.SendBusinessNotificationResponse data = 4;
+   */
+  data?: SendBusinessNotificationResponse | undefined;
+};
+
+/**
+ * Describes the message mustreach.msg.v1.SendResult.
+ * Use `create(SendResultSchema)` to create a new message.
+ */
+export const SendResultSchema: GenMessage<SendResult> = /*@__PURE__*/
+  messageDesc(file_mustreach_msg_v1_msg, 4);
+
+/**
+ * GetDeliveryStatusRequest names a notification.
+ *
+ * @generated from message mustreach.msg.v1.GetDeliveryStatusRequest
+ */
+export type GetDeliveryStatusRequest = Message<"mustreach.msg.v1.GetDeliveryStatusRequest"> & {
+  /**
+   * Its server_msg_id. Exactly one of the two ids is set.
+   *
+   * @generated from field: string server_msg_id = 1 [json_name = "serverMsgID"];
+   */
+  serverMsgId: string;
+
+  /**
+   * Its client_msg_id.
+   *
+   * @generated from field: string client_msg_id = 2 [json_name = "clientMsgID"];
+   */
+  clientMsgId: string;
+
+  /**
+   * Only recipients in this state, such as `pending`. Default: all.
+   *
+   * @generated from field: string state = 3;
+   */
+  state: string;
+
+  /**
+   * The page of recipients, from 1. Default (0): 1.
+   *
+   * @generated from field: int32 page_number = 4;
+   */
+  pageNumber: number;
+
+  /**
+   * Recipients on a page: 1 to 1,000. Default (0): 100.
+   *
+   * @generated from field: int32 show_number = 5;
+   */
+  showNumber: number;
+};
+
+/**
+ * Describes the message mustreach.msg.v1.GetDeliveryStatusRequest.
+ * Use `create(GetDeliveryStatusRequestSchema)` to create a new message.
+ */
+export const GetDeliveryStatusRequestSchema: GenMessage<GetDeliveryStatusRequest> = /*@__PURE__*/
+  messageDesc(file_mustreach_msg_v1_msg, 5);
+
+/**
+ * GetDeliveryStatusResponse tells who has got a notification.
+ *
+ * @generated from message mustreach.msg.v1.GetDeliveryStatusResponse
+ */
+export type GetDeliveryStatusResponse = Message<"mustreach.msg.v1.GetDeliveryStatusResponse"> & {
+  /**
+   * The notification.
+   *
+   * @generated from field: string server_msg_id = 1 [json_name = "serverMsgID"];
+   */
+  serverMsgId: string;
+
+  /**
+   * Its idempotency key.
+   *
+   * @generated from field: string client_msg_id = 2 [json_name = "clientMsgID"];
+   */
+  clientMsgId: string;
+
+  /**
+   * When it was accepted, in milliseconds since the Unix epoch.
+   *
+   * @generated from field: int64 send_time = 3;
+   */
+  sendTime: bigint;
+
+  /**
+   * Recipients, all and by state.
+   *
+   * @generated from field: mustreach.msg.v1.DeliveryCounts counts = 4;
+   */
+  counts?: DeliveryCounts | undefined;
+
+  /**
+   * The page of recipients, in the order of their ids.
+   *
+   * @generated from field: repeated mustreach.msg.v1.RecipientStatus recipients = 5;
+   */
+  recipients: RecipientStatus[];
+};
+
+/**
+ * Describes the message mustreach.msg.v1.GetDeliveryStatusResponse.
+ * Use `create(GetDeliveryStatusResponseSchema)` to create a new message.
+ */
+export const GetDeliveryStatusResponseSchema: GenMessage<GetDeliveryStatusResponse> = /*@__PURE__*/
+  messageDesc(file_mustreach_msg_v1_msg, 6);
+
+/**
+ * DeliveryCounts counts recipients.
+ *
+ * @generated from message mustreach.msg.v1.DeliveryCounts
+ */
+export type DeliveryCounts = Message<"mustreach.msg.v1.DeliveryCounts"> & {
+  /**
+   * All of them.
+   *
+   * @generated from field: int32 total = 1;
+   */
+  total: number;
+
+  /**
+   * With at least one device that has acknowledged.
+   *
+   * @generated from field: int32 delivered = 2;
+   */
+  delivered: number;
+
+  /**
+   * Without, and it may still be.
+   *
+   * @generated from field: int32 pending = 3;
+   */
+  pending: number;
+
+  /**
+   * Without, and too late.
+   *
+   * @generated from field: int32 expired = 4;
+   */
+  expired: number;
+
+  /**
+   * Without, and withdrawn.
+   *
+   * @generated from field: int32 recalled = 5;
+   */
+  recalled: number;
+
+  /**
+   * For whom it is scheduled.
+   *
+   * @generated from field: int32 scheduled = 6;
+   */
+  scheduled: number;
+};
+
+/**
+ * Describes the message mustreach.msg.v1.DeliveryCounts.
+ * Use `create(DeliveryCountsSchema)` to create a new message.
+ */
+export const DeliveryCountsSchema: GenMessage<DeliveryCounts> = /*@__PURE__*/
+  messageDesc(file_mustreach_msg_v1_msg, 7);
+
+/**
+ * RecipientStatus is how far a notification has come with one user.
+ *
+ * @generated from message mustreach.msg.v1.RecipientStatus
+ */
+export type RecipientStatus = Message<"mustreach.msg.v1.RecipientStatus"> & {
+  /**
+   * The user.
+   *
+   * @generated from field: string user_id = 1 [json_name = "userID"];
+   */
+  userId: string;
+
+  /**
+   * The best state of its devices; a user without devices has the notification's own.
+   *
+   * @generated from field: mustreach.msg.v1.DeliveryState state = 2;
+   */
+  state: DeliveryState;
+
+  /**
+   * Its devices that have ever acknowledged anything, by id.
+   *
+   * @generated from field: repeated mustreach.msg.v1.DeviceStatus devices = 3;
+   */
+  devices: DeviceStatus[];
+};
+
+/**
+ * Describes the message mustreach.msg.v1.RecipientStatus.
+ * Use `create(RecipientStatusSchema)` to create a new message.
+ */
+export const RecipientStatusSchema: GenMessage<RecipientStatus> = /*@__PURE__*/
+  messageDesc(file_mustreach_msg_v1_msg, 8);
+
+/**
+ * DeviceStatus is how far a notification has come with one device.
+ *
+ * @generated from message mustreach.msg.v1.DeviceStatus
+ */
+export type DeviceStatus = Message<"mustreach.msg.v1.DeviceStatus"> & {
+  /**
+   * The device.
+   *
+   * @generated from field: string device_id = 1 [json_name = "deviceID"];
+   */
+  deviceId: string;
+
+  /**
+   * Its state.
+   *
+   * @generated from field: mustreach.msg.v1.DeliveryState state = 2;
+   */
+  state: DeliveryState;
+
+  /**
+   * When its acknowledgement was stored, in milliseconds since the Unix epoch, when that is known to the second or so;
+   * 0 otherwise: for a device that has acknowledged something later since, it is no longer known.
+   *
+   * @generated from field: int64 acknowledged_time = 3;
+   */
+  acknowledgedTime: bigint;
+};
+
+/**
+ * Describes the message mustreach.msg.v1.DeviceStatus.
+ * Use `create(DeviceStatusSchema)` to create a new message.
+ */
+export const DeviceStatusSchema: GenMessage<DeviceStatus> = /*@__PURE__*/
+  messageDesc(file_mustreach_msg_v1_msg, 9);
+
+/**
+ * RecallBusinessNotificationRequest names a notification.
+ *
+ * @generated from message mustreach.msg.v1.RecallBusinessNotificationRequest
+ */
+export type RecallBusinessNotificationRequest = Message<"mustreach.msg.v1.RecallBusinessNotificationRequest"> & {
+  /**
+   * Its server_msg_id. Exactly one of the two ids is set.
+   *
+   * @generated from field: string server_msg_id = 1 [json_name = "serverMsgID"];
+   */
+  serverMsgId: string;
+
+  /**
+   * Its client_msg_id.
+   *
+   * @generated from field: string client_msg_id = 2 [json_name = "clientMsgID"];
+   */
+  clientMsgId: string;
+};
+
+/**
+ * Describes the message mustreach.msg.v1.RecallBusinessNotificationRequest.
+ * Use `create(RecallBusinessNotificationRequestSchema)` to create a new message.
+ */
+export const RecallBusinessNotificationRequestSchema: GenMessage<RecallBusinessNotificationRequest> = /*@__PURE__*/
+  messageDesc(file_mustreach_msg_v1_msg, 10);
+
+/**
+ * RecallBusinessNotificationResponse tells what was withdrawn.
+ *
+ * @generated from message mustreach.msg.v1.RecallBusinessNotificationResponse
+ */
+export type RecallBusinessNotificationResponse = Message<"mustreach.msg.v1.RecallBusinessNotificationResponse"> & {
+  /**
+   * Recipients of whom no device had acknowledged it: for them it was withdrawn in time.
+   *
+   * @generated from field: int32 withdrawn = 1;
+   */
+  withdrawn: number;
+
+  /**
+   * Recipients of whom a device had acknowledged it already; it is told by a `recall` event.
+   *
+   * @generated from field: int32 delivered = 2;
+   */
+  delivered: number;
+};
+
+/**
+ * Describes the message mustreach.msg.v1.RecallBusinessNotificationResponse.
+ * Use `create(RecallBusinessNotificationResponseSchema)` to create a new message.
+ */
+export const RecallBusinessNotificationResponseSchema: GenMessage<RecallBusinessNotificationResponse> = /*@__PURE__*/
+  messageDesc(file_mustreach_msg_v1_msg, 11);
+
+/**
+ * PullMessagesRequest asks for chat copies.
+ *
+ * @generated from message mustreach.msg.v1.PullMessagesRequest
+ */
+export type PullMessagesRequest = Message<"mustreach.msg.v1.PullMessagesRequest"> & {
+  /**
+   * The conversation: `si_<a>_<b>` or `sg_<group>`. Required.
+   *
+   * @generated from field: string conversation_id = 1 [json_name = "conversationID"];
+   */
+  conversationId: string;
+
+  /**
+   * The first place, inclusive, from 1. Default (0): 1.
+   *
+   * @generated from field: int64 begin = 2;
+   */
+  begin: bigint;
+
+  /**
+   * The last place, inclusive. Default (0): the newest.
+   *
+   * @generated from field: int64 end = 3;
+   */
+  end: bigint;
+
+  /**
+   * At most this many, 1 to 1,000, from begin on. Default (0): 100.
+   *
+   * @generated from field: int32 num = 4;
+   */
+  num: number;
+};
+
+/**
+ * Describes the message mustreach.msg.v1.PullMessagesRequest.
+ * Use `create(PullMessagesRequestSchema)` to create a new message.
+ */
+export const PullMessagesRequestSchema: GenMessage<PullMessagesRequest> = /*@__PURE__*/
+  messageDesc(file_mustreach_msg_v1_msg, 12);
+
+/**
+ * PullMessagesResponse holds chat copies.
+ *
+ * @generated from message mustreach.msg.v1.PullMessagesResponse
+ */
+export type PullMessagesResponse = Message<"mustreach.msg.v1.PullMessagesResponse"> & {
+  /**
+   * The copies, in the order of their place.
+   *
+   * @generated from field: repeated mustreach.delivery.v1.Message messages = 1;
+   */
+  messages: Message$1[];
+
+  /**
+   * Whether nothing follows them up to `end`.
+   *
+   * @generated from field: bool is_end = 2;
+   */
+  isEnd: boolean;
+};
+
+/**
+ * Describes the message mustreach.msg.v1.PullMessagesResponse.
+ * Use `create(PullMessagesResponseSchema)` to create a new message.
+ */
+export const PullMessagesResponseSchema: GenMessage<PullMessagesResponse> = /*@__PURE__*/
+  messageDesc(file_mustreach_msg_v1_msg, 13);
+
+/**
+ * GetConversationsRequest is empty: the conversations are the caller's.
+ *
+ * @generated from message mustreach.msg.v1.GetConversationsRequest
+ */
+export type GetConversationsRequest = Message<"mustreach.msg.v1.GetConversationsRequest"> & {
+};
+
+/**
+ * Describes the message mustreach.msg.v1.GetConversationsRequest.
+ * Use `create(GetConversationsRequestSchema)` to create a new message.
+ */
+export const GetConversationsRequestSchema: GenMessage<GetConversationsRequest> = /*@__PURE__*/
+  messageDesc(file_mustreach_msg_v1_msg, 14);
+
+/**
+ * GetConversationsResponse lists conversations.
+ *
+ * @generated from message mustreach.msg.v1.GetConversationsResponse
+ */
+export type GetConversationsResponse = Message<"mustreach.msg.v1.GetConversationsResponse"> & {
+  /**
+   * At most 1,000, the one with the newest copy first.
+   *
+   * @generated from field: repeated mustreach.msg.v1.Conversation conversations = 1;
+   */
+  conversations: Conversation[];
+};
+
+/**
+ * Describes the message mustreach.msg.v1.GetConversationsResponse.
+ * Use `create(GetConversationsResponseSchema)` to create a new message.
+ */
+export const GetConversationsResponseSchema: GenMessage<GetConversationsResponse> = /*@__PURE__*/
+  messageDesc(file_mustreach_msg_v1_msg, 15);
+
+/**
+ * Conversation is a user's view of a conversation.
+ *
+ * @generated from message mustreach.msg.v1.Conversation
+ */
+export type Conversation = Message<"mustreach.msg.v1.Conversation"> & {
+  /**
+   * `si_<a>_<b>` for two users (their ids in order), `sg_<group>` for a group, as OpenIM.
+   *
+   * @generated from field: string conversation_id = 1 [json_name = "conversationID"];
+   */
+  conversationId: string;
+
+  /**
+   * The place of the newest copy.
+   *
+   * @generated from field: int64 max_seq = 2;
+   */
+  maxSeq: bigint;
+
+  /**
+   * The place up to which the user has read.
+   *
+   * @generated from field: int64 has_read_seq = 3;
+   */
+  hasReadSeq: bigint;
+
+  /**
+   * How many copies follow it that the user did not send.
+   *
+   * @generated from field: int32 unread_count = 4;
+   */
+  unreadCount: number;
+
+  /**
+   * When the newest copy was sent, in milliseconds since the Unix epoch.
+   *
+   * @generated from field: int64 max_seq_time = 5;
+   */
+  maxSeqTime: bigint;
+};
+
+/**
+ * Describes the message mustreach.msg.v1.Conversation.
+ * Use `create(ConversationSchema)` to create a new message.
+ */
+export const ConversationSchema: GenMessage<Conversation> = /*@__PURE__*/
+  messageDesc(file_mustreach_msg_v1_msg, 16);
+
+/**
+ * MarkConversationAsReadRequest names a place in a conversation.
+ *
+ * @generated from message mustreach.msg.v1.MarkConversationAsReadRequest
+ */
+export type MarkConversationAsReadRequest = Message<"mustreach.msg.v1.MarkConversationAsReadRequest"> & {
+  /**
+   * The conversation. Required.
+   *
+   * @generated from field: string conversation_id = 1 [json_name = "conversationID"];
+   */
+  conversationId: string;
+
+  /**
+   * The place up to which the user has read; an older one changes nothing. Default (0): the newest.
+   *
+   * @generated from field: int64 has_read_seq = 2;
+   */
+  hasReadSeq: bigint;
+};
+
+/**
+ * Describes the message mustreach.msg.v1.MarkConversationAsReadRequest.
+ * Use `create(MarkConversationAsReadRequestSchema)` to create a new message.
+ */
+export const MarkConversationAsReadRequestSchema: GenMessage<MarkConversationAsReadRequest> = /*@__PURE__*/
+  messageDesc(file_mustreach_msg_v1_msg, 17);
+
+/**
+ * MarkConversationAsReadResponse is empty.
+ *
+ * @generated from message mustreach.msg.v1.MarkConversationAsReadResponse
+ */
+export type MarkConversationAsReadResponse = Message<"mustreach.msg.v1.MarkConversationAsReadResponse"> & {
+};
+
+/**
+ * Describes the message mustreach.msg.v1.MarkConversationAsReadResponse.
+ * Use `create(MarkConversationAsReadResponseSchema)` to create a new message.
+ */
+export const MarkConversationAsReadResponseSchema: GenMessage<MarkConversationAsReadResponse> = /*@__PURE__*/
+  messageDesc(file_mustreach_msg_v1_msg, 18);
 
 /**
  * Durability is read from the broker's own configuration, never assumed.
@@ -197,6 +779,68 @@ export const DurabilitySchema: GenEnum<Durability> = /*@__PURE__*/
   enumDesc(file_mustreach_msg_v1_msg, 0);
 
 /**
+ * DeliveryState is how far a notification has come. REST writes it in lower case and without its prefix.
+ *
+ * @generated from enum mustreach.msg.v1.DeliveryState
+ */
+export const DeliveryState = {
+  /**
+   * Not known.
+   *
+   * @generated from enum value: DELIVERY_STATE_UNSPECIFIED = 0;
+   */
+  UNSPECIFIED: 0,
+
+  /**
+   * Not acknowledged yet.
+   *
+   * @generated from enum value: DELIVERY_STATE_PENDING = 1;
+   */
+  PENDING: 1,
+
+  /**
+   * Acknowledged. Of a recipient: by at least one device.
+   *
+   * @generated from enum value: DELIVERY_STATE_DELIVERED = 2;
+   */
+  DELIVERED: 2,
+
+  /**
+   * Not acknowledged, and its ttl_seconds have passed.
+   *
+   * @generated from enum value: DELIVERY_STATE_EXPIRED = 3;
+   */
+  EXPIRED: 3,
+
+  /**
+   * Not acknowledged, and withdrawn.
+   *
+   * @generated from enum value: DELIVERY_STATE_RECALLED = 4;
+   */
+  RECALLED: 4,
+
+  /**
+   * Not sent yet: its send_at is in the future.
+   *
+   * @generated from enum value: DELIVERY_STATE_SCHEDULED = 5;
+   */
+  SCHEDULED: 5,
+} as const;
+
+/**
+ * DeliveryState is how far a notification has come. REST writes it in lower case and without its prefix.
+ *
+ * @generated from enum mustreach.msg.v1.DeliveryState
+ */
+export type DeliveryState = (typeof DeliveryState)[keyof typeof DeliveryState] | UnknownEnum;
+
+/**
+ * Describes the enum mustreach.msg.v1.DeliveryState.
+ */
+export const DeliveryStateSchema: GenEnum<DeliveryState> = /*@__PURE__*/
+  enumDesc(file_mustreach_msg_v1_msg, 1);
+
+/**
  * MsgService is what an app's back end calls to tell a user or a group that something happened.
  *
  * @generated from service mustreach.msg.v1.MsgService
@@ -218,6 +862,81 @@ export const MsgService: GenService<{
     methodKind: "unary";
     input: typeof SendBusinessNotificationRequestSchema;
     output: typeof SendBusinessNotificationResponseSchema;
+  },
+  /**
+   * SendBusinessNotificationBatch sends up to 1,000 notifications, each with a result of its own. Those to the same
+   * recipient are accepted in the order of the request. Only an admin token may call it.
+   *
+   * Errors of the whole call: 1001 for no or too many items, 1002 for a token that is not an admin's.
+   *
+   * @generated from rpc mustreach.msg.v1.MsgService.SendBusinessNotificationBatch
+   */
+  sendBusinessNotificationBatch: {
+    methodKind: "unary";
+    input: typeof SendBusinessNotificationBatchRequestSchema;
+    output: typeof SendBusinessNotificationBatchResponseSchema;
+  },
+  /**
+   * GetDeliveryStatus tells who has got a must-reach notification: for each recipient, each device that has ever
+   * acknowledged anything. Only an admin token may call it. An online push leaves no trace.
+   *
+   * Errors: 1001 for a bad argument, 1002 for a token that is not an admin's, 1004 for an id that is not known or no
+   * longer retained.
+   *
+   * @generated from rpc mustreach.msg.v1.MsgService.GetDeliveryStatus
+   */
+  getDeliveryStatus: {
+    methodKind: "unary";
+    input: typeof GetDeliveryStatusRequestSchema;
+    output: typeof GetDeliveryStatusResponseSchema;
+  },
+  /**
+   * RecallBusinessNotification withdraws a must-reach notification from the inboxes of its recipients, and cancels one
+   * that was scheduled. Devices that connect later do not get it; all are told by a `recall` event. Recalling again
+   * changes nothing. Only an admin token may call it.
+   *
+   * Errors: as GetDeliveryStatus.
+   *
+   * @generated from rpc mustreach.msg.v1.MsgService.RecallBusinessNotification
+   */
+  recallBusinessNotification: {
+    methodKind: "unary";
+    input: typeof RecallBusinessNotificationRequestSchema;
+    output: typeof RecallBusinessNotificationResponseSchema;
+  },
+  /**
+   * PullMessages reads the chat copies of a conversation of the caller, by their place in it.
+   *
+   * Errors: 1001 for a bad argument, 1002 for a conversation that is not the caller's.
+   *
+   * @generated from rpc mustreach.msg.v1.MsgService.PullMessages
+   */
+  pullMessages: {
+    methodKind: "unary";
+    input: typeof PullMessagesRequestSchema;
+    output: typeof PullMessagesResponseSchema;
+  },
+  /**
+   * GetConversations lists the conversations of the caller that hold chat copies, the newest first.
+   *
+   * @generated from rpc mustreach.msg.v1.MsgService.GetConversations
+   */
+  getConversations: {
+    methodKind: "unary";
+    input: typeof GetConversationsRequestSchema;
+    output: typeof GetConversationsResponseSchema;
+  },
+  /**
+   * MarkConversationAsRead moves the caller's place in a conversation forward, for all of its devices.
+   *
+   * Errors: 1001 for a bad argument, 1002 for a conversation that is not the caller's.
+   *
+   * @generated from rpc mustreach.msg.v1.MsgService.MarkConversationAsRead
+   */
+  markConversationAsRead: {
+    methodKind: "unary";
+    input: typeof MarkConversationAsReadRequestSchema;
+    output: typeof MarkConversationAsReadResponseSchema;
   },
 }> = /*@__PURE__*/
   serviceDesc(file_mustreach_msg_v1_msg, 0);

@@ -1,0 +1,129 @@
+import { afterAll, beforeAll, describe, expect, test } from "vitest";
+import type { Notification } from "../../src/gen/mustreach/delivery/v1/delivery_pb.ts";
+import {
+  type Device,
+  type DeviceSession,
+  dataOf,
+  isIncreasing,
+  openSender,
+  sendMany,
+  useDevices,
+} from "../helpers/device.ts";
+import { type ExternalBroker, startExternalBroker } from "../helpers/external-broker.ts";
+import { type ServiceProcess, startProcess } from "../helpers/process.ts";
+import { useServer } from "../helpers/server.ts";
+
+const openDevice = useDevices();
+const mib = 1_048_576;
+
+describe("in a process of its own", () => {
+  const holder: { broker?: ExternalBroker; service?: ServiceProcess } = {};
+  const service = (): ServiceProcess => {
+    if (holder.service === undefined) throw new Error("the service runs inside tests only");
+    return holder.service;
+  };
+  beforeAll(async () => {
+    // Not fsynced: thousands are sent here to be read, and what is measured is the service.
+    holder.broker = await startExternalBroker({ syncInterval: "2m" });
+    holder.service = await startProcess({ NATS_URL: holder.broker.url, PARTITIONS: "1", HEARTBEAT: "1s" });
+  });
+  afterAll(async () => {
+    await holder.service?.remove();
+    await holder.broker?.remove();
+  });
+
+  test("10,000 notifications to one offline device drain in order, without a gap, in a flat memory", async () => {
+    const send = openSender(service().url, await service().adminToken());
+    // 1 KiB each: whatever holds on to them shows in the memory.
+    await sendMany(send, "drain", 10_000, (i) => `${i} `.padEnd(1_024, "."));
+    const device = openDevice(service().url, await service().userToken("drain"));
+    const session = await device.subscribe({ window: 200 });
+    expect(session.ready.pending).toBe(10_000n);
+
+    const taken = await drain(device, session, 2_000);
+    const early = await service().heapBytes();
+    taken.push(...(await drain(device, session, 8_000)));
+    const late = await service().heapBytes();
+    expect(await session.takeUntilIdle()).toEqual([]);
+    expect(isIncreasing(taken)).toBe(true);
+    expect(new Set(dataOf(taken).map((data) => Number.parseInt(data, 10))).size).toBe(10_000);
+    // 8 MiB have passed through since.
+    expect(late - early).toBeLessThan(2 * mib);
+  }, 120_000);
+
+  test("2,000 of 10 KB to devices that stop reading hold no more than the window in memory", async () => {
+    const send = openSender(service().url, await service().adminToken());
+    await sendMany(send, "stalled", 2_000, (i) => `${i} `.padEnd(10_240, "."));
+    const token = await service().userToken("stalled");
+    const before = await service().heapBytes();
+    const [window, devices] = [50, 10];
+    const sessions = await Promise.all(
+      Array.from({ length: devices }, (_, i) => openDevice(service().url, token, `stalled-${i}`).subscribe({ window })),
+    );
+    // Another device, that does read, is through with all of them by the time of the measurement.
+    const reader = openDevice(service().url, token, "reader");
+    const readerSession = await reader.subscribe({ window });
+    const taken = await drain(reader, readerSession, 2_000);
+    expect(isIncreasing(taken)).toBe(true);
+    const held = (await service().heapBytes()) - before;
+    // All of it would be 20 MiB for each device. A window is 0.5 MiB, and as much again is on its way into the socket.
+    expect(held).toBeLessThan(devices * mib);
+    for (const session of sessions) {
+      const first = await session.takeUntilIdle();
+      expect(first.map(({ sequence }) => sequence)).toEqual(taken.slice(0, window).map(({ sequence }) => sequence));
+    }
+  }, 120_000);
+});
+
+describe("online pushes", () => {
+  const server = useServer({ HEARTBEAT: "1s", PARTITIONS: "1" });
+
+  test("to a device that stops reading drop the oldest, and the device is told how many", async () => {
+    const send = openSender(server.url, await server.adminToken());
+    const session = await openDevice(server.url, await server.userToken("alice")).subscribe();
+    const sent = 1_000;
+    for (let i = 0; i < sent; i++) await send({ to: "alice", data: `${i} `.padEnd(10_240, "."), level: 1 });
+
+    const received: number[] = [];
+    let dropped = 0n;
+    for (;;) {
+      const event = await session.next();
+      if (event?.case === "notification") received.push(Number.parseInt(event.value.data, 10));
+      if (event?.case !== "heartbeat") continue;
+      dropped = event.value.droppedOnlinePushes;
+      if (received.at(-1) === sent - 1) break;
+    }
+    expect(received).toEqual(received.toSorted((a, b) => a - b));
+    expect(Number(dropped)).toBe(sent - received.length);
+    expect(dropped).toBeGreaterThan(500n);
+    // The newest are what is left, without a hole.
+    expect(received.slice(-200)).toEqual(Array.from({ length: 200 }, (_, i) => sent - 200 + i));
+  });
+
+  test("in a flood do not hold back must-reach notifications", async () => {
+    const send = openSender(server.url, await server.adminToken());
+    const session = await openDevice(server.url, await server.userToken("bob")).subscribe();
+    // The device is not reading: by now the flood has filled the queue that must-reach has to pass.
+    for (let i = 0; i < 600; i++) await send({ to: "bob", data: "flood".padEnd(10_240, "."), level: 1 });
+    for (let i = 0; i < 20; i++) await send({ to: "bob", data: `stored ${i}` });
+    const stored: string[] = [];
+    let pushes = 0;
+    while (stored.length < 20) {
+      const [notification] = await session.take(1);
+      if (notification?.reliabilityLevel === 2) stored.push(notification.data);
+      else pushes++;
+    }
+    expect(stored).toEqual(Array.from({ length: 20 }, (_, i) => `stored ${i}`));
+    expect(pushes).toBeLessThan(200);
+  });
+});
+
+/** Takes notifications and acknowledges every `ackEvery` of them, and the last. */
+async function drain(device: Device, session: DeviceSession, count: number, ackEvery = 50): Promise<Notification[]> {
+  const taken: Notification[] = [];
+  while (taken.length < count) {
+    taken.push(...(await session.take(Math.min(ackEvery, count - taken.length))));
+    await device.ack(taken.at(-1)?.sequence ?? 0n);
+  }
+  return taken;
+}

@@ -1,0 +1,61 @@
+import { once } from "node:events";
+import { createServer, type Socket } from "node:net";
+
+/** Options of {@link startFakeBroker}. */
+export interface FakeBrokerOptions {
+  /** The version that it says it is. */
+  readonly version: string;
+  /** What the servers of its cluster answer to VARZ, one body each. Default: none answers. */
+  readonly varz?: readonly object[];
+}
+
+/** As much of a nats-server as a connection with JetStream needs, of a version or in a cluster that cannot be had here. */
+export interface FakeBroker {
+  readonly url: string;
+  close(): void;
+}
+
+/** Starts a fake broker on a free port. */
+export async function startFakeBroker({ version, varz = [] }: FakeBrokerOptions): Promise<FakeBroker> {
+  const info = { server_id: "FAKE", version, proto: 1, headers: true, max_payload: 1_048_576, jetstream: true };
+  const answers: Readonly<Record<string, readonly object[]>> = {
+    "$JS.API.INFO": [{ type: "io.nats.jetstream.api.v1.account_info_response", limits: {}, api: {} }],
+    "$SYS.REQ.SERVER.PING.VARZ": varz,
+  };
+  const sockets = new Set<Socket>();
+  const server = createServer((socket) => {
+    /** By subject without its last token, which is the client's own. */
+    const subscriptions = new Map<string, string>();
+    sockets.add(socket);
+    socket.on("error", () => {});
+    socket.write(`INFO ${JSON.stringify(info)}\r\n`);
+    socket.on("data", (bytes) => {
+      for (const line of bytes.toString("latin1").split("\r\n")) {
+        const [verb, subject = "", third = "", fourth = ""] = line.split(" ");
+        if (verb === "PING") socket.write("PONG\r\n");
+        if (verb === "SUB") subscriptions.set(withoutLastToken(subject), fourth || third);
+        if (verb !== "PUB" && verb !== "HPUB") continue;
+        for (const answer of answers[subject] ?? []) {
+          const body = JSON.stringify(answer);
+          const sid = subscriptions.get(withoutLastToken(third)) ?? "1";
+          socket.write(`MSG ${third} ${sid} ${Buffer.byteLength(body)}\r\n${body}\r\n`);
+        }
+      }
+    });
+  });
+  server.listen(0, "127.0.0.1");
+  await once(server, "listening");
+  const address = server.address();
+  if (address === null || typeof address === "string") throw new Error("the fake broker has no port");
+  return {
+    url: `nats://127.0.0.1:${address.port}`,
+    close() {
+      server.close();
+      for (const socket of sockets) socket.destroy();
+    },
+  };
+}
+
+function withoutLastToken(subject: string): string {
+  return subject.split(".").slice(0, -1).join(".");
+}

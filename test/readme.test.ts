@@ -1,0 +1,310 @@
+import { type ChildProcess, spawn } from "node:child_process";
+import { once } from "node:events";
+import { existsSync, readdirSync, readFileSync } from "node:fs";
+import { mkdir, mkdtemp, rm, writeFile } from "node:fs/promises";
+import { tmpdir } from "node:os";
+import { dirname, join, relative, resolve } from "node:path";
+import { afterAll, beforeAll, describe, expect, test, vi } from "vitest";
+import { withSettingsTable } from "../.ci/settings-table.ts";
+import { settings } from "../src/config.ts";
+import { errorTable } from "../src/errors.ts";
+import { whenGone } from "./helpers/process.ts";
+
+const root = resolve(import.meta.dirname, "..");
+const read = (path: string) => readFileSync(join(root, path), "utf8");
+const readme = read("README.md");
+const manifest: Record<"scripts" | "dependencies" | "devDependencies" | "optionalDependencies", object> = JSON.parse(
+  read("package.json"),
+);
+const snippets = [...readme.matchAll(/^```(\w*)\n(.*?)^```$/gms)].map(([, language = "", code = ""], index) => ({
+  name: `${index + 1}, ${language}: ${code.split("\n")[0]}`,
+  language,
+  code,
+}));
+
+/** What README's snippets send, in their order. */
+const sent = ['{"id":77}', '{"id":78}', '{"id":79}'];
+
+/** How soon Ctrl-C has ended everything, in milliseconds. */
+const stopTimeoutMs = 5_000;
+
+/** Programs that the tests started and that may still run. */
+const running = new Set<Program>();
+const dirs: string[] = [];
+
+afterAll(async () => {
+  for (const program of running) program.signal("SIGKILL");
+  await Promise.all(dirs.map((dir) => rm(dir, { recursive: true, force: true })));
+});
+
+describe("the snippets of README work as they are written, in one terminal:", () => {
+  let service: Service;
+  /** What earlier snippets have exported. */
+  let env: NodeJS.ProcessEnv;
+  let sendResult = "";
+
+  beforeAll(async () => {
+    service = await npmStart();
+    // A second service has the default port, perhaps; all else is as a reader has it.
+    env = { ...service.env, MUSTREACH_PORT: new URL(service.url).port };
+  });
+  afterAll(async () => {
+    service.signal("SIGTERM");
+    await service.ended;
+  });
+
+  test.each(snippets)("snippet $name", async ({ language, code: written }) => {
+    const code = written.replaceAll("127.0.0.1:10002", new URL(service.url).host);
+    if (language === "json") {
+      expect(toShape(JSON.parse(sendResult))).toEqual(toShape(JSON.parse(code)));
+    } else if (/^npm (start|test)\b/.test(code)) {
+      const names = [...code.matchAll(/^npm (\w+)/gm)].map(([, name]) => name);
+      expect(Object.keys(manifest.scripts)).toEqual(expect.arrayContaining(names));
+    } else {
+      const program = language === "sh" ? shell(code, env) : await script(language, code, env);
+      if (isListener(code)) {
+        await vi.waitFor(() => expect(dataOf(program.output())).toEqual(sent), { timeout: 20_000, interval: 50 });
+        program.signal("SIGINT");
+        return;
+      }
+      expect(await program.ended, program.errors()).toBe(0);
+      env = program.exported() ?? env;
+      if (isSender(code)) expect(program.output()).toMatch(/serverMsgI[dD]"?: ?["'][0-9a-f]{32}["']/);
+      if (/"errCode"/.test(program.output())) sendResult = program.output();
+    }
+  });
+
+  test("those in TypeScript are of the right types", async () => {
+    const dir = await newScriptDir();
+    for (const [index, { language, code }] of snippets.entries()) {
+      if (language === "ts") await writeFile(join(dir, `snippet-${index}.ts`), code);
+    }
+    await writeFile(join(dir, "tsconfig.json"), JSON.stringify({ extends: "../../tsconfig.json", include: ["*.ts"] }));
+    const tsc = run(join(root, "node_modules", ".bin", "tsc"), ["--noEmit", "-p", dir], process.env);
+    expect(await tsc.ended, tsc.output()).toBe(0);
+  });
+});
+
+test("npm start prints commands that show a notification arrive, and Ctrl-C stops everything within 5 s", async () => {
+  const service = await npmStart();
+  const commands = service.output().match(/^(npm|export|curl) .*$/gm) ?? [];
+  const [listen = "", ...send] = commands;
+  expect(listen).toContain(" listen ");
+
+  // The other terminals know nothing of the service but what was printed.
+  const listener = shell(listen, inheritedEnv());
+  await vi.waitFor(() => expect(listener.errors()).toContain("mustreach listen: ready"), { timeout: 20_000 });
+  const sender = shell(send.join("\n"), inheritedEnv());
+  expect(await sender.ended, sender.errors()).toBe(0);
+  expect(sender.output()).toContain('"errCode":0');
+  await vi.waitFor(() => expect(dataOf(listener.output())).toEqual(['{"id":77}']), { timeout: 20_000, interval: 20 });
+
+  const broker = Number(/nats-server\[(\d+)\]/.exec(service.errors())?.[1]);
+  process.kill(broker, 0);
+  const pressedAt = performance.now();
+  service.signal("SIGINT");
+  await service.ended;
+  await whenGone(broker);
+  expect(performance.now() - pressedAt).toBeLessThan(stopTimeoutMs);
+
+  listener.signal("SIGINT");
+  await listener.ended;
+});
+
+test("README's table of settings is that of src/config.ts", () => {
+  expect(readme).toBe(withSettingsTable(readme));
+});
+
+test("README gives a reason for every dependency", () => {
+  const { dependencies, devDependencies, optionalDependencies } = manifest;
+  const section = readme.split("## Dependencies\n")[1] ?? "";
+  const names = Object.keys({ ...dependencies, ...devDependencies, ...optionalDependencies });
+  expect(names.filter((name) => !section.includes(`\`${name}\``))).toEqual([]);
+});
+
+describe("the documents", () => {
+  const documents = ["README.md", "CHANGELOG.md", ...listMarkdown("docs")];
+
+  test("are all found by the reader of README", () => {
+    const reached = new Set(["README.md", "CHANGELOG.md"]);
+    for (const document of reached) {
+      for (const { path } of linksOf(document)) {
+        if (path.endsWith(".md")) reached.add(path);
+        else if (path.startsWith("docs/")) for (const inside of listMarkdown(path)) reached.add(inside);
+      }
+    }
+    expect([...reached].toSorted()).toEqual(documents.toSorted());
+  });
+
+  test.each(documents)("%s links only to what exists", (document) => {
+    const broken = linksOf(document).filter(({ path, anchor }) => {
+      if (!existsSync(join(root, path))) return true;
+      return anchor !== undefined && !anchorsOf(path).includes(anchor);
+    });
+    expect(broken).toEqual([]);
+  });
+
+  test.each(documents)("%s names only settings that exist", (document) => {
+    const named = [...read(document).matchAll(/\bMUSTREACH_([A-Z][A-Z_]*[A-Z])\b/g)].map(([, name]) => name);
+    expect(named.filter((name = "") => !(name in settings))).toEqual([]);
+  });
+
+  test("list every error code with its name", () => {
+    const rows = [...read("docs/operating.md").matchAll(/^\| (\d+) \| `(\w+)` \|/gm)].map(([, code, name]) => ({
+      errCode: Number(code),
+      name,
+    }));
+    expect(rows).toEqual(Object.entries(errorTable).map(([name, { errCode }]) => ({ errCode, name })));
+  });
+
+  test("name every header that is stored with a notification", () => {
+    const layout = read("docs/nats-layout.md");
+    const rooms = readdirSync(join(root, "src", "nats")).map((file) => read(join("src", "nats", file)));
+    const headers = new Set(rooms.join("\n").match(/"Mustreach-[\w-]+"/g));
+    expect(headers.size).toBeGreaterThan(0);
+    for (const header of headers) expect(layout).toContain(`\`${header.slice(1, -1)}\``);
+  });
+});
+
+/** A program that a test started, with all that it starts itself. */
+interface Program {
+  /** Its exit code, or the signal that ended it, when it and all that it started have closed their outputs. */
+  readonly ended: Promise<number | NodeJS.Signals | null>;
+  output(): string;
+  errors(): string;
+  /** What it would leave to the next command of its terminal; undefined while it runs, and when it failed. */
+  exported(): NodeJS.ProcessEnv | undefined;
+  /** Signals it and all that it started, as Ctrl-C in a terminal does. */
+  signal(signal: NodeJS.Signals): void;
+}
+
+interface Service extends Program {
+  readonly url: string;
+  /** The environment that it was started in. */
+  readonly env: NodeJS.ProcessEnv;
+}
+
+/** Runs `npm start` on a free port and new data, until it says how to try it. */
+async function npmStart(): Promise<Service> {
+  const dataDir = await mkdtemp(join(tmpdir(), "mustreach-readme-"));
+  dirs.push(dataDir);
+  const env = { ...inheritedEnv(), MUSTREACH_PORT: "0", MUSTREACH_DATA_DIR: dataDir };
+  const program = run("npm", ["start"], env);
+  const failed = program.ended.then((how) => {
+    throw new Error(`npm start ended (${how}):\n${program.errors()}`);
+  });
+  failed.catch(() => {});
+  const started = vi.waitFor(() => expect(program.output()).toContain("Ctrl-C stops"), {
+    timeout: 30_000,
+    interval: 20,
+  });
+  started.catch(() => {});
+  await Promise.race([started, failed]);
+  const [, url = ""] = /answers at (\S+)\. Try it/.exec(program.output()) ?? [];
+  return { ...program, url, env };
+}
+
+/** Runs lines of a terminal, the first that fails ending them. */
+function shell(code: string, env: NodeJS.ProcessEnv): Program {
+  return run("bash", ["-euo", "pipefail", "-c", `${code}\nenv -0 >&3`], env);
+}
+
+/** Runs a file as part of the project, so that `mustreach/client` is the package itself. */
+async function script(language: string, code: string, env: NodeJS.ProcessEnv): Promise<Program> {
+  expect(["js", "ts"]).toContain(language);
+  const path = join(await newScriptDir(), `snippet.${language}`);
+  await writeFile(path, code);
+  return run(process.execPath, [path], env);
+}
+
+async function newScriptDir(): Promise<string> {
+  await mkdir(join(root, ".cache"), { recursive: true });
+  const dir = await mkdtemp(join(root, ".cache", "readme-"));
+  dirs.push(dir);
+  return dir;
+}
+
+function run(command: string, args: string[], env: NodeJS.ProcessEnv): Program {
+  const child: ChildProcess = spawn(command, args, {
+    cwd: root,
+    env,
+    // A process group of its own, as each job of a terminal.
+    detached: true,
+    stdio: ["ignore", "pipe", "pipe", "pipe"],
+  });
+  const collected = ["", "", "", ""];
+  for (const [index, stream] of child.stdio.entries()) {
+    stream?.on("data", (chunk) => {
+      collected[index] += chunk;
+    });
+  }
+  const program: Program = {
+    ended: once(child, "close").then(([code, signal]) => {
+      running.delete(program);
+      return code ?? signal;
+    }),
+    output: () => collected[1] ?? "",
+    errors: () => collected[2] ?? "",
+    exported: () =>
+      collected[3]
+        ? Object.fromEntries([...collected[3].matchAll(/([^=\0]+)=([^\0]*)/g)].map(([, ...pair]) => pair))
+        : undefined,
+    signal(signal) {
+      if (child.pid !== undefined && child.exitCode === null && child.signalCode === null)
+        process.kill(-child.pid, signal);
+    },
+  };
+  running.add(program);
+  return program;
+}
+
+/** The environment of the tests, without settings of a service. */
+function inheritedEnv(): NodeJS.ProcessEnv {
+  return Object.fromEntries(Object.entries(process.env).filter(([name]) => !name.startsWith("MUSTREACH_")));
+}
+
+function isSender(code: string): boolean {
+  return /send_?business_?notification\b| send /i.test(code);
+}
+
+/** Whether a snippet runs until it is interrupted. */
+function isListener(code: string): boolean {
+  return / listen |onRecvCustomBusinessMessage/.test(code);
+}
+
+/** The data of the notifications in an output, whether written as they are or as JSON. */
+function dataOf(output: string): string[] {
+  return [...output.matchAll(/\{\\?"id\\?":(\d+)\}/g)].map(([, id]) => `{"id":${id}}`);
+}
+
+/** What a JSON value is made of: names, types, and the form of ids. */
+function toShape(value: unknown): unknown {
+  if (typeof value === "string") return /^[0-9a-f]{32}$/.test(value) ? "id" : "string";
+  if (typeof value !== "object" || value === null) return typeof value;
+  return Object.entries(value).map(([name, inner]) => [name, toShape(inner)]);
+}
+
+function listMarkdown(dir: string): string[] {
+  const files = readdirSync(join(root, dir), { recursive: true, encoding: "utf8" });
+  return files.filter((file) => file.endsWith(".md")).map((file) => join(dir, file));
+}
+
+/** The relative links of a document. */
+function linksOf(document: string): { path: string; anchor: string | undefined }[] {
+  const prose = read(document).replace(/^```.*?^```$/gms, "");
+  return [...prose.matchAll(/\]\(([^)\s]+)\)/g)].flatMap(([, target = ""]) => {
+    if (/^[a-z]+:/.test(target)) return [];
+    const [path = "", anchor] = target.split("#");
+    return [{ path: path === "" ? document : relative(root, resolve(root, dirname(document), path)), anchor }];
+  });
+}
+
+/** The anchors of a document's headings, as GitHub makes them. */
+function anchorsOf(document: string): string[] {
+  return [...read(document).matchAll(/^#+ (.*)$/gm)].map(([, heading = ""]) =>
+    heading
+      .toLowerCase()
+      .replace(/[^\p{L}\p{N}\s_-]/gu, "")
+      .replaceAll(" ", "-"),
+  );
+}
