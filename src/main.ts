@@ -10,13 +10,16 @@ import { tryIt } from "./try-it.ts";
 export async function runService(env: NodeJS.ProcessEnv): Promise<void> {
   const config = loadConfig(env);
   const log = createLog(config.logLevel);
-  const stopping = new Promise<NodeJS.Signals>((resolve) => {
-    for (const signal of ["SIGINT", "SIGTERM", "SIGHUP"] as const) process.on(signal, resolve);
-  });
+  let stop = (): void => process.exit(130);
+  for (const signal of ["SIGINT", "SIGTERM", "SIGHUP"] as const) process.on(signal, () => stop());
+  // Until it has started there is nothing to answer for: the broker ends with this process.
   const server = await startServer(config, log);
+  const stopping = new Promise<void>((resolve) => {
+    stop = resolve;
+  });
   process.stdout.write(await tryIt(server, config.adminUserIds));
-  const signal = await stopping;
-  log.info({ signal }, "stopping");
+  await stopping;
+  log.info("stopping");
   await server.stop();
   log.info("stopped");
 }

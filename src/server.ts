@@ -6,6 +6,7 @@ import { createAuthService } from "./auth/service.ts";
 import { createTokenVerifier } from "./auth/verify-token.ts";
 import { type Config, ConfigError } from "./config.ts";
 import { createAcknowledge } from "./delivery/acknowledge.ts";
+import { createGroupPush } from "./delivery/group-push.ts";
 import { createHub } from "./delivery/hub.ts";
 import { createResume } from "./delivery/resume.ts";
 import { createDeliveryService } from "./delivery/service.ts";
@@ -125,7 +126,16 @@ export async function startServer(config: Config, log: Logger): Promise<Server> 
           : { url: config.jwksUrl, issuer: config.jwtIssuer, audience: config.jwtAudience },
       revokedAtMs: revocations.revokedAtMs,
     });
-    const hub = createHub({ inbox, live, maxSessions: config.maxSessions, heartbeatMs: config.heartbeat, log });
+    const groupPush = createGroupPush(live, async () => []);
+    const hub = createHub({
+      inbox,
+      live,
+      cursors,
+      groupPush,
+      maxSessions: config.maxSessions,
+      heartbeatMs: config.heartbeat,
+      log,
+    });
     revocations.onRevoke(({ userId }) => hub.endRevoked(userId));
     broker.onReconnect(() => {
       hub.reconcileAll();

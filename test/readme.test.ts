@@ -1,14 +1,20 @@
 import { type ChildProcess, spawn } from "node:child_process";
+import { randomInt } from "node:crypto";
 import { once } from "node:events";
 import { existsSync, readdirSync, readFileSync } from "node:fs";
 import { mkdir, mkdtemp, rm, writeFile } from "node:fs/promises";
 import { tmpdir } from "node:os";
 import { dirname, join, relative, resolve } from "node:path";
-import { afterAll, beforeAll, describe, expect, test, vi } from "vitest";
+import { pino } from "pino";
+import { afterAll, beforeAll, describe, expect, onTestFinished, test, vi } from "vitest";
 import { withSettingsTable } from "../.ci/settings-table.ts";
 import { settings } from "../src/config.ts";
 import { errorTable } from "../src/errors.ts";
+import { spawnBroker } from "../src/nats/broker-process.ts";
+import { findNatsServer } from "../src/nats/server-binary.ts";
+import { useDevices } from "./helpers/device.ts";
 import { whenGone } from "./helpers/process.ts";
+import { startTestServer } from "./helpers/server.ts";
 
 const root = resolve(import.meta.dirname, "..");
 const read = (path: string) => readFileSync(join(root, path), "utf8");
@@ -21,6 +27,9 @@ const snippets = [...readme.matchAll(/^```(\w*)\n(.*?)^```$/gms)].map(([, langua
   language,
   code,
 }));
+
+const openDevice = useDevices();
+const silent = pino({ level: "silent" });
 
 /** What README's snippets send, in their order. */
 const sent = ['{"id":77}', '{"id":78}', '{"id":79}'];
@@ -38,23 +47,25 @@ afterAll(async () => {
 });
 
 describe("the snippets of README work as they are written, in one terminal:", () => {
-  let service: Service;
-  /** What earlier snippets have exported. */
-  let env: NodeJS.ProcessEnv;
+  /** Where the service answers, instead of at 127.0.0.1:10002. */
+  let host = "";
+  /** The terminal's environment, with what earlier snippets have exported. */
+  let env: NodeJS.ProcessEnv = {};
   let sendResult = "";
 
   beforeAll(async () => {
-    service = await npmStart();
-    // A second service has the default port, perhaps; all else is as a reader has it.
-    env = { ...service.env, MUSTREACH_PORT: new URL(service.url).port };
-  });
-  afterAll(async () => {
-    service.signal("SIGTERM");
-    await service.ended;
+    const service = await npmStart();
+    const url = new URL(service.url);
+    host = url.host;
+    env = { ...service.env, MUSTREACH_PORT: url.port };
+    return async () => {
+      service.signal("SIGTERM");
+      await service.ended;
+    };
   });
 
   test.each(snippets)("snippet $name", async ({ language, code: written }) => {
-    const code = written.replaceAll("127.0.0.1:10002", new URL(service.url).host);
+    const code = written.replaceAll("127.0.0.1:10002", host);
     if (language === "json") {
       expect(toShape(JSON.parse(sendResult))).toEqual(toShape(JSON.parse(code)));
     } else if (/^npm (start|test)\b/.test(code)) {
@@ -65,6 +76,7 @@ describe("the snippets of README work as they are written, in one terminal:", ()
       if (isListener(code)) {
         await vi.waitFor(() => expect(dataOf(program.output())).toEqual(sent), { timeout: 20_000, interval: 50 });
         program.signal("SIGINT");
+        await program.ended;
         return;
       }
       expect(await program.ended, program.errors()).toBe(0);
@@ -109,6 +121,48 @@ test("npm start prints commands that show a notification arrive, and Ctrl-C stop
 
   listener.signal("SIGINT");
   await listener.ended;
+}, 60_000);
+
+test("the permissions that docs/operating.md gives the account are enough", async () => {
+  const [accounts = ""] = /^system_account: .*?^}$/ms.exec(read("docs/operating.md")) ?? [];
+  const dir = await mkdtemp(join(tmpdir(), "mustreach-permissions-"));
+  dirs.push(dir);
+  const port = randomInt(10_240, 32_768);
+  const jetstream = `{ store_dir: "${join(dir, "store")}", sync_interval: always, max_file_store: 100GB }`;
+  const config = `host: 127.0.0.1\nport: ${port}\njetstream: ${jetstream}\n${accounts.replace('"..."', '"p@ss"')}`;
+  await writeFile(join(dir, "nats-server.conf"), config);
+  const { path } = await findNatsServer({ log: silent });
+  const broker = spawnBroker(path, join(dir, "nats-server.conf"), silent);
+  onTestFinished(() => broker.stop());
+  const url = `nats://mustreach:p%40ss@127.0.0.1:${port}`;
+  const started = vi.waitFor(() => startTestServer({ NATS_URL: url, HEARTBEAT: "1s" }, dir), { timeout: 20_000 });
+  const server = await Promise.race([started, broker.exited.then((how) => Promise.reject(new Error(how)))]);
+  onTestFinished(() => server.stop());
+
+  const admin = await server.adminToken();
+  const body = {
+    sendUserID: "imAdmin",
+    recvUserID: "alice",
+    key: "k",
+    data: "d",
+    reliabilityLevel: 2,
+    clientMsgID: "id",
+  };
+  for (const _ of ["first", "repeated"]) {
+    const { json, headers } = await server.post("/msg/send_business_notification", body, admin);
+    expect(json.errCode).toBe(0);
+    // The account may ask for it.
+    expect(headers.get("Mustreach-Durability")).toBe("FSYNCED");
+  }
+  const device = openDevice(server.url, await server.userToken("alice"));
+  const session = await device.subscribe();
+  const [notification] = await session.take(1);
+  await device.ack(notification?.sequence ?? 0n);
+  await server.post("/msg/send_business_notification", { ...body, reliabilityLevel: 1, clientMsgID: "" }, admin);
+  await session.take(1);
+  await server.post("/auth/force_logout", { userID: "alice", platformID: 5 }, admin);
+  expect(await session.whenEnded()).toMatchObject({ errCode: 1506 });
+  expect(server.log.filter(({ msg }) => msg === "the broker reported an error")).toEqual([]);
 });
 
 test("README's table of settings is that of src/config.ts", () => {

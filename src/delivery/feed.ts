@@ -1,5 +1,6 @@
 import { Gap_Reason, type Message, type Notification, type Recall } from "../gen/mustreach/delivery/v1/delivery_pb.ts";
-import type { InboxEntry, InboxPage } from "../nats/inbox.ts";
+import type { InboxPage } from "../nats/inbox.ts";
+import type { InboxEntry } from "../nats/inbox-items.ts";
 
 /** A read asks for at most this many notifications, so that a page stays small whatever the window. */
 const maxPageEntries = 128;

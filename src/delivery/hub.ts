@@ -1,9 +1,13 @@
+import { fromBinary } from "@bufbuild/protobuf";
 import type { Logger } from "pino";
 import { failure } from "../errors.ts";
+import { type Notification, NotificationSchema } from "../gen/mustreach/delivery/v1/delivery_pb.ts";
+import type { Cursors } from "../nats/cursors.ts";
 import type { Inbox } from "../nats/inbox.ts";
 import type { Live, LiveListener } from "../nats/live.ts";
 import { toToken } from "../nats/subjects.ts";
 import type { ReadInbox } from "./feed.ts";
+import type { GroupMembership, GroupPush } from "./group-push.ts";
 import { createSession, type Session, type SessionEnd } from "./session.ts";
 import { createSharedRead } from "./shared-read.ts";
 
@@ -11,6 +15,8 @@ import { createSharedRead } from "./shared-read.ts";
 export interface HubOptions {
   readonly inbox: Inbox;
   readonly live: Live;
+  readonly cursors: Pick<Cursors, "read">;
+  readonly groupPush: GroupPush;
   /** Sessions that this instance holds at a time. */
   readonly maxSessions: number;
   /** How often an idle session sends a heartbeat, in milliseconds. */
@@ -62,14 +68,16 @@ interface OpenSession {
 interface User {
   /** By device token. */
   readonly sessions: Map<string, OpenSession>;
-  readonly subscription: Promise<{ close(): void }>;
+  readonly groups: GroupMembership;
+  /** Resolves when the user's live signals are being received. */
+  readonly listening: Promise<{ close(): void }>;
   readonly read: ReadInbox;
   /** Sessions, with those being opened. */
   count: number;
 }
 
 /** Creates the hub of an instance. */
-export function createHub({ inbox, live, maxSessions, heartbeatMs, log }: HubOptions): Hub {
+export function createHub({ inbox, live, cursors, groupPush, maxSessions, heartbeatMs, log }: HubOptions): Hub {
   const users = new Map<string, User>();
   let count = 0;
   let draining = false;
@@ -78,8 +86,18 @@ export function createHub({ inbox, live, maxSessions, heartbeatMs, log }: HubOpt
     let user = users.get(userId);
     if (user === undefined) {
       const sessions = new Map<string, OpenSession>();
-      const subscription = live.subscribe(userId, toListener(sessions));
-      user = { sessions, subscription, read: createSharedRead(userId, inbox), count: 0 };
+      const push = (notification: Notification) => {
+        for (const { session } of sessions.values()) session.push(notification);
+      };
+      const groups = groupPush.join(userId, push);
+      const listening = live.subscribe(userId, toListener(sessions, push, groups.change)).then(async (subscription) => {
+        await groups.refresh().catch((error: unknown) => {
+          subscription.close();
+          throw error;
+        });
+        return subscription;
+      });
+      user = { sessions, groups, listening, read: createSharedRead(userId, inbox), count: 0 };
       users.set(userId, user);
     }
     user.count++;
@@ -91,7 +109,8 @@ export function createHub({ inbox, live, maxSessions, heartbeatMs, log }: HubOpt
     count--;
     if (--user.count > 0) return;
     users.delete(userId);
-    user.subscription.then(
+    user.groups.close();
+    user.listening.then(
       (subscription) => subscription.close(),
       () => {}, // It was never made.
     );
@@ -106,13 +125,14 @@ export function createHub({ inbox, live, maxSessions, heartbeatMs, log }: HubOpt
       const device = toToken(deviceId);
       const user = join(userId);
       try {
-        await user.subscription;
+        await user.listening;
         const session = createSession({
           deviceId,
           resumeSequence: await resumeSequence(),
           window,
           heartbeatMs,
           read: user.read,
+          readCursor: () => cursors.read(userId, deviceId),
           oldestSequence: () => inbox.oldestSequence(userId),
           log,
         });
@@ -138,8 +158,8 @@ export function createHub({ inbox, live, maxSessions, heartbeatMs, log }: HubOpt
 
     acknowledge(userId, deviceId, sequence) {
       const open = users.get(userId)?.sessions.get(toToken(deviceId));
-      if (open === undefined) live.publishAck(userId, deviceId, sequence);
-      else open.session.acknowledge(sequence);
+      // What is here may be the remains of a session that another instance has by now.
+      if (!open?.session.acknowledge(sequence)) live.publishAck(userId, deviceId, sequence);
     },
 
     endRevoked(userId) {
@@ -150,6 +170,7 @@ export function createHub({ inbox, live, maxSessions, heartbeatMs, log }: HubOpt
 
     reconcileAll() {
       for (const user of users.values()) {
+        user.groups.refresh().catch((err: unknown) => log.warn({ err }, "cannot read a user's groups now"));
         for (const { session } of user.sessions.values()) session.reconcile();
       }
     },
@@ -165,11 +186,15 @@ export function createHub({ inbox, live, maxSessions, heartbeatMs, log }: HubOpt
   };
 }
 
-function toListener(sessions: ReadonlyMap<string, OpenSession>): LiveListener {
+function toListener(
+  sessions: ReadonlyMap<string, OpenSession>,
+  push: (notification: Notification) => void,
+  onMember: LiveListener["onMember"],
+): LiveListener {
   return {
-    onPush(notification) {
-      for (const { session } of sessions.values()) session.push(notification);
-    },
+    // Decoded once for all sessions of the user.
+    onPush: (notification) => push(fromBinary(NotificationSchema, notification)),
+    onMember,
     onHint(sequence) {
       for (const { session } of sessions.values()) session.hint(sequence);
     },

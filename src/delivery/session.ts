@@ -1,9 +1,9 @@
 import { randomUUID } from "node:crypto";
-import { create, fromBinary } from "@bufbuild/protobuf";
+import { create } from "@bufbuild/protobuf";
 import type { ConnectError } from "@connectrpc/connect";
 import type { Logger } from "pino";
 import {
-  NotificationSchema,
+  type Notification,
   type SubscribeResponse,
   SubscribeResponseSchema,
 } from "../gen/mustreach/delivery/v1/delivery_pb.ts";
@@ -26,6 +26,8 @@ export interface SessionOptions {
   readonly heartbeatMs: number;
   readonly read: ReadInbox;
   readonly oldestSequence: OldestSequence;
+  /** The device's stored cursor. */
+  readonly readCursor: () => Promise<number | undefined>;
   readonly log: Logger;
 }
 
@@ -52,9 +54,9 @@ export interface Session {
   /** A hint may have been lost: look into the inbox. */
   reconcile(): void;
   /** Queues an online push. */
-  push(notification: Uint8Array): void;
-  /** The device has handled everything up to this sequence. */
-  acknowledge(sequence: number): void;
+  push(notification: Notification): void;
+  /** The device has handled everything up to this sequence; false when that is not news. */
+  acknowledge(sequence: number): boolean;
   /** Ends the session. The first call counts. */
   end(reason: SessionEnd): void;
 }
@@ -64,7 +66,7 @@ export function createSession(options: SessionOptions): Session {
   const { deviceId, resumeSequence, window, log } = options;
   /** Sequences sent and not acknowledged, oldest first. */
   const unacknowledged: number[] = [];
-  const pushes: Uint8Array[] = [];
+  const pushes: Notification[] = [];
   let droppedPushes = 0;
   let ended: SessionEnd | undefined;
   let changed = false;
@@ -130,12 +132,14 @@ export function createSession(options: SessionOptions): Session {
         }
         const push = pushes.shift();
         if (push !== undefined) {
-          yield toEvent({ case: "notification", value: fromBinary(NotificationSchema, push) });
+          yield toEvent({ case: "notification", value: push });
           continue;
         }
         if (!(await idle(heartbeatAtMs - Date.now()))) continue;
         heartbeatAtMs = Date.now() + options.heartbeatMs;
         feed.reconcile();
+        // The device may have acknowledged through another instance, whose word of it was lost.
+        if (unacknowledged.length >= window) await catchUp();
         yield toEvent({
           case: "heartbeat",
           value: {
@@ -161,16 +165,26 @@ export function createSession(options: SessionOptions): Session {
       wake();
     },
 
-    acknowledge(sequence) {
-      while (unacknowledged[0] !== undefined && unacknowledged[0] <= sequence) unacknowledged.shift();
-      wake();
-    },
+    acknowledge,
 
     end(reason) {
       ended ??= reason;
       wake();
     },
   };
+
+  function acknowledge(sequence: number): boolean {
+    const before = unacknowledged.length;
+    while (unacknowledged[0] !== undefined && unacknowledged[0] <= sequence) unacknowledged.shift();
+    if (unacknowledged.length === before) return false;
+    wake();
+    return true;
+  }
+
+  async function catchUp(): Promise<void> {
+    const cursor = await options.readCursor().catch(() => undefined);
+    if (cursor !== undefined) acknowledge(cursor);
+  }
 
   function readFailed(err: unknown): typeof readAgain {
     log.warn({ err, deviceId }, "cannot read the inbox now; the session waits");

@@ -1,17 +1,19 @@
-import { create, fromBinary, toBinary } from "@bufbuild/protobuf";
+import { create } from "@bufbuild/protobuf";
 import { JetStreamApiError } from "@nats-io/jetstream";
 import { failure } from "../errors.ts";
-import {
-  type Message,
-  MessageSchema,
-  type Notification,
-  NotificationSchema,
-  type Recall,
-  RecallSchema,
-} from "../gen/mustreach/delivery/v1/delivery_pb.ts";
+import { type Notification, NotificationSchema } from "../gen/mustreach/delivery/v1/delivery_pb.ts";
 import type { Broker } from "./connect.ts";
 import { type DirectGet, type DirectMessage, tooManyResults } from "./direct-get.ts";
 import type { Write } from "./group-commit.ts";
+import {
+  encodeItem,
+  type InboxEntry,
+  type InboxItem,
+  itemHeaders,
+  itemKey,
+  toEntry,
+  type WriteOptions,
+} from "./inbox-items.ts";
 import type { Publisher } from "./publish.ts";
 import { createStreamState } from "./streams.ts";
 import {
@@ -19,31 +21,10 @@ import {
   inboxFilter,
   inboxStream,
   inboxSubject,
-  messageToken,
-  recallToken,
   toDay,
   toPartition,
   toToken,
 } from "./subjects.ts";
-
-/** What can be in a user's inbox. */
-export type InboxItem =
-  | { readonly kind: "notification"; readonly notification: Notification }
-  /** The chat copy of a notification. */
-  | { readonly kind: "message"; readonly message: Message }
-  /** A notification was withdrawn, at `timeMs` (epoch milliseconds). */
-  | { readonly kind: "recall"; readonly recall: Recall; readonly timeMs: number };
-
-/** An item with its place. */
-export type InboxEntry = (
-  | { readonly kind: "notification"; readonly notification: Notification }
-  | { readonly kind: "message"; readonly message: Message }
-  | { readonly kind: "recall"; readonly recall: Recall }
-) & {
-  readonly sequence: number;
-  /** When it is no longer worth delivering, in epoch milliseconds; undefined: when the retention ends. */
-  readonly expiresAtMs: number | undefined;
-};
 
 /** What {@link Inbox.read} found. */
 export interface InboxPage {
@@ -53,14 +34,6 @@ export interface InboxPage {
   readonly throughSequence: number;
   /** How many more there are now. */
   readonly pending: number;
-}
-
-/** Options of {@link Inbox.write}. */
-export interface WriteOptions {
-  readonly expiresAtMs?: number | undefined;
-  /** How long after the write it is handed to the webhook, in milliseconds; undefined: as the settings say. */
-  readonly escalateAfterMs?: number | undefined;
-  readonly operationId: string;
 }
 
 /** What names a notification in an inbox. */
@@ -131,16 +104,6 @@ const maxCopies = 500;
 
 /** The payloads of a batch add up to about this, in bytes. */
 const maxBatchBytes = 4_194_304;
-
-/** When it is no longer worth delivering, in epoch milliseconds. */
-export const expiresHeader = "Mustreach-Expires";
-/** How long after the write it is handed to the webhook, in milliseconds. */
-export const escalateHeader = "Mustreach-Escalate-After";
-/** Whose inbox it is, URI-encoded: the subject may have a hash only. */
-export const userHeader = "Mustreach-User";
-/** `message` or `recall`; absent for a notification. */
-export const kindHeader = "Mustreach-Kind";
-const operationHeader = "Mustreach-Operation-Id";
 
 /** Creates the inbox over the partition streams. */
 export function createInbox(broker: Broker, publisher: Publisher, get: DirectGet, partitions: number): Inbox {
@@ -308,55 +271,6 @@ function daysSince(timeMs: number): number[] {
   const first = toDay(timeMs - maxClockSkewMs);
   const last = toDay(Date.now() + maxClockSkewMs);
   return Array.from({ length: last - first + 1 }, (_, index) => first + index);
-}
-
-function toEntry(message: DirectMessage): InboxEntry {
-  const expires = message.header(expiresHeader);
-  const place = { sequence: message.sequence, expiresAtMs: expires === "" ? undefined : Number(expires) };
-  const sequence = BigInt(message.sequence);
-  switch (message.header(kindHeader)) {
-    case "recall": {
-      const recall = fromBinary(RecallSchema, message.payload);
-      recall.sequence = sequence;
-      return { kind: "recall", recall, ...place };
-    }
-    case "message": {
-      const copy = fromBinary(MessageSchema, message.payload);
-      if (copy.notification !== undefined) copy.notification.sequence = sequence;
-      return { kind: "message", message: copy, ...place };
-    }
-    default: {
-      const notification = fromBinary(NotificationSchema, message.payload);
-      notification.sequence = sequence;
-      return { kind: "notification", notification, ...place };
-    }
-  }
-}
-
-function encodeItem(item: InboxItem): Uint8Array {
-  if (item.kind === "recall") return toBinary(RecallSchema, item.recall);
-  if (item.kind === "message") return toBinary(MessageSchema, item.message);
-  return toBinary(NotificationSchema, item.notification);
-}
-
-function itemHeaders(userId: string, item: InboxItem, options: WriteOptions): Record<string, string> {
-  return {
-    [operationHeader]: encodeURIComponent(options.operationId),
-    [userHeader]: encodeURIComponent(userId),
-    ...(item.kind === "notification" ? {} : { [kindHeader]: item.kind }),
-    ...(options.expiresAtMs === undefined ? {} : { [expiresHeader]: String(options.expiresAtMs) }),
-    ...(options.escalateAfterMs === undefined ? {} : { [escalateHeader]: String(options.escalateAfterMs) }),
-  };
-}
-
-function itemKey(item: InboxItem): { day: number; id: string } {
-  if (item.kind === "recall") return { day: toDay(item.timeMs), id: recallToken(item.recall.clientMsgId) };
-  if (item.kind === "notification") {
-    return { day: toDay(Number(item.notification.sendTime)), id: toToken(item.notification.clientMsgId) };
-  }
-  const { notification } = item.message;
-  if (notification === undefined) throw new TypeError("a chat copy without its notification");
-  return { day: toDay(Number(notification.sendTime)), id: messageToken(notification.clientMsgId) };
 }
 
 function toStoredId({ clientMsgId, sendTime }: NotificationId): Notification {

@@ -1,8 +1,11 @@
+import { z } from "zod";
 import type { Broker } from "./connect.ts";
 import type { Publisher } from "./publish.ts";
 import {
   ackSubject,
+  groupPushSubject,
   liveFilter,
+  memberSubject,
   parseLiveSubject,
   pushSubject,
   supersedeSubject,
@@ -10,6 +13,8 @@ import {
   toToken,
   wakeSubject,
 } from "./subjects.ts";
+
+const member = z.object({ groupId: z.string(), isMember: z.boolean() });
 
 /** What happens to the live sessions of one user, from whatever instance it comes. */
 export interface LiveListener {
@@ -19,6 +24,8 @@ export interface LiveListener {
   onHint(sequence: number): void;
   /** A hint may have been lost: look into the inbox. */
   onWake(): void;
+  /** The user has joined or left a group. */
+  onMember(groupId: string, isMember: boolean): void;
   /** A device acknowledged through an instance that does not hold its session. */
   onAck(deviceToken: string, sequence: number): void;
   /** A session of a device was opened. */
@@ -35,6 +42,16 @@ export interface Live {
    * @throws NetworkError (90004) when the broker stays away for the send timeout.
    */
   push(userId: string, notification: Uint8Array): Promise<void>;
+  /**
+   * Publishes an online push to a group.
+   *
+   * @throws NetworkError (90004) when the broker stays away for the send timeout.
+   */
+  pushGroup(groupId: string, notification: Uint8Array): Promise<void>;
+  /** Listens for the pushes to a group. */
+  subscribeGroup(groupId: string, onPush: (notification: Uint8Array) => void): { close(): void };
+  /** Tells every instance that users have joined or left a group. */
+  publishMember(userIds: readonly string[], groupId: string, isMember: boolean): void;
   /** Has the user's sessions look into the inbox, by the user's subject token. */
   publishWake(userToken: string): void;
   /** Tells the instance that holds a device's session of an acknowledgement. */
@@ -58,6 +75,10 @@ export function createLive(broker: Broker, publisher: Publisher, partitions: num
               return listener.onHint(Number(msg.headers?.get("Nats-Sequence")));
             case "wake":
               return listener.onWake();
+            case "member": {
+              const change = member.parse(msg.json());
+              return listener.onMember(change.groupId, change.isMember);
+            }
             case "ack":
               return listener.onAck(signal.device, Number(msg.string()));
             case "supersede":
@@ -71,6 +92,22 @@ export function createLive(broker: Broker, publisher: Publisher, partitions: num
     push(userId, notification) {
       const user = toToken(userId);
       return publisher.push(pushSubject(toPartition(user, partitions), user), notification);
+    },
+    pushGroup: (groupId, notification) => publisher.push(groupPushSubject(toToken(groupId)), notification),
+    subscribeGroup(groupId, onPush) {
+      const subscription = broker.nc.subscribe(groupPushSubject(toToken(groupId)), {
+        callback(error, msg) {
+          if (error === null) onPush(msg.data);
+        },
+      });
+      return { close: () => subscription.unsubscribe() };
+    },
+    publishMember(userIds, groupId, isMember) {
+      const change = JSON.stringify({ groupId, isMember });
+      for (const userId of userIds) {
+        const user = toToken(userId);
+        broker.nc.publish(memberSubject(toPartition(user, partitions), user), change);
+      }
     },
     publishWake(userToken) {
       broker.nc.publish(wakeSubject(toPartition(userToken, partitions), userToken));

@@ -41,21 +41,27 @@ export async function declareStreams(broker: Broker, options: StreamOptions): Pr
   for (let partition = 0; partition < options.partitions; partition++) {
     const config = inboxStreamConfig(partition, options);
     const existing = await findStream(broker, config.name);
-    if (existing === undefined) {
-      await broker.jsm.streams.add(config);
-      created = true;
-      continue;
-    }
-    const partitions = existing.config.metadata?.[partitionsKey];
-    if (partitions !== String(options.partitions)) {
+    const partitions = existing?.config.metadata?.[partitionsKey];
+    if (existing !== undefined && partitions !== String(options.partitions)) {
       throw new StreamMismatchError(
         `The broker's inboxes were created with MUSTREACH_PARTITIONS=${partitions ?? "unknown"}, not ${options.partitions}. ` +
           "The number is fixed when the streams are created: set it back, or start with an empty broker.",
       );
     }
-    if (differs(existing, config)) await broker.jsm.streams.update(config.name, config);
+    created = (await declareStream(broker, config)) || created;
   }
   return created;
+}
+
+/** Creates a stream, or brings an existing one to the declaration. Resolves to whether it was created. */
+export async function declareStream(
+  broker: Broker,
+  config: Partial<StreamConfig> & { name: string },
+): Promise<boolean> {
+  const existing = await findStream(broker, config.name);
+  if (existing === undefined) await broker.jsm.streams.add(config);
+  else if (differs(existing, config)) await broker.jsm.streams.update(config.name, config);
+  return existing === undefined;
 }
 
 /**
@@ -129,7 +135,7 @@ function differs(existing: StreamInfo, declared: Partial<StreamConfig>): boolean
       "allow_msg_ttl",
       "allow_direct",
     ] as const
-  ).some((key) => current[key] !== declared[key]);
+  ).some((key) => declared[key] !== undefined && current[key] !== declared[key]);
 }
 
 async function findStream(broker: Broker, name: string): Promise<StreamInfo | undefined> {

@@ -139,6 +139,45 @@ export function parseLiveSubject(subject: string): LiveSignal | undefined {
   return undefined;
 }
 
+/** The stream of groups and their members. */
+export const groupsStream = "GROUPS";
+
+/** Everything that {@link groupsStream} stores: each group with its members, and the groups of each user. */
+export const groupsStreamSubjects = ["group.*.info", "group.*.members.*", "joined.*.*"];
+
+/** How many records hold the members of a group. Stored data depends on it; it never changes. */
+const memberBuckets = 1_000;
+
+/** A group and all its members: at most 1,001 subjects, so that one indexed read of the broker answers them. */
+export function groupFilter(group: string): string {
+  return `group.${group}.>`;
+}
+
+/** Where a group is described. */
+export function groupInfoSubject(group: string): string {
+  return `group.${group}.info`;
+}
+
+/** Where the membership of a user, and of others whose tokens share the bucket, is stored. */
+export function groupMembersSubject(group: string, user: string): string {
+  return `group.${group}.members.${toPartition(user, memberBuckets)}`;
+}
+
+/** How many users of a group with `memberCount` members share a record, on average. */
+export function membersPerSubject(memberCount: number): number {
+  return Math.max(1, memberCount / memberBuckets);
+}
+
+/** Where it is stored that a user is a member of a group. */
+export function joinedSubject(user: string, group: string): string {
+  return `joined.${user}.${group}`;
+}
+
+/** All groups of a user. */
+export function joinedFilter(user: string): string {
+  return `joined.${user}.*`;
+}
+
 /** A device's key in the CURSORS bucket. */
 export function cursorKey(user: string, device: string): string {
   return `${user}.${device}`;
@@ -161,3 +200,143 @@ export function directGetSubject(stream: string): string {
 
 /** Where a server tells its configuration, to accounts that the system account lets ask (nats-server monitoring, VARZ). */
 export const varzSubject = "$SYS.REQ.SERVER.PING.VARZ";
+
+/** All group sends that are to be expanded. */
+export const fanoutStreamSubjects = ["fanout.*.*"];
+
+/** A group send that is to be expanded. The lane keeps the sends of a group in order. */
+export function fanoutSubject(lane: number, id: string): string {
+  return `fanout.${lane}.${id}`;
+}
+
+/** A lane's group sends. */
+export function fanoutFilter(lane: number): string {
+  return `fanout.${lane}.*`;
+}
+
+/** All scheduled sends, waiting or due. */
+export const scheduleStreamSubjects = ["schedule.*", "due.*"];
+
+/** All scheduled sends that are due. */
+export const dueFilter = "due.*";
+
+/** A send that waits for its time, by the key of its record. */
+export function scheduleSubject(key: string): string {
+  return `schedule.${key}`;
+}
+
+/** A scheduled send whose time has come. */
+export function dueSubject(key: string): string {
+  return `due.${key}`;
+}
+
+/** Where a pull consumer is asked for messages. */
+export function nextMessageSubject(stream: string, consumer: string): string {
+  return `$JS.API.CONSUMER.MSG.NEXT.${stream}.${consumer}`;
+}
+
+/**
+ * Reads the reply subject of a consumer's delivery: `$JS.ACK.<stream>.<consumer>.<count>.<sequence>.…`, which newer
+ * brokers may write with domain and account first (ADR-15).
+ */
+export function parseDelivery(reply: string): { count: number; sequence: number; storedAtMs: number } {
+  const tokens = reply.split(".");
+  const [count, sequence, , nanos] = tokens.slice(tokens.length > 9 ? 6 : 4);
+  return { count: Number(count), sequence: Number(sequence), storedAtMs: Math.floor(Number(nanos) / 1e6) };
+}
+
+/** All notifications of a partition. */
+export function inboxPartitionFilter(partition: number): string {
+  return `inbox.${partition}.*.*.*`;
+}
+
+/** The user token of an {@link inboxSubject}. */
+export function parseInboxSubject(subject: string): string {
+  return subject.split(".")[2] ?? "";
+}
+
+/** The stream of the notifications that wait for the webhook. */
+export const escalationStream = "ESCALATIONS";
+
+/** Everything in {@link escalationStream}. */
+export const escalationFilter = "escalation.*.*";
+
+/** Where a notification waits for the webhook, by its place in the inboxes. */
+export function escalationSubject(partition: number, sequence: number): string {
+  return `escalation.${partition}.${sequence}`;
+}
+
+/** The stream of the notifications that the webhook has not taken. */
+export const deadLetterStream = "DEAD_LETTERS";
+
+/** Everything in {@link deadLetterStream}. */
+export const deadLetterFilter = "dead.*.*";
+
+/** Where a notification is kept that the webhook has not taken, by its place in the inboxes. */
+export function deadLetterSubject(partition: number, sequence: number): string {
+  return `dead.${partition}.${sequence}`;
+}
+
+/** Reads the place from an {@link escalationSubject} or a {@link deadLetterSubject}. */
+export function parsePlace(subject: string): { partition: number; sequence: number } {
+  const [, partition, sequence] = subject.split(".");
+  return { partition: Number(partition), sequence: Number(sequence) };
+}
+
+/** All chat copies, what is known about their conversations, and the conversations of each user. */
+export const chatStreamSubjects = ["chat.>", "conversation.*.*"];
+
+/** Two users in order, as one token: `~` is in no token of an id. */
+export function pairToken(a: string, b: string): string {
+  return `${toToken(a)}~${toToken(b)}`;
+}
+
+/** What heads a conversation. */
+export function chatInfoSubject(conversation: string): string {
+  return `chat.${conversation}.info`;
+}
+
+/** The chat copy at a place of a conversation. */
+export function chatCopySubject(conversation: string, place: number): string {
+  return `chat.${conversation}.msg.${place}`;
+}
+
+/** All chat copies of a conversation. */
+export function chatCopyFilter(conversation: string): string {
+  return `chat.${conversation}.msg.*`;
+}
+
+/** Where the place of a notification's copy is recorded. */
+export function chatPlaceSubject(conversation: string, sender: string, id: string): string {
+  return `chat.${conversation}.id.${sender}.${id}`;
+}
+
+/** The places of all copies that a user sent in a conversation. */
+export function chatPlaceFilter(conversation: string, sender: string): string {
+  return `chat.${conversation}.id.${sender}.*`;
+}
+
+/** How many copies a user sent in a conversation. */
+export function chatSentSubject(conversation: string, user: string): string {
+  return `chat.${conversation}.sent.${user}`;
+}
+
+/** How far a user has read a conversation. */
+export function chatReadSubject(conversation: string, user: string): string {
+  return `chat.${conversation}.read.${user}`;
+}
+
+/** Marks a conversation as one of a user; stored again with each copy, so that the newest is last. */
+export function conversationSubject(user: string, conversation: string): string {
+  return `conversation.${user}.${conversation}`;
+}
+
+/** All conversations of a user with another. */
+export function conversationFilter(user: string): string {
+  return `conversation.${user}.*`;
+}
+
+/** The conversation token of a {@link conversationSubject}. */
+export function parseConversationSubject(subject: string): string {
+  return subject.split(".")[2] ?? "";
+}

@@ -45,7 +45,7 @@ export interface ProtocolOptions {
 export interface Protocol {
   /** Serves a paused socket from its first byte on. */
   adopt(socket: Socket): void;
-  /** Closes idle connections now, and each other one with its last response. */
+  /** Closes idle connections now, and each other one after its last response. */
   drain(): void;
   /** Stops the timers. */
   close(): void;
@@ -116,8 +116,9 @@ export function createHttp1(options: ProtocolOptions): Protocol {
   };
 }
 
-/** How long the peer of a finished session may take to close its side before the socket is destroyed. */
-const lingerMs = 250;
+// How long a peer may take to close its side after FIN from here. Destroyed at once, a slow one would lose the end of
+// its last response.
+const lingerMs = 1_000;
 
 /**
  * Creates an HTTP/2 server for sockets that another server accepts. It adds what Node leaves to its user: pings that
@@ -126,11 +127,10 @@ const lingerMs = 250;
 export function createHttp2(options: ProtocolOptions): Protocol {
   const { log } = options;
   const serve = toSafeHandler(options);
-  const leave = new Map<Socket, () => void>();
+  const sessions = new Set<ServerHttp2Session>();
   // In order of arrival, so a check stops at the first one that still has time.
   const receiving = new Map<ServerHttp2Stream, number>();
   const check = setInterval(dropSlowRequests, toCheckIntervalMs(options.requestTimeoutMs)).unref();
-  let draining = false;
 
   const server = createHttp2Server({
     settings: { maxConcurrentStreams: options.maxConcurrentStreams, maxHeaderListSize: options.maxHeaderBytes },
@@ -144,28 +144,22 @@ export function createHttp2(options: ProtocolOptions): Protocol {
   server.on("sessionError", (err) => log.debug({ err }, "http2 session failed"));
 
   function keep(session: ServerHttp2Session, socket: Socket): void {
-    let streams = 0;
-    const end = (): void => {
-      session.close();
-      if (streams === 0) setTimeout(() => socket.destroy(), lingerMs).unref();
-    };
-    // On the session: once it has failed, the server emits no "stream" any more, and the error of a stream without
-    // listeners would end the process.
+    sessions.add(session);
     session.on("stream", (stream: ServerHttp2Stream) => {
-      streams++;
-      stream.on("error", (err) => log.debug({ err }, "http2 stream error"));
-      if (!stream.endAfterHeaders) receiving.set(stream, performance.now());
-      stream.once("close", () => {
-        streams--;
-        receiving.delete(stream);
-        if (draining) end();
-      });
+      if (stream.endAfterHeaders) return;
+      receiving.set(stream, performance.now());
+      stream.once("close", () => receiving.delete(stream));
     });
     const stopPinging = pingWhenIdle(session, socket, options);
-    leave.set(socket, end);
+    let linger: NodeJS.Timeout | undefined;
+    // A closed session ends its socket after its last stream, and Node then waits for the peer's FIN without a limit.
+    socket.once("finish", () => {
+      linger = setTimeout(() => socket.destroy(), lingerMs).unref();
+    });
     socket.once("close", () => {
+      clearTimeout(linger);
       stopPinging();
-      leave.delete(socket);
+      sessions.delete(session);
     });
   }
 
@@ -187,8 +181,7 @@ export function createHttp2(options: ProtocolOptions): Protocol {
       server.emit("connection", socket);
     },
     drain() {
-      draining = true;
-      for (const end of leave.values()) end();
+      for (const session of sessions) session.close();
     },
     close: () => clearInterval(check),
   };
@@ -212,8 +205,8 @@ function pingWhenIdle(session: ServerHttp2Session, socket: Socket, options: Prot
 
   function tick(): void {
     if (session.destroyed) {
-      // Node has sent FIN after the last stream of a closed session, and waits for the peer's without a limit.
-      socket.destroy();
+      // There is nothing left to ping, only to write, and the peer may not take it.
+      timer = setTimeout(() => socket.destroy(), options.pingTimeoutMs).unref();
     } else if (socket.bytesRead !== bytesRead) {
       rest();
     } else {

@@ -87,6 +87,8 @@ export function createRest(options: RestOptions): Rest {
       const facts = toErrorFacts(error instanceof BindError ? failure("ArgsError", error.message) : error);
       write(response, status, context.responseHeader, errorEnvelope(facts));
     } finally {
+      // HTTP/2 would leave a body that was refused unread in its stream, and a client like curl waiting to send it.
+      request.resume();
       response.off("close", onClose);
       // Takes the context's listeners off the shutdown signal.
       context.abort(done);
@@ -178,7 +180,8 @@ function write(response: HttpResponse, status: number, headers: Headers, body: s
   response.setHeader("Content-Type", "application/json");
   response.setHeader("Content-Length", Buffer.byteLength(body));
   response.statusCode = status;
-  response.end(body);
+  // As bytes: with a text, Node writes the headers as UTF-8 as well, and not as they came.
+  response.end(Buffer.from(body));
 }
 
 function toHeaders(request: HttpRequest): Headers {

@@ -32,6 +32,13 @@ const good: Record<keyof typeof calls, JsonObject> = {
   forceLogout: { userID: "nobody", platformID: 5 },
 };
 
+/** The envelope of an error. */
+interface Answer {
+  readonly errCode: number;
+  readonly errMsg: string;
+  readonly errDlt: string;
+}
+
 // --- the error table ------------------------------------------------------------------------------------------------
 
 /** What each code is called, and its code in gRPC and Connect. */

@@ -1,6 +1,6 @@
 import fc from "fast-check";
-import { expect, test } from "vitest";
-import { createId } from "../../src/msg/ids.ts";
+import { describe, expect, test } from "vitest";
+import { createId, createServerMsgId, keyOfClientMsgId, keyOfServerMsgId } from "../../src/msg/ids.ts";
 
 /** The largest time that fits 48 bits, in epoch milliseconds: the year 10889. */
 const latestMs = 2 ** 48 - 1;
@@ -37,4 +37,32 @@ test("an id is a UUIDv7 (RFC 9562) without its dashes", () => {
 test("10,000 ids of one millisecond are all different", () => {
   const timeMs = Date.now();
   expect(new Set(Array.from({ length: 10_000 }, () => createId(timeMs))).size).toBe(10_000);
+});
+
+const clientMsgId = fc.string({ unit: "grapheme", minLength: 1, maxLength: 256 });
+const timeMs = fc.integer({ min: 0, max: latestMs });
+
+describe("the server's id", () => {
+  test("has the documented form, and says when it was made", () => {
+    fc.assert(
+      fc.property(timeMs, clientMsgId, (time, id) => {
+        const serverMsgId = createServerMsgId(time, id);
+        expect(serverMsgId).toMatch(/^[0-9a-f]{12}7[0-9a-f]{3}[89ab][0-9a-f]{15}$/);
+        expect(Number.parseInt(serverMsgId.slice(0, 12), 16)).toBe(time);
+      }),
+    );
+  });
+
+  test("leads to the same key as the client's, whenever it was made", () => {
+    fc.assert(
+      fc.property(timeMs, clientMsgId, (time, id) => {
+        expect(keyOfServerMsgId(createServerMsgId(time, id))).toBe(keyOfClientMsgId(id));
+      }),
+    );
+  });
+
+  test("leads to another key for another client's id", () => {
+    const ids = Array.from({ length: 10_000 }, (_, n) => `order-${n}`);
+    expect(new Set(ids.map(keyOfClientMsgId)).size).toBe(ids.length);
+  });
 });

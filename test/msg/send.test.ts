@@ -1,301 +1,302 @@
-import { fromBinary } from "@bufbuild/protobuf";
-import { pino } from "pino";
-import { afterAll, afterEach, beforeAll, describe, expect, test, vi } from "vitest";
-import { toErrorFacts } from "../../src/errors.ts";
-import { type Notification, NotificationSchema } from "../../src/gen/mustreach/delivery/v1/delivery_pb.ts";
-import { Durability } from "../../src/gen/mustreach/msg/v1/msg_pb.ts";
-import { createSend, type Send } from "../../src/msg/send.ts";
-import type { ValidSend } from "../../src/msg/validate.ts";
-import { type Claims, createClaims } from "../../src/nats/claims.ts";
-import { type Broker, connectBroker } from "../../src/nats/connect.ts";
-import { createDirectGet } from "../../src/nats/direct-get.ts";
-import { createInbox, type Inbox, type InboxEntry } from "../../src/nats/inbox.ts";
-import { createLive, type Live } from "../../src/nats/live.ts";
-import { createPublisher } from "../../src/nats/publish.ts";
-import { declareStreams } from "../../src/nats/streams.ts";
-import { useBroker } from "../helpers/broker.ts";
+import { afterEach, beforeAll, describe, expect, test, vi } from "vitest";
+import { type Notification, Start } from "../../src/gen/mustreach/delivery/v1/delivery_pb.ts";
+import { type DeviceSession, useDevices } from "../helpers/device.ts";
+import { useServer } from "../helpers/server.ts";
 
-const embedded = useBroker();
-const partitions = 2;
-let broker: Broker;
-let inbox: Inbox;
-let claims: Claims;
-let live: Live;
-let send: Send;
-const closing: (() => unknown)[] = [];
+const server = useServer({ PARTITIONS: "2" });
+const openDevice = useDevices();
+let admin: string;
 
 beforeAll(async () => {
-  const log = pino({ level: "silent" });
-  const { url, user, pass } = embedded;
-  broker = await connectBroker({ servers: [url], user, pass, requestTimeoutMs: 5_000, log });
-  closing.push(() => broker.close());
-  await declareStreams(broker, { partitions, replicas: 1, retentionMs: 604_800_000, maxStoreBytes: 2 ** 30 });
-  const publisher = createPublisher(broker, { sendTimeoutMs: 5_000, isFsynced: () => true });
-  const directGet = createDirectGet(broker, { timeoutMs: 5_000 });
-  closing.push(() => directGet.close());
-  inbox = createInbox(broker, publisher, directGet, partitions);
-  claims = createClaims(publisher, directGet, partitions);
-  live = createLive(broker, publisher, partitions);
-  send = createSend({ inbox, claims, live, durability: () => Durability.FSYNCED });
-});
-afterAll(async () => {
-  for (const close of closing.reverse()) await close();
+  admin = await server.adminToken();
 });
 afterEach(() => {
   vi.useRealTimers();
 });
 
+/** What a send has in its JSON body. */
+interface SendBody {
+  readonly sendUserID: string;
+  readonly recvUserID: string;
+  readonly recvGroupID?: string;
+  readonly key: string;
+  readonly data: string;
+  readonly sendMsg?: boolean;
+  readonly reliabilityLevel: number;
+  readonly clientMsgID?: string;
+  readonly ttlSeconds?: number;
+}
+
+/** The documented `data`, and what travels in headers. */
+interface Accepted {
+  readonly serverMsgID: string;
+  readonly clientMsgID: string;
+  readonly sendTime: number;
+  readonly durability: string | null;
+}
+
 let made = 0;
 /** An id that no other test uses. */
 const newId = (kind: string) => `${kind}-${++made}`;
 
-/** A must-reach notification to a user of the test's own, but for the change. */
-function request(change: Partial<ValidSend> = {}): ValidSend {
+/** A must-reach notification to a user of the test's own under an id of the caller's own, but for the change. */
+function body(change: Partial<SendBody> = {}): SendBody {
   return {
-    sendUserId: "imAdmin",
-    recvUserId: newId("user"),
-    recvGroupId: "",
+    sendUserID: "imAdmin",
+    recvUserID: newId("user"),
     key: "order.paid",
     data: '{"id":77}',
-    sendMsg: false,
-    mustReach: true,
-    clientMsgId: newId("order"),
-    ttlMs: 0,
+    reliabilityLevel: 2,
+    clientMsgID: newId("order"),
     ...change,
   };
 }
 
-async function stored(userId: string): Promise<readonly InboxEntry[]> {
-  return (await inbox.read(userId, { after: 0, limit: 100 })).entries;
+async function post(request: SendBody) {
+  const { status, headers, json } = await server.post("/msg/send_business_notification", request, admin);
+  expect(status).toBe(200);
+  return { durability: headers.get("mustreach-durability"), json };
 }
 
-async function refusalOf(sending: Promise<unknown>) {
-  const thrown = await sending.then(
-    () => expect.fail("it was accepted"),
-    (error: unknown) => error,
-  );
-  return toErrorFacts(thrown);
+async function send(request: SendBody): Promise<Accepted> {
+  const { durability, json } = await post(request);
+  expect(json).toMatchObject({ errCode: 0, errMsg: "", errDlt: "" });
+  return { ...(json.data as unknown as Omit<Accepted, "durability">), durability };
 }
 
-/** What is pushed to a user from now on; `all` waits until everything that was published before is there. */
+async function refusalOf(request: SendBody) {
+  const { json } = await post(request);
+  expect(json.errCode).not.toBe(0);
+  return json;
+}
+
+/** Sends a mark and takes everything that is delivered before it. */
+async function takeUntilMark(session: DeviceSession, userId: string, level: 1 | 2): Promise<Notification[]> {
+  const mark = newId("mark");
+  await send(body({ recvUserID: userId, data: mark, reliabilityLevel: level }));
+  const taken: Notification[] = [];
+  for (;;) {
+    const [notification] = await session.take(1);
+    if (notification?.data === mark) return taken;
+    if (notification !== undefined) taken.push(notification);
+  }
+}
+
+/** The must-reach notifications that a new device of a user gets. */
+async function stored(userId: string): Promise<Notification[]> {
+  const device = openDevice(server.url, await server.userToken(userId), newId("device"));
+  const session = await device.subscribe({ start: Start.ALL, window: 1_000 });
+  const taken = await takeUntilMark(session, userId, 2);
+  device.kill();
+  return taken;
+}
+
+/** The online pushes that a user gets from now on, up to the call of `pushes`. */
 async function listen(userId: string) {
-  const pushed: Notification[] = [];
-  const subscription = await live.subscribe(userId, {
-    onPush: (bytes) => pushed.push(fromBinary(NotificationSchema, bytes)),
-    onHint: () => {},
-    onAck: () => {},
-    onSupersede: () => {},
-  });
-  closing.push(() => subscription.close());
+  const device = openDevice(server.url, await server.userToken(userId), newId("device"));
+  const session = await device.subscribe({ window: 1_000 });
   return {
-    async all() {
-      // The broker answers this connection in order, so its pushes come before the answer.
-      await broker.nc.flush();
-      return pushed;
+    async pushes() {
+      const taken = await takeUntilMark(session, userId, 1);
+      device.kill();
+      return taken.filter(({ reliabilityLevel }) => reliabilityLevel === 1);
     },
   };
 }
 
+const dataOf = (notifications: readonly Notification[]) => notifications.map(({ data }) => data);
+
 describe("level 2", () => {
-  test("is in the recipient's inbox when the send resolves, as it was sent", async () => {
-    const wanted = request({ key: `"key" 😀`, data: `"quotes" \u0000 \\ 😀`, sendUserId: "system", sendMsg: true });
+  test("is delivered as it was sent, with the ids and the time of the answer", async () => {
+    const wanted = body({ sendUserID: "system", key: '"key" 😀', data: '"quotes" \u0000 \\ \ufeff 😀' });
     const before = Date.now();
-    const accepted = await send(wanted, "op");
-    const [entry, ...others] = await stored(wanted.recvUserId);
-    expect(others).toEqual([]);
-    expect(entry?.notification).toMatchObject({
-      serverMsgId: accepted.serverMsgId,
-      clientMsgId: wanted.clientMsgId,
-      sendTime: BigInt(accepted.sendTime),
-      sendUserId: "system",
-      recvUserId: wanted.recvUserId,
-      recvGroupId: "",
-      key: wanted.key,
-      data: wanted.data,
-      reliabilityLevel: 2,
-    });
+    const accepted = await send(wanted);
     expect(accepted.sendTime).toBeGreaterThanOrEqual(before);
     expect(accepted.sendTime).toBeLessThanOrEqual(Date.now());
+    expect(accepted.durability).toBe("FSYNCED");
+    expect(await stored(wanted.recvUserID)).toMatchObject([
+      {
+        serverMsgId: accepted.serverMsgID,
+        clientMsgId: wanted.clientMsgID,
+        sendTime: BigInt(accepted.sendTime),
+        sendUserId: "system",
+        recvUserId: wanted.recvUserID,
+        recvGroupId: "",
+        key: wanted.key,
+        data: wanted.data,
+        reliabilityLevel: 2,
+      },
+    ]);
   });
 
-  test("answers with the durability that the broker has at the moment", async () => {
-    let durability: Durability = Durability.BUFFERED;
-    const sendNow = createSend({ inbox, claims, live, durability: () => durability });
-    expect((await sendNow(request(), "op")).durability).toBe(Durability.BUFFERED);
-    durability = Durability.REPLICATED;
-    expect((await sendNow(request(), "op")).durability).toBe(Durability.REPLICATED);
-  });
-
-  test("of one recipient, notifications are in the order in which they were accepted", async () => {
-    const recvUserId = newId("user");
-    const sent: string[] = [];
-    for (let n = 0; n < 20; n++) sent.push((await send(request({ recvUserId, clientMsgId: "" }), "op")).serverMsgId);
-    const entries = await stored(recvUserId);
-    expect(entries.map(({ notification }) => notification.serverMsgId)).toEqual(sent);
-    expect(entries.map(({ sequence }) => sequence)).toEqual(
-      entries.map(({ sequence }) => sequence).toSorted((a, b) => a - b),
-    );
-  });
-
-  test("expires its time to live after it was sent; without one it does not", async () => {
-    const mortal = request({ ttlMs: 60_000 });
-    const { sendTime } = await send(mortal, "op");
-    expect((await stored(mortal.recvUserId))[0]?.expiresAtMs).toBe(sendTime + 60_000);
-    const lasting = request();
-    await send(lasting, "op");
-    expect((await stored(lasting.recvUserId))[0]?.expiresAtMs).toBeUndefined();
+  test("is in the order in which it was accepted", async () => {
+    const recvUserID = newId("user");
+    const numbers = Array.from({ length: 20 }, (_, n) => String(n));
+    for (const data of numbers) await send(body({ recvUserID, data }));
+    expect(dataOf(await stored(recvUserID))).toEqual(numbers);
   });
 
   test("is not an online push as well", async () => {
-    const wanted = request();
-    const listener = await listen(wanted.recvUserId);
-    await send(wanted, "op");
-    expect(await listener.all()).toEqual([]);
+    const wanted = body();
+    const listener = await listen(wanted.recvUserID);
+    await send(wanted);
+    expect(await listener.pushes()).toEqual([]);
   });
 });
 
 describe("level 1", () => {
   test("is pushed to who listens now, and not stored", async () => {
-    const wanted = request({ mustReach: false });
-    const listener = await listen(wanted.recvUserId);
+    const wanted = body({ reliabilityLevel: 1 });
+    const listener = await listen(wanted.recvUserID);
     const other = await listen(newId("user"));
-    const accepted = await send(wanted, "op");
-    expect(await listener.all()).toMatchObject([
-      { serverMsgId: accepted.serverMsgId, data: wanted.data, reliabilityLevel: 1, sequence: 0n },
+    const accepted = await send(wanted);
+    expect(accepted.durability).toBe("NONE");
+    expect(await listener.pushes()).toMatchObject([
+      { serverMsgId: accepted.serverMsgID, data: wanted.data, reliabilityLevel: 1, sequence: 0n },
     ]);
-    expect(await other.all()).toEqual([]);
-    expect(await stored(wanted.recvUserId)).toEqual([]);
-    expect(accepted.durability).toBe(Durability.NONE);
+    expect(await other.pushes()).toEqual([]);
+    expect(await stored(wanted.recvUserID)).toEqual([]);
   });
 
   test("to a user that nobody listens for is accepted", async () => {
-    await expect(send(request({ mustReach: false }), "op")).resolves.toMatchObject({ durability: Durability.NONE });
+    expect(await send(body({ reliabilityLevel: 1 }))).toMatchObject({ durability: "NONE" });
   });
 });
 
 describe("generated ids", () => {
-  test("are 32 hex digits, new for each send, and ordered by time", async () => {
-    vi.useFakeTimers({ toFake: ["Date"] });
-    const ids: string[][] = [];
-    for (let n = 0; n < 5; n++) {
-      vi.setSystemTime(Date.now() + 1);
-      const { serverMsgId, clientMsgId } = await send(request({ clientMsgId: "" }), "op");
-      ids.push([serverMsgId, clientMsgId]);
-    }
-    expect(new Set(ids.flat()).size).toBe(10);
-    for (const id of ids.flat()) expect(id).toMatch(/^[0-9a-f]{32}$/);
-    for (const which of [0, 1])
-      expect(ids.map((pair) => pair[which])).toEqual(ids.map((pair) => pair[which]).toSorted());
-  });
+  test.each([1, 2])(
+    "are 32 hex digits, new for each send, and ordered by time (level %i)",
+    async (reliabilityLevel) => {
+      vi.useFakeTimers({ toFake: ["Date"] });
+      const ids: Accepted[] = [];
+      for (let n = 0; n < 5; n++) {
+        vi.setSystemTime(Date.now() + 1);
+        ids.push(await send(body({ clientMsgID: "", reliabilityLevel })));
+      }
+      for (const kind of ["serverMsgID", "clientMsgID"] as const) {
+        const ofKind = ids.map((accepted) => accepted[kind]);
+        for (const id of ofKind) expect(id).toMatch(/^[0-9a-f]{32}$/);
+        expect(new Set(ofKind).size).toBe(5);
+        expect(ofKind).toEqual(ofKind.toSorted());
+      }
+    },
+  );
 
   test("make two sends of one body two notifications", async () => {
-    const wanted = request({ clientMsgId: "" });
-    await send(wanted, "op");
-    await send(wanted, "op");
-    expect(await stored(wanted.recvUserId)).toHaveLength(2);
+    const { clientMsgID: _, ...wanted } = body();
+    const first = await send(wanted);
+    const second = await send(wanted);
+    expect((await stored(wanted.recvUserID)).map(({ clientMsgId }) => clientMsgId)).toEqual([
+      first.clientMsgID,
+      second.clientMsgID,
+    ]);
   });
 
-  test("that are sent back by the caller are the same notification", async () => {
-    const wanted = request({ clientMsgId: "" });
-    const first = await send(wanted, "op");
-    expect(await send({ ...wanted, clientMsgId: first.clientMsgId }, "op")).toEqual(first);
-    expect(await stored(wanted.recvUserId)).toHaveLength(1);
+  test("that the caller sends back are the same notification", async () => {
+    const wanted = body({ clientMsgID: "" });
+    const first = await send(wanted);
+    expect(await send({ ...wanted, clientMsgID: first.clientMsgID })).toEqual(first);
+    expect(await stored(wanted.recvUserID)).toHaveLength(1);
   });
 
-  test("that are sent back with another body are refused, not accepted and lost", async () => {
-    const wanted = request({ clientMsgId: "" });
-    const { clientMsgId } = await send(wanted, "op");
-    const facts = await refusalOf(send({ ...wanted, clientMsgId, data: "another" }, "op"));
-    expect(facts).toMatchObject({ errCode: 1003 });
+  test("that the caller sends back with another body are refused, not accepted and lost", async () => {
+    const wanted = body({ clientMsgID: "" });
+    const { clientMsgID } = await send(wanted);
+    expect(await refusalOf({ ...wanted, clientMsgID, data: "another" })).toMatchObject({ errCode: 1003 });
+    expect(dataOf(await stored(wanted.recvUserID))).toEqual([wanted.data]);
   });
 });
 
 describe.each([
-  ["level 2", true],
-  ["level 1", false],
-])("an id of the caller's own, %s", (_, mustReach) => {
+  ["level 2", 2],
+  ["level 1", 1],
+])("an id of the caller's own, %s", (_, reliabilityLevel) => {
+  /** What came of the sends to a user: stored, or pushed to a listener who was there before. */
+  const arrivedAt = async (userId: string, listener: { pushes(): Promise<Notification[]> }) => {
+    const [pushed, kept] = [await listener.pushes(), await stored(userId)];
+    expect(reliabilityLevel === 2 ? pushed : kept).toEqual([]);
+    return reliabilityLevel === 2 ? kept : pushed;
+  };
+
   test("with the same body gives the first result again, and one notification", async () => {
-    const wanted = request({ mustReach });
-    const listener = await listen(wanted.recvUserId);
-    const first = await send(wanted, "op");
-    expect(first.clientMsgId).toBe(wanted.clientMsgId);
-    for (let n = 0; n < 3; n++) expect(await send(wanted, `retry ${n}`)).toEqual(first);
-    expect(await stored(wanted.recvUserId)).toHaveLength(mustReach ? 1 : 0);
-    expect(await listener.all()).toHaveLength(mustReach ? 0 : 1);
+    const wanted = body({ reliabilityLevel });
+    const listener = await listen(wanted.recvUserID);
+    const first = await send(wanted);
+    expect(first.clientMsgID).toBe(wanted.clientMsgID);
+    for (let n = 0; n < 3; n++) expect(await send(wanted)).toEqual(first);
+    expect(await arrivedAt(wanted.recvUserID, listener)).toHaveLength(1);
   });
 
-  test.each<[what: string, change: Partial<ValidSend>]>([
-    ["sender", { sendUserId: "system" }],
-    ["recipient", { recvUserId: "mallory" }],
-    ["key", { key: "order.refunded" }],
-    ["data", { data: '{"id":78}' }],
-    ["sendMsg", { sendMsg: true }],
-    ["reliabilityLevel", { mustReach: !mustReach }],
-    ["ttlSeconds", { ttlMs: 1_000 }],
+  test("with defaults written out is the same body", async () => {
+    const wanted = body({ reliabilityLevel });
+    const first = await send(wanted);
+    expect(await send({ ...wanted, recvGroupID: "", sendMsg: false, ttlSeconds: 0 })).toEqual(first);
+    if (reliabilityLevel === 1) expect(await send({ ...wanted, reliabilityLevel: 0 })).toEqual(first);
+  });
+
+  test.each<[what: string, change: () => Partial<SendBody>]>([
+    ["sender", () => ({ sendUserID: "system" })],
+    ["recipient", () => ({ recvUserID: newId("mallory") })],
+    ["key", () => ({ key: "order.refunded" })],
+    ["data", () => ({ data: '{"id":78}' })],
+    ["sendMsg", () => ({ sendMsg: true })],
+    ["reliabilityLevel", () => ({ reliabilityLevel: 3 - reliabilityLevel })],
+    ["reliabilityLevel and ttlSeconds", () => ({ reliabilityLevel: 2, ttlSeconds: 60 })],
   ])("with another %s is refused with 1003, and changes nothing", async (_what, change) => {
-    const wanted = request({ mustReach });
-    const listeners = [await listen(wanted.recvUserId), await listen("mallory")] as const;
-    const first = await send(wanted, "op");
-    expect(await refusalOf(send({ ...wanted, ...change }, "op"))).toMatchObject({
+    const wanted = body({ reliabilityLevel });
+    const other = { ...wanted, ...change() };
+    const listener = await listen(wanted.recvUserID);
+    const otherListener = other.recvUserID === wanted.recvUserID ? undefined : await listen(other.recvUserID);
+    const first = await send(wanted);
+    expect(await refusalOf(other)).toMatchObject({
       errCode: 1003,
       errMsg: "DuplicateKeyError",
       errDlt: expect.stringContaining("clientMsgID"),
     });
-    expect(await send(wanted, "op")).toEqual(first);
-    expect((await stored(wanted.recvUserId)).map((entry) => entry.notification.data)).toEqual(
-      mustReach ? [wanted.data] : [],
-    );
-    expect(await stored("mallory")).toEqual([]);
-    expect(await listeners[0].all()).toHaveLength(mustReach ? 0 : 1);
-    expect(await listeners[1].all()).toEqual([]);
+    expect(await send(wanted)).toEqual(first);
+    expect(await arrivedAt(wanted.recvUserID, listener)).toMatchObject([{ serverMsgId: first.serverMsgID }]);
+    if (otherListener !== undefined) expect(await arrivedAt(other.recvUserID, otherListener)).toEqual([]);
   });
 
-  test("that is sent many times at the same moment gives one notification", async () => {
-    const wanted = request({ mustReach });
-    const listener = await listen(wanted.recvUserId);
-    const results = await Promise.all(Array.from({ length: 50 }, (_, n) => send(wanted, `try ${n}`)));
+  test("that is sent many times at the same moment is one notification", async () => {
+    const wanted = body({ reliabilityLevel });
+    const listener = await listen(wanted.recvUserID);
+    const results = await Promise.all(Array.from({ length: 50 }, () => send(wanted)));
     expect(new Set(results.map((result) => JSON.stringify(result))).size).toBe(1);
-    expect(await stored(wanted.recvUserId)).toHaveLength(mustReach ? 1 : 0);
-    expect(await listener.all()).toHaveLength(mustReach ? 0 : 1);
+    expect(await arrivedAt(wanted.recvUserID, listener)).toMatchObject([{ serverMsgId: results[0]?.serverMsgID }]);
   });
 
-  test("that is sent at the same moment with two bodies gives one of them, and 1003 for the other", async () => {
-    const wanted = request({ mustReach });
-    const listener = await listen(wanted.recvUserId);
-    const bodies = Array.from({ length: 20 }, (_, n) => (n % 2 === 0 ? "even" : "odd"));
+  test("that is sent at the same moment with two bodies is one of them, and 1003 for the other", async () => {
+    const wanted = body({ reliabilityLevel });
+    const listener = await listen(wanted.recvUserID);
     const outcomes = await Promise.all(
-      bodies.map((data) =>
-        send({ ...wanted, data }, "op").then(
-          () => ({ data, errCode: 0 }),
-          (error: unknown) => ({ data, errCode: toErrorFacts(error).errCode }),
-        ),
-      ),
+      Array.from({ length: 20 }, async (_, n) => {
+        const data = n % 2 === 0 ? "even" : "odd";
+        return { data, errCode: (await post({ ...wanted, data })).json.errCode };
+      }),
     );
     const accepted = new Set(outcomes.filter(({ errCode }) => errCode === 0).map(({ data }) => data));
     expect(accepted.size).toBe(1);
     for (const { data, errCode } of outcomes) expect(errCode).toBe(accepted.has(data) ? 0 : 1003);
-    const arrived = mustReach
-      ? (await stored(wanted.recvUserId)).map(({ notification }) => notification.data)
-      : (await listener.all()).map(({ data }) => data);
-    expect(arrived).toEqual([...accepted]);
+    expect(dataOf(await arrivedAt(wanted.recvUserID, listener))).toEqual([...accepted]);
   });
 
   test("is the same id after midnight, and days later", async () => {
+    const wanted = body({ reliabilityLevel });
+    const listener = await listen(wanted.recvUserID);
     vi.useFakeTimers({ toFake: ["Date"] });
     const midnight = Math.ceil(Date.now() / 86_400_000) * 86_400_000;
-    const wanted = request({ mustReach });
-    const listener = await listen(wanted.recvUserId);
     vi.setSystemTime(midnight - 1);
-    const first = await send(wanted, "op");
+    const first = await send(wanted);
     expect(first.sendTime).toBe(midnight - 1);
     for (const now of [midnight, midnight + 1, midnight + 6 * 86_400_000]) {
       vi.setSystemTime(now);
-      expect(await send(wanted, "op")).toEqual(first);
-      expect(await refusalOf(send({ ...wanted, data: "another" }, "op"))).toMatchObject({ errCode: 1003 });
-      expect(await refusalOf(send({ ...wanted, recvUserId: newId("user") }, "op"))).toMatchObject({ errCode: 1003 });
+      expect(await send(wanted)).toEqual(first);
+      expect(await refusalOf({ ...wanted, data: "another" })).toMatchObject({ errCode: 1003 });
+      expect(await refusalOf({ ...wanted, recvUserID: newId("user") })).toMatchObject({ errCode: 1003 });
     }
-    expect(await stored(wanted.recvUserId)).toHaveLength(mustReach ? 1 : 0);
-    expect(await listener.all()).toHaveLength(mustReach ? 0 : 1);
+    vi.useRealTimers();
+    expect(await arrivedAt(wanted.recvUserID, listener)).toMatchObject([{ serverMsgId: first.serverMsgID }]);
   });
 
   test.each([
@@ -307,37 +308,46 @@ describe.each([
     ["spaces", "  "],
     ["256 bytes long", "x".repeat(255)],
   ])("may be %s", async (_what, start) => {
-    const wanted = request({ mustReach, clientMsgId: start + (mustReach ? 2 : 1) });
-    await send(request({ mustReach }), "op");
-    const first = await send(wanted, "op");
-    expect(first.clientMsgId).toBe(wanted.clientMsgId);
-    expect(await send(wanted, "op")).toEqual(first);
+    const wanted = body({ reliabilityLevel, clientMsgID: `${start}${reliabilityLevel}` });
+    await send(body({ reliabilityLevel }));
+    const first = await send(wanted);
+    expect(first.clientMsgID).toBe(wanted.clientMsgID);
+    expect(await send(wanted)).toEqual(first);
+    expect(await refusalOf({ ...wanted, data: "another" })).toMatchObject({ errCode: 1003 });
   });
 });
 
-test("ids that differ in case, in trailing space or in normal form only are different ids", async () => {
+test("ids that differ in case, in a trailing space or in normal form only are different ids", async () => {
   const id = newId("e\u0301");
-  for (const clientMsgId of [id, id.toUpperCase(), `${id} `, id.normalize("NFC")]) {
-    await expect(send(request({ clientMsgId }), "op")).resolves.toMatchObject({ clientMsgId });
+  for (const clientMsgID of [id, id.toUpperCase(), `${id} `, id.normalize("NFC")]) {
+    expect(await send(body({ clientMsgID }))).toMatchObject({ clientMsgID });
   }
 });
 
-test("a first try that ended between its claim and its write is completed by the next", async () => {
-  const wanted = request();
-  const dying: Inbox = { ...inbox, write: () => Promise.reject(new Error("the process ends here")) };
-  const sendAndDie = createSend({ inbox: dying, claims, live, durability: () => Durability.FSYNCED });
-  await expect(sendAndDie(wanted, "op")).rejects.toThrow("the process ends here");
-  expect(await stored(wanted.recvUserId)).toEqual([]);
-  const accepted = await send(wanted, "op");
-  expect((await stored(wanted.recvUserId)).map(({ notification }) => notification.serverMsgId)).toEqual([
-    accepted.serverMsgId,
-  ]);
+test.each([1, 2])("an unknown group is 1004 and does not use up the id (level %i)", async (reliabilityLevel) => {
+  const wanted = body({ reliabilityLevel, recvUserID: "", recvGroupID: newId("group") });
+  expect(await refusalOf(wanted)).toMatchObject({ errCode: 1004, errMsg: "RecordNotFoundError" });
+  expect(await send({ ...wanted, recvGroupID: "", recvUserID: newId("user") })).toMatchObject({
+    clientMsgID: wanted.clientMsgID,
+  });
 });
 
-test("an unknown group is 1004 at either level, and does not use up the id", async () => {
-  for (const mustReach of [true, false]) {
-    const wanted = request({ mustReach, recvUserId: "", recvGroupId: newId("group") });
-    expect(await refusalOf(send(wanted, "op"))).toMatchObject({ errCode: 1004, errMsg: "RecordNotFoundError" });
-    await expect(send({ ...wanted, recvGroupId: "", recvUserId: newId("user") }, "op")).resolves.toBeDefined();
+test("data of exactly 262,144 bytes of UTF-8 arrives whole, one byte more is refused", async () => {
+  for (const character of ["x", "é", "😀"]) {
+    const wanted = body({ data: character.repeat(262_144 / Buffer.byteLength(character)) });
+    await send(wanted);
+    const [arrived] = await stored(wanted.recvUserID);
+    expect(arrived?.data === wanted.data).toBe(true);
+    expect(await refusalOf({ ...wanted, data: `${wanted.data}x` })).toMatchObject({ errCode: 1001 });
   }
+});
+
+test("a ttl lasts from a second to the retention", async () => {
+  const week = 7 * 86_400;
+  for (const ttlSeconds of [1, week]) await send(body({ ttlSeconds }));
+  for (const ttlSeconds of [-1, week + 1])
+    expect(await refusalOf(body({ ttlSeconds }))).toMatchObject({ errCode: 1001 });
+  const wanted = body({ ttlSeconds: 60 });
+  await send(wanted);
+  expect(dataOf(await stored(wanted.recvUserID))).toEqual([wanted.data]);
 });

@@ -578,16 +578,36 @@ describe("pings", () => {
     expect(client.socket.destroyed).toBe(false);
   });
 
-  test("a peer that has ended its session but not its socket is destroyed", async () => {
-    const { port } = await useListener({ pingIntervalMs: 60, pingTimeoutMs: 60 });
+  test.each([
+    ["without waiting for pings", {}],
+    ["also when a ping would be due", { pingIntervalMs: 60, pingTimeoutMs: 60 }],
+  ])("a peer that has ended its session but not its socket is destroyed, %s", async (_, options) => {
+    const { port, counts } = await useListener(options);
     const client = await useSocket(port, { allowHalfOpen: true });
     client.socket.write(
       Buffer.concat([preface, settings, settingsAck, frame(frameType.goaway, 0, 0, Buffer.alloc(8))]),
     );
     await once(client.socket, "end");
-    const write = setInterval(() => client.socket.write(settingsAck), 10);
-    expect(await elapsed(client.closed)).toBeLessThan(1_500);
-    clearInterval(write);
+    await until(() => expect(counts().connections).toBe(0), 2_500);
+  });
+
+  test("a peer that reads nothing of a large response is destroyed", async () => {
+    const handler = vi.fn<HttpHandler>((_req, res) => {
+      res.write(Buffer.alloc(16_000_000));
+      res.end();
+    });
+    const { port, counts } = await useListener({ pingIntervalMs: 60, pingTimeoutMs: 60, handler });
+    const client = await useSocket(port);
+    client.socket.pause();
+    // Windows of 2 GiB for the session and its streams, so that the response fills the socket.
+    const window = Buffer.of(0x7f, 0, 0, 0);
+    const bigWindows = Buffer.concat([
+      frame(4, 0, 0, Buffer.concat([Buffer.of(0, 4), window])),
+      frame(8, 0, 0, window),
+    ]);
+    client.socket.write(Buffer.concat([preface, bigWindows, settingsAck, get(1)]));
+    await until(() => expect(handler).toHaveBeenCalled());
+    await until(() => expect(counts().connections).toBe(0), 2_500);
   });
 });
 
@@ -619,7 +639,7 @@ describe("drain", () => {
     await until(() => expect(open).toHaveLength(1));
     const drained = elapsed(drain(5_000));
     for (const res of open) answer(res, "last answer");
-    expect(await drained).toBeLessThan(1_000);
+    expect(await drained).toBeLessThan(2_500);
     await until(() => {
       const goaway = expect.objectContaining({ type: frameType.goaway });
       expect(toFrames(idle.received())).toContainEqual(goaway);
@@ -687,9 +707,11 @@ describe("drain", () => {
     const stream = useHttp2(url).request();
     stream.on("error", () => {});
     await once(stream, "response");
-    const start = performance.now();
-    await Promise.all([drain(5_000), drain(50), drain(Number.POSITIVE_INFINITY)]);
-    expect(performance.now() - start).toBeLessThan(1_000);
+    const done = vi.fn();
+    const first = drain(Number.POSITIVE_INFINITY).then(done);
+    await wait(50);
+    expect(done).not.toHaveBeenCalled();
+    expect(await elapsed(Promise.all([first, drain(50), drain(5_000)]))).toBeLessThan(1_000);
     await drain(5_000);
   });
 

@@ -1,0 +1,42 @@
+import type { ServiceImpl } from "@connectrpc/connect";
+import { requireAdmin } from "../auth/caller.ts";
+import { failure } from "../errors.ts";
+import type { DeadLetterService } from "../gen/mustreach/delivery/v1/dead_letter_pb.ts";
+import type { DeadLetterDesk } from "./dead-letters.ts";
+
+/** Dead letters on a page of a caller that names no number. */
+const defaultPageSize = 100;
+
+/** The most dead letters on a page, and the most ids of a replay. */
+const maxLetters = 1_000;
+
+/** Creates the implementation of DeadLetterService, which only translates. */
+export function createDeadLetterService(desk: DeadLetterDesk): ServiceImpl<typeof DeadLetterService> {
+  return {
+    async listDeadLetters({ pageSize, pageToken }, context) {
+      if (pageSize < 0 || pageSize > maxLetters) throw failure("ArgsError", `pageSize must be 1 to ${maxLetters}`);
+      if (!/^\d{0,15}$/.test(pageToken)) throw failure("ArgsError", "pageToken must be one that a page ended with");
+      requireAdmin(context, "only an admin token may list dead letters");
+      const { letters, remaining } = await desk.list(Number(pageToken), pageSize || defaultPageSize);
+      return {
+        deadLetters: letters.map(({ id, userId, notification, attempts, error, deadAtMs }) => ({
+          escalationId: id,
+          userId,
+          notification,
+          attempts,
+          error,
+          deadTime: BigInt(deadAtMs),
+        })),
+        nextPageToken: remaining === 0 ? "" : String(letters.at(-1)?.place ?? ""),
+        remaining: letters.length + remaining,
+      };
+    },
+
+    async replayDeadLetters({ escalationIds, all }, context) {
+      if (all === escalationIds.length > 0) throw failure("ArgsError", "give either escalationIDs or all");
+      if (escalationIds.length > maxLetters) throw failure("ArgsError", `at most ${maxLetters} escalationIDs`);
+      requireAdmin(context, "only an admin token may replay dead letters");
+      return { replayed: await desk.replay(all ? "all" : { escalationIds }) };
+    },
+  };
+}

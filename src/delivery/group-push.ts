@@ -1,0 +1,98 @@
+import { fromBinary } from "@bufbuild/protobuf";
+import { type Notification, NotificationSchema } from "../gen/mustreach/delivery/v1/delivery_pb.ts";
+import type { Live } from "../nats/live.ts";
+
+/** The online pushes to groups that the users of this instance are members of. */
+export interface GroupPush {
+  /** Begins to pass on pushes to a user; of which groups, {@link GroupMembership.refresh} finds out. */
+  join(userId: string, onPush: (notification: Notification) => void): GroupMembership;
+}
+
+/** A user's part in {@link GroupPush}. */
+export interface GroupMembership {
+  /**
+   * Reads the user's groups.
+   *
+   * @throws NetworkError (90004) when the broker does not answer; the groups are what they were.
+   */
+  refresh(): Promise<void>;
+  /** The user has joined or left a group. */
+  change(groupId: string, isMember: boolean): void;
+  /** Stops passing on pushes to the user. */
+  close(): void;
+}
+
+interface Group {
+  readonly receivers: Set<(notification: Notification) => void>;
+  readonly subscription: { close(): void };
+}
+
+/**
+ * Creates the fan-out of online pushes to groups: an instance receives one message for each push, whatever the number
+ * of members it holds sessions of, and decodes it once.
+ *
+ * @param joined the groups of a user.
+ */
+export function createGroupPush(
+  live: Pick<Live, "subscribeGroup">,
+  joined: (userId: string) => Promise<readonly string[]>,
+): GroupPush {
+  const groups = new Map<string, Group>();
+
+  const add = (groupId: string, receiver: (notification: Notification) => void): void => {
+    let group = groups.get(groupId);
+    if (group === undefined) {
+      const receivers: Group["receivers"] = new Set();
+      const subscription = live.subscribeGroup(groupId, (bytes) => {
+        const notification = fromBinary(NotificationSchema, bytes);
+        for (const receive of receivers) receive(notification);
+      });
+      group = { receivers, subscription };
+      groups.set(groupId, group);
+    }
+    group.receivers.add(receiver);
+  };
+
+  const remove = (groupId: string, receiver: (notification: Notification) => void): void => {
+    const group = groups.get(groupId);
+    if (group === undefined) return;
+    group.receivers.delete(receiver);
+    if (group.receivers.size > 0) return;
+    group.subscription.close();
+    groups.delete(groupId);
+  };
+
+  return {
+    join(userId, onPush) {
+      const mine = new Set<string>();
+      /** Changes that arrive while the list is being read are newer than it. */
+      const changed = new Set<string>();
+      let isClosed = false;
+      const set = (groupId: string, isMember: boolean): void => {
+        if (isMember && !isClosed) {
+          mine.add(groupId);
+          add(groupId, onPush);
+        } else if (mine.delete(groupId)) {
+          remove(groupId, onPush);
+        }
+      };
+      return {
+        async refresh() {
+          changed.clear();
+          const groupIds = new Set(await joined(userId));
+          for (const groupId of groupIds.union(mine)) {
+            if (!changed.has(groupId)) set(groupId, groupIds.has(groupId));
+          }
+        },
+        change(groupId, isMember) {
+          changed.add(groupId);
+          set(groupId, isMember);
+        },
+        close() {
+          isClosed = true;
+          for (const groupId of [...mine]) set(groupId, false);
+        },
+      };
+    },
+  };
+}

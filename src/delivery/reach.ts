@@ -1,0 +1,177 @@
+import type { BaseLogger } from "pino";
+import type { Cursors } from "../nats/cursors.ts";
+import type { ReachConsumers, ReachEntry } from "../nats/reach.ts";
+
+/** Options of {@link startReach}. */
+export interface ReachOptions {
+  /** Takes part in the durable consumers `reach`. */
+  readonly consume: (onEntry: (entry: ReachEntry) => void) => Promise<ReachConsumers>;
+  readonly cursors: Pick<Cursors, "ofUsers">;
+  /** Has the live sessions of a user, on every instance, look into the inbox. */
+  readonly wake: (userToken: string) => void;
+  /** Hands an entry to the webhook; undefined without one. `gone` when the inbox no longer has it. */
+  readonly escalate?: ((entry: ReachEntry) => Promise<"queued" | "gone">) | undefined;
+  /** The age at which an entry is looked at first, in milliseconds. Default 5,000. */
+  readonly wakeDelayMs?: number;
+  /** The age at which an entry without one of its own is escalated, in milliseconds. Default 30,000. */
+  readonly escalationDelayMs?: number;
+  /** Without a webhook: looks at an entry, at ages that triple, before it is let go. Default 5: up to 7 minutes. */
+  readonly maxLooks?: number;
+  /** How long entries that are due are gathered, to share a read of the cursors, in milliseconds. Default 100. */
+  readonly gatherMs?: number;
+  /** Pause before entries are looked at again after the broker failed, in milliseconds. Default 2,000. */
+  readonly retryMs?: number;
+  readonly log: BaseLogger;
+}
+
+/** What has come of entries since the start, on this instance. */
+export interface ReachCounts {
+  /** Acknowledged by a device. */
+  reached: number;
+  /** Not yet: sessions were woken. One entry can be counted several times. */
+  woken: number;
+  /** Handed to the webhook. */
+  escalated: number;
+  /** Expired before a device acknowledged. */
+  expired: number;
+  /** Withdrawn before it could be handed to the webhook. */
+  withdrawn: number;
+  /** Let go without a webhook: a device gets it when it connects. */
+  letGo: number;
+}
+
+/** The watch over stored notifications, until they have reached. */
+export interface Reach {
+  readonly counts: Readonly<ReachCounts>;
+  /** Finishes what is under way, and gives the rest back. */
+  stop(): Promise<void>;
+}
+
+/** Entries are looked at this many at a time: with up to four devices a user, their cursors are one read. */
+const maxLook = 256;
+
+/**
+ * Starts the watch. Each entry is looked at when it is older than the wake delay, with the cursors of all users of a
+ * batch in one read: at full rate, with devices that acknowledge, a notification costs one delivery of its headers, a
+ * share of that read, and one ack. What no device has acknowledged by then wakes the user's sessions, and comes back.
+ */
+export async function startReach(options: ReachOptions): Promise<Reach> {
+  const { consume, cursors, wake, escalate, wakeDelayMs = 5_000, escalationDelayMs = 30_000, maxLooks = 5 } = options;
+  const { gatherMs = 100, retryMs = 2_000, log } = options;
+  const counts: ReachCounts = { reached: 0, woken: 0, escalated: 0, expired: 0, withdrawn: 0, letGo: 0 };
+  /** Entries that wait for their look, by when it is due. */
+  const waiting = new Map<ReachEntry, number>();
+  let looking: Promise<void> | undefined;
+  let timer: NodeJS.Timeout | undefined;
+  let timerAtMs = Number.POSITIVE_INFINITY;
+  let isStopped = false;
+
+  const escalateAfterMs = (entry: ReachEntry) => entry.escalateAfterMs ?? escalationDelayMs;
+
+  /** The age at which an entry of this age is looked at next; undefined when this was the last look. */
+  const nextLookMs = (entry: ReachEntry, ageMs: number): number | undefined => {
+    if (escalate !== undefined) return escalateAfterMs(entry);
+    for (let look = 0, atMs = wakeDelayMs; look < maxLooks; look++, atMs *= 3) {
+      // By age and not by the count of deliveries, which a restart of ours or of the broker changes. A look that came
+      // a little early is not repeated.
+      if (atMs > ageMs + wakeDelayMs / 4) return atMs;
+    }
+    return undefined;
+  };
+
+  const handOver = async (entry: ReachEntry, escalateEntry: NonNullable<typeof escalate>): Promise<void> => {
+    try {
+      if ((await escalateEntry(entry)) === "queued") counts.escalated++;
+      else counts.withdrawn++;
+      entry.ack();
+    } catch (err) {
+      log.warn({ err }, "cannot escalate a notification now; it is tried again");
+      entry.nak(retryMs);
+    }
+  };
+
+  const look = async (entries: readonly ReachEntry[]): Promise<void> => {
+    const ofUsers = await cursors.ofUsers([...new Set(entries.map(({ userId }) => userId))]);
+    const now = Date.now();
+    const woken = new Set<string>();
+    const handovers: Promise<void>[] = [];
+    for (const entry of entries) {
+      const { userId, userToken, sequence, storedAtMs, expiresAtMs } = entry;
+      const ageMs = now - storedAtMs;
+      if (ofUsers.get(userId)?.some((cursor) => cursor.sequence >= sequence)) {
+        counts.reached++;
+        entry.ack();
+      } else if (expiresAtMs !== undefined && expiresAtMs <= now) {
+        counts.expired++;
+        entry.ack();
+      } else if (escalate !== undefined && ageMs >= escalateAfterMs(entry)) {
+        handovers.push(handOver(entry, escalate));
+      } else {
+        counts.woken++;
+        woken.add(userToken);
+        const nextMs = nextLookMs(entry, ageMs);
+        if (nextMs === undefined) {
+          counts.letGo++;
+          entry.ack();
+        } else {
+          entry.nak(Math.min(storedAtMs + nextMs, expiresAtMs ?? Number.POSITIVE_INFINITY) - now);
+        }
+      }
+    }
+    for (const userToken of woken) wake(userToken);
+    await Promise.all(handovers);
+  };
+
+  const takeDue = (): ReachEntry[] => {
+    const now = Date.now();
+    const due: ReachEntry[] = [];
+    for (const [entry, dueMs] of waiting) {
+      if (dueMs > now) continue;
+      waiting.delete(entry);
+      if (due.push(entry) === maxLook) break;
+    }
+    return due;
+  };
+
+  const lookAtDue = async (): Promise<void> => {
+    for (let due = takeDue(); due.length > 0; due = isStopped ? [] : takeDue()) {
+      await look(due).catch((err: unknown) => {
+        log.warn({ err }, "cannot read how far notifications have come; trying again");
+        for (const entry of due) entry.nak(retryMs);
+      });
+    }
+  };
+
+  const schedule = (dueMs: number) => {
+    const atMs = Math.max(dueMs, Date.now() + gatherMs);
+    if (isStopped || looking !== undefined || atMs >= timerAtMs) return;
+    clearTimeout(timer);
+    timerAtMs = atMs;
+    timer = setTimeout(() => {
+      timerAtMs = Number.POSITIVE_INFINITY;
+      looking = lookAtDue().finally(() => {
+        looking = undefined;
+        if (waiting.size > 0) schedule(Math.min(...waiting.values()));
+      });
+    }, atMs - Date.now());
+  };
+
+  const consumers = await consume((entry) => {
+    if (entry.kind !== "notification") return entry.ack();
+    const firstMs = escalate === undefined ? wakeDelayMs : Math.min(wakeDelayMs, escalateAfterMs(entry));
+    const dueMs = Math.max(entry.storedAtMs + firstMs, Date.now());
+    waiting.set(entry, dueMs);
+    schedule(dueMs);
+  });
+
+  return {
+    counts,
+    async stop() {
+      isStopped = true;
+      clearTimeout(timer);
+      await consumers.pause();
+      await looking;
+      await consumers.stop();
+    },
+  };
+}

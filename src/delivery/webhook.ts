@@ -1,0 +1,164 @@
+import { createHmac, timingSafeEqual } from "node:crypto";
+
+/** Options of {@link createWebhook}. */
+export interface WebhookOptions {
+  readonly url: string;
+  /** Signs the requests. */
+  readonly secret: string;
+  /** How long the webhook may take to answer, in milliseconds. Default 10,000. */
+  readonly timeoutMs?: number;
+}
+
+/** What came of a request. */
+export type WebhookAnswer =
+  | { readonly kind: "taken" }
+  | {
+      readonly kind: "refused";
+      /** Why, for people: the status and the beginning of the body, or what went wrong on the way. */
+      readonly reason: string;
+      /** The webhook does not want it, now or later: 410 Gone. */
+      readonly isFinal: boolean;
+      /** How long the webhook asks to wait, in milliseconds. */
+      readonly retryAfterMs: number | undefined;
+    };
+
+/** The JSON that the webhook gets. */
+export interface WebhookBody {
+  /** Stable over all attempts, for the receiver to know those it has seen; also in {@link escalationIdHeader}. */
+  readonly escalationID: string;
+  /** Which attempt this is, from 1. */
+  readonly attempt: number;
+  /** The recipient whom the notification has not reached. */
+  readonly userID: string;
+  /** Its place in the recipient's inbox. */
+  readonly sequence: number;
+  /** The notification, under OpenIM's names. */
+  readonly notification: {
+    readonly serverMsgID: string;
+    readonly clientMsgID: string;
+    /** When it was accepted, in milliseconds since the Unix epoch. */
+    readonly sendTime: number;
+    readonly sendUserID: string;
+    /** Empty for a notification to a group. */
+    readonly recvUserID: string;
+    /** Empty for a notification to a user. */
+    readonly recvGroupID: string;
+    readonly key: string;
+    readonly data: string;
+    /** Always 2. */
+    readonly reliabilityLevel: number;
+    readonly sequence: number;
+  };
+}
+
+/** Posts to the webhook once; `signal` gives it up. Never rejects. */
+export type Webhook = (body: WebhookBody, signal: AbortSignal) => Promise<WebhookAnswer>;
+
+/** The request header that holds the signature. */
+export const signatureHeader = "Mustreach-Signature";
+
+/** The request header that holds the escalation's id. */
+export const escalationIdHeader = "Mustreach-Escalation-Id";
+
+/** How much of a refusal's body is kept, in characters. */
+const maxReasonLength = 200;
+
+/** The longest wait that a Retry-After can ask for, in milliseconds. */
+const maxRetryAfterMs = 3_600_000;
+
+/**
+ * Creates the webhook. Any 2xx takes the notification; redirects are refusals, since following one would show the body
+ * to whoever it names.
+ */
+export function createWebhook({ url, secret, timeoutMs = 10_000 }: WebhookOptions): Webhook {
+  return async (content, signal) => {
+    const body = JSON.stringify(content);
+    try {
+      const response = await fetch(url, {
+        method: "POST",
+        redirect: "manual",
+        headers: {
+          "Content-Type": "application/json",
+          "User-Agent": "mustreach",
+          [signatureHeader]: sign(secret, body, Math.floor(Date.now() / 1_000)),
+          [escalationIdHeader]: content.escalationID,
+        },
+        body,
+        signal: AbortSignal.any([signal, AbortSignal.timeout(timeoutMs)]),
+      });
+      if (response.ok) {
+        await response.body?.cancel();
+        return { kind: "taken" };
+      }
+      return {
+        kind: "refused",
+        reason: `HTTP ${response.status} ${await readStart(response)}`.trim(),
+        isFinal: response.status === 410,
+        retryAfterMs: readRetryAfter(response.headers.get("Retry-After")),
+      };
+    } catch (error) {
+      return { kind: "refused", reason: describe(error, timeoutMs), isFinal: false, retryAfterMs: undefined };
+    }
+  };
+}
+
+/** The value of {@link signatureHeader}: `t=<unix seconds>,v1=<hex HMAC-SHA256 of "<t>.<body>">`. */
+export function sign(secret: string, body: string | Uint8Array, timestampS: number): string {
+  return `t=${timestampS},v1=${digest(secret, body, timestampS).toString("hex")}`;
+}
+
+/**
+ * What a receiver checks: whether the header was made with the secret, for this body, and recently.
+ *
+ * @param header the value of {@link signatureHeader}.
+ * @param body the body as it was received, before it is parsed.
+ * @param toleranceS how old or how far ahead the signature may be, in seconds: it bounds how long a copied request can
+ * be replayed.
+ */
+export function verifySignature(
+  secret: string,
+  header: string,
+  body: string | Uint8Array,
+  toleranceS: number,
+  nowMs = Date.now(),
+): boolean {
+  const [, timestamp = "", hex = ""] = /^t=(\d{1,12}),v1=([0-9a-f]{64})$/.exec(header) ?? [];
+  if (hex === "" || Math.abs(nowMs / 1_000 - Number(timestamp)) > toleranceS) return false;
+  return timingSafeEqual(digest(secret, body, Number(timestamp)), Buffer.from(hex, "hex"));
+}
+
+function digest(secret: string, body: string | Uint8Array, timestampS: number): Buffer {
+  return createHmac("sha256", secret).update(`${timestampS}.`).update(body).digest();
+}
+
+/** The beginning of a body on one line; the rest of it is not read. */
+async function readStart(response: Response): Promise<string> {
+  const decoder = new TextDecoder();
+  let text = "";
+  for await (const chunk of response.body ?? []) {
+    text += decoder.decode(chunk, { stream: true });
+    if (text.length >= maxReasonLength) break;
+  }
+  return text
+    .slice(0, maxReasonLength)
+    .toWellFormed()
+    .replace(/[\p{Cc}\s]+/gu, " ")
+    .trim();
+}
+
+/** RFC 9110 section 10.2.3: seconds or a date. */
+function readRetryAfter(value: string | null): number | undefined {
+  if (value === null) return undefined;
+  const ms = /^\d+$/.test(value.trim()) ? Number(value) * 1_000 : Date.parse(value) - Date.now();
+  return ms > 0 ? Math.min(ms, maxRetryAfterMs) : undefined;
+}
+
+function describe(error: unknown, timeoutMs: number): string {
+  if (!(error instanceof Error)) return "the request failed";
+  if (error.name === "TimeoutError") return `no answer within ${timeoutMs / 1_000} s`;
+  if (error.name === "AbortError") return "the attempt was given up: the service is stopping";
+  // fetch says no more than that it failed; the cause has the code, such as ECONNREFUSED.
+  const { cause } = error;
+  const code = cause instanceof Error && "code" in cause ? String(cause.code) : "";
+  return `the request failed${code === "" ? "" : `: ${code}`}`;
+}

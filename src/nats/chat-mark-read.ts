@@ -1,0 +1,101 @@
+import { setTimeout as delay } from "node:timers/promises";
+import { JetStreamApiCodes, JetStreamApiError } from "@nats-io/jetstream";
+import { failure } from "../errors.ts";
+import {
+  chatStream,
+  conversationToken,
+  decodeRecord,
+  encodeRecord,
+  infoRecord,
+  type Parties,
+  placeRecord,
+  readRecord,
+  readSubjects,
+  sentRecord,
+} from "./chat-records.ts";
+import type { Broker } from "./connect.ts";
+import { type DirectGet, tooManyResults } from "./direct-get.ts";
+import {
+  chatCopySubject,
+  chatInfoSubject,
+  chatPlaceFilter,
+  chatReadSubject,
+  chatSentSubject,
+  toToken,
+} from "./subjects.ts";
+
+/** The longest pause before the next try, in milliseconds. */
+const maxRetryDelayMs = 20;
+
+/** Records of places in one read. */
+const maxPlaces = 500;
+
+/** Moves a user's place in a conversation forward, never back; {@link createMarkRead} makes it. */
+export type MarkRead = (userId: string, parties: Parties, place: number) => Promise<void>;
+
+/**
+ * Creates the {@link MarkRead}.
+ *
+ * Throws NetworkError (90004) when the broker does not answer within `timeoutMs`, with all tries.
+ */
+export function createMarkRead(broker: Broker, get: DirectGet, timeoutMs: number): MarkRead {
+  /** How many copies a user had sent up to a place, when it sent one above it; undefined when those are gone. */
+  const countSent = async (conversation: string, user: string, through: number): Promise<number | undefined> => {
+    const copy = await get(chatStream, { last_by_subj: chatCopySubject(conversation, through) });
+    let after = copy === tooManyResults ? 0 : (copy.messages[0]?.sequence ?? 0);
+    for (;;) {
+      const found = await get(chatStream, {
+        next_by_subj: chatPlaceFilter(conversation, user),
+        seq: after + 1,
+        batch: maxPlaces,
+      });
+      if (found === tooManyResults) return undefined;
+      for (const message of found.messages) {
+        const record = decodeRecord(placeRecord, message);
+        if (record !== undefined && record.place > through) return record.sent - 1;
+        after = message.sequence;
+      }
+      if (found.pending === 0) return undefined;
+    }
+  };
+
+  /** Whether the user's place is at least this now. */
+  const tryMark: (...args: Parameters<MarkRead>) => Promise<boolean> = async (userId, parties, place) => {
+    const conversation = conversationToken(parties);
+    const user = toToken(userId);
+    const infoSubject = chatInfoSubject(conversation);
+    const sentSubject = chatSentSubject(conversation, user);
+    const readSubject = chatReadSubject(conversation, user);
+    const records = await readSubjects(get, [infoSubject, sentSubject, readSubject]);
+    const before = records.get(readSubject);
+    if ((decodeRecord(readRecord, before)?.hasReadSeq ?? 0) >= place) return true;
+    // A replica that is behind the one which told of the place.
+    if ((decodeRecord(infoRecord, records.get(infoSubject))?.maxSeq ?? 0) < place) return false;
+    const all = decodeRecord(sentRecord, records.get(sentSubject)) ?? { sent: 0, place: 0 };
+    const sent = all.place <= place ? all.sent : ((await countSent(conversation, user, place)) ?? all.sent);
+    return replace(readSubject, encodeRecord({ userId, hasReadSeq: place, sent }), before?.sequence ?? 0);
+  };
+
+  /** Stores a record if the one before it is still the same. */
+  const replace = async (subject: string, record: Uint8Array, lastSubjectSequence: number): Promise<boolean> => {
+    try {
+      await broker.js.publish(subject, record, { expect: { lastSubjectSequence }, timeout: timeoutMs, retries: 0 });
+      return true;
+    } catch (error) {
+      if (!(error instanceof JetStreamApiError)) return false;
+      if (error.code === JetStreamApiCodes.StreamWrongLastSequence) return false;
+      if (error.code === JetStreamApiCodes.StreamWrongLastSequenceUnknown) return false;
+      throw failure("NetworkError", `the broker refused the write: ${error.message}`, error);
+    }
+  };
+
+  return async (userId, parties, place) => {
+    const deadlineMs = Date.now() + timeoutMs;
+    for (;;) {
+      await broker.whenConnected(deadlineMs);
+      if (await tryMark(userId, parties, place)) return;
+      if (Date.now() >= deadlineMs) throw failure("NetworkError", "the broker did not store the place in time");
+      await delay(Math.random() * maxRetryDelayMs);
+    }
+  };
+}

@@ -1,0 +1,192 @@
+import { fromBinary, toBinary } from "@bufbuild/protobuf";
+import { AckPolicy, DeliverPolicy, DiscardPolicy, ReplayPolicy, RetentionPolicy } from "@nats-io/jetstream";
+import { nanos } from "@nats-io/transport-node";
+import type { BaseLogger } from "pino";
+import { failure } from "../errors.ts";
+import { type Notification, NotificationSchema } from "../gen/mustreach/delivery/v1/delivery_pb.ts";
+import type { Broker } from "./connect.ts";
+import { type DirectGet, tooManyResults } from "./direct-get.ts";
+import { expiresHeader, userHeader } from "./inbox-items.ts";
+import type { Publisher } from "./publish.ts";
+import { type Delivery, type Pull, startPull } from "./pull.ts";
+import { declareQueue } from "./queue-stream.ts";
+import { escalationFilter, escalationStream, escalationSubject, inboxStream, parsePlace } from "./subjects.ts";
+
+/** A notification that has not reached one of its recipients in time. */
+export interface Escalation {
+  /** Stable over all attempts, instances and replays. */
+  readonly id: string;
+  /** Its place in the inboxes. */
+  readonly partition: number;
+  readonly sequence: number;
+  /** When it was stored there, in epoch milliseconds. */
+  readonly storedAtMs: number;
+  /** The recipient. */
+  readonly userId: string;
+  /** As the recipient would have got it. */
+  readonly notification: Notification;
+  /** When it is no longer worth delivering, in epoch milliseconds; undefined: when the retention ends. */
+  readonly expiresAtMs: number | undefined;
+}
+
+/** An attempt to hand an escalation to the webhook. It is held until the first ack or nak. */
+export interface EscalationAttempt extends Escalation, Pick<Delivery, "ack" | "nak"> {
+  /** From 1. */
+  readonly attempt: number;
+}
+
+/** A notification in an inbox that is to be escalated. */
+export type Unreached = Omit<Escalation, "id" | "notification">;
+
+/** The notifications that wait for the webhook. */
+export interface Escalations {
+  /**
+   * Reads a notification's body and puts it into the queue, once: what waits there already is left as it is. `gone`
+   * when the inbox no longer has it.
+   *
+   * @throws NetworkError (90004) when the broker did not acknowledge in time, or the queue is full.
+   */
+  escalate(unreached: Unreached): Promise<"queued" | "gone">;
+  /** Puts an escalation into the queue again. Throws as {@link escalate}. */
+  requeue(escalation: Escalation): Promise<void>;
+  /**
+   * Whether the notification was withdrawn from the inbox, before its time there was over.
+   *
+   * @throws NetworkError (90004) when the broker does not answer in time.
+   */
+  isWithdrawn(escalation: Escalation): Promise<boolean>;
+  /** Takes part in the durable consumer `escalate`, with at most `maxHeld` attempts here at a time. */
+  consume(maxHeld: number, onAttempt: (attempt: EscalationAttempt) => void): Promise<Pull>;
+}
+
+/** Options of {@link openEscalations}. */
+export interface EscalationOptions {
+  readonly replicas: number;
+  /** How long notifications are kept in the inboxes, and so in the queue, in milliseconds. */
+  readonly retentionMs: number;
+  /** Space for the queue, in bytes. A full one refuses; what should go there then waits in `reach`. */
+  readonly maxStoreBytes: number;
+  /** How long an attempt may take before another instance makes one, in milliseconds. Default 60,000. */
+  readonly ackWaitMs?: number;
+  readonly log: BaseLogger;
+}
+
+/** Attempts that may be under way or wait for their time, over all instances. */
+const maxAckPending = 10_000;
+
+const storedHeader = "Mustreach-Stored";
+
+/** Opens the queue ESCALATIONS, created on first use. */
+export async function openEscalations(
+  broker: Broker,
+  publisher: Publisher,
+  get: DirectGet,
+  options: EscalationOptions,
+): Promise<Escalations> {
+  const { retentionMs, ackWaitMs = 60_000, log } = options;
+  await declareQueue(broker, {
+    name: escalationStream,
+    description: "must-reach notifications that wait for the escalation webhook",
+    subjects: [escalationFilter],
+    retention: RetentionPolicy.Workqueue,
+    // One subject is one notification in one inbox: while it waits, it cannot be put there again.
+    discard: DiscardPolicy.New,
+    discard_new_per_subject: true,
+    max_age: nanos(retentionMs),
+    max_bytes: options.maxStoreBytes,
+    duplicate_window: Math.min(nanos(retentionMs), nanos(ackWaitMs * 2)),
+    num_replicas: options.replicas,
+  });
+
+  const find = async (stream: string, request: Parameters<DirectGet>[1]) => {
+    const found = await get(stream, request);
+    return found === tooManyResults ? undefined : found.messages[0];
+  };
+
+  const store = async (escalation: Escalation, headers: Readonly<Record<string, string>>): Promise<void> => {
+    const subject = escalationSubject(escalation.partition, escalation.sequence);
+    const stored = await publisher.store(escalationStream, {
+      subject,
+      payload: toBinary(NotificationSchema, escalation.notification),
+      headers: { ...escalationHeaders(escalation), ...headers },
+    });
+    if (stored.kind === "stored" || (await find(escalationStream, { last_by_subj: subject })) !== undefined) return;
+    throw failure("NetworkError", `the escalation queue refused the write: ${stored.reason}`);
+  };
+
+  return {
+    async escalate(unreached) {
+      const { partition, sequence } = unreached;
+      const message = await find(inboxStream(partition), { seq: sequence });
+      if (message === undefined) return "gone";
+      const notification = fromBinary(NotificationSchema, message.payload);
+      notification.sequence = BigInt(sequence);
+      const id = escalationId(notification, partition);
+      // Should the acknowledgement in `reach` be lost, the notification comes again when its attempts may be over.
+      await store({ ...unreached, notification, id }, { "Nats-Msg-Id": id });
+      return "queued";
+    },
+
+    requeue: (escalation) => store(escalation, {}),
+
+    async isWithdrawn({ partition, sequence, storedAtMs }) {
+      if (storedAtMs + retentionMs <= Date.now()) return false;
+      return (await find(inboxStream(partition), { seq: sequence })) === undefined;
+    },
+
+    consume: (maxHeld, onAttempt) =>
+      startPull(broker, {
+        stream: escalationStream,
+        consumer: {
+          durable_name: "escalate",
+          description: "hands notifications to the escalation webhook",
+          deliver_policy: DeliverPolicy.All,
+          replay_policy: ReplayPolicy.Instant,
+          ack_policy: AckPolicy.Explicit,
+          ack_wait: nanos(ackWaitMs),
+          max_ack_pending: maxAckPending,
+          max_deliver: -1,
+        },
+        maxHeld,
+        onDelivery(delivery) {
+          const { count, ack, nak } = delivery;
+          onAttempt({ ...readEscalation(delivery), attempt: count, ack, nak });
+        },
+        log,
+      }),
+  };
+}
+
+/** The headers of a stored escalation. */
+export function escalationHeaders({ userId, storedAtMs, expiresAtMs }: Escalation): Record<string, string> {
+  return {
+    [userHeader]: encodeURIComponent(userId),
+    [storedHeader]: String(storedAtMs),
+    ...(expiresAtMs === undefined ? {} : { [expiresHeader]: String(expiresAtMs) }),
+  };
+}
+
+/** Reads a stored escalation, waiting or dead. */
+export function readEscalation({
+  subject,
+  payload,
+  header,
+}: Pick<Delivery, "subject" | "payload" | "header">): Escalation {
+  const notification = fromBinary(NotificationSchema, payload);
+  const { partition, sequence } = parsePlace(subject);
+  const expires = header(expiresHeader);
+  return {
+    id: escalationId(notification, partition),
+    partition,
+    sequence,
+    storedAtMs: Number(header(storedHeader)),
+    userId: decodeURIComponent(header(userHeader)),
+    notification,
+    expiresAtMs: expires === "" ? undefined : Number(expires),
+  };
+}
+
+// A group's notification has one serverMsgID in all inboxes, and sequences of different partitions are alike.
+function escalationId({ serverMsgId, sequence }: Notification, partition: number): string {
+  return `${serverMsgId}-${partition}-${sequence}`;
+}

@@ -1,0 +1,120 @@
+import { setTimeout as delay } from "node:timers/promises";
+import { failure } from "../errors.ts";
+import { type DirectGet, type DirectGetResponse, type DirectMessage, tooManyResults } from "./direct-get.ts";
+import { decodeGroup, decodeStays, type GroupRecord, type Stay } from "./group-records.ts";
+import { groupInfoSubject, groupsStream, toToken } from "./subjects.ts";
+
+/** Records of a group at one moment. */
+export interface GroupSnapshot {
+  /** Undefined when there is none. */
+  readonly group: GroupRecord | undefined;
+  /** The sequence of the info record; 0 without one. */
+  readonly sequence: number;
+  /** The records of members that were read, by subject. */
+  readonly stays: ReadonlyMap<string, readonly Stay[]>;
+}
+
+/** Options of {@link ReadGroup}. */
+export interface ReadGroupOptions {
+  /** What to read, besides the info record. */
+  readonly subjects: readonly string[];
+  /** Only what was stored after this sequence. Default 0. */
+  readonly after?: number;
+  /** A copy of the stream that does not have this version of the group yet is not believed. 0: any will do. */
+  readonly minVersion: number;
+  /** When to give up, in epoch milliseconds. */
+  readonly deadlineMs: number;
+}
+
+/**
+ * Reads records of a group, all as they were at one moment.
+ *
+ * Throws NetworkError (90004) when the broker does not answer, or does not have the version, in time.
+ */
+export type ReadGroup = (groupId: string, options: ReadGroupOptions) => Promise<GroupSnapshot>;
+
+/** A page ends with the record that reaches this size, in bytes. */
+const maxPageBytes = 4_194_304;
+
+/** Records on a page that is read along the stream. */
+const pageRecords = 1_000;
+
+/** Pause before another copy of the stream is asked, in milliseconds. */
+const behindDelayMs = 20;
+
+/** Creates the reader of group records. */
+export function createReadGroup(get: DirectGet): ReadGroup {
+  return async (groupId, { subjects, after = 0, minVersion, deadlineMs }) => {
+    const infoSubject = groupInfoSubject(toToken(groupId));
+    for (;;) {
+      const records = await readLast(get, [infoSubject, ...subjects], { after, deadlineMs });
+      const info = records.get(infoSubject);
+      const group = info && decodeGroup(info.payload);
+      if ((group?.version ?? 0) >= minVersion) {
+        records.delete(infoSubject);
+        const stays = records.values().map(({ subject, payload }) => [subject, decodeStays(payload)] as const);
+        return { group, sequence: info?.sequence ?? 0, stays: new Map(stays) };
+      }
+      await waitForCopy(deadlineMs);
+    }
+  };
+}
+
+/**
+ * The newest records of these subjects, by subject, as far as they are newer than `after`.
+ *
+ * @throws NetworkError (90004) when the broker does not answer in time.
+ */
+export async function readLast(
+  get: DirectGet,
+  subjects: readonly string[],
+  { after, deadlineMs }: { readonly after: number; readonly deadlineMs: number },
+): Promise<Map<string, DirectMessage>> {
+  const records = new Map<string, DirectMessage>();
+  let seq = after + 1;
+  let upToSequence = 0;
+  for (;;) {
+    const page = requirePage(await get(groupsStream, { multi_last: subjects, seq, max_bytes: maxPageBytes }));
+    if ((page.upToSequence ?? 0) < upToSequence) {
+      // This page came from a copy that is behind the first page's: a record that is newer there may be on neither.
+      await waitForCopy(deadlineMs);
+      return readLast(get, subjects, { after, deadlineMs });
+    }
+    upToSequence = page.upToSequence ?? 0;
+    for (const message of page.messages) records.set(message.subject, message);
+    if (page.pending === 0 || page.messages.length === 0) return records;
+    seq = (page.messages.at(-1)?.sequence ?? seq) + 1;
+  }
+}
+
+/**
+ * The newest records under a filter, by subject, however many.
+ *
+ * @throws NetworkError (90004) when the broker does not answer in time.
+ */
+export async function readAllUnder(get: DirectGet, filter: string): Promise<ReadonlyMap<string, DirectMessage>> {
+  const records = new Map<string, DirectMessage>();
+  const indexed = await get(groupsStream, { multi_last: [filter], max_bytes: maxPageBytes });
+  let page = indexed;
+  for (let seq = 1; page === tooManyResults || page.pending > 0; ) {
+    page = requirePage(
+      await get(groupsStream, { next_by_subj: filter, seq, batch: pageRecords, max_bytes: maxPageBytes }),
+    );
+    for (const message of page.messages) records.set(message.subject, message);
+    seq = (page.messages.at(-1)?.sequence ?? seq) + 1;
+  }
+  if (page === indexed) for (const message of page.messages) records.set(message.subject, message);
+  return records;
+}
+
+function requirePage(response: DirectGetResponse | typeof tooManyResults): DirectGetResponse {
+  if (response === tooManyResults) throw failure("NetworkError", "the broker cannot read the store");
+  return response;
+}
+
+async function waitForCopy(deadlineMs: number): Promise<void> {
+  if (Date.now() + behindDelayMs >= deadlineMs) {
+    throw failure("NetworkError", "the broker did not have the last change in time");
+  }
+  await delay(behindDelayMs);
+}

@@ -1,0 +1,284 @@
+import { randomUUID } from "node:crypto";
+import { JetStreamApiError, StorageType, type StreamConfig } from "@nats-io/jetstream";
+import { failure } from "../errors.ts";
+import type { Broker } from "./connect.ts";
+import type { DirectGet } from "./direct-get.ts";
+import { createChangeGroup, type GroupRevision, inRecordOrder, takeChunk } from "./group-changes.ts";
+import { createMembersAt, type MembersAt } from "./group-members.ts";
+import { createReadGroup, readAllUnder, readLast } from "./group-reads.ts";
+import { decodeGroup, type Group, type GroupRecord, type Member, type Role, roles, toGroup } from "./group-records.ts";
+import { retryOnReconnect } from "./retry-on-reconnect.ts";
+import { groupInfoSubject, groupsStream, groupsStreamSubjects, joinedFilter, toToken } from "./subjects.ts";
+
+export { type Group, type Member, type Role, roles } from "./group-records.ts";
+
+/** A group that does not exist yet. */
+export interface NewGroup {
+  readonly groupId: string;
+  readonly groupName: string;
+  readonly ex: string;
+  readonly ownerUserId: string;
+  readonly creatorUserId: string;
+  /** Besides the owner; nobody twice. */
+  readonly members: readonly { readonly userId: string; readonly role: Role }[];
+}
+
+/** Users who are, or no longer are, members of a group. */
+export interface MembershipChange {
+  readonly groupId: string;
+  /** Of the group with this change: of two changes, the one with the higher version counts. */
+  readonly version: number;
+  readonly joined: boolean;
+  /** At most 1,000. */
+  readonly userIds: readonly string[];
+}
+
+/** Options of {@link createGroups}. */
+export interface GroupsOptions {
+  readonly replicas: number;
+  /** How long a single read or write may take, in milliseconds. */
+  readonly timeoutMs: number;
+  /**
+   * How long {@link Groups.membersAt} knows of members who have left, in milliseconds: longer than what was sent to
+   * the group may take to be expanded. Default: 24 hours.
+   */
+  readonly historyMs?: number;
+  /** How many members are kept in memory, over all groups. Default 1,000,000. */
+  readonly maxCachedMembers?: number;
+  /**
+   * Called after each stored part of a change, with all users whom the caller named, also those who were members, or
+   * not, already: a caller that was not answered repeats the change, and perhaps nobody was told. Must not throw.
+   */
+  readonly onMembershipChange?: (change: MembershipChange) => void;
+}
+
+/**
+ * The groups and their members. Methods that name a group throw RecordNotFoundError (1004) for an unknown one,
+ * DismissedAlreadyError (1204) where that matters, and NetworkError (90004) when the broker does not answer in time;
+ * what was to be changed is then changed in part, and calling again completes it.
+ */
+export interface Groups {
+  /** A group as it is now: every change that was answered, by whichever instance, is in it. */
+  find(groupId: string): Promise<Group | undefined>;
+  /**
+   * Creates a group, and answers it; undefined when the id is taken, also by a dismissed group. Members beyond the
+   * 499 that one write holds for certain follow one write after the other.
+   */
+  create(group: NewGroup): Promise<Group | undefined>;
+  /** Ends a group, and removes its members if wanted. */
+  dismiss(groupId: string, options: { readonly deleteMembers: boolean }): Promise<void>;
+  /** Adds users with a role; those who are members stay as they are. All have the same join time. */
+  add(groupId: string, userIds: readonly string[], role: Role): Promise<void>;
+  /** Removes users; those who are not members are passed over. Throws ArgsError (1001) for the owner. */
+  remove(groupId: string, userIds: readonly string[]): Promise<void>;
+  /** The members at a version, which {@link find} answered, also after they left or the group was dismissed. */
+  membersAt: MembersAt;
+  /** The groups of which a user is a member, without dismissed ones, by group id. */
+  joined(userId: string): Promise<readonly Group[]>;
+}
+
+/** The users of one signal. */
+const maxSignalUsers = 1_000;
+
+/** Info records in one read: at most 1,024 would be answered. */
+const infosPerRead = 1_000;
+
+/** Creates the groups over the stream {@link groupsStream}, which is created on first use. */
+export async function createGroups(broker: Broker, directGet: DirectGet, options: GroupsOptions): Promise<Groups> {
+  const { timeoutMs, historyMs = 86_400_000, onMembershipChange = () => {} } = options;
+  await declareStream(broker, options.replicas);
+  const get: DirectGet = Object.assign(
+    (...args: Parameters<DirectGet>) => retryOnReconnect(broker, Date.now() + timeoutMs, () => directGet(...args)),
+    { close: () => {} },
+  );
+  const read = createReadGroup(get);
+  const change = createChangeGroup(broker, read, { timeoutMs, historyMs });
+  const membersAt = createMembersAt(read, options);
+
+  const find = async (groupId: string): Promise<Group | undefined> => {
+    // Not a direct get: those are also answered by copies of the stream that do not have the last change yet.
+    const message = await retryOnReconnect(broker, Date.now() + timeoutMs, () =>
+      broker.jsm.streams.getMessage(groupsStream, { last_by_subj: groupInfoSubject(toToken(groupId)) }),
+    ).catch((cause: unknown) => {
+      throw failure("NetworkError", "the broker did not answer in time", cause);
+    });
+    return message === null ? undefined : toGroup(decodeGroup(message.data));
+  };
+
+  const findActive = async (groupId: string): Promise<Group> => requireActive(await find(groupId));
+
+  /** Changes the membership of any number of users, as many at a time as one batch holds. */
+  const changeMembers = async <U extends { readonly userId: string }>(
+    before: Group,
+    users: readonly U[],
+    joined: boolean,
+    revise: (group: GroupRecord, users: readonly U[], memberIds: ReadonlySet<string>) => GroupRevision,
+  ): Promise<Group> => {
+    const { groupId } = before;
+    let group = before;
+    const ordered = inRecordOrder(groupId, users);
+    for (let start = 0; start < ordered.length; ) {
+      const chunk = takeChunk(group, ordered, start);
+      const userIds = chunk.map(({ userId }) => userId);
+      const changed = await change(groupId, {
+        userIds,
+        minVersion: group.version,
+        revise(current, memberIds) {
+          if (current === undefined) throw unknownGroup();
+          const revision = revise(current, chunk, memberIds);
+          return revision.enter.length + revision.leave.size === 0 ? undefined : revision;
+        },
+      });
+      if (changed !== undefined) group = toGroup(changed);
+      onMembershipChange({ groupId, version: group.version, joined, userIds });
+      start += chunk.length;
+    }
+    return group;
+  };
+
+  const addMembers = (group: Group, members: readonly Member[]) =>
+    changeMembers(group, members, true, (current, chunk, memberIds) => ({
+      group: requireActive(current),
+      enter: chunk.filter(({ userId }) => !memberIds.has(userId)),
+      leave: new Set(),
+    }));
+
+  const removeMembers = (group: Group, userIds: readonly string[], isDismissed: boolean) =>
+    changeMembers(
+      group,
+      userIds.map((userId) => ({ userId })),
+      false,
+      (current, _chunk, memberIds) => ({
+        group: isDismissed ? current : requireActive(current),
+        enter: [],
+        leave: memberIds,
+      }),
+    );
+
+  return {
+    find,
+    membersAt,
+
+    async create({ members, ...described }) {
+      const { groupId, ownerUserId } = described;
+      const changeId = randomUUID();
+      const createTime = Date.now();
+      const toMember = ({ userId, role }: { readonly userId: string; readonly role: Role }) => ({
+        userId,
+        role,
+        joinTime: createTime,
+      });
+      const all = [
+        toMember({ userId: ownerUserId, role: roles.owner }),
+        ...inRecordOrder(groupId, members.map(toMember)),
+      ];
+      const first = takeChunk({ groupId, memberCount: 0 }, all, 0);
+      const userIds = first.map(({ userId }) => userId);
+      const created = await change(groupId, {
+        userIds,
+        minVersion: 0,
+        revise: (taken) =>
+          taken === undefined
+            ? {
+                group: { ...described, createTime, changeId, memberCount: 0, status: "active", version: 0 },
+                enter: first,
+                leave: new Set(),
+              }
+            : undefined,
+      });
+      if (created?.changeId !== changeId) return undefined;
+      onMembershipChange({ groupId, version: created.version, joined: true, userIds });
+      return addMembers(toGroup(created), all.slice(first.length));
+    },
+
+    async dismiss(groupId, { deleteMembers }) {
+      const { version } = await findActive(groupId);
+      const changeId = randomUUID();
+      const dismissed = await change(groupId, {
+        userIds: [],
+        minVersion: version,
+        revise(group) {
+          if (group?.changeId === changeId) return undefined;
+          return { group: { ...requireActive(group), status: "dismissed", changeId }, enter: [], leave: new Set() };
+        },
+      });
+      const group = toGroup(requireFound(dismissed));
+      const userIds = (await membersAt(groupId, group.version)).map(({ userId }) => userId);
+      if (deleteMembers) {
+        await removeMembers(group, userIds, true);
+        return;
+      }
+      for (let start = 0; start < userIds.length; start += maxSignalUsers) {
+        const chunk = userIds.slice(start, start + maxSignalUsers);
+        onMembershipChange({ groupId, version: group.version, joined: false, userIds: chunk });
+      }
+    },
+
+    async add(groupId, userIds, role) {
+      const joinTime = Date.now();
+      const members = [...new Set(userIds)].map((userId) => ({ userId, role, joinTime }));
+      await addMembers(await findActive(groupId), members);
+    },
+
+    async remove(groupId, userIds) {
+      const group = await findActive(groupId);
+      if (userIds.includes(group.ownerUserId)) throw failure("ArgsError", "the owner cannot be removed");
+      await removeMembers(group, [...new Set(userIds)], false);
+    },
+
+    async joined(userId) {
+      const records = await readAllUnder(get, joinedFilter(toToken(userId)));
+      // A record without a group id is about to expire: the user has left.
+      const groupIds = [...records.values()]
+        .map(({ payload }) => Buffer.from(payload).toString("utf8"))
+        .filter(Boolean);
+      const subjects = groupIds.map((groupId) => groupInfoSubject(toToken(groupId)));
+      const groups: Group[] = [];
+      for (let start = 0; start < subjects.length; start += infosPerRead) {
+        const chunk = subjects.slice(start, start + infosPerRead);
+        const infos = await readLast(get, chunk, { after: 0, deadlineMs: Date.now() + timeoutMs });
+        groups.push(...infos.values().map(({ payload }) => toGroup(decodeGroup(payload))));
+      }
+      return groups.filter(({ status }) => status === "active").sort((a, b) => (a.groupId < b.groupId ? -1 : 1));
+    },
+  };
+}
+
+function requireFound<G extends Group>(group: G | undefined): G {
+  if (group === undefined) throw unknownGroup();
+  return group;
+}
+
+function requireActive<G extends Group>(group: G | undefined): G {
+  const found = requireFound(group);
+  if (found.status === "dismissed") throw failure("DismissedAlreadyError", "the group is dismissed");
+  return found;
+}
+
+function unknownGroup() {
+  return failure("RecordNotFoundError", "the group does not exist");
+}
+
+/** JSStreamNameExistErr: the stream is there, with another configuration. */
+const streamExists = 10058;
+
+async function declareStream(broker: Broker, replicas: number): Promise<void> {
+  const config: Partial<StreamConfig> & { name: string } = {
+    name: groupsStream,
+    description: "groups, their members, and the groups of each user",
+    subjects: groupsStreamSubjects,
+    storage: StorageType.File,
+    num_replicas: replicas,
+    // The newest message of a subject is the record; all are kept until replaced, or for the TTL they were given.
+    max_msgs_per_subject: 1,
+    allow_direct: true,
+    allow_atomic: true,
+    allow_msg_ttl: true,
+  };
+  try {
+    await broker.jsm.streams.add(config);
+  } catch (error) {
+    if (!(error instanceof JetStreamApiError) || error.code !== streamExists) throw error;
+    await broker.jsm.streams.update(groupsStream, config);
+  }
+}

@@ -1,0 +1,101 @@
+import { fromBinary, toBinary } from "@bufbuild/protobuf";
+import {
+  type Message,
+  MessageSchema,
+  type Notification,
+  NotificationSchema,
+  type Recall,
+  RecallSchema,
+} from "../gen/mustreach/delivery/v1/delivery_pb.ts";
+import type { DirectMessage } from "./direct-get.ts";
+import { messageToken, recallToken, toDay, toToken } from "./subjects.ts";
+
+/** What can be in a user's inbox. */
+export type InboxItem =
+  | { readonly kind: "notification"; readonly notification: Notification }
+  /** The chat copy of a notification. */
+  | { readonly kind: "message"; readonly message: Message }
+  /** A notification was withdrawn, at `timeMs` (epoch milliseconds). */
+  | { readonly kind: "recall"; readonly recall: Recall; readonly timeMs: number };
+
+/** An item with its place. */
+export type InboxEntry = (
+  | { readonly kind: "notification"; readonly notification: Notification }
+  | { readonly kind: "message"; readonly message: Message }
+  | { readonly kind: "recall"; readonly recall: Recall }
+) & {
+  readonly sequence: number;
+  /** When it is no longer worth delivering, in epoch milliseconds; undefined: when the retention ends. */
+  readonly expiresAtMs: number | undefined;
+};
+
+/** Options of a write. */
+export interface WriteOptions {
+  readonly expiresAtMs?: number | undefined;
+  /** How long after the write it is handed to the webhook, in milliseconds; undefined: as the settings say. */
+  readonly escalateAfterMs?: number | undefined;
+  readonly operationId: string;
+}
+
+/** When it is no longer worth delivering, in epoch milliseconds. */
+export const expiresHeader = "Mustreach-Expires";
+/** How long after the write it is handed to the webhook, in milliseconds. */
+export const escalateHeader = "Mustreach-Escalate-After";
+/** Whose inbox it is, URI-encoded: the subject may have a hash only. */
+export const userHeader = "Mustreach-User";
+/** `message` or `recall`; absent for a notification. */
+export const kindHeader = "Mustreach-Kind";
+const operationHeader = "Mustreach-Operation-Id";
+
+/** Reads a stored item. */
+export function toEntry(message: DirectMessage): InboxEntry {
+  const expires = message.header(expiresHeader);
+  const place = { sequence: message.sequence, expiresAtMs: expires === "" ? undefined : Number(expires) };
+  const sequence = BigInt(message.sequence);
+  switch (message.header(kindHeader)) {
+    case "recall": {
+      const recall = fromBinary(RecallSchema, message.payload);
+      recall.sequence = sequence;
+      return { kind: "recall", recall, ...place };
+    }
+    case "message": {
+      const copy = fromBinary(MessageSchema, message.payload);
+      if (copy.notification !== undefined) copy.notification.sequence = sequence;
+      return { kind: "message", message: copy, ...place };
+    }
+    default: {
+      const notification = fromBinary(NotificationSchema, message.payload);
+      notification.sequence = sequence;
+      return { kind: "notification", notification, ...place };
+    }
+  }
+}
+
+/** The stored form of an item; its headers are {@link itemHeaders}. */
+export function encodeItem(item: InboxItem): Uint8Array {
+  if (item.kind === "recall") return toBinary(RecallSchema, item.recall);
+  if (item.kind === "message") return toBinary(MessageSchema, item.message);
+  return toBinary(NotificationSchema, item.notification);
+}
+
+/** What is stored beside an item. */
+export function itemHeaders(userId: string, item: InboxItem, options: WriteOptions): Record<string, string> {
+  return {
+    [operationHeader]: encodeURIComponent(options.operationId),
+    [userHeader]: encodeURIComponent(userId),
+    ...(item.kind === "notification" ? {} : { [kindHeader]: item.kind }),
+    ...(options.expiresAtMs === undefined ? {} : { [expiresHeader]: String(options.expiresAtMs) }),
+    ...(options.escalateAfterMs === undefined ? {} : { [escalateHeader]: String(options.escalateAfterMs) }),
+  };
+}
+
+/** Where an item is in its inbox: the day's bucket, and a token that no other item of it has. */
+export function itemKey(item: InboxItem): { day: number; id: string } {
+  if (item.kind === "recall") return { day: toDay(item.timeMs), id: recallToken(item.recall.clientMsgId) };
+  if (item.kind === "notification") {
+    return { day: toDay(Number(item.notification.sendTime)), id: toToken(item.notification.clientMsgId) };
+  }
+  const { notification } = item.message;
+  if (notification === undefined) throw new TypeError("a chat copy without its notification");
+  return { day: toDay(Number(notification.sendTime)), id: messageToken(notification.clientMsgId) };
+}

@@ -1,0 +1,219 @@
+import { pino } from "pino";
+import { afterEach, describe, expect, test, vi } from "vitest";
+import { createHub, type Hub } from "../../src/delivery/hub.ts";
+import type { Session } from "../../src/delivery/session.ts";
+import { failure, toErrorFacts } from "../../src/errors.ts";
+import { connectBroker } from "../../src/nats/connect.ts";
+import { createDirectGet } from "../../src/nats/direct-get.ts";
+import { createInbox } from "../../src/nats/inbox.ts";
+import { createLive, type Live } from "../../src/nats/live.ts";
+import { createPublisher } from "../../src/nats/publish.ts";
+import { declareStreams } from "../../src/nats/streams.ts";
+import { useBroker } from "../helpers/broker.ts";
+
+const log = pino({ level: "silent" });
+const server = useBroker();
+const opened: (() => unknown)[] = [];
+afterEach(async () => {
+  for (const close of opened.splice(0).reverse()) await close();
+});
+
+let users = 0;
+const newUser = () => `user-${++users}`;
+
+/** The hub of one instance, on a connection of its own. */
+async function openHub({ maxSessions = 100, wrapLive = (live: Live) => live } = {}) {
+  const { url, user, pass } = server;
+  const broker = await connectBroker({ servers: [url], user, pass, requestTimeoutMs: 2_000, log });
+  opened.push(() => broker.close());
+  await declareStreams(broker, { partitions: 1, replicas: 1, retentionMs: 3_600_000, maxStoreBytes: 100_000_000 });
+  const publisher = createPublisher(broker, { sendTimeoutMs: 2_000, isFsynced: () => true });
+  const directGet = createDirectGet(broker, { timeoutMs: 2_000 });
+  const inbox = createInbox(broker, publisher, directGet, 1);
+  const live = createLive(broker, publisher, 1);
+  const hub = createHub({ inbox, live: wrapLive(live), maxSessions, heartbeatMs: 60_000, log });
+  return { hub, live, broker };
+}
+
+interface OpenTestOptions {
+  readonly deviceId?: string;
+  readonly isRevoked?: () => boolean;
+  readonly resumeSequence?: () => Promise<number>;
+}
+
+const open = (hub: Hub, userId: string, options: OpenTestOptions = {}) =>
+  hub.open({
+    userId,
+    deviceId: "phone",
+    window: 10,
+    isRevoked: () => false,
+    resumeSequence: async () => 0,
+    ...options,
+  });
+
+/** What ends a session: the code of its error, or the case of its last event; pending while it lives. */
+async function whenEnded(session: Session): Promise<number | string | undefined> {
+  let last: string | undefined;
+  try {
+    for await (const { event } of session.events()) last = event.case;
+    return last;
+  } catch (error) {
+    return toErrorFacts(error).errCode;
+  }
+}
+
+const isPending = async (promise: Promise<unknown>) => {
+  const pending = Symbol("pending");
+  return (await Promise.race([promise, Promise.resolve(pending)])) === pending;
+};
+
+describe("sessions of one instance", () => {
+  test("are counted, and refused with 1601 beyond the maximum, until one is closed", async () => {
+    const { hub } = await openHub({ maxSessions: 2 });
+    const alice = newUser();
+    const first = await open(hub, alice, { deviceId: "phone" });
+    await open(hub, alice, { deviceId: "tablet" });
+    expect(hub.size()).toBe(2);
+    expect(await open(hub, newUser()).catch(toErrorFacts)).toMatchObject({ errCode: 1601 });
+    hub.close(alice, first);
+    expect(hub.size()).toBe(1);
+    await open(hub, newUser());
+  });
+
+  test("do not count when they could not be opened", async () => {
+    const { hub } = await openHub({ maxSessions: 1 });
+    const error = failure("NetworkError", "test");
+    const opening = open(hub, newUser(), { resumeSequence: () => Promise.reject(error) });
+    await expect(opening).rejects.toBe(error);
+    expect(hub.size()).toBe(0);
+    await open(hub, newUser());
+  });
+
+  test("begin anew for a user whose live signals could not be received at first", async () => {
+    const subscribe = vi.fn<Live["subscribe"]>();
+    const { hub } = await openHub({
+      wrapLive(live) {
+        subscribe.mockRejectedValueOnce(failure("NetworkError", "test")).mockImplementation(live.subscribe);
+        return { ...live, subscribe };
+      },
+    });
+    const alice = newUser();
+    expect(await open(hub, alice).catch(toErrorFacts)).toMatchObject({ errCode: 90004 });
+    expect(hub.size()).toBe(0);
+    await open(hub, alice);
+    expect(subscribe).toHaveBeenCalledTimes(2);
+  });
+
+  test("of one user share one subscription, which ends with the last of them", async () => {
+    const close = vi.fn();
+    const subscribe = vi.fn<Live["subscribe"]>();
+    const { hub } = await openHub({
+      wrapLive(live) {
+        subscribe.mockImplementation(async (...args) => {
+          const subscription = await live.subscribe(...args);
+          return { close: () => close(subscription.close()) };
+        });
+        return { ...live, subscribe };
+      },
+    });
+    const alice = newUser();
+    const sessions = await Promise.all(["phone", "tablet"].map((deviceId) => open(hub, alice, { deviceId })));
+    expect(subscribe).toHaveBeenCalledOnce();
+    for (const session of sessions) {
+      expect(close).not.toHaveBeenCalled();
+      hub.close(alice, session);
+    }
+    await vi.waitFor(() => expect(close).toHaveBeenCalledOnce());
+    await open(hub, alice);
+    expect(subscribe).toHaveBeenCalledTimes(2);
+  });
+
+  test("read the store for the first time when they hear of what is stored", async () => {
+    // Otherwise what is stored in between would be neither read nor heard of.
+    const order: string[] = [];
+    const { hub } = await openHub({
+      wrapLive: (live) => ({
+        ...live,
+        async subscribe(...args) {
+          const subscription = await live.subscribe(...args);
+          order.push("heard");
+          return subscription;
+        },
+      }),
+    });
+    await open(hub, newUser(), {
+      async resumeSequence() {
+        order.push("resumed");
+        return 0;
+      },
+    });
+    expect(order).toEqual(["heard", "resumed"]);
+  });
+});
+
+describe("a newer session of a device", () => {
+  test("ends the older one with 1506, on its instance and on others", async () => {
+    const [one, two] = [(await openHub()).hub, (await openHub()).hub];
+    const alice = newUser();
+    const first = whenEnded(await open(one, alice));
+    const second = whenEnded(await open(one, alice));
+    expect(await first).toBe(1506);
+    const third = whenEnded(await open(two, alice));
+    expect(await second).toBe(1506);
+    expect(await isPending(third)).toBe(true);
+  });
+
+  test("leaves other devices and users alone", async () => {
+    const { hub } = await openHub();
+    const [alice, bob] = [newUser(), newUser()];
+    const others = [open(hub, alice, { deviceId: "tablet" }), open(hub, bob)];
+    const ends = (await Promise.all(others)).map(whenEnded);
+    const older = whenEnded(await open(hub, alice));
+    await open(hub, alice);
+    expect(await older).toBe(1506);
+    for (const end of ends) expect(await isPending(end)).toBe(true);
+  });
+
+  test("keeps its place when the older one is closed afterwards", async () => {
+    const { hub } = await openHub();
+    const alice = newUser();
+    const older = await open(hub, alice);
+    const newer = await open(hub, alice);
+    hub.close(alice, older);
+    hub.drain();
+    expect(await whenEnded(newer)).toBe("reconnect");
+  });
+});
+
+describe("the end of sessions", () => {
+  test("by a revoked token is 1506, and only theirs", async () => {
+    const { hub } = await openHub();
+    const [alice, bob] = [newUser(), newUser()];
+    let isRevoked = false;
+    const revoked = whenEnded(await open(hub, alice, { isRevoked: () => isRevoked }));
+    const others = [
+      whenEnded(await open(hub, alice, { deviceId: "tablet" })),
+      whenEnded(await open(hub, bob, { isRevoked: () => isRevoked })),
+    ];
+    hub.endRevoked(alice);
+    expect(await isPending(revoked)).toBe(true);
+    isRevoked = true;
+    hub.endRevoked(alice);
+    expect(await revoked).toBe(1506);
+    for (const other of others) expect(await isPending(other)).toBe(true);
+  });
+
+  test("by a stop is a reconnect for each, and new ones are refused with 90004", async () => {
+    const { hub } = await openHub();
+    const ends = (await Promise.all([open(hub, newUser()), open(hub, newUser())])).map(whenEnded);
+    const resuming = Promise.withResolvers<number>();
+    const late = open(hub, newUser(), { resumeSequence: () => resuming.promise });
+    await vi.waitFor(() => expect(hub.size()).toBe(3));
+    hub.drain();
+    expect(await Promise.all(ends)).toEqual(["reconnect", "reconnect"]);
+    expect(await open(hub, newUser()).catch(toErrorFacts)).toMatchObject({ errCode: 90004 });
+    // Also one that was being opened when the stop began.
+    resuming.resolve(0);
+    expect(await late.catch(toErrorFacts)).toMatchObject({ errCode: 90004 });
+  });
+});

@@ -1,0 +1,184 @@
+import { pino } from "pino";
+import { afterEach, describe, expect, test, vi } from "vitest";
+import { toErrorFacts } from "../../src/errors.ts";
+import { connectBroker } from "../../src/nats/connect.ts";
+import { openCursors } from "../../src/nats/cursors.ts";
+import { createDirectGet } from "../../src/nats/direct-get.ts";
+import { startBroker, type TestBroker, useBroker } from "../helpers/broker.ts";
+
+const log = pino({ level: "silent" });
+const server = useBroker();
+const opened: (() => unknown)[] = [];
+afterEach(async () => {
+  for (const close of opened.splice(0).reverse()) await close();
+});
+
+/** One instance's cursors. Acknowledgements are collected for longer than a test lasts, unless it says otherwise. */
+async function openInstance({ of = server as TestBroker, coalesceMs = 3_600_000, reset = false } = {}) {
+  const { url, user, pass } = of;
+  const broker = await connectBroker({ servers: [url], user, pass, requestTimeoutMs: 1_000, log });
+  opened.push(() => broker.close());
+  const directGet = createDirectGet(broker, { timeoutMs: 1_000 });
+  const cursors = await openCursors(broker, directGet, { replicas: 1, ttlMs: 3_600_000, coalesceMs, reset, log });
+  return { ...cursors, broker };
+}
+
+let users = 0;
+const newUser = () => `user ${++users} of *.>`;
+
+describe("a cursor", () => {
+  test("of a device that never acknowledged is not there", async () => {
+    expect(await (await openInstance()).read(newUser(), "phone")).toBeUndefined();
+  });
+
+  test("is known here at once, and elsewhere when it is flushed", async () => {
+    const user = newUser();
+    const [here, elsewhere] = [await openInstance(), await openInstance()];
+    here.advance(user, "phone", 7);
+    expect(await here.read(user, "phone")).toBe(7);
+    expect(await elsewhere.read(user, "phone")).toBeUndefined();
+    await here.flush(user, "phone");
+    expect(await elsewhere.read(user, "phone")).toBe(7);
+  });
+
+  test("is stored by itself after a while", async () => {
+    const user = newUser();
+    const [here, elsewhere] = [await openInstance({ coalesceMs: 20 }), await openInstance()];
+    here.advance(user, "phone", 7);
+    await vi.waitFor(async () => expect(await elsewhere.read(user, "phone")).toBe(7), { timeout: 5_000 });
+  });
+
+  test("is stored when the instance stops", async () => {
+    const user = newUser();
+    const [here, elsewhere] = [await openInstance(), await openInstance()];
+    for (const device of ["phone", "tablet", "x".repeat(256)]) here.advance(user, device, 7);
+    await here.close();
+    for (const device of ["phone", "tablet", "x".repeat(256)]) expect(await elsewhere.read(user, device)).toBe(7);
+  });
+
+  test("moves forward only", async () => {
+    const user = newUser();
+    const [here, elsewhere] = [await openInstance(), await openInstance()];
+    expect(here.advance(user, "phone", 7)).toBe(7);
+    expect(here.advance(user, "phone", 5)).toBe(7);
+    expect(await here.read(user, "phone")).toBe(7);
+    await here.flush(user, "phone");
+    expect(here.advance(user, "phone", 6)).toBe(7);
+    await here.flush(user, "phone");
+    expect(await elsewhere.read(user, "phone")).toBe(7);
+    expect(await here.read(user, "phone")).toBe(7);
+  });
+
+  test("that another instance moved further is not lowered", async () => {
+    const user = newUser();
+    const [here, elsewhere] = [await openInstance(), await openInstance()];
+    elsewhere.advance(user, "phone", 9);
+    await elsewhere.flush(user, "phone");
+    here.advance(user, "phone", 7);
+    await here.flush(user, "phone");
+    expect(await elsewhere.read(user, "phone")).toBe(9);
+    expect(await here.read(user, "phone")).toBe(9);
+  });
+
+  test("ends at the highest when instances store it at the same moment", async () => {
+    const instances = [await openInstance(), await openInstance(), await openInstance()];
+    for (let round = 1; round <= 20; round++) {
+      const user = newUser();
+      // The first writes of all create it, the second update it.
+      for (const base of [10, 20]) {
+        instances.forEach((instance, i) => {
+          instance.advance(user, "phone", base + i);
+        });
+        await Promise.all(instances.map((instance) => instance.flush(user, "phone")));
+        for (const instance of instances) expect(await instance.read(user, "phone")).toBe(base + 2);
+      }
+    }
+  });
+
+  test("that moves while it is being stored is stored again by the same flush", async () => {
+    const user = newUser();
+    const [here, elsewhere] = [await openInstance(), await openInstance()];
+    here.advance(user, "phone", 1);
+    const flushing = here.flush(user, "phone");
+    here.advance(user, "phone", 2);
+    await flushing;
+    expect(await elsewhere.read(user, "phone")).toBe(2);
+  });
+
+  test("is of one user and device", async () => {
+    const { advance, read } = await openInstance();
+    const user = newUser();
+    advance(user, "phone", 7);
+    expect(await read(user, "tablet")).toBeUndefined();
+    expect(await read(`${user}.phone`, "phone")).toBeUndefined();
+    expect(await read("*", "*")).toBeUndefined();
+    expect(await read(user, "*")).toBeUndefined();
+    expect(await read(">", ">")).toBeUndefined();
+  });
+});
+
+test("the cursors of all devices of users are found, and of nobody else", async () => {
+  const { advance, close, ...here } = await openInstance();
+  const [alice, bob, nobody] = [newUser(), newUser(), newUser()];
+  advance(alice, "phone", 7);
+  advance(alice, "日本", 9);
+  advance(bob, "phone", 5);
+  const startedMs = Date.now();
+  await Promise.all([here.flush(alice, "phone"), here.flush(alice, "日本"), here.flush(bob, "phone")]);
+  const found = await here.ofUsers([alice, nobody]);
+  expect([...found.keys()]).toEqual([alice]);
+  const cursors = found.get(alice)?.toSorted((a, b) => a.sequence - b.sequence);
+  expect(cursors).toMatchObject([
+    { deviceId: "phone", sequence: 7 },
+    { deviceId: "日本", sequence: 9 },
+  ]);
+  for (const { storedAtMs } of cursors ?? []) expect(Math.abs(storedAtMs - startedMs)).toBeLessThan(60_000);
+  await close();
+});
+
+describe("while the broker is away", () => {
+  test("a cursor cannot be read, but moves, and is stored when it is back", async () => {
+    const own = await startBroker();
+    try {
+      const here = await openInstance({ of: own, coalesceMs: 50 });
+      process.kill(own.pid(), "SIGKILL");
+      await vi.waitFor(() => expect(here.broker.isConnected()).toBe(false), { timeout: 5_000, interval: 1 });
+      here.advance("alice", "phone", 7);
+      await here.flush("alice", "phone");
+      const elsewhere = await openInstance({ of: own });
+      await vi.waitFor(async () => expect(await elsewhere.read("alice", "phone")).toBe(7), { timeout: 10_000 });
+    } finally {
+      for (const close of opened.splice(0).reverse()) await close();
+      await own.remove();
+    }
+  });
+
+  test("a read fails with 90004 in time", async () => {
+    const own = await startBroker();
+    try {
+      const here = await openInstance({ of: own });
+      await own.stop();
+      const startedAt = performance.now();
+      expect(await here.read("alice", "phone").catch(toErrorFacts)).toMatchObject({ errCode: 90004 });
+      expect(performance.now() - startedAt).toBeLessThan(4_000);
+    } finally {
+      for (const close of opened.splice(0).reverse()) await close();
+      await own.remove();
+    }
+  });
+});
+
+describe("reset", () => {
+  test("forgets the cursors of inboxes that are gone", async () => {
+    const user = newUser();
+    const before = await openInstance();
+    before.advance(user, "phone", 7);
+    await before.close();
+    expect(await (await openInstance()).read(user, "phone")).toBe(7);
+    const after = await openInstance({ reset: true });
+    expect(await after.read(user, "phone")).toBeUndefined();
+    after.advance(user, "phone", 3);
+    await after.flush(user, "phone");
+    expect(await (await openInstance()).read(user, "phone")).toBe(3);
+  });
+});

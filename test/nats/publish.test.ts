@@ -1,0 +1,137 @@
+import { pino } from "pino";
+import { beforeEach, describe, expect, test } from "vitest";
+import { toErrorFacts } from "../../src/errors.ts";
+import { type Broker, connectBroker } from "../../src/nats/connect.ts";
+import { createPublisher } from "../../src/nats/publish.ts";
+import { declareStreams } from "../../src/nats/streams.ts";
+import { inboxSubject } from "../../src/nats/subjects.ts";
+import { type ExternalBroker, startExternalBroker } from "../helpers/external-broker.ts";
+
+let server: ExternalBroker;
+let broker: Broker;
+beforeEach(async () => {
+  server = await startExternalBroker();
+  broker = await connectBroker({ servers: [server.url], requestTimeoutMs: 5_000, log: pino({ level: "silent" }) });
+  await declareStreams(broker, { partitions: 1, replicas: 1, retentionMs: 3_600_000, maxStoreBytes: 50_000_000 });
+  return async () => {
+    await broker.close();
+    await server.remove();
+  };
+});
+
+const open = ({ sendTimeoutMs = 5_000, fsynced = true } = {}) =>
+  createPublisher(broker, { sendTimeoutMs, isFsynced: () => fsynced });
+const write = (id: string, text = id) => ({
+  subject: inboxSubject(0, "dXNlcg", 20_000, id),
+  payload: Buffer.from(text),
+  headers: { "Test-Id": id },
+});
+const count = async () => (await broker.jsm.streams.info("INBOX_0")).state.messages;
+
+describe("store", () => {
+  test("resolves with the sequence when the broker has acknowledged", async () => {
+    const publisher = open();
+    expect(await publisher.store("INBOX_0", write("a"))).toEqual({ kind: "stored", sequence: 1 });
+    expect(await publisher.store("INBOX_0", write("b"))).toEqual({ kind: "stored", sequence: 2 });
+    const message = await broker.jsm.streams.getMessage("INBOX_0", { seq: 2 });
+    expect(message?.string()).toBe("b");
+    expect(message?.header.get("Test-Id")).toBe("b");
+  });
+
+  test("is refused for a subject that is taken, and what is there stays", async () => {
+    const publisher = open();
+    await publisher.store("INBOX_0", write("a", "first"));
+    expect(await publisher.store("INBOX_0", write("a", "second"))).toMatchObject({ kind: "refused" });
+    expect((await broker.jsm.streams.getMessage("INBOX_0", { seq: 1 }))?.string()).toBe("first");
+    expect(await count()).toBe(1);
+  });
+
+  test.each([
+    [true, 1_000],
+    [false, 100],
+  ])("stores each of many at the same moment once (fsynced: %s)", async (fsynced, length) => {
+    const publisher = open({ fsynced });
+    const stored = await Promise.all(Array.from({ length }, (_, i) => publisher.store("INBOX_0", write(`id-${i}`))));
+    const sequences = stored.map((one) => (one.kind === "stored" ? one.sequence : 0));
+    expect(sequences.toSorted((a, b) => a - b)).toEqual(Array.from({ length }, (_, i) => i + 1));
+    // Each was told its own sequence.
+    for (const i of [0, 40, length / 2, length - 1]) {
+      const message = await broker.jsm.streams.getMessage("INBOX_0", { seq: sequences[i] ?? 0 });
+      expect(message?.string()).toBe(`id-${i}`);
+    }
+  });
+
+  test("refuses only the duplicates among many at the same moment", async () => {
+    const publisher = open();
+    for (const i of [3, 77, 150]) await publisher.store("INBOX_0", write(`id-${i}`));
+    const kinds = await Promise.all(
+      Array.from({ length: 200 }, (_, i) => publisher.store("INBOX_0", write(`id-${i}`)).then(({ kind }) => kind)),
+    );
+    expect(kinds.flatMap((kind, i) => (kind === "refused" ? [i] : []))).toEqual([3, 77, 150]);
+    expect(await count()).toBe(200);
+  });
+
+  test("fails with 90004 in time when the broker is away", async () => {
+    const publisher = open({ sendTimeoutMs: 300 });
+    await server.pause();
+    const startedAt = performance.now();
+    const all = await Promise.all(
+      Array.from({ length: 100 }, (_, i) => publisher.store("INBOX_0", write(`id-${i}`)).catch(toErrorFacts)),
+    );
+    for (const facts of all) expect(facts).toMatchObject({ errCode: 90004 });
+    expect(performance.now() - startedAt).toBeLessThan(3_000);
+  });
+
+  test("goes on by itself when the broker comes back in time, and stores each once", async () => {
+    const publisher = open({ sendTimeoutMs: 20_000 });
+    await server.pause();
+    const storing = Array.from({ length: 100 }, (_, i) => publisher.store("INBOX_0", write(`id-${i}`)));
+    await server.resume();
+    await Promise.all(storing);
+    expect(await count()).toBe(100);
+  });
+
+  test("fails with 90004 in time where no stream has the subject", async () => {
+    const publisher = open({ sendTimeoutMs: 300 });
+    const nowhere = { subject: "nowhere", payload: Buffer.from(""), headers: {} };
+    expect(await publisher.store("NOWHERE", nowhere).catch(toErrorFacts)).toMatchObject({ errCode: 90004 });
+  });
+});
+
+describe("storeAll", () => {
+  test("stores all in their order, or none", async () => {
+    const publisher = open();
+    const stored = await publisher.storeAll(["a", "b", "c"].map((id) => write(id)));
+    expect(stored).toEqual({ kind: "stored", sequence: 3 });
+    expect(await publisher.storeAll(["d", "b", "e"].map((id) => write(id)))).toMatchObject({ kind: "refused" });
+    expect(await count()).toBe(3);
+    expect((await broker.jsm.streams.getMessage("INBOX_0", { seq: 2 }))?.string()).toBe("b");
+  });
+
+  test("fails with 90004 in time when the broker is away", async () => {
+    const publisher = open({ sendTimeoutMs: 300 });
+    await server.pause();
+    expect(await publisher.storeAll([write("a")]).catch(toErrorFacts)).toMatchObject({ errCode: 90004 });
+  });
+});
+
+describe("push", () => {
+  test("reaches whoever listens, in order, and is not stored", async () => {
+    const publisher = open();
+    const listening = (await server.connect()).subscribe("live.0.dXNlcg.push", { max: 100 });
+    await broker.nc.flush();
+    for (let i = 0; i < 100; i++) await publisher.push("live.0.dXNlcg.push", Buffer.from(String(i)));
+    const heard: string[] = [];
+    for await (const msg of listening) heard.push(msg.string());
+    expect(heard).toEqual(Array.from({ length: 100 }, (_, i) => String(i)));
+    expect(await count()).toBe(0);
+  });
+
+  test("fails with 90004 in time when the broker is away", async () => {
+    const publisher = open({ sendTimeoutMs: 300 });
+    await server.pause();
+    await expect.poll(() => broker.isConnected()).toBe(false);
+    const pushing = publisher.push("live.0.dXNlcg.push", Buffer.from("lost"));
+    expect(await pushing.catch(toErrorFacts)).toMatchObject({ errCode: 90004 });
+  });
+});
