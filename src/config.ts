@@ -119,6 +119,30 @@ export const settings = {
     expected: "a number of bytes, 1 to 4194304",
     means: "The largest `data` of a notification, in bytes of UTF-8.",
   },
+  SENDER_SYNC: {
+    is: z.enum(["true", "false"]).transform((value) => value === "true"),
+    default: "true",
+    expected: "true or false",
+    means: "Whether a notification to a user is also pushed to the sender's own connected devices, as OpenIM does.",
+  },
+  ESCALATION_URL: {
+    is: webUrl,
+    default: undefined,
+    expected: "an http:// or https:// address",
+    means: "A webhook that is handed each must-reach notification that no device has acknowledged in time.",
+  },
+  ESCALATION_SECRET: {
+    is: z.string().min(16),
+    default: undefined,
+    expected: "at least 16 characters",
+    means: "The key of the HMAC in the webhook's Mustreach-Signature header. Required with ESCALATION_URL.",
+  },
+  ESCALATION_DELAY: {
+    is: duration,
+    default: "30s",
+    expected: "a duration such as 30s or 5m",
+    means: "How long a notification may be unacknowledged before the webhook gets it.",
+  },
   MAX_SESSIONS: {
     is: count(1, 1_000_000),
     default: "50000",
@@ -193,7 +217,7 @@ export function loadConfig(env: Readonly<Record<string, string | undefined>>): C
     const parsed = given === undefined ? undefined : setting.is.safeParse(given);
     if (parsed?.success === false) {
       // A bad secret is named, not shown.
-      const value = name === "TOKEN_SECRET" ? "its value" : JSON.stringify(given);
+      const value = name.endsWith("_SECRET") ? "its value" : JSON.stringify(given);
       throw new ConfigError(`MUSTREACH_${name}: expected ${setting.expected}, not ${value}. See ${documentedAt}.`);
     }
     config[toCamelCase(name)] = parsed?.data;
@@ -202,6 +226,11 @@ export function loadConfig(env: Readonly<Record<string, string | undefined>>): C
   if (complete.natsUrl !== undefined && complete.tokenSecret === undefined) {
     throw new ConfigError(
       `MUSTREACH_TOKEN_SECRET is required with MUSTREACH_NATS_URL: all instances must share it. See ${documentedAt}.`,
+    );
+  }
+  if (complete.escalationUrl !== undefined && complete.escalationSecret === undefined) {
+    throw new ConfigError(
+      `MUSTREACH_ESCALATION_SECRET is required with MUSTREACH_ESCALATION_URL: the webhook could not tell who calls. See ${documentedAt}.`,
     );
   }
   return complete;

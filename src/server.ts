@@ -11,7 +11,12 @@ import { createHub } from "./delivery/hub.ts";
 import { createResume } from "./delivery/resume.ts";
 import { createDeliveryService } from "./delivery/service.ts";
 import { createSubscribe } from "./delivery/subscribe.ts";
+import { requireGroup } from "./directory/require-group.ts";
+import { createGroupService } from "./directory/service.ts";
 import { Durability } from "./gen/mustreach/msg/v1/msg_pb.ts";
+import { createDeliver } from "./msg/deliver.ts";
+import { createExpand } from "./msg/expand.ts";
+import { createDeliverDue, createLater } from "./msg/schedule.ts";
 import { createSend } from "./msg/send.ts";
 import { createMsgService } from "./msg/service.ts";
 import { auditBroker, type BrokerAudit, durabilityName } from "./nats/audit.ts";
@@ -19,10 +24,13 @@ import { type Broker, connectBroker } from "./nats/connect.ts";
 import { openCursors } from "./nats/cursors.ts";
 import { createDirectGet } from "./nats/direct-get.ts";
 import { type EmbeddedBroker, startEmbeddedBroker } from "./nats/embedded.ts";
+import { openFanout } from "./nats/fanout.ts";
+import { createGroups } from "./nats/groups.ts";
 import { createInbox } from "./nats/inbox.ts";
 import { createLive } from "./nats/live.ts";
 import { createPublisher } from "./nats/publish.ts";
 import { openRevocations } from "./nats/revocations.ts";
+import { openSchedule } from "./nats/schedule.ts";
 import { createSends } from "./nats/sends.ts";
 import { findNatsServer } from "./nats/server-binary.ts";
 import { declareStreams, missingStreams } from "./nats/streams.ts";
@@ -126,7 +134,15 @@ export async function startServer(config: Config, log: Logger): Promise<Server> 
           : { url: config.jwksUrl, issuer: config.jwtIssuer, audience: config.jwtAudience },
       revokedAtMs: revocations.revokedAtMs,
     });
-    const groupPush = createGroupPush(live, async () => []);
+    const groups = await createGroups(broker, directGet, {
+      replicas: config.replicas,
+      timeoutMs: config.sendTimeout,
+      onMembershipChange: ({ userIds, ...signal }) => live.publishMember(userIds, signal),
+    });
+    const groupIdsOf = async (userId: string) => (await groups.joined(userId)).map(({ groupId }) => groupId);
+    const membersAt = async (groupId: string, version: number) =>
+      (await groups.membersAt(groupId, version)).map(({ userId }) => userId);
+    const groupPush = createGroupPush(live, groupIdsOf);
     const hub = createHub({
       inbox,
       live,
@@ -147,7 +163,21 @@ export async function startServer(config: Config, log: Logger): Promise<Server> 
       );
     });
 
-    const send = createSend({ inbox, sends, live, durability: () => audit.durability });
+    const queues = { replicas: config.replicas, log };
+    const fanout = await openFanout(broker, publisher, directGet, queues);
+    const schedule = await openSchedule(broker, publisher, directGet, queues);
+    const deliver = createDeliver(inbox, fanout);
+    const send = createSend({
+      sends,
+      live,
+      deliver,
+      later: createLater(schedule),
+      groupVersion: async (groupId) => (await requireGroup(groups, groupId)).version,
+      senderSync: config.senderSync,
+      durability: () => audit.durability,
+    });
+    started.push(await fanout.work(createExpand({ inbox, sends, membersAt })));
+    started.push(await schedule.work(createDeliverDue(sends, deliver)));
     const subscribe = createSubscribe(hub, createResume(inbox, cursors), cursors, revocations.revokedAtMs);
     const shutdown = new AbortController();
     const listener = createListener({
@@ -161,10 +191,11 @@ export async function startServer(config: Config, log: Logger): Promise<Server> 
           verify,
           revoke: revocations.revoke,
         }),
+        groups: createGroupService({ groups }),
         gate: createGate(createAuthGate(createAuthenticator(verify))),
         interceptors: [createCallLog(log)],
         health: createHealth(() => checkReadiness(broker, audit, config.partitions, hub.size())),
-        maxMessageBytes: config.maxDataBytes + maxOverheadBytes,
+        maxNotificationBytes: config.maxDataBytes + maxOverheadBytes,
         shutdownSignal: shutdown.signal,
       }),
       log,

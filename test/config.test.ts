@@ -36,6 +36,10 @@ test("without any setting the defaults are in effect", () => {
     retention: 7 * 86_400_000,
     maxStoreBytes: 10 * 2 ** 30,
     maxDataBytes: 262_144,
+    senderSync: true,
+    escalationUrl: undefined,
+    escalationSecret: undefined,
+    escalationDelay: 30_000,
     maxSessions: 50_000,
     heartbeat: 15_000,
     sendTimeout: 5_000,
@@ -63,6 +67,10 @@ test("every setting can be given", () => {
     RETENTION: "30d",
     MAX_STORE_BYTES: "1048576",
     MAX_DATA_BYTES: "1",
+    SENDER_SYNC: "false",
+    ESCALATION_URL: "https://push.example/hook",
+    ESCALATION_SECRET: "0123456789abcdef",
+    ESCALATION_DELAY: "5m",
     MAX_SESSIONS: "1000000",
     HEARTBEAT: "1s",
     SEND_TIMEOUT: "90s",
@@ -87,6 +95,10 @@ test("every setting can be given", () => {
     retention: 30 * 86_400_000,
     maxStoreBytes: 1_048_576,
     maxDataBytes: 1,
+    senderSync: false,
+    escalationUrl: "https://push.example/hook",
+    escalationSecret: "0123456789abcdef",
+    escalationDelay: 300_000,
     maxSessions: 1_000_000,
     heartbeat: 1_000,
     sendTimeout: 90_000,
@@ -124,6 +136,10 @@ const bad: Record<SettingName, readonly string[]> = {
   RETENTION: ["0s", "7", "forever", "999999999d"],
   MAX_STORE_BYTES: ["1048575", "10G"],
   MAX_DATA_BYTES: ["0", "4194305", "256KiB"],
+  SENDER_SYNC: ["yes", "1", "TRUE"],
+  ESCALATION_URL: ["push.example/hook", "file:///hook"],
+  ESCALATION_SECRET: ["hunter2hunter2"],
+  ESCALATION_DELAY: ["0s", "30", "soon"],
   MAX_SESSIONS: ["0", "1000001", "all"],
   HEARTBEAT: ["0s", "15", "500ms"],
   SEND_TIMEOUT: ["0s", "5"],
@@ -169,7 +185,15 @@ test("with an external broker a token secret is required", () => {
   expect(message).toMatch(/README\.md, section Configuration/);
 });
 
+test("with a webhook a secret for it is required", () => {
+  const message = refusalOf(() => load({ ESCALATION_URL: "https://push.example/hook" }));
+  expect(message).toContain("MUSTREACH_ESCALATION_SECRET");
+  expect(message).toContain("MUSTREACH_ESCALATION_URL");
+  expect(message).toMatch(/README\.md, section Configuration/);
+});
+
 test("no message shows a secret", () => {
+  expect(refusalOf(() => load({ ESCALATION_SECRET: "hunter2" }))).not.toContain("hunter2");
   expect(refusalOf(() => load({ TOKEN_SECRET: "hunter2" }))).not.toContain("hunter2");
   expect(refusalOf(() => load({ NATS_URL: "nats://user:hunter2@a:4222," }))).not.toContain("hunter2");
   expect(refusalOf(() => load({ NATS_URL: "http://user:hunter2@a:4222", TOKEN_SECRET: "test-secret" }))).not.toContain(

@@ -1,6 +1,6 @@
 import { fromBinary } from "@bufbuild/protobuf";
 import { type Notification, NotificationSchema } from "../gen/mustreach/delivery/v1/delivery_pb.ts";
-import type { Live } from "../nats/live.ts";
+import type { Live, MemberSignal } from "../nats/live.ts";
 
 /** The online pushes to groups that the users of this instance are members of. */
 export interface GroupPush {
@@ -16,8 +16,8 @@ export interface GroupMembership {
    * @throws NetworkError (90004) when the broker does not answer; the groups are what they were.
    */
   refresh(): Promise<void>;
-  /** The user has joined or left a group. */
-  change(groupId: string, isMember: boolean): void;
+  /** The user has joined or left a group. Signals may come late and in any order: an older version changes nothing. */
+  change(signal: MemberSignal): void;
   /** Stops passing on pushes to the user. */
   close(): void;
 }
@@ -65,6 +65,8 @@ export function createGroupPush(
   return {
     join(userId, onPush) {
       const mine = new Set<string>();
+      /** The newest version of each group that a signal told of. */
+      const versions = new Map<string, number>();
       /** Changes that arrive while the list is being read are newer than it. */
       const changed = new Set<string>();
       let isClosed = false;
@@ -84,7 +86,9 @@ export function createGroupPush(
             if (!changed.has(groupId)) set(groupId, groupIds.has(groupId));
           }
         },
-        change(groupId, isMember) {
+        change({ groupId, joined: isMember, version }) {
+          if (version < (versions.get(groupId) ?? 0)) return;
+          versions.set(groupId, version);
           changed.add(groupId);
           set(groupId, isMember);
         },

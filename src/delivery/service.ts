@@ -24,7 +24,8 @@ export function createDeliveryService(
       if (request.window < 0 || request.window > maxWindow) {
         throw failure("ArgsError", `window must be 1 to ${maxWindow}`);
       }
-      if (request.start > Start.ALL) throw failure("ArgsError", "start must be RESUME, NEW or ALL");
+      if (request.start < Start.UNSPECIFIED || request.start > Start.ALL)
+        throw failure("ArgsError", "start must be RESUME, NEW or ALL");
       return subscribe({
         caller,
         deviceId: toDeviceId(request.deviceId, context),

@@ -3,10 +3,11 @@ import { create, toBinary } from "@bufbuild/protobuf";
 import { failure } from "../errors.ts";
 import { type Notification, NotificationSchema } from "../gen/mustreach/delivery/v1/delivery_pb.ts";
 import { Durability } from "../gen/mustreach/msg/v1/msg_pb.ts";
-import type { Inbox } from "../nats/inbox.ts";
 import type { Live } from "../nats/live.ts";
 import type { SendRecord, Sends } from "../nats/sends.ts";
+import type { Deliver, Delivery } from "./deliver.ts";
 import { createId, createServerMsgId, keyOfClientMsgId } from "./ids.ts";
+import type { Later } from "./schedule.ts";
 import type { ValidSend } from "./validate.ts";
 
 /** What was accepted. */
@@ -20,9 +21,19 @@ export interface Accepted {
 
 /** Options of {@link createSend}. */
 export interface SendOptions {
-  readonly inbox: Inbox;
   readonly sends: Sends;
-  readonly live: Live;
+  readonly live: Pick<Live, "push" | "pushGroup">;
+  readonly deliver: Deliver;
+  /** Keeps a delivery until its time. */
+  readonly later: Later;
+  /**
+   * The version of a group that can be sent to: its members are the recipients.
+   *
+   * @throws RecordNotFoundError (1004) for an unknown group, DismissedAlreadyError (1204) for a dismissed one.
+   */
+  readonly groupVersion: (groupId: string) => Promise<number>;
+  /** Whether the sender's own connected devices see a notification to a user as well. */
+  readonly senderSync: boolean;
   /** The durability of an acknowledged write, as the broker's configuration gives it now. */
   readonly durability: () => Durability;
 }
@@ -34,16 +45,30 @@ export type Send = (request: ValidSend, operationId: string) => Promise<Accepted
  * Creates the send: an online push is published, a must-reach notification is stored before this resolves.
  *
  * Throws DuplicateKeyError (1003) when the client message id was used with another body, RecordNotFoundError (1004)
- * for an unknown group, NetworkError (90004) when the broker did not take it; it may be stored all the same, so the
- * caller sends again with the same client message id.
+ * for an unknown group, DismissedAlreadyError (1204) for a dismissed one, NetworkError (90004) when the broker did not
+ * take it; it may be stored all the same, so the caller sends again with the same client message id.
  */
-export function createSend({ inbox, sends, live, durability }: SendOptions): Send {
+export function createSend(options: SendOptions): Send {
+  const { sends, live, deliver, later, groupVersion, durability } = options;
+
+  const push = async (request: ValidSend, notification: Notification): Promise<void> => {
+    const bytes = toBinary(NotificationSchema, notification);
+    if (request.recvGroupId !== "") return live.pushGroup(request.recvGroupId, bytes);
+    await live.push(request.recvUserId, bytes);
+  };
+
+  /** OpenIM's senderSync: the sender's devices that are connected get it too. Nothing is stored for them. */
+  const syncSender = async (request: ValidSend, notification: Notification): Promise<void> => {
+    if (!options.senderSync || request.recvUserId === "" || request.recvUserId === request.sendUserId) return;
+    await live.push(request.sendUserId, toBinary(NotificationSchema, notification));
+  };
+
   return async (request, operationId) => {
-    if (request.recvGroupId !== "") throw failure("RecordNotFoundError", "the group does not exist");
-    const record = toRecord(request, Date.now());
+    const version = request.recvGroupId === "" ? 0 : await groupVersion(request.recvGroupId);
+    const record = toRecord(request, version, Date.now());
+    const key = keyOfClientMsgId(record.clientMsgId);
     const isOwnId = request.clientMsgId !== "";
-    const claiming =
-      isOwnId || request.mustReach ? sends.claim(keyOfClientMsgId(record.clientMsgId), record) : undefined;
+    const claiming = isOwnId || request.mustReach ? sends.claim(key, record) : undefined;
     // A generated id cannot have been used before: its record is written while the notification is.
     const { first, isRepeat } = (isOwnId ? await claiming : undefined) ?? { first: record, isRepeat: false };
     if (first.fingerprint !== record.fingerprint || first.clientMsgId !== record.clientMsgId) {
@@ -51,21 +76,25 @@ export function createSend({ inbox, sends, live, durability }: SendOptions): Sen
     }
     const notification = toNotification(request, first);
     if (request.mustReach) {
+      const delivery: Delivery = { record: first, notification, escalateAfterMs: request.escalateAfterMs, operationId };
       // Also for a repeat: the first try may have ended between its record and its write, and a second write of the
-      // same notification changes nothing.
-      const expiresAtMs = first.expiresAtMs || undefined;
-      const item = { kind: "notification", notification } as const;
-      await Promise.all([claiming, inbox.write(request.recvUserId, item, { expiresAtMs, operationId })]);
+      // same notification changes nothing. Only one that was recalled must not come back.
+      const isRecalled = isRepeat && (await sends.recalledAt(key)) !== undefined;
+      const isLater = first.deliverAtMs > Date.now();
+      await Promise.all([claiming, isRecalled ? undefined : isLater ? later(key, delivery) : deliver(delivery)]);
+      if (!isRepeat && !isLater) await syncSender(request, notification);
     } else if (!isRepeat) {
-      await live.push(request.recvUserId, toBinary(NotificationSchema, notification));
+      await push(request, notification);
+      await syncSender(request, notification);
     }
     const { serverMsgId, clientMsgId, sendTime } = first;
     return { serverMsgId, clientMsgId, sendTime, durability: request.mustReach ? durability() : Durability.NONE };
   };
 }
 
-function toRecord(request: ValidSend, now: number): SendRecord {
+function toRecord(request: ValidSend, groupVersion: number, now: number): SendRecord {
   const clientMsgId = request.clientMsgId || createId(now);
+  const deliverAtMs = request.sendAtMs > now ? request.sendAtMs : 0;
   return {
     serverMsgId: createServerMsgId(now, clientMsgId),
     clientMsgId,
@@ -74,9 +103,9 @@ function toRecord(request: ValidSend, now: number): SendRecord {
     mustReach: request.mustReach,
     recvUserId: request.recvUserId,
     recvGroupId: request.recvGroupId,
-    groupVersion: 0,
-    expiresAtMs: request.ttlMs === 0 ? 0 : now + request.ttlMs,
-    deliverAtMs: 0,
+    groupVersion,
+    expiresAtMs: request.ttlMs === 0 ? 0 : (deliverAtMs || now) + request.ttlMs,
+    deliverAtMs,
   };
 }
 
@@ -84,7 +113,7 @@ function toNotification(request: ValidSend, first: SendRecord): Notification {
   return create(NotificationSchema, {
     serverMsgId: first.serverMsgId,
     clientMsgId: first.clientMsgId,
-    sendTime: BigInt(first.sendTime),
+    sendTime: BigInt(first.deliverAtMs || first.sendTime),
     sendUserId: request.sendUserId,
     recvUserId: request.recvUserId,
     recvGroupId: request.recvGroupId,

@@ -16,7 +16,17 @@ export interface ValidSend {
   readonly clientMsgId: string;
   /** 0: for the whole retention. */
   readonly ttlMs: number;
+  /** When to deliver it, in epoch milliseconds; 0: now. */
+  readonly sendAtMs: number;
+  /** How long to wait for an acknowledgement before the webhook gets it, in milliseconds; undefined: as configured. */
+  readonly escalateAfterMs: number | undefined;
 }
+
+/** The longest wait before the webhook gets a notification, in seconds: a day. */
+const maxEscalationDelaySeconds = 86_400;
+
+/** How far ahead a send can be scheduled, in milliseconds: a year. */
+const maxScheduleMs = 366 * 86_400_000;
 
 /** Options of {@link validateSend}. */
 export interface SendLimits {
@@ -60,6 +70,16 @@ export function validateSend(request: SendBusinessNotificationRequest, limits: S
   if (request.ttlSeconds > 0 && level !== 2) {
     throw failure("ArgsError", "ttlSeconds needs reliabilityLevel 2: an online push is not stored");
   }
+  if (level !== 2 && (request.sendAt !== 0n || request.escalationDelaySeconds !== 0)) {
+    throw failure("ArgsError", "sendAt and escalationDelaySeconds need reliabilityLevel 2");
+  }
+  const { escalationDelaySeconds } = request;
+  if (escalationDelaySeconds < 0 || escalationDelaySeconds > maxEscalationDelaySeconds) {
+    throw failure("ArgsError", `escalationDelaySeconds must be 1 to ${maxEscalationDelaySeconds}`);
+  }
+  if (request.sendAt < 0n || request.sendAt > BigInt(Date.now() + maxScheduleMs)) {
+    throw failure("ArgsError", "sendAt must be milliseconds since the Unix epoch, at most a year ahead");
+  }
   return {
     sendUserId: request.sendUserId,
     recvUserId: request.recvUserId,
@@ -70,5 +90,7 @@ export function validateSend(request: SendBusinessNotificationRequest, limits: S
     mustReach: level === 2,
     clientMsgId: request.clientMsgId,
     ttlMs: request.ttlSeconds * 1_000,
+    sendAtMs: Number(request.sendAt),
+    escalateAfterMs: escalationDelaySeconds === 0 ? undefined : escalationDelaySeconds * 1_000,
   };
 }

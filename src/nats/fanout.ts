@@ -25,8 +25,6 @@ export interface FanoutJob {
   readonly expiresAtMs?: number | undefined;
   readonly escalateAfterMs?: number | undefined;
   readonly operationId: string;
-  /** Whether the chat copy is to be delivered as well. */
-  readonly sendMsg: boolean;
 }
 
 /** The group sends that wait to be expanded. */

@@ -3,13 +3,15 @@ import { JetStreamApiError, StorageType, type StreamConfig } from "@nats-io/jets
 import { failure } from "../errors.ts";
 import type { Broker } from "./connect.ts";
 import type { DirectGet } from "./direct-get.ts";
-import { createChangeGroup, type GroupRevision, inRecordOrder, takeChunk } from "./group-changes.ts";
+import { createChangeGroup, inRecordOrder, takeChunk } from "./group-changes.ts";
 import { createMembersAt, type MembersAt } from "./group-members.ts";
+import { createMembership, type MembershipChange, requireActive, requireFound } from "./group-membership.ts";
 import { createReadGroup, readAllUnder, readLast } from "./group-reads.ts";
-import { decodeGroup, type Group, type GroupRecord, type Member, type Role, roles, toGroup } from "./group-records.ts";
+import { decodeGroup, type Group, type Member, type Role, roles, toGroup } from "./group-records.ts";
 import { retryOnReconnect } from "./retry-on-reconnect.ts";
 import { groupInfoSubject, groupsStream, groupsStreamSubjects, joinedFilter, toToken } from "./subjects.ts";
 
+export type { MembershipChange } from "./group-membership.ts";
 export { type Group, type Member, type Role, roles } from "./group-records.ts";
 
 /** A group that does not exist yet. */
@@ -21,16 +23,6 @@ export interface NewGroup {
   readonly creatorUserId: string;
   /** Besides the owner; nobody twice. */
   readonly members: readonly { readonly userId: string; readonly role: Role }[];
-}
-
-/** Users who are, or no longer are, members of a group. */
-export interface MembershipChange {
-  readonly groupId: string;
-  /** Of the group with this change: of two changes, the one with the higher version counts. */
-  readonly version: number;
-  readonly joined: boolean;
-  /** At most 1,000. */
-  readonly userIds: readonly string[];
 }
 
 /** Options of {@link createGroups}. */
@@ -53,107 +45,56 @@ export interface GroupsOptions {
 }
 
 /**
- * The groups and their members. Methods that name a group throw RecordNotFoundError (1004) for an unknown one,
- * DismissedAlreadyError (1204) where that matters, and NetworkError (90004) when the broker does not answer in time;
- * what was to be changed is then changed in part, and calling again completes it.
+ * The groups and their members. Methods that change a group throw RecordNotFoundError (1004) for an unknown one and
+ * DismissedAlreadyError (1204) for a dismissed one. All throw NetworkError (90004) when the broker does not answer in
+ * time; a change is then stored in part, each part whole, and calling again completes it.
  */
 export interface Groups {
   /** A group as it is now: every change that was answered, by whichever instance, is in it. */
   find(groupId: string): Promise<Group | undefined>;
   /**
-   * Creates a group, and answers it; undefined when the id is taken, also by a dismissed group. Members beyond the
-   * 499 that one write holds for certain follow one write after the other.
+   * Creates a group, and resolves to it; to undefined when the id is taken, also by a dismissed group. The first 499
+   * members at least are there from its first version, more follow part by part.
    */
   create(group: NewGroup): Promise<Group | undefined>;
   /** Ends a group, and removes its members if wanted. */
   dismiss(groupId: string, options: { readonly deleteMembers: boolean }): Promise<void>;
-  /** Adds users with a role; those who are members stay as they are. All have the same join time. */
+  /** Adds users with a role; those who are members stay as they are. All get the same join time. */
   add(groupId: string, userIds: readonly string[], role: Role): Promise<void>;
   /** Removes users; those who are not members are passed over. Throws ArgsError (1001) for the owner. */
   remove(groupId: string, userIds: readonly string[]): Promise<void>;
-  /** The members at a version, which {@link find} answered, also after they left or the group was dismissed. */
+  /** The members at a version that {@link find} answered, also after they left or the group was dismissed. */
   membersAt: MembersAt;
-  /** The groups of which a user is a member, without dismissed ones, by group id. */
+  /** The groups that a user is a member of, without dismissed ones, by group id. */
   joined(userId: string): Promise<readonly Group[]>;
 }
 
-/** The users of one signal. */
+/** Users in one call of `onMembershipChange`. */
 const maxSignalUsers = 1_000;
 
-/** Info records in one read: at most 1,024 would be answered. */
+/** Info records in one read; 1,024 would be answered. */
 const infosPerRead = 1_000;
 
-/** Creates the groups over the stream {@link groupsStream}, which is created on first use. */
+/** Creates the groups over their stream, which is created on first use. */
 export async function createGroups(broker: Broker, directGet: DirectGet, options: GroupsOptions): Promise<Groups> {
   const { timeoutMs, historyMs = 86_400_000, onMembershipChange = () => {} } = options;
   await declareStream(broker, options.replicas);
-  const get: DirectGet = Object.assign(
-    (...args: Parameters<DirectGet>) => retryOnReconnect(broker, Date.now() + timeoutMs, () => directGet(...args)),
-    { close: () => {} },
-  );
+  const get = withRetry(broker, directGet, timeoutMs);
   const read = createReadGroup(get);
   const change = createChangeGroup(broker, read, { timeoutMs, historyMs });
+  const membership = createMembership(change, onMembershipChange);
   const membersAt = createMembersAt(read, options);
 
   const find = async (groupId: string): Promise<Group | undefined> => {
+    const subject = groupInfoSubject(toToken(groupId));
     // Not a direct get: those are also answered by copies of the stream that do not have the last change yet.
     const message = await retryOnReconnect(broker, Date.now() + timeoutMs, () =>
-      broker.jsm.streams.getMessage(groupsStream, { last_by_subj: groupInfoSubject(toToken(groupId)) }),
+      broker.jsm.streams.getMessage(groupsStream, { last_by_subj: subject }),
     ).catch((cause: unknown) => {
       throw failure("NetworkError", "the broker did not answer in time", cause);
     });
     return message === null ? undefined : toGroup(decodeGroup(message.data));
   };
-
-  const findActive = async (groupId: string): Promise<Group> => requireActive(await find(groupId));
-
-  /** Changes the membership of any number of users, as many at a time as one batch holds. */
-  const changeMembers = async <U extends { readonly userId: string }>(
-    before: Group,
-    users: readonly U[],
-    joined: boolean,
-    revise: (group: GroupRecord, users: readonly U[], memberIds: ReadonlySet<string>) => GroupRevision,
-  ): Promise<Group> => {
-    const { groupId } = before;
-    let group = before;
-    const ordered = inRecordOrder(groupId, users);
-    for (let start = 0; start < ordered.length; ) {
-      const chunk = takeChunk(group, ordered, start);
-      const userIds = chunk.map(({ userId }) => userId);
-      const changed = await change(groupId, {
-        userIds,
-        minVersion: group.version,
-        revise(current, memberIds) {
-          if (current === undefined) throw unknownGroup();
-          const revision = revise(current, chunk, memberIds);
-          return revision.enter.length + revision.leave.size === 0 ? undefined : revision;
-        },
-      });
-      if (changed !== undefined) group = toGroup(changed);
-      onMembershipChange({ groupId, version: group.version, joined, userIds });
-      start += chunk.length;
-    }
-    return group;
-  };
-
-  const addMembers = (group: Group, members: readonly Member[]) =>
-    changeMembers(group, members, true, (current, chunk, memberIds) => ({
-      group: requireActive(current),
-      enter: chunk.filter(({ userId }) => !memberIds.has(userId)),
-      leave: new Set(),
-    }));
-
-  const removeMembers = (group: Group, userIds: readonly string[], isDismissed: boolean) =>
-    changeMembers(
-      group,
-      userIds.map((userId) => ({ userId })),
-      false,
-      (current, _chunk, memberIds) => ({
-        group: isDismissed ? current : requireActive(current),
-        enter: [],
-        leave: memberIds,
-      }),
-    );
 
   return {
     find,
@@ -163,36 +104,27 @@ export async function createGroups(broker: Broker, directGet: DirectGet, options
       const { groupId, ownerUserId } = described;
       const changeId = randomUUID();
       const createTime = Date.now();
-      const toMember = ({ userId, role }: { readonly userId: string; readonly role: Role }) => ({
-        userId,
-        role,
-        joinTime: createTime,
-      });
-      const all = [
-        toMember({ userId: ownerUserId, role: roles.owner }),
-        ...inRecordOrder(groupId, members.map(toMember)),
-      ];
-      const first = takeChunk({ groupId, memberCount: 0 }, all, 0);
-      const userIds = first.map(({ userId }) => userId);
+      const all: Member[] = [{ userId: ownerUserId, role: roles.owner }, ...inRecordOrder(groupId, members)].map(
+        ({ userId, role }) => ({ userId, role, joinTime: createTime }),
+      );
+      const enter = takeChunk({ groupId, memberCount: 0 }, all, 0);
+      const userIds = enter.map(({ userId }) => userId);
       const created = await change(groupId, {
         userIds,
         minVersion: 0,
-        revise: (taken) =>
-          taken === undefined
-            ? {
-                group: { ...described, createTime, changeId, memberCount: 0, status: "active", version: 0 },
-                enter: first,
-                leave: new Set(),
-              }
-            : undefined,
+        revise(taken) {
+          if (taken !== undefined) return undefined;
+          const group = { ...described, createTime, changeId, memberCount: 0, status: "active", version: 0 } as const;
+          return { group, enter, leave: new Set() };
+        },
       });
       if (created?.changeId !== changeId) return undefined;
       onMembershipChange({ groupId, version: created.version, joined: true, userIds });
-      return addMembers(toGroup(created), all.slice(first.length));
+      return membership.add(toGroup(created), all.slice(enter.length));
     },
 
     async dismiss(groupId, { deleteMembers }) {
-      const { version } = await findActive(groupId);
+      const { version } = requireActive(await find(groupId));
       const changeId = randomUUID();
       const dismissed = await change(groupId, {
         userIds: [],
@@ -205,7 +137,7 @@ export async function createGroups(broker: Broker, directGet: DirectGet, options
       const group = toGroup(requireFound(dismissed));
       const userIds = (await membersAt(groupId, group.version)).map(({ userId }) => userId);
       if (deleteMembers) {
-        await removeMembers(group, userIds, true);
+        await membership.remove(group, userIds, { isDismissed: true });
         return;
       }
       for (let start = 0; start < userIds.length; start += maxSignalUsers) {
@@ -217,13 +149,13 @@ export async function createGroups(broker: Broker, directGet: DirectGet, options
     async add(groupId, userIds, role) {
       const joinTime = Date.now();
       const members = [...new Set(userIds)].map((userId) => ({ userId, role, joinTime }));
-      await addMembers(await findActive(groupId), members);
+      await membership.add(requireActive(await find(groupId)), members);
     },
 
     async remove(groupId, userIds) {
-      const group = await findActive(groupId);
+      const group = requireActive(await find(groupId));
       if (userIds.includes(group.ownerUserId)) throw failure("ArgsError", "the owner cannot be removed");
-      await removeMembers(group, [...new Set(userIds)], false);
+      await membership.remove(group, [...new Set(userIds)], { isDismissed: false });
     },
 
     async joined(userId) {
@@ -244,19 +176,11 @@ export async function createGroups(broker: Broker, directGet: DirectGet, options
   };
 }
 
-function requireFound<G extends Group>(group: G | undefined): G {
-  if (group === undefined) throw unknownGroup();
-  return group;
-}
-
-function requireActive<G extends Group>(group: G | undefined): G {
-  const found = requireFound(group);
-  if (found.status === "dismissed") throw failure("DismissedAlreadyError", "the group is dismissed");
-  return found;
-}
-
-function unknownGroup() {
-  return failure("RecordNotFoundError", "the group does not exist");
+function withRetry(broker: Broker, get: DirectGet, timeoutMs: number): DirectGet {
+  return Object.assign(
+    (...request: Parameters<DirectGet>) => retryOnReconnect(broker, Date.now() + timeoutMs, () => get(...request)),
+    { close: get.close },
+  );
 }
 
 /** JSStreamNameExistErr: the stream is there, with another configuration. */
@@ -269,7 +193,7 @@ async function declareStream(broker: Broker, replicas: number): Promise<void> {
     subjects: groupsStreamSubjects,
     storage: StorageType.File,
     num_replicas: replicas,
-    // The newest message of a subject is the record; all are kept until replaced, or for the TTL they were given.
+    // A subject's only message is the record; it is kept until it is replaced, or for the TTL that it was given.
     max_msgs_per_subject: 1,
     allow_direct: true,
     allow_atomic: true,

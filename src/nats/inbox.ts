@@ -16,15 +16,7 @@ import {
 } from "./inbox-items.ts";
 import type { Publisher } from "./publish.ts";
 import { createStreamState } from "./streams.ts";
-import {
-  inboxDayFilter,
-  inboxFilter,
-  inboxStream,
-  inboxSubject,
-  toDay,
-  toPartition,
-  toToken,
-} from "./subjects.ts";
+import { inboxDayFilter, inboxFilter, inboxStream, inboxSubject, toDay, toPartition, toToken } from "./subjects.ts";
 
 /** What {@link Inbox.read} found. */
 export interface InboxPage {

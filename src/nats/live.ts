@@ -14,7 +14,15 @@ import {
   wakeSubject,
 } from "./subjects.ts";
 
-const member = z.object({ groupId: z.string(), isMember: z.boolean() });
+const member = z.object({ groupId: z.string(), joined: z.boolean(), version: z.number() });
+
+/** That a user has joined or left a group. */
+export interface MemberSignal {
+  readonly groupId: string;
+  readonly joined: boolean;
+  /** Of the group; of two signals, the one with the higher version counts. */
+  readonly version: number;
+}
 
 /** What happens to the live sessions of one user, from whatever instance it comes. */
 export interface LiveListener {
@@ -25,7 +33,7 @@ export interface LiveListener {
   /** A hint may have been lost: look into the inbox. */
   onWake(): void;
   /** The user has joined or left a group. */
-  onMember(groupId: string, isMember: boolean): void;
+  onMember(change: MemberSignal): void;
   /** A device acknowledged through an instance that does not hold its session. */
   onAck(deviceToken: string, sequence: number): void;
   /** A session of a device was opened. */
@@ -51,7 +59,7 @@ export interface Live {
   /** Listens for the pushes to a group. */
   subscribeGroup(groupId: string, onPush: (notification: Uint8Array) => void): { close(): void };
   /** Tells every instance that users have joined or left a group. */
-  publishMember(userIds: readonly string[], groupId: string, isMember: boolean): void;
+  publishMember(userIds: readonly string[], signal: MemberSignal): void;
   /** Has the user's sessions look into the inbox, by the user's subject token. */
   publishWake(userToken: string): void;
   /** Tells the instance that holds a device's session of an acknowledgement. */
@@ -75,10 +83,8 @@ export function createLive(broker: Broker, publisher: Publisher, partitions: num
               return listener.onHint(Number(msg.headers?.get("Nats-Sequence")));
             case "wake":
               return listener.onWake();
-            case "member": {
-              const change = member.parse(msg.json());
-              return listener.onMember(change.groupId, change.isMember);
-            }
+            case "member":
+              return listener.onMember(member.parse(msg.json()));
             case "ack":
               return listener.onAck(signal.device, Number(msg.string()));
             case "supersede":
@@ -102,8 +108,8 @@ export function createLive(broker: Broker, publisher: Publisher, partitions: num
       });
       return { close: () => subscription.unsubscribe() };
     },
-    publishMember(userIds, groupId, isMember) {
-      const change = JSON.stringify({ groupId, isMember });
+    publishMember(userIds, signal) {
+      const change = JSON.stringify(signal);
       for (const userId of userIds) {
         const user = toToken(userId);
         broker.nc.publish(memberSubject(toPartition(user, partitions), user), change);

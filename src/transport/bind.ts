@@ -26,6 +26,9 @@ export class BindError extends Error {
   }
 }
 
+// Fatal: replacing what does not decode would send a notification to somebody else.
+const utf8 = new TextDecoder("utf-8", { fatal: true });
+
 /** Fields that OpenIM's binding requires, so that their absence is a bad body rather than a bad argument. */
 const boundFields: Readonly<Record<string, readonly string[]>> = {
   [SendBusinessNotificationRequestSchema.typeName]: ["sendUserID"],
@@ -33,7 +36,7 @@ const boundFields: Readonly<Record<string, readonly string[]>> = {
 
 /**
  * Reads a request's body. Rejects with {@link BindError} and 413 when it is larger than `maxBytes`; the rest is still
- * taken from the wire and thrown away, so that the answer can be read.
+ * taken from the wire and thrown away, so that the answer can be read. Rejects with 400 when it is not UTF-8.
  */
 export function readBody(request: HttpRequest, maxBytes: number): Promise<string> {
   return new Promise((resolve, reject) => {
@@ -48,7 +51,13 @@ export function readBody(request: HttpRequest, maxBytes: number): Promise<string
       chunks = [];
       reject(new BindError(`the body is larger than ${maxBytes} bytes`, 413));
     });
-    request.on("end", () => resolve(Buffer.concat(chunks).toString("utf8")));
+    request.on("end", () => {
+      try {
+        resolve(utf8.decode(Buffer.concat(chunks)));
+      } catch {
+        reject(new BindError("the body is not UTF-8", 400));
+      }
+    });
     request.on("error", reject);
     request.on("close", () => reject(new BindError("the body was cut off", 400)));
   });
@@ -66,11 +75,9 @@ export function bind({ path, input }: Binding, body: string): Message {
   let json: JsonValue;
   try {
     json = JSON.parse(body);
-  } catch (error) {
-    throw new BindError(
-      `the body is not JSON: ${error instanceof Error ? error.message : "it does not parse"}`,
-      status,
-    );
+  } catch {
+    // The parser's own words quote the body, which may hold a token or a secret.
+    throw new BindError("the body is not JSON", status);
   }
   try {
     for (const field of input.fields) requireNumber(field, json);

@@ -87,7 +87,7 @@ export function createRest(options: RestOptions): Rest {
       const facts = toErrorFacts(error instanceof BindError ? failure("ArgsError", error.message) : error);
       write(response, status, context.responseHeader, errorEnvelope(facts));
     } finally {
-      // HTTP/2 would leave a body that was refused unread in its stream, and a client like curl waiting to send it.
+      // A body that was refused unread would stay in its HTTP/2 stream, and a client like curl waits to be rid of it.
       request.resume();
       response.off("close", onClose);
       // Takes the context's listeners off the shutdown signal.
@@ -102,6 +102,7 @@ export function createRest(options: RestOptions): Rest {
         const implemented = implementation[method.localName as keyof typeof implementation];
         const path = restPath(method);
         if (path === undefined || implemented === undefined || !isUnary(method)) continue;
+        if (routes.has(path)) throw new Error(`${method.toString()}: another method is at ${path}`);
         routes.set(path, {
           path,
           service,
@@ -127,7 +128,7 @@ export function createRest(options: RestOptions): Rest {
 function restPath(method: DescMethod): string | undefined {
   if (!hasOption(method, http)) return undefined;
   const { pattern, body, additionalBindings } = getOption(method, http);
-  const isFixedPost = pattern.case === "post" && body === "*" && !/[{}*]/.test(pattern.value);
+  const isFixedPost = pattern.case === "post" && body === "*" && /^\/[^{}*]+$/.test(pattern.value);
   if (!isFixedPost || additionalBindings.length > 0 || !isUnary(method)) {
     throw new Error(`${method.toString()}: only { post: "/a/fixed/path" body: "*" } of a unary method is supported`);
   }
@@ -178,9 +179,9 @@ function write(response: HttpResponse, status: number, headers: Headers, body: s
   if (response.headersSent || response.destroyed) return;
   for (const [name, value] of headers) response.setHeader(name, value);
   response.setHeader("Content-Type", "application/json");
-  response.setHeader("Content-Length", Buffer.byteLength(body));
   response.statusCode = status;
-  // As bytes: with a text, Node writes the headers as UTF-8 as well, and not as they came.
+  // As bytes: with a text, Node writes the headers as UTF-8 as well, and not as they came. Node adds a Content-Length
+  // over HTTP/1; over HTTP/2, curl 7.88 would wait for ever after one while its own body is not all sent.
   response.end(Buffer.from(body));
 }
 

@@ -2,6 +2,7 @@ import { Code, ConnectError, type ConnectRouter, type Interceptor, type ServiceI
 import { connectNodeAdapter } from "@connectrpc/connect-node";
 import { AuthService } from "../gen/mustreach/auth/v1/auth_pb.ts";
 import { DeliveryService } from "../gen/mustreach/delivery/v1/delivery_pb.ts";
+import { GroupService } from "../gen/mustreach/directory/v1/directory_pb.ts";
 import { MsgService } from "../gen/mustreach/msg/v1/msg_pb.ts";
 import type { Health } from "../observe/health.ts";
 import { answerCors } from "./cors.ts";
@@ -14,35 +15,42 @@ export interface RouteOptions {
   readonly msg: Partial<ServiceImpl<typeof MsgService>>;
   readonly delivery: ServiceImpl<typeof DeliveryService>;
   readonly auth: ServiceImpl<typeof AuthService>;
+  readonly groups: ServiceImpl<typeof GroupService>;
   readonly gate: Gate;
   readonly interceptors: Interceptor[];
   readonly health: Health;
-  /** The largest request message, in bytes. */
-  readonly maxMessageBytes: number;
+  /** The largest notification, in bytes. */
+  readonly maxNotificationBytes: number;
   /** Aborted when streams that are still open must end. */
   readonly shutdownSignal: AbortSignal;
 }
+
+/** Requests of this size are always taken, in bytes: batches, and groups of many members. OpenIM's limit. */
+const minRequestBytes = 8_388_608;
 
 /** The longest deadline that a gRPC or Connect caller may set, in milliseconds: 30 days, for streams. */
 const maxTimeoutMs = 30 * 86_400_000;
 
 /** Creates the handler of every request: where each path leads. */
 export function createRoutes(options: RouteOptions): HttpHandler {
-  const { gate, interceptors, maxMessageBytes } = options;
+  const { gate, interceptors } = options;
   // JSON may write every byte as \u00XX.
-  const rest = createRest({ gate, interceptors, maxBodyBytes: maxMessageBytes * 6 });
+  const maxRequestBytes = Math.max(minRequestBytes, options.maxNotificationBytes * 6);
+  const rest = createRest({ gate, interceptors, maxBodyBytes: maxRequestBytes });
   const register = (router: ConnectRouter) => {
     router.service(MsgService, options.msg);
     router.service(DeliveryService, options.delivery);
     router.service(AuthService, options.auth);
+    router.service(GroupService, options.groups);
   };
   rest.register(MsgService, options.msg);
   rest.register(AuthService, options.auth);
+  rest.register(GroupService, options.groups);
   const rpc = connectNodeAdapter({
     routes: register,
     requestGate: gate,
     interceptors,
-    readMaxBytes: maxMessageBytes * 6,
+    readMaxBytes: maxRequestBytes,
     maxTimeoutMs,
     shutdownSignal: options.shutdownSignal,
     // Compressed requests are not taken: they would be a way round the size limits of what is held in memory.

@@ -1,11 +1,13 @@
+import { create } from "@bufbuild/protobuf";
 import { pino } from "pino";
 import { afterEach, describe, expect, test, vi } from "vitest";
 import { createHub, type Hub } from "../../src/delivery/hub.ts";
 import type { Session } from "../../src/delivery/session.ts";
 import { failure, toErrorFacts } from "../../src/errors.ts";
+import { NotificationSchema } from "../../src/gen/mustreach/delivery/v1/delivery_pb.ts";
 import { connectBroker } from "../../src/nats/connect.ts";
 import { createDirectGet } from "../../src/nats/direct-get.ts";
-import { createInbox } from "../../src/nats/inbox.ts";
+import { createInbox, type Inbox } from "../../src/nats/inbox.ts";
 import { createLive, type Live } from "../../src/nats/live.ts";
 import { createPublisher } from "../../src/nats/publish.ts";
 import { declareStreams } from "../../src/nats/streams.ts";
@@ -31,12 +33,21 @@ async function openHub({ maxSessions = 100, wrapLive = (live: Live) => live } = 
   const directGet = createDirectGet(broker, { timeoutMs: 2_000 });
   const inbox = createInbox(broker, publisher, directGet, 1);
   const live = createLive(broker, publisher, 1);
-  const hub = createHub({ inbox, live: wrapLive(live), maxSessions, heartbeatMs: 60_000, log });
-  return { hub, live, broker };
+  const hub = createHub({
+    inbox,
+    live: wrapLive(live),
+    cursors: { read: async () => undefined },
+    groupPush: { join: () => ({ refresh: async () => {}, change() {}, close() {} }) },
+    maxSessions,
+    heartbeatMs: 60_000,
+    log,
+  });
+  return { hub, inbox };
 }
 
 interface OpenTestOptions {
   readonly deviceId?: string;
+  readonly window?: number;
   readonly isRevoked?: () => boolean;
   readonly resumeSequence?: () => Promise<number>;
 }
@@ -182,6 +193,48 @@ describe("a newer session of a device", () => {
     hub.close(alice, older);
     hub.drain();
     expect(await whenEnded(newer)).toBe("reconnect");
+  });
+});
+
+describe("an acknowledgement", () => {
+  const write = (inbox: Inbox, userId: string, data: string) =>
+    inbox.write(
+      userId,
+      {
+        kind: "notification",
+        notification: create(NotificationSchema, { data, clientMsgId: data, sendTime: BigInt(Date.now()) }),
+      },
+      { operationId: "test" },
+    );
+
+  /** The data of the next notification; what a session says besides is skipped. */
+  const nextData = async (events: ReturnType<Session["events"]>) => {
+    for (;;) {
+      const { value } = await events.next();
+      if (value?.event.case === "notification") return value.event.value;
+    }
+  };
+
+  test.each(["the same", "another"])("opens the window through %s instance", async (which) => {
+    const [one, two] = [await openHub(), await openHub()];
+    const alice = newUser();
+    for (const data of ["1", "2"]) await write(one.inbox, alice, data);
+    const events = (await open(one.hub, alice, { window: 1 })).events();
+    const first = await nextData(events);
+    (which === "another" ? two : one).hub.acknowledge(alice, "phone", Number(first.sequence));
+    expect((await nextData(events)).data).toBe("2");
+  });
+
+  test("opens the window also through an instance with a dead session of the device", async () => {
+    const [one, two] = [await openHub(), await openHub()];
+    const alice = newUser();
+    for (const data of ["1", "2"]) await write(one.inbox, alice, data);
+    // Its reader has taken one and is gone, and nobody has noticed yet.
+    const first = await nextData((await open(one.hub, alice)).events());
+    const events = (await open(two.hub, alice, { window: 1 })).events();
+    expect(await nextData(events)).toEqual(first);
+    one.hub.acknowledge(alice, "phone", Number(first.sequence));
+    expect((await nextData(events)).data).toBe("2");
   });
 });
 

@@ -27,6 +27,7 @@ function openSubscription({ tokenTtlMs = dayMs, heartbeatMs = 3_600_000 } = {}) 
         heartbeatMs,
         read: createStore().readInbox,
         oldestSequence: async () => 0,
+        readCursor: async () => undefined,
         log: pino({ level: "silent" }),
       });
     },

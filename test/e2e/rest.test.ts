@@ -146,7 +146,7 @@ describe("the body", () => {
 
   test("that is too large is 413, and curl can read why", async () => {
     const file = join(server.dataDir, "large.json");
-    await writeFile(file, JSON.stringify({ ...good, data: "x".repeat(3_000_000) }));
+    await writeFile(file, JSON.stringify({ ...good, data: "x".repeat(9_000_000) }));
     const request = ["-X", "POST", `${server.url}${path}`, "-H", "operationID: 1", "-H", `token: ${admin}`];
     for (const more of [[], ["-H", "Expect:"], ["-H", "Transfer-Encoding: chunked"], ["--http2-prior-knowledge"]]) {
       const { status, contentType, body } = await curl(...request, "--data-binary", `@${file}`, ...more);
@@ -157,7 +157,7 @@ describe("the body", () => {
 
   test("that is large and not wanted is not waited for, and curl can read why", async () => {
     const file = join(server.dataDir, "large.json");
-    await writeFile(file, JSON.stringify({ ...good, data: "x".repeat(3_000_000) }));
+    await writeFile(file, JSON.stringify({ ...good, data: "x".repeat(9_000_000) }));
     const request = ["-X", "POST", `${server.url}${path}`, "-H", "operationID: 1", "-H", "token: x"];
     for (const more of [[], ["-H", "Expect:"], ["--http2-prior-knowledge"]]) {
       const { status, body } = await curl(...request, "--data-binary", `@${file}`, ...more);

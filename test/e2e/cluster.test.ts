@@ -1,0 +1,91 @@
+import { afterAll, beforeAll, expect, test } from "vitest";
+import { toErrorFacts } from "../../src/errors.ts";
+import { Durability } from "../../src/gen/mustreach/msg/v1/msg_pb.ts";
+import { type Cluster, startCluster } from "../helpers/cluster.ts";
+import { type DeviceSession, dataOf, isIncreasing, openSender, useDevices } from "../helpers/device.ts";
+import { startTestServer, type TestServer } from "../helpers/server.ts";
+
+const openDevice = useDevices();
+
+/** Two instances, each at home on a node of its own. */
+const shared: { cluster?: Cluster; one?: TestServer; two?: TestServer } = {};
+beforeAll(async () => {
+  const cluster = await startCluster();
+  shared.cluster = cluster;
+  const settings = { HEARTBEAT: "1s", PARTITIONS: "2", REPLICAS: "3" };
+  shared.one = await startTestServer({ ...settings, NATS_URL: `${cluster.urls[0]},${cluster.urls[2]}` });
+  shared.two = await startTestServer({ ...settings, NATS_URL: `${cluster.urls[1]},${cluster.urls[2]}` });
+}, 60_000);
+afterAll(async () => {
+  await shared.one?.stop();
+  await shared.two?.stop();
+  await shared.cluster?.remove();
+});
+
+function instances() {
+  const { cluster, one, two } = shared;
+  if (cluster === undefined || one === undefined || two === undefined)
+    throw new Error("the cluster runs in tests only");
+  return { cluster, one, two };
+}
+
+test("a notification is replicated when the service says so, and reaches on the other node", async () => {
+  const { one, two } = instances();
+  const session = await openDevice(two.url, await two.userToken("alice")).subscribe();
+  const send = openSender(one.url, await one.adminToken());
+  expect((await send({ to: "alice", data: "1" })).durability).toBe(Durability.REPLICATED);
+  expect(dataOf(await session.take(1))).toEqual(["1"]);
+});
+
+test("of two sessions of a device that are opened at the same moment on two nodes, exactly one lives", async () => {
+  const { one, two } = instances();
+  const send = openSender(one.url, await one.adminToken());
+  const outcomes: string[] = [];
+  for (let round = 0; round < 30; round++) {
+    const user = `same-moment-${round}`;
+    const token = await one.userToken(user);
+    const devices = [openDevice(one.url, token), openDevice(two.url, token)];
+    const sessions = await Promise.all(devices.map((device) => device.subscribe()));
+    await send({ to: user, data: "1" });
+    outcomes.push((await Promise.all(sessions.map(outcome))).toSorted().join(" and "));
+    for (const device of devices) device.kill();
+  }
+  expect(outcomes).toEqual(Array(30).fill("1506 and notification"));
+});
+
+// The last one: the node does not come back.
+test("a node is killed in the middle of a stream of sends: what was acknowledged reaches once and in order", async () => {
+  const { cluster, one, two } = instances();
+  const token = await two.userToken("bob");
+  const session = await openDevice(two.url, token).subscribe({ window: 1_000 });
+  const send = openSender(one.url, await one.adminToken());
+  const acknowledged: string[] = [];
+  const unknown: string[] = [];
+  for (let i = 1; i <= 200; i++) {
+    if (i === 80) await cluster.kill(0);
+    await send({ to: "bob", data: String(i) }).then(
+      () => acknowledged.push(String(i)),
+      (error: unknown) => {
+        expect(toErrorFacts(error)).toMatchObject({ errCode: 90004 });
+        unknown.push(String(i));
+      },
+    );
+  }
+  expect(acknowledged.length).toBeGreaterThan(150);
+  const taken = await session.take(acknowledged.length);
+  taken.push(...(await session.takeUntilIdle()));
+  expect(isIncreasing(taken)).toBe(true);
+  const received = dataOf(taken);
+  expect(new Set(received).size).toBe(received.length);
+  expect(received.filter((data) => !unknown.includes(data))).toEqual(acknowledged);
+}, 60_000);
+
+/** What a session shows next: the code of the error that ends it, or the case of its event. */
+async function outcome(session: DeviceSession): Promise<string> {
+  for (;;) {
+    const event = await session.next().catch(toErrorFacts);
+    if (event === undefined) return "end";
+    if ("errCode" in event) return String(event.errCode);
+    if (event.case !== "heartbeat") return String(event.case);
+  }
+}

@@ -1,0 +1,214 @@
+import { once } from "node:events";
+import { createServer, type IncomingHttpHeaders } from "node:http";
+import { create } from "@bufbuild/protobuf";
+import { pino } from "pino";
+import { afterEach } from "vitest";
+import { createDeadLetterDesk } from "../../src/delivery/dead-letters.ts";
+import { type EscalateOptions, startEscalate } from "../../src/delivery/escalate.ts";
+import { type ReachOptions, startReach } from "../../src/delivery/reach.ts";
+import { createWebhook, type WebhookBody } from "../../src/delivery/webhook.ts";
+import { NotificationSchema } from "../../src/gen/mustreach/delivery/v1/delivery_pb.ts";
+import { connectBroker } from "../../src/nats/connect.ts";
+import { openCursors } from "../../src/nats/cursors.ts";
+import { openDeadLetters } from "../../src/nats/dead-letters.ts";
+import { createDirectGet } from "../../src/nats/direct-get.ts";
+import { openEscalations } from "../../src/nats/escalations.ts";
+import { createInbox } from "../../src/nats/inbox.ts";
+import { createLive } from "../../src/nats/live.ts";
+import { createPublisher } from "../../src/nats/publish.ts";
+import { consumeReach, type ReachConsumerOptions } from "../../src/nats/reach.ts";
+import { declareStreams } from "../../src/nats/streams.ts";
+import type { TestBroker } from "./broker.ts";
+
+const log = pino({ level: "silent" });
+const partitions = 2;
+const retentionMs = 3_600_000;
+const secret = "webhook secret";
+
+/** What an instance of the service has for reach and escalation, as `server.ts` puts it together. */
+export async function openInstance({ url, user, pass }: Pick<TestBroker, "url" | "user" | "pass">) {
+  const broker = await connectBroker({ servers: [url], user, pass, requestTimeoutMs: 2_000, log });
+  const isNew = await declareStreams(broker, { partitions, replicas: 1, retentionMs, maxStoreBytes: 100_000_000 });
+  const publisher = createPublisher(broker, { sendTimeoutMs: 5_000, isFsynced: () => true });
+  const get = createDirectGet(broker, { timeoutMs: 2_000 });
+  const inbox = createInbox(broker, publisher, get, partitions);
+  const live = createLive(broker, publisher, partitions);
+  const cursors = await openCursors(broker, get, { replicas: 1, ttlMs: 86_400_000, coalesceMs: 20, reset: isNew, log });
+  const maxStoreBytes = 50_000_000;
+  const escalations = await openEscalations(broker, publisher, get, {
+    replicas: 1,
+    retentionMs,
+    maxStoreBytes,
+    ackWaitMs: 5_000,
+    log,
+  });
+  const deadLetters = await openDeadLetters(broker, publisher, get, { replicas: 1, maxStoreBytes });
+  const desk = createDeadLetterDesk({ deadLetters, escalations });
+  const stops: (() => Promise<void>)[] = [];
+
+  return {
+    broker,
+    inbox,
+    live,
+    cursors,
+    escalations,
+    deadLetters,
+    desk,
+
+    /** Starts the watch, without a webhook unless `escalate` is given; looks come after 100 ms. */
+    async startReach(
+      options: Partial<ReachOptions> & Partial<Pick<ReachConsumerOptions, "ackWaitMs" | "maxHeld">> = {},
+    ) {
+      const { ackWaitMs = 10_000, maxHeld = 512, ...rest } = options;
+      const reach = await startReach({
+        consume: (onEntry) => consumeReach(broker, { partitions, ackWaitMs, maxHeld, onEntry, log }),
+        cursors,
+        wake: live.publishWake,
+        wakeDelayMs: 100,
+        escalationDelayMs: 300,
+        gatherMs: 10,
+        log,
+        ...rest,
+      });
+      stops.push(reach.stop);
+      return reach;
+    },
+
+    /** Starts the worker for a webhook; pauses between attempts are at most 20 ms. */
+    async startEscalate(webhookUrl: string, options: Partial<EscalateOptions> & { readonly timeoutMs?: number } = {}) {
+      const { timeoutMs = 5_000, ...rest } = options;
+      const escalate = await startEscalate({
+        escalations,
+        deadLetters,
+        cursors,
+        webhook: createWebhook({ url: webhookUrl, secret, timeoutMs }),
+        minDelayMs: 20,
+        maxDelayMs: 20,
+        stopMs: 100,
+        log,
+        ...rest,
+      });
+      stops.push(escalate.stop);
+      return escalate;
+    },
+
+    /** Stores a must-reach notification, and returns its sequence. */
+    async send(userId: string, data: string, options: { expiresAtMs?: number; escalateAfterMs?: number } = {}) {
+      const notification = create(NotificationSchema, {
+        serverMsgId: `server id of ${data}`,
+        clientMsgId: `id of ${data}`,
+        sendTime: BigInt(Date.now()),
+        sendUserId: "system",
+        recvUserId: userId,
+        key: "test",
+        data,
+        reliabilityLevel: 2,
+      });
+      await inbox.write(userId, { kind: "notification", notification }, { operationId: "test", ...options });
+      return inbox.newestSequence(userId);
+    },
+
+    /** Acknowledges with a device, and stores its cursor. */
+    async acknowledge(userId: string, sequence: number, deviceId = "phone") {
+      cursors.advance(userId, deviceId, sequence);
+      await cursors.flush(userId, deviceId);
+    },
+
+    /** How many messages the durable consumers of these streams hold or have not got yet, and how many deliveries. */
+    async consumed(consumer: "reach" | "escalate") {
+      const streams = consumer === "escalate" ? ["ESCALATIONS"] : ["INBOX_0", "INBOX_1"];
+      const infos = await Promise.all(streams.map((stream) => broker.jsm.consumers.info(stream, consumer)));
+      const sum = (pick: (info: (typeof infos)[number]) => number) => infos.reduce((total, i) => total + pick(i), 0);
+      return {
+        pending: sum((info) => info.num_pending + info.num_ack_pending),
+        deliveries: sum((info) => info.delivered.consumer_seq),
+      };
+    },
+
+    async close() {
+      for (const stop of stops) await stop();
+      await cursors.close();
+      get.close();
+      await broker.close();
+    },
+  };
+}
+
+export type TestInstance = Awaited<ReturnType<typeof openInstance>>;
+
+/** Gives the tests of a file instances on a broker; after each test they are closed, and the broker is emptied. */
+export function useInstances(server: TestBroker): () => Promise<TestInstance> {
+  const open: TestInstance[] = [];
+  afterEach(async () => {
+    for (const instance of open.splice(0)) await instance.close();
+    const sweeper = await connectBroker({
+      servers: [server.url],
+      user: server.user,
+      pass: server.pass,
+      requestTimeoutMs: 5_000,
+      log,
+    });
+    for await (const name of sweeper.jsm.streams.names()) await sweeper.jsm.streams.delete(name);
+    await sweeper.close();
+  });
+  return async () => {
+    const instance = await openInstance(server);
+    open.push(instance);
+    return instance;
+  };
+}
+
+/** A request that a receiver got. */
+export interface Received {
+  readonly headers: IncomingHttpHeaders;
+  /** As it was sent. */
+  readonly text: string;
+  readonly body: WebhookBody;
+  readonly atMs: number;
+}
+
+/** How a receiver answers. */
+export interface ReceiverAnswer {
+  readonly status?: number;
+  readonly headers?: Readonly<Record<string, string>>;
+  readonly text?: string;
+}
+
+/** A webhook of a test: a real server that answers as it is told, 200 by default. */
+export interface Receiver {
+  readonly url: string;
+  readonly secret: string;
+  readonly received: readonly Received[];
+  /** How the next requests are answered. */
+  answer: (request: Received) => ReceiverAnswer | Promise<ReceiverAnswer>;
+}
+
+/** Gives the tests of a file receivers, which are closed after each test. */
+export function useReceivers(): (answer?: Receiver["answer"]) => Promise<Receiver> {
+  const closers: (() => void)[] = [];
+  afterEach(() => {
+    for (const close of closers.splice(0)) close();
+  });
+  return async (answer = () => ({})) => {
+    const received: Received[] = [];
+    const server = createServer(async (request, response) => {
+      const atMs = Date.now();
+      let text = "";
+      for await (const chunk of request.setEncoding("utf8")) text += chunk;
+      const one = { headers: request.headers, text, body: JSON.parse(text), atMs };
+      received.push(one);
+      const { status = 200, headers = {}, text: reply = "" } = await receiver.answer(one);
+      response.writeHead(status, headers).end(reply);
+    });
+    server.listen(0, "127.0.0.1");
+    await once(server, "listening");
+    closers.push(() => {
+      server.closeAllConnections();
+      server.close();
+    });
+    const address = server.address();
+    if (address === null || typeof address === "string") throw new Error("the receiver has no port");
+    const receiver: Receiver = { url: `http://127.0.0.1:${address.port}/hook`, secret, received, answer };
+    return receiver;
+  };
+}
