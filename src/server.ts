@@ -194,6 +194,7 @@ export async function startServer(config: Config, log: Logger): Promise<Server> 
         groups: createGroupService({ groups }),
         gate: createGate(createAuthGate(createAuthenticator(verify))),
         interceptors: [createCallLog(log)],
+        log,
         health: createHealth(() => checkReadiness(broker, audit, config.partitions, hub.size())),
         maxNotificationBytes: config.maxDataBytes + maxOverheadBytes,
         shutdownSignal: shutdown.signal,

@@ -1,16 +1,12 @@
 import { setTimeout as delay } from "node:timers/promises";
 import { ConnectError } from "@connectrpc/connect";
-import { JetStreamApiCodes } from "@nats-io/jetstream";
 import { failure } from "../errors.ts";
 import type { Message } from "../gen/mustreach/delivery/v1/delivery_pb.ts";
 import { conversationToken } from "./chat-records.ts";
 import type { ChatCopy, StoreCopies } from "./chat-store.ts";
 import type { Broker } from "./connect.ts";
 
-/** Batches under way at a time: the broker takes 50 for a stream, from all instances together. */
-const maxStoring = 16;
-
-/** Copies of one conversation in a batch: with what goes with each they stay below the broker's 1,000 messages. */
+/** Copies in a batch: with what goes with each, at most 6 messages, they stay below the broker's 1,000. */
 const maxCopies = 100;
 
 /** The copies of a batch have at most this much data, in UTF-16 units, or are one. */
@@ -22,18 +18,9 @@ const tryTimeoutMs = 2_000;
 /** The longest pause before the next try, in milliseconds. */
 const maxRetryDelayMs = 50;
 
-/** Rejections after which another try may succeed. */
-const transient: readonly number[] = [
-  // Another instance stored a copy in the meantime.
-  JetStreamApiCodes.StreamWrongLastSequence,
-  JetStreamApiCodes.StreamWrongLastSequenceUnknown,
-  // JSAtomicPublishTooManyInflight, and JSAtomicPublishIncompleteBatchErr for the messages that follow it.
-  10210,
-  10176,
-];
-
 interface Waiting {
   readonly copy: ChatCopy;
+  readonly conversation: string;
   readonly deadlineMs: number;
   /** Its caller has been told that it took too long. */
   isOver: boolean;
@@ -42,63 +29,58 @@ interface Waiting {
 }
 
 /**
- * Creates the append of a copy to its conversation. Copies of one conversation that wait share a batch: their places
- * depend on each other, so one after the other they would take a round trip each.
+ * Creates the append of a copy to its conversation. Copies that wait share a batch, since a batch costs the broker
+ * about 5 ms whatever its size, and one is under way at a time, since the place of a copy depends on the one before.
  *
  * @param timeoutMs how long an append may take, with all its tries.
  */
 export function createAppend(broker: Broker, store: StoreCopies, timeoutMs: number) {
-  /** By conversation. */
-  const queues = new Map<string, Waiting[]>();
-  /** Conversations whose copies wait while none of them is being stored. */
-  const ready: string[] = [];
-  let storing = 0;
+  const queue: Waiting[] = [];
+  let isStoring = false;
 
-  const storeReady = (): void => {
-    while (storing < maxStoring) {
-      const conversation = ready.shift();
-      if (conversation === undefined) return;
-      storing++;
-      void storeSome(conversation).finally(() => {
-        storing--;
-        storeReady();
-      });
+  const storeNext = async (): Promise<void> => {
+    if (isStoring) return;
+    isStoring = true;
+    while (queue.length > 0) {
+      const taken = takeSome(queue);
+      if (taken.length > 0) await storeAll([...Map.groupBy(taken, ({ conversation }) => conversation).values()]);
     }
+    isStoring = false;
   };
 
-  const storeSome = async (conversation: string): Promise<void> => {
-    const queue = queues.get(conversation) ?? [];
-    const taken = takeSome(queue);
-    try {
-      const messages = taken.length === 0 ? [] : await storeInTime(conversation, taken);
-      for (const [index, message] of messages.entries()) taken[index]?.resolve(message);
-    } catch (error) {
-      for (const { reject } of taken) reject(error);
-    }
-    // Behind the others: a busy conversation does not hold them up.
-    if (queue.length > 0) ready.push(conversation);
-    else queues.delete(conversation);
-  };
-
-  const storeInTime = async (conversation: string, taken: readonly Waiting[]): Promise<readonly Message[]> => {
-    const copies = taken.map(({ copy }) => copy);
+  /** Stores copies, grouped by conversation; never rejects. */
+  const storeAll = async (groups: readonly (readonly Waiting[])[]): Promise<void> => {
+    const taken = groups.flat();
     const deadlineMs = Math.max(...taken.map((waiting) => waiting.deadlineMs));
     for (;;) {
-      try {
-        await broker.whenConnected(deadlineMs);
-        const stored = await inTime(store(conversation, copies));
-        if (stored.kind === "stored") return stored.messages;
-        if (!transient.includes(stored.errCode)) {
-          throw new Error(`the broker refused a chat copy: ${stored.reason}`);
-        }
-      } catch (error) {
-        if (!(error instanceof ConnectError)) throw failure("NetworkError", "the chat copy was not stored", error);
-        if (Date.now() >= deadlineMs) throw error;
+      const end = await tryStore(taken, deadlineMs).catch((error: unknown) => ({ kind: "failed", error }) as const);
+      if (end.kind === "stored") {
+        for (const [index, message] of end.messages.entries()) taken[index]?.resolve(message);
+        return;
       }
-      if (Date.now() >= deadlineMs) throw notInTime();
+      if (end.kind === "rejected" && groups.length > 1) {
+        // One conversation is to blame; the others do not suffer for it.
+        const half = Math.ceil(groups.length / 2);
+        await storeAll(groups.slice(0, half));
+        await storeAll(groups.slice(half));
+        return;
+      }
       // Random, so that instances that got in each other's way do not do so again.
-      await delay(Math.random() * maxRetryDelayMs);
+      const pauseMs = Math.random() * maxRetryDelayMs;
+      const isFinal = end.kind === "rejected" ? !end.isTransient : !(end.error instanceof ConnectError);
+      if (isFinal || Date.now() + pauseMs >= deadlineMs) {
+        const cause = end.kind === "rejected" ? end.reason : end.error;
+        for (const { reject } of taken)
+          reject(failure("NetworkError", "the broker did not store the chat copy", cause));
+        return;
+      }
+      await delay(pauseMs);
     }
+  };
+
+  const tryStore = async (taken: readonly Waiting[], deadlineMs: number) => {
+    await broker.whenConnected(deadlineMs);
+    return inTime(store(taken.map(({ copy }) => copy)));
   };
 
   return (copy: ChatCopy): Promise<Message> =>
@@ -109,6 +91,7 @@ export function createAppend(broker: Broker, store: StoreCopies, timeoutMs: numb
       }, timeoutMs);
       const waiting: Waiting = {
         copy,
+        conversation: conversationToken(copy.parties),
         deadlineMs: Date.now() + timeoutMs,
         isOver: false,
         resolve(message) {
@@ -120,19 +103,12 @@ export function createAppend(broker: Broker, store: StoreCopies, timeoutMs: numb
           reject(error);
         },
       };
-      const conversation = conversationToken(copy.parties);
-      const queue = queues.get(conversation);
-      if (queue !== undefined) {
-        queue.push(waiting);
-        return;
-      }
-      queues.set(conversation, [waiting]);
-      ready.push(conversation);
-      storeReady();
+      queue.push(waiting);
+      void storeNext();
     });
 }
 
-/** Takes the copies of the next batch from a queue; those whose callers are gone are left out. */
+/** Takes the copies of the next batch from the queue; those whose callers are gone are left out. */
 function takeSome(queue: Waiting[]): Waiting[] {
   let units = 0;
   let count = 0;

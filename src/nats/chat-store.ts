@@ -1,4 +1,5 @@
 import { clone, create, fromBinary, toBinary } from "@bufbuild/protobuf";
+import { JetStreamApiCodes } from "@nats-io/jetstream";
 import { type MsgHdrs, headers as newHeaders } from "@nats-io/transport-node";
 import {
   type Message,
@@ -6,8 +7,9 @@ import {
   type Notification,
   NotificationSchema,
 } from "../gen/mustreach/delivery/v1/delivery_pb.ts";
-import { type BatchMessage, type BatchStored, storeBatch } from "./batch.ts";
+import { type BatchMessage, storeBatch } from "./batch.ts";
 import {
+  conversationToken,
   decodeRecord,
   encodeRecord,
   infoRecord,
@@ -35,103 +37,131 @@ export interface ChatCopy {
   readonly notification: Notification;
 }
 
-/** What came of a number of copies: each with its place, or why none is stored. */
+/** What came of a number of copies. */
 export type CopiesStored =
+  /** The copies with their places, in the order in which they were given. */
   | { readonly kind: "stored"; readonly messages: readonly Message[] }
-  | Extract<BatchStored, { kind: "rejected" }>;
+  /** None is stored. Transient: the next try may succeed. */
+  | { readonly kind: "rejected"; readonly isTransient: boolean; readonly reason: string };
+
+/** Stores copies; {@link createStoreCopies} makes it. */
+export type StoreCopies = (copies: readonly ChatCopy[]) => Promise<CopiesStored>;
 
 /** How long the broker may take to acknowledge a batch, in milliseconds. */
 const batchTimeoutMs = 2_000;
 
-/** Stores copies of the conversation with that token; {@link createStoreCopies} makes it. */
-export type StoreCopies = (conversation: string, copies: readonly ChatCopy[]) => Promise<CopiesStored>;
+/** Rejections after which the next try may succeed. */
+const transient: readonly number[] = [
+  // Another instance stored a copy in the meantime.
+  JetStreamApiCodes.StreamWrongLastSequence,
+  JetStreamApiCodes.StreamWrongLastSequenceUnknown,
+  // JSAtomicPublishTooManyInflight, and JSAtomicPublishIncompleteBatchErr for the messages that follow it.
+  10210,
+  10176,
+];
 
 /**
- * Creates the store of chat copies at the next places of their conversation, with everything that depends on them, in
- * one atomic batch. It holds only if the conversation is still headed by what was read before, so of two instances one
- * is rejected and tries again. A notification that has a copy already gets that one.
+ * Creates the store of chat copies at the next places of their conversations, with everything that depends on them, in
+ * one atomic batch. It holds only if each conversation is still headed by what was read before, so of two instances
+ * that append to one conversation at the same time, one is rejected. A notification that has a copy already gets that
+ * one.
  *
  * Throws NetworkError (90004) when the broker did not answer in time: the copies are stored or not.
  *
  * @param retentionMs how long a copy is kept; undefined: for ever.
  */
 export function createStoreCopies(broker: Broker, get: DirectGet, retentionMs: number | undefined): StoreCopies {
-  const readEarlier = async (conversation: string, copy: ChatCopy, place: number): Promise<Message> => {
+  const readEarlier = async ({ copy, conversation }: Located, place: number): Promise<Message> => {
     const subject = chatCopySubject(conversation, place);
     const found = (await readSubjects(get, [subject])).get(subject);
     // Another replica may not have it yet, but this is the same notification.
     return found === undefined ? toMessage(copy, place) : fromBinary(MessageSchema, found.payload);
   };
 
-  return async (conversation, copies) => {
-    const infoSubject = chatInfoSubject(conversation);
-    const subjects = copies.map(({ notification }) => ({
-      place: chatPlaceSubject(conversation, toToken(notification.sendUserId), toToken(notification.serverMsgId)),
-      sent: chatSentSubject(conversation, toToken(notification.sendUserId)),
-    }));
-    const wanted = new Set(subjects.flatMap(({ place, sent }) => [place, sent]));
-    const records = await readSubjects(get, [infoSubject, ...wanted]);
-
-    const draft = createDraft(conversation, records, retentionMs);
+  return async (copies) => {
+    const located = copies.map(locate);
+    const subjects = located.flatMap((of) => [of.infoSubject, of.placeSubject, of.sentSubject]);
+    const records = await readSubjects(get, [...new Set(subjects)]);
+    const drafts = new Map<string, ReturnType<typeof createDraft>>();
     const messages: (Message | Promise<Message>)[] = [];
-    for (const [index, copy] of copies.entries()) {
-      const { place = "", sent = "" } = subjects[index] ?? {};
-      const earlier = decodeRecord(placeRecord, records.get(place));
-      messages.push(
-        earlier === undefined ? draft.add(copy, place, sent) : readEarlier(conversation, copy, earlier.place),
-      );
+    for (const of of located) {
+      const earlier = decodeRecord(placeRecord, records.get(of.placeSubject));
+      if (earlier !== undefined) {
+        messages.push(readEarlier(of, earlier.place));
+        continue;
+      }
+      const draft = drafts.get(of.conversation) ?? createDraft(of, records, retentionMs);
+      drafts.set(of.conversation, draft);
+      messages.push(draft.add(of));
     }
-    const batch = draft.toBatch();
+    const batch = [...drafts.values()].flatMap((draft) => draft.toBatch());
     if (batch.length > 0) {
       const stored = await storeBatch(broker, batch, batchTimeoutMs);
-      if (stored.kind === "rejected") return stored;
+      if (stored.kind === "rejected") {
+        return { kind: "rejected", isTransient: transient.includes(stored.errCode), reason: stored.reason };
+      }
     }
     return { kind: "stored", messages: await Promise.all(messages) };
   };
 }
 
+/** A copy and the subjects that it concerns. */
+interface Located {
+  readonly copy: ChatCopy;
+  readonly conversation: string;
+  readonly infoSubject: string;
+  readonly placeSubject: string;
+  readonly sentSubject: string;
+}
+
+function locate(copy: ChatCopy): Located {
+  const conversation = conversationToken(copy.parties);
+  const sender = toToken(copy.notification.sendUserId);
+  return {
+    copy,
+    conversation,
+    infoSubject: chatInfoSubject(conversation),
+    placeSubject: chatPlaceSubject(conversation, sender, toToken(copy.notification.serverMsgId)),
+    sentSubject: chatSentSubject(conversation, sender),
+  };
+}
+
 /** Collects what is to be stored with new copies of a conversation. */
 function createDraft(
-  conversation: string,
+  { conversation, infoSubject, copy: { conversationId, parties } }: Located,
   records: ReadonlyMap<string, DirectMessage>,
   retentionMs: number | undefined,
 ) {
-  const infoSubject = chatInfoSubject(conversation);
-  let place = decodeRecord(infoRecord, records.get(infoSubject))?.maxSeq ?? 0;
-  let last: ChatCopy | undefined;
+  const head = records.get(infoSubject);
+  let place = decodeRecord(infoRecord, head)?.maxSeq ?? 0;
+  let maxSeqTime = 0;
   const copies: BatchMessage[] = [];
   const added = new Map<string, Message>();
   const senders = new Map<string, { readonly userId: string; readonly sent: number; readonly place: number }>();
 
   return {
-    add(copy: ChatCopy, placeSubject: string, sentSubject: string): Message {
+    add({ copy, placeSubject, sentSubject }: Located): Message {
       const twin = added.get(placeSubject);
       if (twin !== undefined) return twin;
       place++;
-      last = copy;
+      maxSeqTime = Number(copy.notification.sendTime);
       const message = toMessage(copy, place);
       added.set(placeSubject, message);
       const before = senders.get(sentSubject) ?? decodeRecord(sentRecord, records.get(sentSubject));
-      const sender = { userId: copy.notification.sendUserId, sent: (before?.sent ?? 0) + 1, place };
-      senders.set(sentSubject, sender);
+      const sent = (before?.sent ?? 0) + 1;
+      senders.set(sentSubject, { userId: copy.notification.sendUserId, sent, place });
+      const copySubject = chatCopySubject(conversation, place);
       copies.push(
         // Before its copy: what follows a copy in the stream are places above it.
-        { subject: placeSubject, payload: encodeRecord({ place, sent: sender.sent }), headers: expiring(retentionMs) },
-        {
-          subject: chatCopySubject(conversation, place),
-          payload: toBinary(MessageSchema, message),
-          headers: expiring(retentionMs),
-        },
+        { subject: placeSubject, payload: encodeRecord({ place, sent }), headers: expiring(retentionMs) },
+        { subject: copySubject, payload: toBinary(MessageSchema, message), headers: expiring(retentionMs) },
       );
       return message;
     },
     toBatch(): BatchMessage[] {
-      if (last === undefined) return [];
-      const { conversationId, parties, notification } = last;
       const users = "userIds" in parties ? new Set(parties.userIds) : [];
-      const info = { conversationId, parties, maxSeq: place, maxSeqTime: Number(notification.sendTime) };
-      const head = newHeaders();
-      head.set("Nats-Expected-Last-Subject-Sequence", String(records.get(infoSubject)?.sequence ?? 0));
+      const headers = newHeaders();
+      headers.set("Nats-Expected-Last-Subject-Sequence", String(head?.sequence ?? 0));
       return [
         ...copies,
         ...[...senders].map(([subject, sender]) => ({ subject, payload: encodeRecord(sender) })),
@@ -139,7 +169,11 @@ function createDraft(
           subject: conversationSubject(toToken(userId), conversation),
           payload: encodeRecord({ userId, conversationId }),
         })),
-        { subject: infoSubject, payload: encodeRecord(info), headers: head },
+        {
+          subject: infoSubject,
+          payload: encodeRecord({ conversationId, parties, maxSeq: place, maxSeqTime }),
+          headers,
+        },
       ];
     },
   };

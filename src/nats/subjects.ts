@@ -340,3 +340,8 @@ export function conversationFilter(user: string): string {
 export function parseConversationSubject(subject: string): string {
   return subject.split(".")[2] ?? "";
 }
+
+/** A part of what a recall found in the inboxes. `~` is in no key. */
+export function recallFindingsSubject(partition: number, key: string, part: number): string {
+  return `recalled.${partition}.${key}~${part}`;
+}

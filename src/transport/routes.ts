@@ -1,5 +1,5 @@
 import { Code, ConnectError, type ConnectRouter, type Interceptor, type ServiceImpl } from "@connectrpc/connect";
-import { connectNodeAdapter } from "@connectrpc/connect-node";
+import type { BaseLogger } from "pino";
 import { AuthService } from "../gen/mustreach/auth/v1/auth_pb.ts";
 import { DeliveryService } from "../gen/mustreach/delivery/v1/delivery_pb.ts";
 import { GroupService } from "../gen/mustreach/directory/v1/directory_pb.ts";
@@ -7,8 +7,9 @@ import { MsgService } from "../gen/mustreach/msg/v1/msg_pb.ts";
 import type { Health } from "../observe/health.ts";
 import { answerCors } from "./cors.ts";
 import type { Gate } from "./gate.ts";
-import type { HttpHandler, HttpRequest, HttpResponse } from "./listener.ts";
+import type { HttpHandler, HttpResponse } from "./listener.ts";
 import { createRest } from "./rest.ts";
+import { createRpc } from "./rpc.ts";
 
 /** Options of {@link createRoutes}. */
 export interface RouteOptions {
@@ -19,6 +20,7 @@ export interface RouteOptions {
   readonly gate: Gate;
   readonly interceptors: Interceptor[];
   readonly health: Health;
+  readonly log: BaseLogger;
   /** The largest notification, in bytes. */
   readonly maxNotificationBytes: number;
   /** Aborted when streams that are still open must end. */
@@ -46,8 +48,9 @@ export function createRoutes(options: RouteOptions): HttpHandler {
   rest.register(MsgService, options.msg);
   rest.register(AuthService, options.auth);
   rest.register(GroupService, options.groups);
-  const rpc = connectNodeAdapter({
+  const rpc = createRpc({
     routes: register,
+    log: options.log,
     requestGate: gate,
     interceptors,
     readMaxBytes: maxRequestBytes,
@@ -55,7 +58,6 @@ export function createRoutes(options: RouteOptions): HttpHandler {
     shutdownSignal: options.shutdownSignal,
     // Compressed requests are not taken: they would be a way round the size limits of what is held in memory.
     acceptCompression: [],
-    fallback: notFound,
   });
   const pages: Readonly<Record<string, (response: HttpResponse) => Promise<void>>> = {
     "/healthz": async (response) => writeJson(response, 200, { status: "ok" }),
@@ -68,15 +70,15 @@ export function createRoutes(options: RouteOptions): HttpHandler {
   return (request, response) => {
     if (answerCors(request, response) || rest.handle(request, response)) return;
     const page = request.method === "GET" ? pages[request.url ?? ""] : undefined;
-    if (page === undefined) rpc(request, response);
-    else page(response).catch(() => response.destroy());
+    if (page !== undefined) page(response).catch(() => response.destroy());
+    else if (!rpc(request, response)) notFound(response);
   };
 }
 
 /** How calls that are still open when the time is up are ended. */
 export const shutdownReason = new ConnectError("the server is stopping", Code.Unavailable);
 
-function notFound(_request: HttpRequest, response: HttpResponse): void {
+function notFound(response: HttpResponse): void {
   response.statusCode = 404;
   response.setHeader("Content-Type", "text/plain");
   response.end("404 page not found");

@@ -1,10 +1,10 @@
 import { setTimeout as delay } from "node:timers/promises";
-import { create, fromBinary } from "@bufbuild/protobuf";
+import { create } from "@bufbuild/protobuf";
 import { headers as newHeaders } from "@nats-io/transport-node";
 import { pino } from "pino";
 import { afterAll, beforeAll, describe, expect, test } from "vitest";
 import { toErrorFacts } from "../../src/errors.ts";
-import { type Message, MessageSchema, NotificationSchema } from "../../src/gen/mustreach/delivery/v1/delivery_pb.ts";
+import { type Message, NotificationSchema } from "../../src/gen/mustreach/delivery/v1/delivery_pb.ts";
 import { type Chat, type ChatOptions, openChat } from "../../src/nats/chat.ts";
 import type { Parties } from "../../src/nats/chat-records.ts";
 import type { ChatCopy } from "../../src/nats/chat-store.ts";
@@ -27,7 +27,7 @@ let made = 0;
 /** An id that no other test uses. */
 const newId = (kind: string) => `${kind}-${++made}`;
 
-const pair = (a: string, b: string): Parties => ({ userIds: a <= b ? [a, b] : [b, a] });
+const pair = (a: string, b: string): { userIds: [string, string] } => ({ userIds: a <= b ? [a, b] : [b, a] });
 
 /** A copy of a new notification. */
 function copyOf(parties: Parties, sendUserId: string, data = ""): ChatCopy {
@@ -138,11 +138,14 @@ describe("on one broker", () => {
       [3_000, 3_000, 1, 3_000, 3_000, true],
       [2_999, 3_000, 1, 2_999, 2_999, false],
       [1, 1, 1_000, 1, 1, true],
-    ])("the range %i to %i, at most %i, is %i to %i, and its end: %j", async (begin, end, limit, first, last, isEnd) => {
-      const page = await pull(there, parties, { begin, end, limit });
-      expect(page.places).toEqual(upTo(last).slice(first - 1));
-      expect(page.isEnd).toBe(isEnd);
-    });
+    ])(
+      "the range %i to %i, at most %i, is %i to %i, and its end: %j",
+      async (begin, end, limit, first, last, isEnd) => {
+        const page = await pull(there, parties, { begin, end, limit });
+        expect(page.places).toEqual(upTo(last).slice(first - 1));
+        expect(page.isEnd).toBe(isEnd);
+      },
+    );
 
     test.each<[begin: number, end: number]>([
       [3_001, Number.MAX_SAFE_INTEGER],
@@ -189,7 +192,9 @@ describe("on one broker", () => {
     const group = { groupId: a };
     const [message] = await Promise.all([here.append(copyOf(parties, a)), here.append(copyOf(group, a))]);
     expect((await pull(there, parties)).messages).toEqual([message]);
-    expect(await there.find([{ userIds: [b, `${a}-`] }, { groupId: b }, { groupId: `${a}~${b}` }])).toBeUndefined();
+    expect(
+      await there.find([{ userIds: [b, `${a}-`] }, { groupId: `${a}-` }, { groupId: `${a}~${b}` }]),
+    ).toBeUndefined();
     expect(await there.find([parties])).toMatchObject({ parties, maxSeq: 1 });
     for (const userId of [a, b]) expect(await there.conversationsOf(userId, [])).toHaveLength(1);
     expect(await there.conversationsOf(`${a}-`, [])).toEqual([]);
@@ -372,7 +377,10 @@ describe("with a broker of its own", () => {
       const instance = instances[n % 2];
       const parties = all[n % all.length];
       while (!isOver && instance !== undefined && parties !== undefined) {
-        const copy = copyOf(parties, n % 3 === 0 ? "system" : "g" in parties ? "x" : `user ${(n % all.length) + 1}`);
+        const copy = copyOf(
+          parties,
+          n % 3 === 0 ? "system" : "groupId" in parties ? "x" : `user ${(n % all.length) + 1}`,
+        );
         // Until it is acknowledged, as a caller would.
         for (;;) {
           const message = await instance.append(copy).catch(() => undefined);
@@ -492,6 +500,3 @@ describe("with a broker of its own", () => {
     await server.remove();
   });
 });
-
-void fromBinary;
-void MessageSchema;

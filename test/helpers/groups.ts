@@ -1,0 +1,94 @@
+import { pino } from "pino";
+import { afterAll } from "vitest";
+import { type Broker, connectBroker } from "../../src/nats/connect.ts";
+import { createDirectGet, type DirectGet, type DirectGetRequest } from "../../src/nats/direct-get.ts";
+import {
+  createGroups,
+  type Group,
+  type Groups,
+  type GroupsOptions,
+  type MembershipChange,
+} from "../../src/nats/groups.ts";
+import type { TestBroker } from "./broker.ts";
+
+/** What a test may choose, and what it may put between the groups and the broker. */
+export interface InstanceOptions extends Partial<Omit<GroupsOptions, "onMembershipChange">> {
+  readonly onMembershipChange?: (change: MembershipChange) => void;
+  readonly wrapBroker?: (broker: Broker) => Broker;
+  readonly wrapGet?: (get: DirectGet) => DirectGet;
+}
+
+/** One instance's groups. */
+export interface GroupsInstance extends Groups {
+  readonly broker: Broker;
+  /** Every signal so far. */
+  readonly changes: MembershipChange[];
+  /** Every read so far that did not go to the leader. */
+  readonly reads: DirectGetRequest[];
+  /** The user ids of a group's members, sorted; at the version that is given, or now. */
+  memberIds(groupId: string, version?: number): Promise<string[]>;
+  /** The ids of a user's groups. */
+  joinedIds(userId: string): Promise<string[]>;
+  /** Creates a group with members, or throws. */
+  open(groupId: string, userIds?: readonly string[]): Promise<Group>;
+}
+
+/** Opens instances on a broker, each with its own connection; all are closed after the last test. */
+export function useGroups(server: TestBroker): (options?: InstanceOptions) => Promise<GroupsInstance> {
+  const opened: (() => Promise<void>)[] = [];
+  afterAll(async () => {
+    for (const close of opened) await close();
+  });
+  return async ({ wrapBroker = (broker) => broker, wrapGet = (get) => get, ...options } = {}) => {
+    const broker = await connectBroker({
+      servers: [server.url],
+      user: server.user,
+      pass: server.pass,
+      requestTimeoutMs: options.timeoutMs ?? 20_000,
+      log: pino({ level: "silent" }),
+    });
+    opened.push(() => broker.close());
+    const reads: DirectGetRequest[] = [];
+    const direct = wrapGet(createDirectGet(broker, { timeoutMs: options.timeoutMs ?? 20_000 }));
+    const get: DirectGet = Object.assign(
+      (stream: string, request: DirectGetRequest) => {
+        reads.push(request);
+        return direct(stream, request);
+      },
+      { close: () => {} },
+    );
+    const changes: MembershipChange[] = [];
+    const groups = await createGroups(wrapBroker(broker), get, {
+      replicas: 1,
+      timeoutMs: 20_000,
+      ...options,
+      onMembershipChange(change) {
+        changes.push(change);
+        options.onMembershipChange?.(change);
+      },
+    });
+    return {
+      ...groups,
+      broker,
+      changes,
+      reads,
+      async memberIds(groupId, version) {
+        const at = version ?? (await groups.find(groupId))?.version ?? 0;
+        return (await groups.membersAt(groupId, at)).map(({ userId }) => userId).sort();
+      },
+      joinedIds: async (userId) => (await groups.joined(userId)).map(({ groupId }) => groupId),
+      async open(groupId, userIds = []) {
+        const members = userIds.map((userId) => ({ userId, role: 20 }) as const);
+        const group = { groupId, groupName: "", ex: "", ownerUserId: "owner", creatorUserId: "imAdmin", members };
+        const created = await groups.create(group);
+        if (created === undefined) throw new Error(`${groupId} exists`);
+        return created;
+      },
+    };
+  };
+}
+
+/** `count` user ids. */
+export function userIds(count: number, prefix = "user"): string[] {
+  return Array.from({ length: count }, (_, n) => `${prefix}${n}`);
+}
