@@ -9,9 +9,13 @@ import { createListeners } from "./listeners.ts";
 import { createMustReach } from "./must-reach.ts";
 import {
   type BusinessNotification,
+  type ChatMessage,
   type NotificationGap,
+  type RecalledNotification,
   toBusinessNotification,
+  toChatMessage,
   toNotificationGap,
+  toRecalledNotification,
 } from "./notification.ts";
 import { createOnlinePush } from "./online-push.ts";
 import type { SessionEvent } from "./session.ts";
@@ -28,6 +32,18 @@ export interface MustreachClient {
    * later must-reach notifications wait. Online pushes (sequence 0) do not wait for them, and are not tried again.
    */
   onRecvCustomBusinessMessage(listener: (notification: BusinessNotification) => void | Promise<void>): () => void;
+
+  /**
+   * Registers a listener of chat copies (sendMsg = true), which are handled as must-reach notifications are. Without
+   * one they are acknowledged.
+   */
+  onRecvNewMessage(listener: (message: ChatMessage) => void | Promise<void>): () => void;
+
+  /**
+   * Registers a listener of recalls, which are handled as must-reach notifications are. Without one they are
+   * acknowledged.
+   */
+  onRecall(listener: (recalled: RecalledNotification) => void | Promise<void>): () => void;
 
   /** Registers a listener of gaps, which are handled as must-reach notifications are. Without one, onError is told. */
   onGap(listener: (gap: NotificationGap) => void | Promise<void>): () => void;
@@ -84,6 +100,8 @@ export function createClient(options: ClientOptions): MustreachClient {
 
   const listeners = createListeners<[BusinessNotification], void | Promise<void>>();
   const gapListeners = createListeners<[NotificationGap], void | Promise<void>>();
+  const messageListeners = createListeners<[ChatMessage], void | Promise<void>>();
+  const recallListeners = createListeners<[RecalledNotification], void | Promise<void>>();
   const statusListeners = createListeners<[ClientStatus, unknown?]>();
   const errorListeners = createListeners<[unknown]>();
   if (options.onStatus) statusListeners.add(options.onStatus);
@@ -170,6 +188,12 @@ export function createClient(options: ClientOptions): MustreachClient {
         return (event.value.sequence === 0n ? onlinePush : mustReach).notification(toBusinessNotification(event.value));
       case "gap":
         return mustReach.gap(toNotificationGap(event.value));
+      case "message": {
+        const message = toChatMessage(event.value);
+        return message && mustReach.event(message.sequence, messageListeners, message);
+      }
+      case "recall":
+        return mustReach.event(event.value.sequence, recallListeners, toRecalledNotification(event.value));
       case "heartbeat":
         droppedThisSession = event.value.droppedOnlinePushes;
     }
@@ -215,6 +239,8 @@ export function createClient(options: ClientOptions): MustreachClient {
 
   return {
     onRecvCustomBusinessMessage: listeners.add,
+    onRecvNewMessage: messageListeners.add,
+    onRecall: recallListeners.add,
     onGap: gapListeners.add,
     onStatus: statusListeners.add,
     onError: errorListeners.add,

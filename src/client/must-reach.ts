@@ -23,6 +23,9 @@ export interface MustReach {
   /** Takes a gap; a duplicate is dropped. */
   gap(gap: NotificationGap): void;
 
+  /** Takes another event of the user's order for its listeners, who may be none; a duplicate is dropped. */
+  event<T>(sequence: bigint, listeners: Listeners<[T], void | Promise<void>>, value: T): void;
+
   /** Forgets what waits and resolves when nothing is being handled. */
   drain(): Promise<void>;
 }
@@ -154,6 +157,9 @@ export function createMustReach(options: MustReachOptions): MustReach {
     },
     gap(gap) {
       take(gap.to, () => deliverGap(gap));
+    },
+    event(sequence, eventListeners, value) {
+      take(sequence, async () => (await callAll(eventListeners, value)) !== undefined);
     },
     drain() {
       lane.clear();

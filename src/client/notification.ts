@@ -1,4 +1,4 @@
-import type { Gap, Notification } from "../gen/mustreach/delivery/v1/delivery_pb.ts";
+import type { Gap, Message, Notification, Recall } from "../gen/mustreach/delivery/v1/delivery_pb.ts";
 
 /** A business notification as a listener gets it, under OpenIM's names. */
 export interface BusinessNotification {
@@ -33,6 +33,27 @@ export interface BusinessNotification {
   readonly sequence: bigint;
 }
 
+/** The chat copy of a notification that was sent with sendMsg = true. */
+export interface ChatMessage extends BusinessNotification {
+  /** `si_<a>_<b>` for two users, `sg_<group>` for a group. */
+  readonly conversationID: string;
+
+  /** The copy's place in the conversation, from 1. */
+  readonly conversationSequence: bigint;
+}
+
+/** A notification that its sender withdrew; this device may not have got it. */
+export interface RecalledNotification {
+  /** Mustreach's id of the notification. */
+  readonly serverMsgID: string;
+
+  /** Its idempotency key. */
+  readonly clientMsgID: string;
+
+  /** The place of the recall in the user's total order. */
+  readonly sequence: bigint;
+}
+
 /** A range of sequences in which stored notifications will not be delivered. */
 export interface NotificationGap {
   /** The first sequence of the range, inclusive. */
@@ -62,6 +83,21 @@ export function toBusinessNotification(wire: Notification): BusinessNotification
     reliabilityLevel: wire.reliabilityLevel,
     sequence: wire.sequence,
   };
+}
+
+/** Translates from the wire; undefined for a copy without content, which this version does not know. */
+export function toChatMessage({
+  conversationId,
+  conversationSequence,
+  notification,
+}: Message): ChatMessage | undefined {
+  if (notification === undefined) return undefined;
+  return { ...toBusinessNotification(notification), conversationID: conversationId, conversationSequence };
+}
+
+/** Translates from the wire. */
+export function toRecalledNotification({ serverMsgId, clientMsgId, sequence }: Recall): RecalledNotification {
+  return { serverMsgID: serverMsgId, clientMsgID: clientMsgId, sequence };
 }
 
 /** Translates from the wire. */

@@ -58,6 +58,9 @@ export interface OutgoingNotification {
 
   /** Whether a chat copy is stored in the conversation as well. Default false. */
   readonly sendMsg?: boolean | undefined;
+
+  /** Must-reach only: when to send it, in milliseconds since the Unix epoch. Default: now. */
+  readonly sendAt?: number | undefined;
 }
 
 /** What the service accepted. */
@@ -126,6 +129,7 @@ export function createSender(options: SenderOptions): Sender {
         // An online push without an id of the caller's gets none here: the service would have to record it on disk.
         clientMsgId: notification.clientMsgID || (notification.mustReach ? createClientMsgID() : ""),
         ttlSeconds: notification.ttlSeconds ?? 0,
+        sendAt: BigInt(notification.sendAt ?? 0),
       };
       const backoff = createBackoff({ ...delays, random });
       const giveUpAt = Date.now() + timeoutMs;

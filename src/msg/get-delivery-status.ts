@@ -1,5 +1,5 @@
 import { failure } from "../errors.ts";
-import { DeliveryState, DeliveryStateSchema, type GetDeliveryStatusRequest } from "../gen/mustreach/msg/v1/msg_pb.ts";
+import { DeliveryState, type GetDeliveryStatusRequest } from "../gen/mustreach/msg/v1/msg_pb.ts";
 import type { Cursors, DeviceCursor } from "../nats/cursors.ts";
 import type { Inbox } from "../nats/inbox.ts";
 import type { RecallFindings, Recalls } from "../nats/recalls.ts";
@@ -11,7 +11,7 @@ import { type FindSend, requireReference, type SendReference } from "./find-send
 export interface StatusQuery {
   readonly reference: SendReference;
   /** Only recipients in this state; undefined: all. */
-  readonly state: DeliveryState | undefined;
+  readonly state: State | undefined;
   /** From 1. */
   readonly pageNumber: number;
   /** Recipients on a page. */
@@ -21,7 +21,7 @@ export interface StatusQuery {
 /** How far a notification has come with one device. */
 export interface DeviceDelivery {
   readonly deviceId: string;
-  readonly state: DeliveryState;
+  readonly state: State;
   /** Epoch milliseconds; 0 when it is not known. */
   readonly acknowledgedTime: number;
 }
@@ -30,13 +30,13 @@ export interface DeviceDelivery {
 export interface RecipientDelivery {
   readonly userId: string;
   /** The best state of the devices; of a user without any, the notification's own. */
-  readonly state: DeliveryState;
+  readonly state: State;
   /** By id. */
   readonly devices: readonly DeviceDelivery[];
 }
 
 /** Recipients, all and by state. */
-export type DeliveryCount = Record<"total" | (typeof stateNames)[number], number>;
+export type DeliveryCount = Record<"total" | StateName, number>;
 
 /** Who has got a notification. */
 export interface DeliveryStatus {
@@ -63,7 +63,18 @@ export interface DeliveryStatusOptions {
 /** Tells who has got a notification; {@link createGetDeliveryStatus} makes it. */
 export type GetDeliveryStatus = (query: StatusQuery) => Promise<DeliveryStatus>;
 
-const stateNames = ["delivered", "pending", "expired", "recalled", "scheduled"] as const;
+/** What each state is called in a request and in the counts. */
+const states = {
+  delivered: DeliveryState.DELIVERED,
+  pending: DeliveryState.PENDING,
+  expired: DeliveryState.EXPIRED,
+  recalled: DeliveryState.RECALLED,
+  scheduled: DeliveryState.SCHEDULED,
+} as const;
+
+type StateName = keyof typeof states;
+type State = (typeof states)[StateName];
+const stateNames = Object.keys(states) as StateName[];
 
 const maxShowNumber = 1_000;
 
@@ -86,7 +97,7 @@ export function requireStatusQuery(request: GetDeliveryStatusRequest): StatusQue
   }
   return {
     reference,
-    state: DeliveryStateSchema.values.find(({ localName }) => localName.toLowerCase() === name)?.number,
+    state: name && states[name],
     pageNumber: pageNumber || 1,
     showNumber: showNumber || 100,
   };
@@ -121,7 +132,7 @@ export function createGetDeliveryStatus(options: DeliveryStatusOptions): GetDeli
     for (const chunks of groupsOf(chunksAtOnce, chunksOf(recipients))) {
       for (const recipient of (await Promise.all(chunks.map(ofChunk))).flat()) {
         counts.total++;
-        counts[nameOf(recipient.state)]++;
+        for (const name of stateNames) if (states[name] === recipient.state) counts[name]++;
         if (state !== undefined && recipient.state !== state) continue;
         if (skipped < (pageNumber - 1) * showNumber) skipped++;
         else if (page.length < showNumber) page.push(recipient);
@@ -137,13 +148,14 @@ interface Place {
   /** Of the notification in the user's inbox; undefined when it is not there. */
   readonly sequence: number | undefined;
   /** What holds for a device that has not acknowledged it. */
-  readonly ownState: DeliveryState;
+  readonly ownState: State;
   /** Of a recall, which has removed it from the inbox. */
   readonly findings: RecallFindings | undefined;
 }
 
-function toRecipient({ userId, sequence, ownState, findings }: Place, cursors: readonly DeviceCursor[]) {
-  const devices = cursors
+function toRecipient(place: Place, cursors: readonly DeviceCursor[]): RecipientDelivery {
+  const { userId, sequence, ownState, findings } = place;
+  const devices: DeviceDelivery[] = cursors
     .map((cursor) => {
       const isPast = sequence !== undefined && cursor.sequence >= sequence;
       const isDelivered = isPast || findings?.hasAcknowledged(userId, cursor.deviceId) === true;
@@ -163,16 +175,11 @@ function toRecipient({ userId, sequence, ownState, findings }: Place, cursors: r
  * What holds for who has not acknowledged it. One that is not in an inbox and not past its time is pending too: a group
  * send is still being expanded, or the write failed and the sender may repeat it.
  */
-function toOwnState(record: SendRecord, retentionMs: number, nowMs: number): DeliveryState {
+function toOwnState(record: SendRecord, retentionMs: number, nowMs: number): State {
   const { deliverAtMs, sendTime, expiresAtMs } = record;
   if (deliverAtMs > nowMs) return DeliveryState.SCHEDULED;
   const endsAtMs = expiresAtMs || (deliverAtMs || sendTime) + retentionMs;
   return endsAtMs <= nowMs ? DeliveryState.EXPIRED : DeliveryState.PENDING;
-}
-
-function nameOf(state: DeliveryState): (typeof stateNames)[number] {
-  const name = DeliveryStateSchema.value[state]?.localName.toLowerCase();
-  return stateNames.find((known) => known === name) ?? "pending";
 }
 
 function* groupsOf<T>(size: number, items: Iterable<T>): Generator<T[]> {

@@ -68,7 +68,7 @@ export function createSendBatch({ send, limits, log }: SendBatchOptions): SendBa
         let isBroken = false;
         for (const { index, valid } of chain) {
           // It may be stored or not. What follows waits for the caller's next try, so as not to overtake it.
-          const outcome = isBroken
+          const outcome: SendOutcome = isBroken
             ? refuse(failure("NetworkError", "not tried: an earlier one to the same recipient failed with 90004"))
             : await send(valid, operationId).then(toOutcome, refuse);
           outcomes[index] = outcome;

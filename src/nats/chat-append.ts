@@ -52,7 +52,8 @@ export function createAppend(broker: Broker, store: StoreCopies, timeoutMs: numb
   const storeAll = async (groups: readonly (readonly Waiting[])[]): Promise<void> => {
     const taken = groups.flat();
     const deadlineMs = Math.max(...taken.map((waiting) => waiting.deadlineMs));
-    for (;;) {
+    let cause: unknown;
+    while (Date.now() < deadlineMs) {
       const end = await tryStore(taken, deadlineMs).catch((error: unknown) => ({ kind: "failed", error }) as const);
       if (end.kind === "stored") {
         for (const [index, message] of end.messages.entries()) taken[index]?.resolve(message);
@@ -65,17 +66,12 @@ export function createAppend(broker: Broker, store: StoreCopies, timeoutMs: numb
         await storeAll(groups.slice(half));
         return;
       }
+      cause = end.kind === "rejected" ? end.reason : end.error;
+      if (end.kind === "rejected" ? !end.isTransient : !(end.error instanceof ConnectError)) break;
       // Random, so that instances that got in each other's way do not do so again.
-      const pauseMs = Math.random() * maxRetryDelayMs;
-      const isFinal = end.kind === "rejected" ? !end.isTransient : !(end.error instanceof ConnectError);
-      if (isFinal || Date.now() + pauseMs >= deadlineMs) {
-        const cause = end.kind === "rejected" ? end.reason : end.error;
-        for (const { reject } of taken)
-          reject(failure("NetworkError", "the broker did not store the chat copy", cause));
-        return;
-      }
-      await delay(pauseMs);
+      await delay(Math.random() * maxRetryDelayMs);
     }
+    for (const { reject } of taken) reject(failure("NetworkError", "the broker did not store the chat copy", cause));
   };
 
   const tryStore = async (taken: readonly Waiting[], deadlineMs: number) => {

@@ -91,11 +91,11 @@ export function createMarkRead(broker: Broker, get: DirectGet, timeoutMs: number
 
   return async (userId, parties, place) => {
     const deadlineMs = Date.now() + timeoutMs;
-    for (;;) {
+    while (Date.now() < deadlineMs) {
       await broker.whenConnected(deadlineMs);
       if (await tryMark(userId, parties, place)) return;
-      if (Date.now() >= deadlineMs) throw failure("NetworkError", "the broker did not store the place in time");
       await delay(Math.random() * maxRetryDelayMs);
     }
+    throw failure("NetworkError", "the broker did not store the place in time");
   };
 }

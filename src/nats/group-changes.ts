@@ -49,6 +49,12 @@ export interface ChangeGroupOptions {
 /** One try gets this long at most, in milliseconds, so that a broker that was restarted is asked again soon. */
 const tryTimeoutMs = 2_000;
 
+/**
+ * Changes in work at once: the broker stores batches one after the other, so that more of them would only use up their
+ * time in its queue.
+ */
+const maxChangesAtOnce = 8;
+
 /** The longest pause after another change came first, in milliseconds: a part of it, so that two do not meet again. */
 const maxRetryDelayMs = 20;
 
@@ -67,7 +73,7 @@ const memberBytes = 112;
 /** Creates the one way in which groups change. */
 export function createChangeGroup(broker: Broker, read: ReadGroup, options: ChangeGroupOptions): ChangeGroup {
   const { timeoutMs, historyMs } = options;
-  const inTurn = createTurns();
+  const inTurn = createTurns(maxChangesAtOnce);
 
   const change = async (groupId: string, { userIds, minVersion, revise }: ChangeOptions) => {
     const subjects = [...new Set(userIds.map((userId) => membersSubject(groupId, userId)))];
@@ -178,16 +184,4 @@ function expiresAfter(ms: number) {
   const headers = newHeaders();
   headers.set("Nats-TTL", `${Math.max(1, Math.ceil(ms / 1_000))}s`);
   return headers;
-}
-
-/** Work on the same group waits for its turn here, instead of being refused by the broker and tried again. */
-function createTurns(): <T>(key: string, work: () => Promise<T>) => Promise<T> {
-  const last = new Map<string, Promise<unknown>>();
-  return (key, work) => {
-    const turn = (last.get(key) ?? Promise.resolve()).then(work, work);
-    last.set(key, turn);
-    return turn.finally(() => {
-      if (last.get(key) === turn) last.delete(key);
-    });
-  };
 }

@@ -1,9 +1,16 @@
-import { type DescField, type DescMessage, type JsonObject, type JsonValue, ScalarType } from "@bufbuild/protobuf";
+import {
+  type DescEnum,
+  type DescField,
+  type DescMessage,
+  type JsonObject,
+  type JsonValue,
+  ScalarType,
+} from "@bufbuild/protobuf";
 import type { ErrorFacts } from "../errors.ts";
 
 /**
  * Response fields that are not OpenIM's, by their JSON name, and the header in which each travels over REST: the
- * documented `data` has the documented fields only.
+ * documented `data` has the documented fields only. In a message within a message such a field is left out.
  */
 export const headerFields: Readonly<Record<string, string>> = { durability: "Mustreach-Durability" };
 
@@ -22,8 +29,9 @@ export function successEnvelope(data: JsonObject): string {
 export type ToOpenImJson = (json: JsonObject) => JsonObject;
 
 /**
- * Compiles the conversion for a message type: protobuf-JSON writes 64-bit integers as strings, OpenIM as numbers.
- * Those here are times, durations and counts, far below 2^53.
+ * Compiles the conversion for a message type. Protobuf-JSON writes 64-bit integers as strings, OpenIM as numbers; those
+ * here are times, durations and counts, far below 2^53. An enum's value loses the enum's name and is in lower case:
+ * `DELIVERY_STATE_PENDING` is `pending`.
  */
 export function compileToOpenImJson(desc: DescMessage): ToOpenImJson {
   const converters = desc.fields.flatMap((field): [string, (value: JsonValue) => JsonValue][] => {
@@ -35,14 +43,22 @@ export function compileToOpenImJson(desc: DescMessage): ToOpenImJson {
       const value = json[name];
       if (value !== undefined && value !== null) json[name] = convert(value);
     }
+    for (const name of Object.keys(headerFields)) delete json[name];
     return json;
   };
 }
 
 function compileField(field: DescField): ((value: JsonValue) => JsonValue) | undefined {
-  const convert = isInt64(field) ? Number : compileMessage(field);
+  const convert = isInt64(field) ? Number : (compileEnum(field.enum) ?? compileMessage(field));
   if (convert === undefined || field.fieldKind !== "list") return convert;
   return (value) => (Array.isArray(value) ? value.map(convert) : value);
+}
+
+function compileEnum(desc: DescEnum | undefined): ((value: JsonValue) => JsonValue) | undefined {
+  const { sharedPrefix } = desc ?? {};
+  if (sharedPrefix === undefined) return undefined;
+  // A value that this version does not know is its number.
+  return (value) => (typeof value === "string" ? value.slice(sharedPrefix.length).toLowerCase() : value);
 }
 
 function compileMessage(field: DescField): ((value: JsonValue) => JsonValue) | undefined {

@@ -85,10 +85,9 @@ export function createRest(options: RestOptions): Rest {
       // A business error is OpenIM's HTTP 200; what cannot be bound to the method has a status of its own.
       const status = error instanceof BindError ? error.httpStatus : 200;
       const facts = toErrorFacts(error instanceof BindError ? failure("ArgsError", error.message) : error);
+      await discardBody(request);
       write(response, status, context.responseHeader, errorEnvelope(facts));
     } finally {
-      // A body that was refused unread would stay in its HTTP/2 stream, and a client like curl waits to be rid of it.
-      request.resume();
       response.off("close", onClose);
       // Takes the context's listeners off the shutdown signal.
       context.abort(done);
@@ -175,13 +174,29 @@ function compileCall(
   };
 }
 
+/** How long the rest of a refused body is taken from the wire before it is answered, in milliseconds. */
+const maxDiscardMs = 5_000;
+
+/**
+ * Takes what is left of a refused body over HTTP/2: many clients (curl up to 8.10, for one) stop sending when they see
+ * the answer, and then wait for ever for the end of their own stream. Over HTTP/1 Node does it after the answer.
+ */
+async function discardBody(request: HttpRequest): Promise<void> {
+  if (request.httpVersionMajor < 2 || request.complete) return;
+  await new Promise<void>((resolve) => {
+    const timer = setTimeout(resolve, maxDiscardMs);
+    request.once("close", resolve).once("end", resolve).resume();
+    request.once("end", () => clearTimeout(timer));
+  });
+}
+
 function write(response: HttpResponse, status: number, headers: Headers, body: string): void {
   if (response.headersSent || response.destroyed) return;
   for (const [name, value] of headers) response.setHeader(name, value);
   response.setHeader("Content-Type", "application/json");
+  response.setHeader("Content-Length", Buffer.byteLength(body));
   response.statusCode = status;
-  // As bytes: with a text, Node writes the headers as UTF-8 as well, and not as they came. Node adds a Content-Length
-  // over HTTP/1; over HTTP/2, curl 7.88 would wait for ever after one while its own body is not all sent.
+  // As bytes: with a text, Node writes the headers as UTF-8 as well, and not as they came.
   response.end(Buffer.from(body));
 }
 

@@ -19,7 +19,9 @@ async function queue(
   const sequence = await send(userId, data, options);
   const partition = toPartition(toToken(userId), 2);
   const { expiresAtMs } = options;
-  expect(await escalations.escalate({ partition, sequence, userId, storedAtMs: Date.now(), expiresAtMs })).toBe("queued");
+  expect(await escalations.escalate({ partition, sequence, userId, storedAtMs: Date.now(), expiresAtMs })).toBe(
+    "queued",
+  );
   return { id: `server id of ${data}-${partition}-${sequence}`, partition, sequence };
 }
 
@@ -108,7 +110,12 @@ describe("an escalation", () => {
   test("pauses twice as long after each failure, up to the most, times a random part", async () => {
     const instance = await openInstance();
     const receiver = await openReceiver(() => ({ status: 500 }));
-    await instance.startEscalate(receiver.url, { minDelayMs: 100, maxDelayMs: 300, maxAttempts: 5, random: () => 0.99 });
+    await instance.startEscalate(receiver.url, {
+      minDelayMs: 100,
+      maxDelayMs: 300,
+      maxAttempts: 5,
+      random: () => 0.99,
+    });
     await queue(instance, "ann");
     await whenDone(instance);
     const times = receiver.received.map(({ atMs }) => atMs);

@@ -31,7 +31,10 @@ describe("a request", () => {
     expect(await createWebhook({ url, secret })(body, never)).toEqual({ kind: "taken" });
     const [request] = received;
     expect(request?.body).toEqual(body);
-    expect(request?.headers).toMatchObject({ "content-type": "application/json", "mustreach-escalation-id": "0123-0-7" });
+    expect(request?.headers).toMatchObject({
+      "content-type": "application/json",
+      "mustreach-escalation-id": "0123-0-7",
+    });
     const signature = String(request?.headers["mustreach-signature"]);
     expect(signature).toMatch(/^t=\d{10},v1=[0-9a-f]{64}$/);
     expect(verifySignature(secret, signature, request?.text ?? "", 60)).toBe(true);
@@ -156,7 +159,15 @@ describe("a signature", () => {
     expect(verify(header.replace(/.$/, (hex) => (hex === "0" ? "1" : "0")))).toBe(false);
     expect(verify(header, "body", 1_301)).toBe(false);
     expect(verify(header, "body", 699)).toBe(false);
-    for (const broken of ["", "t=1000", "v1=00", header.slice(0, -1), `${header}0`, header.toUpperCase(), `x${header}`]) {
+    for (const broken of [
+      "",
+      "t=1000",
+      "v1=00",
+      header.slice(0, -1),
+      `${header}0`,
+      header.toUpperCase(),
+      `x${header}`,
+    ]) {
       expect(verify(broken)).toBe(false);
     }
   });

@@ -1,14 +1,12 @@
+import { create } from "@bufbuild/protobuf";
+import { pino } from "pino";
 import { afterAll, beforeAll, describe, expect, test } from "vitest";
-import type { Notification } from "../../src/gen/mustreach/delivery/v1/delivery_pb.ts";
-import {
-  type Device,
-  type DeviceSession,
-  dataOf,
-  isIncreasing,
-  openSender,
-  sendMany,
-  useDevices,
-} from "../helpers/device.ts";
+import { type Notification, NotificationSchema } from "../../src/gen/mustreach/delivery/v1/delivery_pb.ts";
+import { type Broker, connectBroker } from "../../src/nats/connect.ts";
+import { createDirectGet } from "../../src/nats/direct-get.ts";
+import { createInbox, type Inbox } from "../../src/nats/inbox.ts";
+import { createPublisher } from "../../src/nats/publish.ts";
+import { type Device, type DeviceSession, dataOf, isIncreasing, openSender, useDevices } from "../helpers/device.ts";
 import { type ExternalBroker, startExternalBroker } from "../helpers/external-broker.ts";
 import { type ServiceProcess, startProcess } from "../helpers/process.ts";
 import { useServer } from "../helpers/server.ts";
@@ -17,25 +15,39 @@ const openDevice = useDevices();
 const mib = 1_048_576;
 
 describe("in a process of its own", () => {
-  const holder: { broker?: ExternalBroker; service?: ServiceProcess } = {};
+  const holder: { broker?: ExternalBroker; service?: ServiceProcess; connection?: Broker } = {};
   const service = (): ServiceProcess => {
     if (holder.service === undefined) throw new Error("the service runs inside tests only");
     return holder.service;
   };
+  let inbox: Inbox;
+  /** Fills a user's inbox as the service does, but from here: what is measured is how it is read. */
+  const fill = async (userId: string, count: number, toData: (index: number) => string) => {
+    const sendTime = BigInt(Date.now());
+    const writes = Array.from({ length: count }, (_, i) => {
+      const notification = create(NotificationSchema, { data: toData(i), clientMsgId: `${userId}-${i}`, sendTime });
+      return inbox.write(userId, { kind: "notification", notification }, { operationId: "test" });
+    });
+    await Promise.all(writes);
+  };
   beforeAll(async () => {
-    // Not fsynced: thousands are sent here to be read, and what is measured is the service.
     holder.broker = await startExternalBroker({ syncInterval: "2m" });
     holder.service = await startProcess({ NATS_URL: holder.broker.url, PARTITIONS: "1", HEARTBEAT: "1s" });
+    const log = pino({ level: "silent" });
+    const broker = await connectBroker({ servers: [holder.broker.url], requestTimeoutMs: 20_000, log });
+    holder.connection = broker;
+    const publisher = createPublisher(broker, { sendTimeoutMs: 60_000, isFsynced: () => true });
+    inbox = createInbox(broker, publisher, createDirectGet(broker, { timeoutMs: 20_000 }), 1);
   });
   afterAll(async () => {
+    await holder.connection?.close();
     await holder.service?.remove();
     await holder.broker?.remove();
   });
 
   test("10,000 notifications to one offline device drain in order, without a gap, in a flat memory", async () => {
-    const send = openSender(service().url, await service().adminToken());
     // 1 KiB each: whatever holds on to them shows in the memory.
-    await sendMany(send, "drain", 10_000, (i) => `${i} `.padEnd(1_024, "."));
+    await fill("drain", 10_000, (i) => `${i} `.padEnd(1_024, "."));
     const device = openDevice(service().url, await service().userToken("drain"));
     const session = await device.subscribe({ window: 200 });
     expect(session.ready.pending).toBe(10_000n);
@@ -52,8 +64,7 @@ describe("in a process of its own", () => {
   }, 120_000);
 
   test("2,000 of 10 KB to devices that stop reading hold no more than the window in memory", async () => {
-    const send = openSender(service().url, await service().adminToken());
-    await sendMany(send, "stalled", 2_000, (i) => `${i} `.padEnd(10_240, "."));
+    await fill("stalled", 2_000, (i) => `${i} `.padEnd(10_240, "."));
     const token = await service().userToken("stalled");
     const before = await service().heapBytes();
     const [window, devices] = [50, 10];

@@ -391,7 +391,7 @@ describe("with a broker of its own", () => {
       }
     };
     const clients = upTo(20).map(client);
-    for (let kill = 0; kill < 5; kill++) {
+    for (let kill = 0; kill < 3; kill++) {
       const before = appended.length;
       while (appended.length < before + 200) await delay(5);
       process.kill(server.pid(), "SIGKILL");
