@@ -14,11 +14,17 @@ import { createSubscribe } from "./delivery/subscribe.ts";
 import { requireGroup } from "./directory/require-group.ts";
 import { createGroupService } from "./directory/service.ts";
 import { Durability } from "./gen/mustreach/msg/v1/msg_pb.ts";
+import { createAudience } from "./msg/audience.ts";
 import { createDeliver } from "./msg/deliver.ts";
 import { createExpand } from "./msg/expand.ts";
+import { createFindSend } from "./msg/find-send.ts";
+import { createGetDeliveryStatus } from "./msg/get-delivery-status.ts";
+import { createRecall } from "./msg/recall.ts";
 import { createDeliverDue, createLater } from "./msg/schedule.ts";
 import { createSend } from "./msg/send.ts";
+import { createSendBatch } from "./msg/send-batch.ts";
 import { createMsgService } from "./msg/service.ts";
+import { createWithdraw } from "./msg/withdraw.ts";
 import { auditBroker, type BrokerAudit, durabilityName } from "./nats/audit.ts";
 import { type Broker, connectBroker } from "./nats/connect.ts";
 import { openCursors } from "./nats/cursors.ts";
@@ -29,6 +35,7 @@ import { createGroups } from "./nats/groups.ts";
 import { createInbox } from "./nats/inbox.ts";
 import { createLive } from "./nats/live.ts";
 import { createPublisher } from "./nats/publish.ts";
+import { createRecalls } from "./nats/recalls.ts";
 import { openRevocations } from "./nats/revocations.ts";
 import { openSchedule } from "./nats/schedule.ts";
 import { createSends } from "./nats/sends.ts";
@@ -178,11 +185,22 @@ export async function startServer(config: Config, log: Logger): Promise<Server> 
     });
     started.push(await fanout.work(createExpand({ inbox, sends, membersAt })));
     started.push(await schedule.work(createDeliverDue(sends, deliver)));
+    const findSend = createFindSend(sends, createAudience(membersAt));
+    const recalls = createRecalls(publisher, directGet, config.partitions);
+    const withdraw = createWithdraw(inbox, cursors);
+    const limits = { maxDataBytes: config.maxDataBytes, retentionMs: config.retention };
+    const msg = createMsgService({
+      limits,
+      send,
+      sendBatch: createSendBatch({ send, limits, log }),
+      getDeliveryStatus: createGetDeliveryStatus({ findSend, sends, recalls, inbox, cursors, ...limits }),
+      recall: createRecall({ findSend, sends, recalls, withdraw, cancelScheduled: schedule.cancel }),
+    });
     const subscribe = createSubscribe(hub, createResume(inbox, cursors), cursors, revocations.revokedAtMs);
     const shutdown = new AbortController();
     const listener = createListener({
       handler: createRoutes({
-        msg: createMsgService(send, { maxDataBytes: config.maxDataBytes, retentionMs: config.retention }),
+        msg,
         delivery: createDeliveryService(subscribe, createAcknowledge(hub, inbox, cursors)),
         auth: createAuthService({
           secret,

@@ -2,8 +2,10 @@ import { Command, CommanderError } from "commander";
 import { MustreachClientError } from "../client/index.ts";
 import { ConfigError } from "../config.ts";
 import { listenCommand } from "./listen.ts";
+import { recallCommand } from "./recall.ts";
 import { sendCommand } from "./send.ts";
 import { serveCommand } from "./serve.ts";
+import { statusCommand } from "./status.ts";
 import { tokenCommand } from "./token.ts";
 
 /** The command line. Exit code 0, 1 when a command failed, 2 when it was called wrongly or a setting is bad. */
@@ -13,6 +15,8 @@ const program = new Command("mustreach")
   .addCommand(tokenCommand())
   .addCommand(sendCommand())
   .addCommand(listenCommand())
+  .addCommand(statusCommand())
+  .addCommand(recallCommand())
   .showHelpAfterError("(add --help for the options)")
   .exitOverride();
 for (const command of program.commands) command.exitOverride().showHelpAfterError("(add --help for the options)");

@@ -2,18 +2,65 @@ import type { ServiceImpl } from "@connectrpc/connect";
 import { requireAdmin } from "../auth/caller.ts";
 import type { MsgService } from "../gen/mustreach/msg/v1/msg_pb.ts";
 import { operationIdKey } from "../observe/operation-id.ts";
-import type { Send } from "./send.ts";
+import { requireReference } from "./find-send.ts";
+import { type GetDeliveryStatus, requireStatusQuery } from "./get-delivery-status.ts";
+import type { Recall } from "./recall.ts";
+import type { Accepted, Send } from "./send.ts";
+import { requireBatch, type SendBatch, type SendOutcome } from "./send-batch.ts";
 import { type SendLimits, validateSend } from "./validate.ts";
 
-/** Creates the implementation of MsgService, which only translates. */
-export function createMsgService(send: Send, limits: SendLimits): Partial<ServiceImpl<typeof MsgService>> {
+/** Options of {@link createMsgService}. */
+export interface MsgServiceOptions {
+  readonly limits: SendLimits;
+  readonly send: Send;
+  readonly sendBatch: SendBatch;
+  readonly getDeliveryStatus: GetDeliveryStatus;
+  readonly recall: Recall;
+}
+
+/**
+ * Creates the implementation of MsgService, which only translates. In OpenIM's order: the body is checked before the
+ * caller's right to send.
+ */
+export function createMsgService(options: MsgServiceOptions): Partial<ServiceImpl<typeof MsgService>> {
+  const { limits, send, sendBatch, getDeliveryStatus, recall } = options;
   return {
     async sendBusinessNotification(request, context) {
-      // OpenIM's order: the body is checked before the caller's right to send.
       const valid = validateSend(request, limits);
       requireAdmin(context, "only app manager can send message");
-      const accepted = await send(valid, context.values.get(operationIdKey));
-      return { ...accepted, sendTime: BigInt(accepted.sendTime) };
+      return toResponse(await send(valid, context.values.get(operationIdKey)));
+    },
+    async sendBusinessNotificationBatch(request, context) {
+      const notifications = requireBatch(request.notifications);
+      requireAdmin(context, "only app manager can send message");
+      const outcomes = await sendBatch(notifications, context.values.get(operationIdKey));
+      return { results: outcomes.map(toResult) };
+    },
+    async getDeliveryStatus(request, context) {
+      const query = requireStatusQuery(request);
+      requireAdmin(context, "only an admin token may ask for a delivery status");
+      const { sendTime, recipients, ...status } = await getDeliveryStatus(query);
+      return {
+        ...status,
+        sendTime: BigInt(sendTime),
+        recipients: recipients.map(({ devices, ...recipient }) => ({
+          ...recipient,
+          devices: devices.map((device) => ({ ...device, acknowledgedTime: BigInt(device.acknowledgedTime) })),
+        })),
+      };
+    },
+    async recallBusinessNotification(request, context) {
+      const reference = requireReference(request);
+      requireAdmin(context, "only an admin token may recall a notification");
+      return recall(reference, context.values.get(operationIdKey));
     },
   };
+}
+
+function toResponse(accepted: Accepted) {
+  return { ...accepted, sendTime: BigInt(accepted.sendTime) };
+}
+
+function toResult(outcome: SendOutcome) {
+  return outcome.kind === "accepted" ? { data: toResponse(outcome.accepted) } : outcome.facts;
 }

@@ -59,7 +59,8 @@ export function createAppend(broker: Broker, store: StoreCopies, timeoutMs: numb
         for (const [index, message] of end.messages.entries()) taken[index]?.resolve(message);
         return;
       }
-      if (end.kind === "rejected" && groups.length > 1) {
+      const isAway = end.kind === "failed" && end.error instanceof ConnectError;
+      if (!isAway && groups.length > 1) {
         // One conversation is to blame; the others do not suffer for it.
         const half = Math.ceil(groups.length / 2);
         await storeAll(groups.slice(0, half));
@@ -67,7 +68,7 @@ export function createAppend(broker: Broker, store: StoreCopies, timeoutMs: numb
         return;
       }
       cause = end.kind === "rejected" ? end.reason : end.error;
-      if (end.kind === "rejected" ? !end.isTransient : !(end.error instanceof ConnectError)) break;
+      if (!isAway && !(end.kind === "rejected" && end.isTransient)) break;
       // Random, so that instances that got in each other's way do not do so again.
       await delay(Math.random() * maxRetryDelayMs);
     }
@@ -81,13 +82,14 @@ export function createAppend(broker: Broker, store: StoreCopies, timeoutMs: numb
 
   return (copy: ChatCopy): Promise<Message> =>
     new Promise((resolve, reject) => {
+      const conversation = conversationToken(copy.parties);
       const timer = setTimeout(() => {
         waiting.isOver = true;
         reject(notInTime());
       }, timeoutMs);
       const waiting: Waiting = {
         copy,
-        conversation: conversationToken(copy.parties),
+        conversation,
         deadlineMs: Date.now() + timeoutMs,
         isOver: false,
         resolve(message) {

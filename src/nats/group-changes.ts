@@ -8,6 +8,7 @@ import type { GroupSnapshot, ReadGroup } from "./group-reads.ts";
 import { encodeRecord, type GroupRecord, type Member, reviseStays } from "./group-records.ts";
 import { retryOnReconnect } from "./retry-on-reconnect.ts";
 import { groupInfoSubject, groupMembersSubject, joinedSubject, membersPerSubject, toToken } from "./subjects.ts";
+import { createTurns } from "./turns.ts";
 
 /** What a change makes of a group. */
 export interface GroupRevision {

@@ -6,6 +6,7 @@ import {
   type Message,
   ScalarType,
 } from "@bufbuild/protobuf";
+import { isFieldError } from "@bufbuild/protobuf/reflect";
 import { SendBusinessNotificationRequestSchema } from "../gen/mustreach/msg/v1/msg_pb.ts";
 import type { HttpRequest } from "./listener.ts";
 
@@ -86,8 +87,16 @@ export function bind({ path, input }: Binding, body: string): Message {
     }
     return fromJson(input, json, { ignoreUnknownFields: true });
   } catch (error) {
-    throw new BindError(error instanceof Error ? error.message : "the body does not fit", status);
+    throw new BindError(explain(error), status);
   }
+}
+
+/** What is wrong with a body, by the documented name of the field; protobuf's own words have the proto's. */
+function explain(error: unknown): string {
+  if (!(error instanceof Error)) return "the body does not fit";
+  if (!isFieldError(error.cause)) return error.message;
+  const field = error.cause.field();
+  return `${field.kind === "field" ? field.jsonName : field.name}: ${error.cause.message}`;
 }
 
 /** protobuf-JSON takes "2" for 2; OpenIM does not. 64-bit integers keep protobuf's leniency. */

@@ -1,5 +1,5 @@
 import { expect, test } from "vitest";
-import { useClient, useFakeService } from "./fake-service.ts";
+import { fakeToken, useClient, useFakeService } from "./fake-service.ts";
 
 test("a chat copy reaches onRecvNewMessage with its conversation, in the order of notifications", async () => {
   const service = await useFakeService();
@@ -48,7 +48,7 @@ test("a client whose cursor the service never assigned begins anew where the ser
     load: async () => 5_000n,
     save: async (key: string, sequence: bigint) => void saved.set(key, sequence),
   };
-  const client = useClient(service, { cursorStore });
+  const client = useClient(service, { token: fakeToken({ UserID: "alice" }), cursorStore });
   const seen: bigint[] = [];
   client.onRecvCustomBusinessMessage(async ({ sequence }) => void seen.push(sequence));
   const connecting = client.connect();

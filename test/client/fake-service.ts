@@ -149,7 +149,7 @@ function createStream(request: SubscribeRequest, token: string | null, left: Abo
     token,
     left,
     send,
-    ready: (resumeSequence = 0n, deviceId = request.deviceId || "default") =>
+    ready: (resumeSequence = request.afterSequence ?? 0n, deviceId = request.deviceId || "default") =>
       send({ case: "ready", value: { resumeSequence, deviceId } }),
     notify: (sequence, key = `key-${sequence}`) =>
       send({ case: "notification", value: { sequence, key, reliabilityLevel: 2, data: "{}", sendTime: 1n } }),

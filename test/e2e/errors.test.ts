@@ -47,6 +47,7 @@ const codes: Readonly<Record<number, readonly [errMsg: string, code: Code]>> = {
   1002: ["NoPermissionError", Code.PermissionDenied],
   1003: ["DuplicateKeyError", Code.AlreadyExists],
   1004: ["RecordNotFoundError", Code.NotFound],
+  1204: ["DismissedAlreadyError", Code.FailedPrecondition],
   1501: ["TokenExpiredError", Code.Unauthenticated],
   1503: ["TokenMalformedError", Code.Unauthenticated],
   1504: ["TokenNotValidYetError", Code.Unauthenticated],
@@ -97,10 +98,16 @@ const wrongSends: Row[] = [
   ["a ttl longer than the retention",         1001, /ttlSeconds.*604800/,         { ttlSeconds: 7 * 86_400 + 1 }],
   ["a negative ttl",                          1001, /ttlSeconds/,                 { ttlSeconds: -1 }],
   ["a ttl of what is not stored",             1001, /ttlSeconds.*Level 2/,        { reliabilityLevel: 1, ttlSeconds: 60 }],
+  ["a sendAt before the epoch",               1001, /sendAt/,                     { sendAt: -1 }],
+  ["a sendAt more than a year ahead",         1001, /sendAt/,                     { sendAt: Date.now() + 400 * 86_400_000 }],
+  ["a sendAt of what is not stored",          1001, /sendAt.*Level 2/,            { reliabilityLevel: 1, sendAt: 1 }],
+  ["a negative escalation delay",             1001, /escalationDelaySeconds/,     { escalationDelaySeconds: -1 }],
+  ["an escalation delay beyond a day",        1001, /escalationDelaySeconds/,     { escalationDelaySeconds: 86_401 }],
   ["an id used for another body",             1003, /clientMsgID/,                { clientMsgID: "used", data: "another" }],
   ["an id used for another recipient",        1003, /clientMsgID/,                { clientMsgID: "used", recvUserID: "mallory" }],
   ["a group that does not exist",             1004, /group/,                      { recvUserID: "", recvGroupID: "nobody" }],
   ["a group of a wildcard",                   1004, /group/,                      { recvUserID: "", recvGroupID: "*" }],
+  ["a group that was dismissed",              1204, /group/,                      { recvUserID: "", recvGroupID: "dismissed" }],
 ];
 
 /** Calls of AuthService by an admin: a good body with this change. */
@@ -200,6 +207,13 @@ beforeAll(async () => {
   grpc = createGrpcTransport({ baseUrl: server.url });
   admin = await server.adminToken();
   await rest("send", { ...good.send, clientMsgID: "used" }, { token: admin });
+  const groupInfo = { groupID: "dismissed", groupName: "", groupType: 2 };
+  for (const [path, body] of [
+    ["/group/create_group", { ownerUserID: "owner", groupInfo }],
+    ["/group/dismiss_group", { groupID: "dismissed" }],
+  ] as const) {
+    expect((await server.post(path, body, admin)).json).toMatchObject({ errCode: 0 });
+  }
 });
 
 /** A JWT, signed by hand with HMAC-SHA256 whatever its header says. */

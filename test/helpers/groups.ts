@@ -39,7 +39,8 @@ export function useGroups(server: TestBroker): (options?: InstanceOptions) => Pr
   afterAll(async () => {
     for (const close of opened) await close();
   });
-  return async ({ wrapBroker = (broker) => broker, wrapGet = (get) => get, ...options } = {}) => {
+  return async (instance: InstanceOptions = {}) => {
+    const { wrapBroker = (broker: Broker) => broker, wrapGet = (get: DirectGet) => get, ...options } = instance;
     const broker = await connectBroker({
       servers: [server.url],
       user: server.user,

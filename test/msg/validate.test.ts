@@ -45,11 +45,21 @@ test("the least that can be sent is an online push, for the whole retention, wit
     mustReach: false,
     clientMsgId: "",
     ttlMs: 0,
+    sendAtMs: 0,
+    escalateAfterMs: undefined,
   });
 });
 
 test("everything that can be asked for", () => {
-  const change = { sendMsg: true, reliabilityLevel: 2, clientMsgId: "order-77", ttlSeconds: 60 };
+  const sendAt = Date.now() + 3_600_000;
+  const change = {
+    sendMsg: true,
+    reliabilityLevel: 2,
+    clientMsgId: "order-77",
+    ttlSeconds: 60,
+    sendAt: BigInt(sendAt),
+    escalationDelaySeconds: 30,
+  };
   expect(validate({ ...change, recvUserId: "", recvGroupId: "team" })).toEqual({
     sendUserId: "imAdmin",
     recvUserId: "",
@@ -60,6 +70,8 @@ test("everything that can be asked for", () => {
     mustReach: true,
     clientMsgId: "order-77",
     ttlMs: 60_000,
+    sendAtMs: sendAt,
+    escalateAfterMs: 30_000,
   });
 });
 
@@ -174,5 +186,42 @@ describe("ttlSeconds", () => {
   test("is refused for an online push, which is not stored", () => {
     expect(refusalOf({ reliabilityLevel: 1, ttlSeconds: 60 })).toContain("ttlSeconds");
     expect(refusalOf({ ttlSeconds: 60 })).toContain("ttlSeconds");
+  });
+});
+
+describe("sendAt", () => {
+  const yearMs = 366 * 86_400_000;
+
+  test("is taken up to a year ahead, and in the past, where it means now", () => {
+    for (const sendAt of [0n, 1n, BigInt(Date.now() + yearMs - 60_000)]) {
+      expect(validate({ reliabilityLevel: 2, sendAt }).sendAtMs).toBe(Number(sendAt));
+    }
+  });
+
+  test("is refused later than that, and before the epoch", () => {
+    for (const sendAt of [-1n, BigInt(Date.now() + yearMs + 60_000), 2n ** 63n - 1n]) {
+      expect(refusalOf({ reliabilityLevel: 2, sendAt })).toContain("sendAt");
+    }
+  });
+
+  test("is refused for an online push", () => {
+    expect(refusalOf({ reliabilityLevel: 1, sendAt: 1n })).toContain("sendAt");
+  });
+});
+
+describe("escalationDelaySeconds", () => {
+  test("is taken up to a day", () => {
+    for (const escalationDelaySeconds of [1, 86_400]) {
+      expect(validate({ reliabilityLevel: 2, escalationDelaySeconds }).escalateAfterMs).toBe(
+        escalationDelaySeconds * 1_000,
+      );
+    }
+    for (const escalationDelaySeconds of [-1, 86_401]) {
+      expect(refusalOf({ reliabilityLevel: 2, escalationDelaySeconds })).toContain("escalationDelaySeconds");
+    }
+  });
+
+  test("is refused for an online push", () => {
+    expect(refusalOf({ reliabilityLevel: 1, escalationDelaySeconds: 60 })).toContain("escalationDelaySeconds");
   });
 });

@@ -120,7 +120,7 @@ test("a full queue refuses with 90004 what does not wait there already", async (
   const log = pino({ level: "silent" });
   const get = createDirectGet(instance.broker, { timeoutMs: 2_000 });
   const publisher = createPublisher(instance.broker, { sendTimeoutMs: 2_000, isFsynced: () => true });
-  const options = { replicas: 1, retentionMs: 3_600_000, maxStoreBytes: 1_500, log };
+  const options = { replicas: 1, retentionMs: 3_600_000, maxStoreBytes: 5_000, log };
   const escalations = await openEscalations(instance.broker, publisher, get, options);
   const first = await sendUnreached(instance, "ann", "a".repeat(1_000));
   expect(await escalations.escalate(first)).toBe("queued");

@@ -418,7 +418,7 @@ export type RecipientStatus = Message<"mustreach.msg.v1.RecipientStatus"> & {
   state: DeliveryState;
 
   /**
-   * Its devices that have ever acknowledged anything, by id.
+   * Its devices that have ever acknowledged anything, by id. After a recall, at most 32 of them are `delivered`.
    *
    * @generated from field: repeated mustreach.msg.v1.DeviceStatus devices = 3;
    */
@@ -454,7 +454,7 @@ export type DeviceStatus = Message<"mustreach.msg.v1.DeviceStatus"> & {
 
   /**
    * When its acknowledgement was stored, in milliseconds since the Unix epoch, when that is known to the second or so;
-   * 0 otherwise: for a device that has acknowledged something later since, it is no longer known.
+   * 0 otherwise: for a device that has acknowledged something later since, and after a recall, it is no longer known.
    *
    * @generated from field: int64 acknowledged_time = 3;
    */
@@ -503,7 +503,7 @@ export const RecallBusinessNotificationRequestSchema: GenMessage<RecallBusinessN
  */
 export type RecallBusinessNotificationResponse = Message<"mustreach.msg.v1.RecallBusinessNotificationResponse"> & {
   /**
-   * Recipients of whom no device had acknowledged it: for them it was withdrawn in time.
+   * Recipients of whom no device had acknowledged it, as far as that was stored: for them it was withdrawn in time.
    *
    * @generated from field: int32 withdrawn = 1;
    */
@@ -792,14 +792,15 @@ export const DeliveryState = {
   UNSPECIFIED: 0,
 
   /**
-   * Not acknowledged yet.
+   * Not acknowledged yet; also while it is on its way to the inbox.
    *
    * @generated from enum value: DELIVERY_STATE_PENDING = 1;
    */
   PENDING: 1,
 
   /**
-   * Acknowledged. Of a recipient: by at least one device.
+   * Acknowledged: the device's cursor is at the notification or after it, or was when it was recalled. Of a recipient:
+   * by at least one device. A device that began after it, or was told of its expiry by a gap, has passed it as well.
    *
    * @generated from enum value: DELIVERY_STATE_DELIVERED = 2;
    */
@@ -813,7 +814,7 @@ export const DeliveryState = {
   EXPIRED: 3,
 
   /**
-   * Not acknowledged, and withdrawn.
+   * Not acknowledged when it was recalled.
    *
    * @generated from enum value: DELIVERY_STATE_RECALLED = 4;
    */
@@ -865,7 +866,8 @@ export const MsgService: GenService<{
   },
   /**
    * SendBusinessNotificationBatch sends up to 1,000 notifications, each with a result of its own. Those to the same
-   * recipient are accepted in the order of the request. Only an admin token may call it.
+   * recipient are accepted in the order of the request; after one with 90004, the others to that recipient are not
+   * tried, and have 90004 too: send them again with it. Only an admin token may call it.
    *
    * Errors of the whole call: 1001 for no or too many items, 1002 for a token that is not an admin's.
    *
@@ -880,6 +882,9 @@ export const MsgService: GenService<{
    * GetDeliveryStatus tells who has got a must-reach notification: for each recipient, each device that has ever
    * acknowledged anything. Only an admin token may call it. An online push leaves no trace.
    *
+   * It is computed from the place of the notification in each inbox and the cursors of the devices as they are stored,
+   * which is up to a second or so after they have moved. Each call looks at all recipients, whatever the page.
+   *
    * Errors: 1001 for a bad argument, 1002 for a token that is not an admin's, 1004 for an id that is not known or no
    * longer retained.
    *
@@ -892,8 +897,9 @@ export const MsgService: GenService<{
   },
   /**
    * RecallBusinessNotification withdraws a must-reach notification from the inboxes of its recipients, and cancels one
-   * that was scheduled. Devices that connect later do not get it; all are told by a `recall` event. Recalling again
-   * changes nothing. Only an admin token may call it.
+   * that was scheduled. Devices that connect later do not get it. All devices of the recipients in whose inbox it was
+   * are told by a `recall` event. Recalling again changes nothing and is answered the same; it completes a recall that
+   * ended halfway. Only an admin token may call it.
    *
    * Errors: as GetDeliveryStatus.
    *

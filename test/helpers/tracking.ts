@@ -1,0 +1,167 @@
+import { create } from "@bufbuild/protobuf";
+import { pino } from "pino";
+import { afterAll } from "vitest";
+import { NotificationSchema } from "../../src/gen/mustreach/delivery/v1/delivery_pb.ts";
+import { createAudience } from "../../src/msg/audience.ts";
+import { createFindSend } from "../../src/msg/find-send.ts";
+import { createGetDeliveryStatus, type StatusQuery } from "../../src/msg/get-delivery-status.ts";
+import { createServerMsgId, keyOfClientMsgId } from "../../src/msg/ids.ts";
+import { createRecall } from "../../src/msg/recall.ts";
+import { createWithdraw } from "../../src/msg/withdraw.ts";
+import { connectBroker } from "../../src/nats/connect.ts";
+import { openCursors } from "../../src/nats/cursors.ts";
+import { createDirectGet } from "../../src/nats/direct-get.ts";
+import { createInbox, type Inbox } from "../../src/nats/inbox.ts";
+import { createPublisher } from "../../src/nats/publish.ts";
+import { createRecalls } from "../../src/nats/recalls.ts";
+import { createSends, type SendRecord } from "../../src/nats/sends.ts";
+import { declareStreams } from "../../src/nats/streams.ts";
+import type { TestBroker } from "./broker.ts";
+
+const log = pino({ level: "silent" });
+const partitions = 2;
+/** How long the instances keep notifications, in milliseconds. */
+export const retentionMs = 7 * 86_400_000;
+
+/** The members of groups, by group id and version, as all instances of a test file see them. */
+export type Memberships = Map<string, readonly string[]>;
+
+/** What is different from a send to one user that is stored at once. */
+export interface SendChange extends Partial<SendRecord> {
+  /** In whose inboxes it is. Default: all recipients. */
+  readonly storedFor?: readonly string[];
+}
+
+/** What an instance has for status and recall, as `server.ts` puts it together. */
+async function openInstance({ url, user, pass }: Pick<TestBroker, "url" | "user" | "pass">, groups: Memberships) {
+  const broker = await connectBroker({ servers: [url], user, pass, requestTimeoutMs: 5_000, log });
+  const isNew = await declareStreams(broker, { partitions, replicas: 1, retentionMs, maxStoreBytes: 200_000_000 });
+  const publisher = createPublisher(broker, { sendTimeoutMs: 5_000, isFsynced: () => true });
+  const get = createDirectGet(broker, { timeoutMs: 5_000 });
+  const inbox = createInbox(broker, publisher, get, partitions);
+  const sends = createSends(publisher, get, partitions);
+  const recalls = createRecalls(publisher, get, partitions);
+  const cursors = await openCursors(broker, get, { replicas: 1, ttlMs: 86_400_000, reset: isNew, log });
+  const membersAt = async (groupId: string, version: number) => groups.get(`${groupId}@${version}`) ?? [];
+  const audience = createAudience(membersAt);
+  const findSend = createFindSend(sends, audience);
+  const getStatus = createGetDeliveryStatus({ findSend, sends, recalls, inbox, cursors, retentionMs });
+
+  const write = (record: SendRecord, userIds: readonly string[]) => {
+    const notification = create(NotificationSchema, {
+      serverMsgId: record.serverMsgId,
+      clientMsgId: record.clientMsgId,
+      sendTime: BigInt(record.deliverAtMs || record.sendTime),
+      data: "data",
+    });
+    const options = { operationId: "test", expiresAtMs: record.expiresAtMs || undefined };
+    return inbox.writeMany(userIds, { kind: "notification", notification }, options);
+  };
+
+  return {
+    inbox,
+    sends,
+    recalls,
+
+    /** Records a must-reach send and stores it. */
+    async accept(clientMsgId: string, change: SendChange): Promise<SendRecord> {
+      const { storedFor, ...changed } = change;
+      const sendTime = changed.sendTime ?? Date.now();
+      const record: SendRecord = {
+        serverMsgId: createServerMsgId(sendTime, clientMsgId),
+        clientMsgId,
+        sendTime,
+        fingerprint: "",
+        mustReach: true,
+        recvUserId: "",
+        recvGroupId: "",
+        groupVersion: 0,
+        expiresAtMs: 0,
+        deliverAtMs: 0,
+        ...changed,
+      };
+      await sends.claim(keyOfClientMsgId(clientMsgId), record);
+      await write(record, storedFor ?? (await audience(record)));
+      return record;
+    },
+
+    /** Stores it in more inboxes. */
+    write,
+
+    /** Acknowledges what is newest in the inboxes of users, as a device of each. */
+    async acknowledgeNewest(deviceId: string, ...userIds: string[]) {
+      await Promise.all(
+        userIds.map(async (userId) => {
+          cursors.advance(userId, deviceId, await inbox.newestSequence(userId));
+          await cursors.flush(userId, deviceId);
+        }),
+      );
+    },
+
+    /** Acknowledges up to a sequence. */
+    async acknowledge(userId: string, deviceId: string, sequence: number) {
+      cursors.advance(userId, deviceId, sequence);
+      await cursors.flush(userId, deviceId);
+    },
+
+    /** What is in an inbox, in its order. */
+    async entriesOf(userId: string) {
+      return (await inbox.read(userId, { after: 0, limit: 1_000 })).entries;
+    },
+
+    /** The kinds of what is in an inbox, in its order. */
+    async kindsOf(userId: string) {
+      return (await inbox.read(userId, { after: 0, limit: 1_000 })).entries.map(({ kind }) => kind);
+    },
+
+    status: (clientMsgId: string, query: Partial<Omit<StatusQuery, "reference">> = {}) =>
+      getStatus({
+        reference: { serverMsgId: "", clientMsgId },
+        state: undefined,
+        pageNumber: 1,
+        showNumber: 1_000,
+        ...query,
+      }),
+
+    /** Recalls with inboxes or a schedule of the test's own. */
+    recall(
+      clientMsgId: string,
+      own: { inbox?: Partial<Inbox>; cancelScheduled?: (key: string) => Promise<boolean> } = {},
+    ) {
+      const recall = createRecall({
+        findSend,
+        sends,
+        recalls,
+        withdraw: createWithdraw({ ...inbox, ...own.inbox }, cursors),
+        cancelScheduled: own.cancelScheduled ?? (async () => false),
+      });
+      return recall({ serverMsgId: "", clientMsgId }, "test");
+    },
+
+    async close() {
+      await cursors.close();
+      get.close();
+      await broker.close();
+    },
+  };
+}
+
+/** An instance over a test's broker. */
+export type Tracking = Awaited<ReturnType<typeof openInstance>>;
+
+/** Gives the tests of a file instances over its broker, closed after the last. Members are in `groups`. */
+export function useTracking(server: TestBroker) {
+  const groups: Memberships = new Map();
+  const opened: Tracking[] = [];
+  afterAll(async () => {
+    for (const instance of opened) await instance.close();
+  });
+  return {
+    groups,
+    async open(): Promise<Tracking> {
+      const instance = await openInstance(server, groups);
+      opened.push(instance);
+      return instance;
+    },
+  };
+}
