@@ -144,6 +144,8 @@ export async function startServer(config: Config, log: Logger): Promise<Server> 
     const groups = await createGroups(broker, directGet, {
       replicas: config.replicas,
       timeoutMs: config.sendTimeout,
+      // A scheduled send, and the status of any, ask for the members of that time.
+      historyMs: 2 * config.retention,
       onMembershipChange: ({ userIds, ...signal }) => live.publishMember(userIds, signal),
     });
     const groupIdsOf = async (userId: string) => (await groups.joined(userId)).map(({ groupId }) => groupId);

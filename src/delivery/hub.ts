@@ -187,7 +187,7 @@ export function createHub({ inbox, live, cursors, groupPush, maxSessions, heartb
 }
 
 function toListener(
-  sessions: ReadonlyMap<string, OpenSession>,
+  sessions: Map<string, OpenSession>,
   push: (notification: Notification) => void,
   onMember: LiveListener["onMember"],
 ): LiveListener {
@@ -210,7 +210,11 @@ function toListener(
       // All instances see the announcements of a device in the order of the broker: of two sessions that are opened at
       // the same moment, exactly the one announced last stays.
       if (open.session.id === sessionId) open.announced = true;
-      else if (open.announced) open.session.end(superseded());
+      else if (open.announced) {
+        open.session.end(superseded());
+        // Its reader may be gone without a word: what the device acknowledges from now on is for the newer one.
+        sessions.delete(device);
+      }
     },
   };
 }

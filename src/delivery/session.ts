@@ -82,7 +82,7 @@ export function createSession(options: SessionOptions): Session {
   const idle = async (ms: number): Promise<boolean> => {
     if (changed) return false;
     return new Promise((resolve) => {
-      const timer = setTimeout(resolve, ms, true);
+      const timer = setTimeout(resolve, Math.max(0, ms), true);
       resume = () => {
         clearTimeout(timer);
         resolve(false);

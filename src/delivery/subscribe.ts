@@ -20,7 +20,7 @@ export interface SubscribeOptions {
 /** Opens a device's session and yields its events until it ends. */
 export type Subscribe = (options: SubscribeOptions) => AsyncGenerator<SubscribeResponse, void, undefined>;
 
-/** The longest delay of a timer, in milliseconds; longer ones fire at once. */
+/** The longest delay of a timer, in milliseconds. */
 const maxTimerMs = 2 ** 31 - 1;
 
 /** Creates the {@link Subscribe} of every door. */
@@ -45,10 +45,13 @@ export function createSubscribe(hub: Hub, resume: Resume, cursors: Cursors, revo
       hub.close(userId, session);
       void cursors.flush(userId, deviceId);
     };
-    const expiry = setTimeout(
-      () => session.end({ error: failure("TokenExpiredError", "the token expired") }),
-      Math.min(caller.expiresAtMs - Date.now(), maxTimerMs),
-    );
+    let expiry: NodeJS.Timeout | undefined;
+    const watchExpiry = () => {
+      const leftMs = caller.expiresAtMs - Date.now();
+      if (leftMs <= 0) session.end({ error: failure("TokenExpiredError", "the token expired") });
+      else expiry = setTimeout(watchExpiry, Math.min(leftMs, maxTimerMs));
+    };
+    watchExpiry();
     signal.addEventListener("abort", close);
     // The token may have been revoked, and the device gone, while the session was being opened.
     hub.endRevoked(userId);

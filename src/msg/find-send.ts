@@ -1,6 +1,5 @@
 import { failure } from "../errors.ts";
 import { maxClientMsgIdBytes, requireId } from "../limits.ts";
-import type { NotificationId } from "../nats/inbox.ts";
 import type { SendRecord, Sends } from "../nats/sends.ts";
 import type { Audience } from "./audience.ts";
 import { keyOfClientMsgId, keyOfServerMsgId } from "./ids.ts";
@@ -16,8 +15,6 @@ export interface FoundSend {
   /** Under which it is recorded. */
   readonly key: string;
   readonly record: SendRecord;
-  /** What names it in the inboxes of its recipients. */
-  readonly notificationId: NotificationId;
   /** In the order of their ids. */
   readonly recipients: readonly string[];
 }
@@ -57,7 +54,6 @@ export function createFindSend(sends: Pick<Sends, "find">, audience: Audience): 
     if (record === undefined || !isIt || !record.mustReach) {
       throw failure("RecordNotFoundError", "no must-reach notification with this id is known");
     }
-    const notificationId = { clientMsgId: record.clientMsgId, sendTime: record.deliverAtMs || record.sendTime };
-    return { key, record, notificationId, recipients: await audience(record) };
+    return { key, record, recipients: await audience(record) };
   };
 }

@@ -113,13 +113,16 @@ export function createGetDeliveryStatus(options: DeliveryStatusOptions): GetDeli
   const { findSend, sends, recalls, inbox, cursors, retentionMs } = options;
 
   return async ({ reference, state, pageNumber, showNumber }) => {
-    const { key, record, notificationId, recipients } = await findSend(reference);
+    const { key, record, recipients } = await findSend(reference);
     const isRecalled = (await sends.recalledAt(key)) !== undefined;
     const findings = isRecalled ? await recalls.open(key) : undefined;
     const ownState = isRecalled ? DeliveryState.RECALLED : toOwnState(record, retentionMs, Date.now());
 
     const ofChunk = async (userIds: readonly string[]): Promise<RecipientDelivery[]> => {
-      const [sequences, devices] = await Promise.all([inbox.find(userIds, notificationId), cursors.ofUsers(userIds)]);
+      const [sequences, devices] = await Promise.all([
+        inbox.find(userIds, record.clientMsgId),
+        cursors.ofUsers(userIds),
+      ]);
       return userIds.map((userId) => {
         const at = { userId, sequence: sequences.get(userId), ownState, findings };
         return toRecipient(at, devices.get(userId) ?? []);

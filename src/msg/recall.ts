@@ -33,12 +33,18 @@ export type Recall = (reference: SendReference, operationId: string) => Promise<
  */
 export function createRecall({ findSend, sends, recalls, withdraw, cancelScheduled }: RecallOptions): Recall {
   return async (reference, operationId) => {
-    const { key, record, notificationId, recipients } = await findSend(reference);
+    const { key, record, recipients } = await findSend(reference);
     // First, so that whoever is still storing it stops.
     const recalledAtMs = await sends.recall(key);
     if (record.deliverAtMs > 0 && (await cancelScheduled(key))) return { withdrawn: recipients.length, delivered: 0 };
     const findings = await recalls.open(key);
-    const withdrawal = { serverMsgId: record.serverMsgId, notificationId, recalledAtMs, findings, operationId };
+    const withdrawal = {
+      serverMsgId: record.serverMsgId,
+      clientMsgId: record.clientMsgId,
+      recalledAtMs,
+      findings,
+      operationId,
+    };
     for (const chunk of chunksOf(recipients)) await withdraw(withdrawal, chunk);
     const delivered = recipients.filter((userId) => findings.hasAcknowledged(userId)).length;
     return { withdrawn: recipients.length - delivered, delivered };

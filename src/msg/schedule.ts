@@ -30,12 +30,15 @@ export function createLater(schedule: Pick<Schedule, "add">): Later {
 }
 
 /** Creates what is done when a scheduled send is due: it is delivered, unless it was recalled meanwhile. */
-export function createDeliverDue(sends: Pick<Sends, "recalledAt">, deliver: Deliver) {
+export function createDeliverDue(sends: Pick<Sends, "claim" | "recalledAt">, deliver: Deliver) {
   return async (payload: Uint8Array): Promise<void> => {
     const { record, notification, escalateAfterMs, operationId }: Scheduled = JSON.parse(
       Buffer.from(payload).toString(),
     );
-    if ((await sends.recalledAt(keyOfClientMsgId(record.clientMsgId))) !== undefined) return;
+    const key = keyOfClientMsgId(record.clientMsgId);
+    if ((await sends.recalledAt(key)) !== undefined) return;
+    // The record was kept from when the send was accepted, and may be gone by now.
+    await sends.claim(key, record);
     await deliver({
       record,
       notification: fromBinary(NotificationSchema, Buffer.from(notification, "base64")),

@@ -25,9 +25,6 @@ export interface ValidSend {
 /** The longest wait before the webhook gets a notification, in seconds: a day. */
 const maxEscalationDelaySeconds = 86_400;
 
-/** How far ahead a send can be scheduled, in milliseconds: a year. */
-const maxScheduleMs = 366 * 86_400_000;
-
 /** Options of {@link validateSend}. */
 export interface SendLimits {
   /** The largest `data`, in bytes of UTF-8. */
@@ -77,8 +74,8 @@ export function validateSend(request: SendBusinessNotificationRequest, limits: S
   if (escalationDelaySeconds < 0 || escalationDelaySeconds > maxEscalationDelaySeconds) {
     throw failure("ArgsError", `escalationDelaySeconds must be 1 to ${maxEscalationDelaySeconds}`);
   }
-  if (request.sendAt < 0n || request.sendAt > BigInt(Date.now() + maxScheduleMs)) {
-    throw failure("ArgsError", "sendAt must be milliseconds since the Unix epoch, at most a year ahead");
+  if (request.sendAt < 0n || request.sendAt > BigInt(Date.now() + limits.retentionMs)) {
+    throw failure("ArgsError", "sendAt must be milliseconds since the Unix epoch, at most the retention ahead");
   }
   return {
     sendUserId: request.sendUserId,

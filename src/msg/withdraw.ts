@@ -1,13 +1,13 @@
 import { create } from "@bufbuild/protobuf";
 import { RecallSchema } from "../gen/mustreach/delivery/v1/delivery_pb.ts";
 import type { Cursors } from "../nats/cursors.ts";
-import type { Inbox, NotificationId } from "../nats/inbox.ts";
+import type { Inbox } from "../nats/inbox.ts";
 import type { RecallFindings } from "../nats/recalls.ts";
 
 /** A recall under way. */
 export interface Withdrawal {
   readonly serverMsgId: string;
-  readonly notificationId: NotificationId;
+  readonly clientMsgId: string;
   /** When it was first recalled, in epoch milliseconds. */
   readonly recalledAtMs: number;
   readonly findings: RecallFindings;
@@ -27,8 +27,8 @@ export function createWithdraw(
   inbox: Pick<Inbox, "find" | "remove" | "writeMany">,
   cursors: Pick<Cursors, "ofUsers">,
 ): Withdraw {
-  return async ({ serverMsgId, notificationId, recalledAtMs, findings, operationId }, userIds) => {
-    const found = await inbox.find(userIds, notificationId);
+  return async ({ serverMsgId, clientMsgId, recalledAtMs, findings, operationId }, userIds) => {
+    const found = await inbox.find(userIds, clientMsgId);
     const fresh = [...found].filter(([userId]) => !findings.isHolder(userId));
     if (fresh.length > 0) {
       const devices = await cursors.ofUsers(fresh.map(([userId]) => userId));
@@ -41,7 +41,7 @@ export function createWithdraw(
     await inbox.remove(found);
     const holders = userIds.filter((userId) => findings.isHolder(userId));
     if (holders.length === 0) return;
-    const recall = create(RecallSchema, { serverMsgId, clientMsgId: notificationId.clientMsgId });
+    const recall = create(RecallSchema, { serverMsgId, clientMsgId });
     await inbox.writeMany(holders, { kind: "recall", recall, timeMs: recalledAtMs }, { operationId });
   };
 }

@@ -41,8 +41,12 @@ export interface ChatCopy {
 export type CopiesStored =
   /** The copies with their places, in the order in which they were given. */
   | { readonly kind: "stored"; readonly messages: readonly Message[] }
-  /** None is stored. Transient: the next try may succeed. */
-  | { readonly kind: "rejected"; readonly isTransient: boolean; readonly reason: string };
+  /** None is stored: another instance stored a copy in the meantime, so the next try sees that. */
+  | { readonly kind: "overtaken" }
+  /** None is stored: the broker has too many batches under way, or dropped a message without saying why. */
+  | { readonly kind: "incomplete" }
+  /** None is stored, and trying again would not help. */
+  | { readonly kind: "refused"; readonly reason: string };
 
 /** Stores copies; {@link createStoreCopies} makes it. */
 export type StoreCopies = (copies: readonly ChatCopy[]) => Promise<CopiesStored>;
@@ -50,15 +54,14 @@ export type StoreCopies = (copies: readonly ChatCopy[]) => Promise<CopiesStored>
 /** How long the broker may take to acknowledge a batch, in milliseconds. */
 const batchTimeoutMs = 2_000;
 
-/** Rejections after which the next try may succeed. */
-const transient: readonly number[] = [
-  // Another instance stored a copy in the meantime.
-  JetStreamApiCodes.StreamWrongLastSequence,
-  JetStreamApiCodes.StreamWrongLastSequenceUnknown,
-  // JSAtomicPublishTooManyInflight, and JSAtomicPublishIncompleteBatchErr for the messages that follow it.
-  10210,
-  10176,
-];
+/** What the broker's error codes mean; any other is a refusal. */
+const rejections: Readonly<Record<number, CopiesStored>> = {
+  [JetStreamApiCodes.StreamWrongLastSequence]: { kind: "overtaken" },
+  [JetStreamApiCodes.StreamWrongLastSequenceUnknown]: { kind: "overtaken" },
+  // JSAtomicPublishTooManyInflight, and JSAtomicPublishIncompleteBatchErr for what follows it.
+  10210: { kind: "incomplete" },
+  10176: { kind: "incomplete" },
+};
 
 /**
  * Creates the store of chat copies at the next places of their conversations, with everything that depends on them, in
@@ -98,7 +101,7 @@ export function createStoreCopies(broker: Broker, get: DirectGet, retentionMs: n
     if (batch.length > 0) {
       const stored = await storeBatch(broker, batch, batchTimeoutMs);
       if (stored.kind === "rejected") {
-        return { kind: "rejected", isTransient: transient.includes(stored.errCode), reason: stored.reason };
+        return rejections[stored.errCode] ?? { kind: "refused", reason: stored.reason };
       }
     }
     return { kind: "stored", messages: await Promise.all(messages) };

@@ -8,7 +8,7 @@ import {
   RecallSchema,
 } from "../gen/mustreach/delivery/v1/delivery_pb.ts";
 import type { DirectMessage } from "./direct-get.ts";
-import { messageToken, recallToken, toDay, toToken } from "./subjects.ts";
+import { messageToken, recallToken, toToken } from "./subjects.ts";
 
 /** What can be in a user's inbox. */
 export type InboxItem =
@@ -89,13 +89,13 @@ export function itemHeaders(userId: string, item: InboxItem, options: WriteOptio
   };
 }
 
-/** Where an item is in its inbox: the day's bucket, and a token that no other item of it has. */
-export function itemKey(item: InboxItem): { day: number; id: string } {
-  if (item.kind === "recall") return { day: toDay(item.timeMs), id: recallToken(item.recall.clientMsgId) };
+/** Which item it is: a token that no other item of its inbox has, and when it came to be, in epoch milliseconds. */
+export function itemKey(item: InboxItem): { id: string; timeMs: number } {
+  if (item.kind === "recall") return { id: recallToken(item.recall.clientMsgId), timeMs: item.timeMs };
   if (item.kind === "notification") {
-    return { day: toDay(Number(item.notification.sendTime)), id: toToken(item.notification.clientMsgId) };
+    return { id: toToken(item.notification.clientMsgId), timeMs: Number(item.notification.sendTime) };
   }
   const { notification } = item.message;
   if (notification === undefined) throw new TypeError("a chat copy without its notification");
-  return { day: toDay(Number(notification.sendTime)), id: messageToken(notification.clientMsgId) };
+  return { id: messageToken(notification.clientMsgId), timeMs: Number(notification.sendTime) };
 }

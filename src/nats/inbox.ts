@@ -1,7 +1,5 @@
-import { create } from "@bufbuild/protobuf";
 import { JetStreamApiError } from "@nats-io/jetstream";
 import { failure } from "../errors.ts";
-import { type Notification, NotificationSchema } from "../gen/mustreach/delivery/v1/delivery_pb.ts";
 import type { Broker } from "./connect.ts";
 import { type DirectGet, type DirectMessage, tooManyResults } from "./direct-get.ts";
 import type { Write } from "./group-commit.ts";
@@ -16,7 +14,17 @@ import {
 } from "./inbox-items.ts";
 import type { Publisher } from "./publish.ts";
 import { createStreamState } from "./streams.ts";
-import { inboxDayFilter, inboxFilter, inboxStream, inboxSubject, toDay, toPartition, toToken } from "./subjects.ts";
+import {
+  inboxDayFilter,
+  inboxFilter,
+  inboxIdFilter,
+  inboxStream,
+  inboxSubject,
+  toDay,
+  toInboxId,
+  toPartition,
+  toToken,
+} from "./subjects.ts";
 
 /** What {@link Inbox.read} found. */
 export interface InboxPage {
@@ -26,13 +34,6 @@ export interface InboxPage {
   readonly throughSequence: number;
   /** How many more there are now. */
   readonly pending: number;
-}
-
-/** What names a notification in an inbox. */
-export interface NotificationId {
-  readonly clientMsgId: string;
-  /** Epoch milliseconds. */
-  readonly sendTime: number;
 }
 
 /** Options of {@link Inbox.read}. */
@@ -48,7 +49,7 @@ export interface ReadOptions {
 /** The stored notifications of all users. */
 export interface Inbox {
   /**
-   * Stores an item in a user's inbox. Idempotent by user, kind, day and client message id.
+   * Stores an item in a user's inbox. Idempotent by user, kind and client message id.
    *
    * @throws NetworkError (90004) when the broker did not acknowledge in time, or the store is full.
    */
@@ -60,7 +61,7 @@ export interface Inbox {
    */
   writeMany(userIds: readonly string[], item: InboxItem, options: WriteOptions): Promise<void>;
   /** The sequences of a notification in the inboxes that hold it, by user id. */
-  find(userIds: readonly string[], notification: NotificationId): Promise<ReadonlyMap<string, number>>;
+  find(userIds: readonly string[], clientMsgId: string): Promise<ReadonlyMap<string, number>>;
   /** Removes what {@link find} found, for good. */
   remove(found: ReadonlyMap<string, number>): Promise<void>;
   /**
@@ -82,8 +83,11 @@ export interface Inbox {
   isAssigned(userId: string, sequence: number): Promise<boolean>;
 }
 
-/** Clocks of instances and the broker may differ by this much around midnight, in milliseconds. */
+/** An item's time may be this far from the broker's, in milliseconds: what is not {@link maxLateMs late}, and skew. */
 const maxClockSkewMs = 600_000;
+
+/** An item that is written this long after it came to be is late, in milliseconds. */
+const maxLateMs = 300_000;
 
 /** A page ends with the notification that reaches this size, in bytes. */
 const maxPageBytes = 1_048_576;
@@ -96,6 +100,14 @@ const maxCopies = 500;
 
 /** The payloads of a batch add up to about this, in bytes. */
 const maxBatchBytes = 4_194_304;
+
+/** A write among many. */
+interface Copy extends Write {
+  /** Written under another day than the item's own, if at all. */
+  readonly isLate: boolean;
+  /** The subjects that the item may have in other days. */
+  readonly anyDay: string;
+}
 
 /** Creates the inbox over the partition streams. */
 export function createInbox(broker: Broker, publisher: Publisher, get: DirectGet, partitions: number): Inbox {
@@ -110,11 +122,16 @@ export function createInbox(broker: Broker, publisher: Publisher, get: DirectGet
 
   const address = (userId: string, item: InboxItem) => {
     const { user, partition, stream } = locate(userId);
-    const { day, id } = itemKey(item);
-    return { partition, stream, subject: inboxSubject(partition, user, day, id) };
+    const { id, timeMs } = itemKey(item);
+    const now = Date.now();
+    // A session that is up to date looks into the buckets of the last minutes only, so nothing may be written into an
+    // older one. What is late is looked for in all of them, and written into today's.
+    const isLate = now - timeMs > maxLateMs;
+    const subject = inboxSubject(partition, user, toDay(isLate ? now : timeMs), id);
+    return { userId, partition, stream, subject, isLate, anyDay: inboxIdFilter(partition, user, id) };
   };
 
-  /** The messages of literal subjects, as far as there are any. */
+  /** The messages of subjects that match one each, as far as there are any. */
   const lastOfEach = async (stream: string, subjects: readonly string[]): Promise<readonly DirectMessage[]> => {
     const messages: DirectMessage[] = [];
     // A page ends at a size; the rest follows the last sequence.
@@ -127,23 +144,25 @@ export function createInbox(broker: Broker, publisher: Publisher, get: DirectGet
     }
   };
 
-  /** Stores a batch, without those that an earlier try has stored. */
-  const storeMissing = async (stream: string, writes: readonly Write[]): Promise<void> => {
-    let missing = writes;
-    while (missing.length > 0) {
-      const stored = await publisher.storeAll(missing);
+  /** Those of some copies that are in no day's bucket yet. */
+  const absentOf = async (stream: string, copies: readonly Copy[]): Promise<readonly Copy[]> => {
+    const filters = copies.map(({ anyDay }) => anyDay);
+    const present = new Set((await lastOfEach(stream, filters)).map(({ subject }) => toInboxId(subject)));
+    return copies.filter(({ subject }) => !present.has(toInboxId(subject)));
+  };
+
+  /** Stores copies in one batch, without those that an earlier try has stored. */
+  const storeAbsent = async (stream: string, copies: readonly Copy[]): Promise<void> => {
+    let absent = copies[0]?.isLate ? await absentOf(stream, copies) : copies;
+    while (absent.length > 0) {
+      const stored = await publisher.storeAll(absent);
       if (stored.kind === "stored") return;
-      const present = new Set(
-        (
-          await lastOfEach(
-            stream,
-            missing.map(({ subject }) => subject),
-          )
-        ).map(({ subject }) => subject),
-      );
-      if (present.size === 0)
+      const remaining = await absentOf(stream, absent);
+      // None of them is there, so the refusal was about space.
+      if (remaining.length === absent.length) {
         throw failure("NetworkError", `the notification store refused the write: ${stored.reason}`);
-      missing = missing.filter(({ subject }) => !present.has(subject));
+      }
+      absent = remaining;
     }
   };
 
@@ -156,7 +175,8 @@ export function createInbox(broker: Broker, publisher: Publisher, get: DirectGet
 
   return {
     async write(userId, item, options) {
-      const { partition, stream, subject } = address(userId, item);
+      const { partition, stream, subject, isLate, anyDay } = address(userId, item);
+      if (isLate && (await lastBySubject(stream, anyDay)) !== undefined) return;
       const stored = await publisher.store(stream, {
         subject,
         payload: encodeItem(item),
@@ -172,29 +192,30 @@ export function createInbox(broker: Broker, publisher: Publisher, get: DirectGet
 
     async writeMany(userIds, item, options) {
       const payload = encodeItem(item);
-      const writes = userIds.map((userId) => {
-        const { stream, subject } = address(userId, item);
-        return { stream, subject, payload, headers: itemHeaders(userId, item, options) };
-      });
+      const copies = userIds.map((userId) => ({
+        ...address(userId, item),
+        payload,
+        headers: itemHeaders(userId, item, options),
+      }));
       const batchSize = Math.max(1, Math.min(maxCopies, Math.floor(maxBatchBytes / payload.length)));
-      for (const [stream, ofStream] of Map.groupBy(writes, (write) => write.stream)) {
+      for (const [stream, ofStream] of Map.groupBy(copies, (copy) => copy.stream)) {
         for (let start = 0; start < ofStream.length; start += batchSize) {
-          await storeMissing(stream, ofStream.slice(start, start + batchSize));
+          await storeAbsent(stream, ofStream.slice(start, start + batchSize));
         }
       }
     },
 
-    async find(userIds, notification) {
+    async find(userIds, clientMsgId) {
       const found = new Map<string, number>();
-      const item = { kind: "notification", notification: toStoredId(notification) } as const;
-      const addresses = userIds.map((userId) => ({ userId, ...address(userId, item) }));
-      for (const [stream, ofStream] of Map.groupBy(addresses, ({ stream }) => stream)) {
+      const id = toToken(clientMsgId);
+      const places = userIds.map((userId) => ({ userId, ...locate(userId) }));
+      for (const [stream, ofStream] of Map.groupBy(places, (place) => place.stream)) {
         for (let start = 0; start < ofStream.length; start += maxCopies) {
-          const asked = new Map(
-            ofStream.slice(start, start + maxCopies).map(({ subject, userId }) => [subject, userId]),
-          );
-          for (const { subject, sequence } of await lastOfEach(stream, [...asked.keys()])) {
-            const userId = asked.get(subject);
+          const asked = ofStream.slice(start, start + maxCopies);
+          const userIdOf = new Map(asked.map(({ user, userId }) => [`${user}.${id}`, userId]));
+          const filters = asked.map(({ partition, user }) => inboxIdFilter(partition, user, id));
+          for (const { subject, sequence } of await lastOfEach(stream, filters)) {
+            const userId = userIdOf.get(toInboxId(subject));
             if (userId !== undefined) found.set(userId, sequence);
           }
         }
@@ -263,8 +284,4 @@ function daysSince(timeMs: number): number[] {
   const first = toDay(timeMs - maxClockSkewMs);
   const last = toDay(Date.now() + maxClockSkewMs);
   return Array.from({ length: last - first + 1 }, (_, index) => first + index);
-}
-
-function toStoredId({ clientMsgId, sendTime }: NotificationId): Notification {
-  return create(NotificationSchema, { clientMsgId, sendTime: BigInt(sendTime) });
 }

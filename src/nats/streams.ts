@@ -1,3 +1,4 @@
+import { isDeepStrictEqual } from "node:util";
 import {
   DiscardPolicy,
   RetentionPolicy,
@@ -134,8 +135,10 @@ function differs(existing: StreamInfo, declared: Partial<StreamConfig>): boolean
       "allow_atomic",
       "allow_msg_ttl",
       "allow_direct",
+      "subjects",
+      "republish",
     ] as const
-  ).some((key) => declared[key] !== undefined && current[key] !== declared[key]);
+  ).some((key) => declared[key] !== undefined && !isDeepStrictEqual(current[key], declared[key]));
 }
 
 async function findStream(broker: Broker, name: string): Promise<StreamInfo | undefined> {

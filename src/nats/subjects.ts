@@ -63,6 +63,17 @@ export function inboxSubject(partition: number, user: string, day: number, id: s
   return `inbox.${partition}.${user}.${day}.${id}`;
 }
 
+/** One notification of a user, in whatever day's bucket. */
+export function inboxIdFilter(partition: number, user: string, id: string): string {
+  return `inbox.${partition}.${user}.*.${id}`;
+}
+
+/** The user and the id of an inbox subject, which name a notification whatever its day. */
+export function toInboxId(subject: string): string {
+  const [, , user, , id] = subject.split(".");
+  return `${user}.${id}`;
+}
+
 /** All notifications of a user. */
 export function inboxFilter(partition: number, user: string): string {
   return `inbox.${partition}.${user}.*.*`;

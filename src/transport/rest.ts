@@ -184,9 +184,12 @@ const maxDiscardMs = 5_000;
 async function discardBody(request: HttpRequest): Promise<void> {
   if (request.httpVersionMajor < 2 || request.complete) return;
   await new Promise<void>((resolve) => {
-    const timer = setTimeout(resolve, maxDiscardMs);
-    request.once("close", resolve).once("end", resolve).resume();
-    request.once("end", () => clearTimeout(timer));
+    const done = () => {
+      clearTimeout(timer);
+      resolve();
+    };
+    const timer = setTimeout(done, maxDiscardMs);
+    request.once("end", done).once("close", done).resume();
   });
 }
 

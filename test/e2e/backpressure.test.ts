@@ -79,8 +79,7 @@ describe("in a process of its own", () => {
     const held = (await service().heapBytes()) - before;
     // All of it would be 20 MiB for each device. A window is 0.5 MiB, and as much again is on its way into the socket.
     expect(held).toBeLessThan(devices * mib);
-    for (const session of sessions) {
-      const first = await session.takeUntilIdle();
+    for (const first of await Promise.all(sessions.map((session) => session.takeUntilIdle()))) {
       expect(first.map(({ sequence }) => sequence)).toEqual(taken.slice(0, window).map(({ sequence }) => sequence));
     }
   }, 120_000);

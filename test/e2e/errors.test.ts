@@ -99,7 +99,7 @@ const wrongSends: Row[] = [
   ["a negative ttl",                          1001, /ttlSeconds/,                 { ttlSeconds: -1 }],
   ["a ttl of what is not stored",             1001, /ttlSeconds.*Level 2/,        { reliabilityLevel: 1, ttlSeconds: 60 }],
   ["a sendAt before the epoch",               1001, /sendAt/,                     { sendAt: -1 }],
-  ["a sendAt more than a year ahead",         1001, /sendAt/,                     { sendAt: Date.now() + 400 * 86_400_000 }],
+  ["a sendAt that is too far ahead",          1001, /sendAt/,                     { sendAt: Date.now() + 400 * 86_400_000 }],
   ["a sendAt of what is not stored",          1001, /sendAt.*Level 2/,            { reliabilityLevel: 1, sendAt: 1 }],
   ["a negative escalation delay",             1001, /escalationDelaySeconds/,     { escalationDelaySeconds: -1 }],
   ["an escalation delay beyond a day",        1001, /escalationDelaySeconds/,     { escalationDelaySeconds: 86_401 }],

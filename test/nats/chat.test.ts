@@ -397,7 +397,7 @@ describe("with a broker of its own", () => {
     const clients = upTo(20).map(client);
     for (let kill = 0; kill < 3; kill++) {
       const before = appended.length;
-      while (appended.length < before + 200) await delay(5);
+      while (appended.length < before + 100) await delay(5);
       process.kill(server.pid(), "SIGKILL");
     }
     isOver = true;
@@ -433,7 +433,7 @@ describe("with a broker of its own", () => {
     expect(kept.filter((subject) => subject.startsWith("conversation."))).toHaveLength(8);
     for (const { broker } of instances) await broker.close();
     await server.remove();
-  });
+  }, 60_000);
 
   async function readAll(chat: Chat, parties: Parties) {
     const messages: Message[] = [];

@@ -14,6 +14,7 @@ const message = (subject: string, sequence: number, payload: Uint8Array = Buffer
   subject,
   sequence,
   payload,
+  timeMs: 0,
   header: () => "",
 });
 const page = (messages: DirectGetResponse["messages"], pending: number, upToSequence?: number) => ({

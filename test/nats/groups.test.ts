@@ -246,27 +246,30 @@ const strangeIds = [
   "日本",
   "with space",
   'quote"\\',
-  "x".repeat(300),
-  `${"x".repeat(299)}y`,
   "A",
   "a",
+  "x".repeat(300),
+  `${"x".repeat(299)}y`,
 ];
 
-test.each(strangeIds)("as a group and as a user, %j is nobody else", async (id) => {
-  const others = strangeIds.filter((other) => other !== id);
-  const groupId = `${id}${"!".repeat(made)}`;
-  await here.open(groupId, [id]);
-  expect(await there.find(groupId)).toMatchObject({ groupId });
-  expect(await there.memberIds(groupId)).toEqual([id, "owner"].sort());
-  expect(await there.joinedIds(id)).toContain(groupId);
-  await here.add(groupId, others, roles.member);
-  expect(await there.memberIds(groupId)).toEqual([...strangeIds, "owner"].sort());
-  await here.remove(groupId, [id]);
-  expect(await there.memberIds(groupId)).toEqual([...others, "owner"].sort());
-  expect(await there.joinedIds(id)).not.toContain(groupId);
-  for (const other of others) expect(await there.joinedIds(other)).toContain(groupId);
-  await here.dismiss(groupId, { deleteMembers: true });
-});
+test.each(strangeIds.map((id) => [id.slice(-12), id]))(
+  "as a group and as a user, …%s is nobody else",
+  async (_, id) => {
+    const others = strangeIds.filter((other) => other !== id);
+    const groupId = `${id}${"!".repeat(made)}`;
+    await here.open(groupId, [id]);
+    expect(await there.find(groupId)).toMatchObject({ groupId });
+    expect(await there.memberIds(groupId)).toEqual([id, "owner"].sort());
+    expect(await there.joinedIds(id)).toContain(groupId);
+    await here.add(groupId, others, roles.member);
+    expect(await there.memberIds(groupId)).toEqual([...strangeIds, "owner"].sort());
+    await here.remove(groupId, [id]);
+    expect(await there.memberIds(groupId)).toEqual([...others, "owner"].sort());
+    expect(await there.joinedIds(id)).not.toContain(groupId);
+    for (const other of others) expect(await there.joinedIds(other)).toContain(groupId);
+    await here.dismiss(groupId, { deleteMembers: true });
+  },
+);
 
 describe("with a broker of its own", () => {
   test("without a broker everything is 90004", async () => {

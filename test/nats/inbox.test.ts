@@ -1,6 +1,6 @@
 import { create } from "@bufbuild/protobuf";
 import { pino } from "pino";
-import { afterAll, beforeAll, describe, expect, test } from "vitest";
+import { afterAll, beforeAll, describe, expect, test, vi } from "vitest";
 import { toErrorFacts } from "../../src/errors.ts";
 import { NotificationSchema } from "../../src/gen/mustreach/delivery/v1/delivery_pb.ts";
 import { type Broker, connectBroker } from "../../src/nats/connect.ts";
@@ -244,4 +244,32 @@ test("a sequence is assigned up to the newest, also when another instance wrote 
   expect(await inbox.isAssigned(user, newest + 1)).toBe(false);
   await write(user, "2");
   expect(await inbox.isAssigned(user, newest + 1)).toBe(true);
+});
+
+describe("an item that is written late", () => {
+  const reads = async (userId: string, after: number) => {
+    const page = await inbox.read(userId, { after, limit: 100, knownUntilMs: Date.now() });
+    return page.entries.map((entry) => (entry.kind === "notification" ? entry.notification.data : entry.kind));
+  };
+
+  test("is found by one who has read everything up to now, whatever day it is of", async () => {
+    const alice = newUser();
+    await inbox.write(alice, toItem("before midnight", Date.now() - 2 * dayMs), { operationId: "late" });
+    expect(await reads(alice, 0)).toEqual(["before midnight"]);
+  });
+
+  test("is not written again when it was written in time", async () => {
+    const alice = newUser();
+    const item = toItem("once", Date.now());
+    await inbox.write(alice, item, { operationId: "in time" });
+    vi.useFakeTimers({ toFake: ["Date"], now: Date.now() + dayMs });
+    try {
+      await inbox.write(alice, item, { operationId: "late" });
+      await inbox.writeMany([alice, newUser()], item, { operationId: "late" });
+    } finally {
+      vi.useRealTimers();
+    }
+    expect((await inbox.read(alice, { after: 0, limit: 100 })).entries).toHaveLength(1);
+    expect((await inbox.find([alice], item.notification.clientMsgId)).size).toBe(1);
+  });
 });

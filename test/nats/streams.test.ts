@@ -76,6 +76,18 @@ describe("declareStreams", () => {
     expect((await configOf("INBOX_0")).max_age).toBe(nanos(3_600_000));
   });
 
+  test("brings the streams of an earlier version to the subjects and hints of this one", async () => {
+    await declareStreams(broker, options);
+    const declared = await configOf("INBOX_0");
+    const earlier = { ...declared, subjects: ["inbox.0.*.*.*"], republish: undefined };
+    await broker.nc.request("$JS.API.STREAM.UPDATE.INBOX_0", JSON.stringify(earlier));
+    expect((await configOf("INBOX_0")).republish).toBeUndefined();
+    expect(await declareStreams(broker, options)).toBe(false);
+    const { subjects, republish } = await configOf("INBOX_0");
+    expect(subjects).toEqual(declared.subjects);
+    expect(republish).toEqual(declared.republish);
+  });
+
   test("refuses another number of partitions, names both, and leaves the streams alone", async () => {
     await declareStreams(broker, options);
     for (const partitions of [1, 3]) {

@@ -92,7 +92,7 @@ export type SendBusinessNotificationRequest = Message<"mustreach.msg.v1.SendBusi
   ttlSeconds: number;
 
   /**
-   * Level 2 only: when to send it, in milliseconds since the Unix epoch, at most a year ahead. Until then nobody gets
+   * Level 2 only: when to send it, in milliseconds since the Unix epoch, at most MUSTREACH_RETENTION ahead. Until then nobody gets
    * it, and recalling it cancels it. ttl_seconds and the order in the inbox count from then. Absent or 0, or not in the
    * future: now.
    *

@@ -1,0 +1,252 @@
+import { beforeAll, describe, expect, test, vi } from "vitest";
+import { failure, toErrorFacts } from "../../src/errors.ts";
+import { DeliveryState } from "../../src/gen/mustreach/msg/v1/msg_pb.ts";
+import { keyOfClientMsgId } from "../../src/msg/ids.ts";
+import type { Inbox } from "../../src/nats/inbox.ts";
+import { useBroker } from "../helpers/broker.ts";
+import { type Tracking, useTracking } from "../helpers/tracking.ts";
+
+const instances = useTracking(useBroker());
+let tracking: Tracking;
+
+beforeAll(async () => {
+  tracking = await instances.open();
+});
+
+const { PENDING, DELIVERED, RECALLED } = DeliveryState;
+
+let made = 0;
+/** An id that no other test uses. */
+const newId = (kind: string) => `${kind}-${++made}`;
+
+async function sendToUser(change: Parameters<Tracking["accept"]>[1] = {}) {
+  const userId = newId("user");
+  const record = await tracking.accept(newId("order"), { recvUserId: userId, ...change });
+  return { userId, record, id: record.clientMsgId };
+}
+
+async function sendToGroup(count: number, change: Parameters<Tracking["accept"]>[1] = {}) {
+  const groupId = newId("group");
+  const members = Array.from({ length: count }, (_, i) => `${groupId}/${String(i).padStart(5, "0")}`);
+  instances.groups.set(`${groupId}@3`, members);
+  const record = await tracking.accept(newId("order"), { recvGroupId: groupId, groupVersion: 3, ...change });
+  return { members, record, id: record.clientMsgId };
+}
+
+const kindsOfAll = async (userIds: readonly string[]) =>
+  new Set(await Promise.all(userIds.map(async (userId) => (await tracking.kindsOf(userId)).join())));
+
+describe("a recall", () => {
+  test("takes an unacknowledged notification out of the inbox, and leaves an event that names it there", async () => {
+    const { userId, record, id } = await sendToUser();
+    await tracking.accept(newId("order"), { recvUserId: userId });
+    expect(await tracking.recall(id)).toEqual({ withdrawn: 1, delivered: 0 });
+    const [other, event, ...more] = await tracking.entriesOf(userId);
+    expect(more).toEqual([]);
+    expect(other?.kind).toBe("notification");
+    expect(event).toMatchObject({
+      kind: "recall",
+      recall: { serverMsgId: record.serverMsgId, clientMsgId: id, sequence: BigInt(event?.sequence ?? 0) },
+    });
+    expect(event?.sequence).toBeGreaterThan(other?.sequence ?? Infinity);
+    expect(await tracking.status(id)).toMatchObject({
+      counts: { total: 1, recalled: 1 },
+      recipients: [{ userId, state: RECALLED, devices: [] }],
+    });
+  });
+
+  test("tells devices that had acknowledged it from those that had not, now and when all have gone on", async () => {
+    const { userId, id } = await sendToUser();
+    await tracking.acknowledge(userId, "web", 1);
+    await tracking.acknowledgeNewest("phone", userId);
+    expect(await tracking.recall(id)).toEqual({ withdrawn: 0, delivered: 1 });
+    const expected = {
+      counts: { total: 1, delivered: 1, recalled: 0 },
+      recipients: [
+        {
+          state: DELIVERED,
+          devices: [
+            { deviceId: "phone", state: DELIVERED, acknowledgedTime: 0 },
+            { deviceId: "web", state: RECALLED, acknowledgedTime: 0 },
+          ],
+        },
+      ],
+    };
+    expect(await tracking.status(id)).toMatchObject(expected);
+    // The event of the recall has a place of its own: acknowledging it is not acknowledging the notification.
+    for (const device of ["phone", "web"]) await tracking.acknowledgeNewest(device, userId);
+    expect(await tracking.status(id)).toMatchObject(expected);
+    await tracking.acknowledgeNewest("a new tablet", userId);
+    expect((await tracking.status(id)).recipients[0]?.devices[0]).toMatchObject({ state: RECALLED });
+  });
+
+  test("that is repeated is answered the same and changes nothing, also days later", async () => {
+    const { userId, id } = await sendToUser();
+    await tracking.acknowledgeNewest("phone", userId);
+    const first = await tracking.recall(id);
+    await tracking.acknowledgeNewest("web", userId);
+    const entries = await tracking.entriesOf(userId);
+    expect(await tracking.recall(id)).toEqual(first);
+    vi.useFakeTimers({ toFake: ["Date"] });
+    try {
+      vi.setSystemTime(Date.now() + 3 * 86_400_000);
+      expect(await tracking.recall(id)).toEqual(first);
+    } finally {
+      vi.useRealTimers();
+    }
+    expect(await tracking.entriesOf(userId)).toEqual(entries);
+    expect(entries.map(({ kind }) => kind)).toEqual(["recall"]);
+  });
+
+  test("that several instances make at once is one recall", async () => {
+    const other = await instances.open();
+    const { members, id } = await sendToGroup(40);
+    await tracking.acknowledgeNewest("phone", ...members.slice(0, 10));
+    const results = await Promise.all([tracking, other, tracking, other].map((instance) => instance.recall(id)));
+    expect(results).toEqual(Array.from({ length: 4 }, () => ({ withdrawn: 30, delivered: 10 })));
+    expect(await kindsOfAll(members)).toEqual(new Set(["recall"]));
+  });
+
+  test("is marked before anything is looked for, so that who is still storing it stops", async () => {
+    const { id } = await sendToUser();
+    const marks: (number | undefined)[] = [];
+    const find: Inbox["find"] = async (...asked) => {
+      marks.push(await tracking.sends.recalledAt(keyOfClientMsgId(id)));
+      return tracking.inbox.find(...asked);
+    };
+    await tracking.recall(id, { inbox: { find } });
+    expect(marks).toEqual([expect.any(Number)]);
+  });
+
+  test("of what is not known is 1004, and marks nothing", async () => {
+    const id = newId("unknown");
+    expect(await tracking.recall(id).catch(toErrorFacts)).toMatchObject({ errCode: 1004 });
+    expect(await tracking.sends.recalledAt(keyOfClientMsgId(id))).toBeUndefined();
+  });
+});
+
+describe("a recall that ends halfway is completed by the next", () => {
+  const lost = () => Promise.reject(failure("NetworkError", "the broker is away"));
+
+  test.each<[at: string, inbox: (own: { inbox: Inbox }) => Partial<Inbox>]>([
+    ["before anything was removed", () => ({ remove: lost })],
+    [
+      "with some removed",
+      ({ inbox }) => ({
+        async remove(found) {
+          await inbox.remove(new Map([...found].slice(0, 3)));
+          await lost();
+        },
+      }),
+    ],
+    ["with all removed and nobody told", () => ({ writeMany: lost })],
+    [
+      "with some told",
+      ({ inbox }) => ({
+        async writeMany(userIds, ...rest) {
+          await inbox.writeMany(userIds.slice(2, 5), ...rest);
+          await lost();
+        },
+      }),
+    ],
+  ])("%s", async (_, own) => {
+    const { members, id } = await sendToGroup(12);
+    await tracking.acknowledgeNewest("phone", ...members.slice(0, 4));
+    const outcome = tracking.recall(id, { inbox: own(tracking) });
+    expect(await outcome.catch(toErrorFacts)).toMatchObject({ errCode: 90004 });
+    const after = { total: 12, delivered: 4, recalled: 8 };
+    expect((await tracking.status(id)).counts).toMatchObject(after);
+    // Who had not acknowledged it does not become one who has by going on.
+    await tracking.acknowledgeNewest("phone", ...members);
+    expect(await tracking.recall(id)).toEqual({ withdrawn: 8, delivered: 4 });
+    expect(await kindsOfAll(members)).toEqual(new Set(["recall"]));
+    expect((await tracking.status(id)).counts).toMatchObject(after);
+  });
+});
+
+describe("a recall of a group send", () => {
+  test("reaches every member once and nobody else, a part of the group at a time", async () => {
+    const { members, id } = await sendToGroup(1_200);
+    const stranger = await sendToUser();
+    const late = members.filter((_, i) => i % 30 === 0);
+    await tracking.acknowledgeNewest("phone", ...late);
+    const sizes: number[] = [];
+    const find: Inbox["find"] = (userIds, clientMsgId) => {
+      sizes.push(userIds.length);
+      return tracking.inbox.find(userIds, clientMsgId);
+    };
+    expect(await tracking.recall(id, { inbox: { find } })).toEqual({ withdrawn: 1_160, delivered: 40 });
+    expect(sizes).toEqual([500, 500, 200]);
+    expect(await kindsOfAll(members)).toEqual(new Set(["recall"]));
+    expect(await tracking.kindsOf(stranger.userId)).toEqual(["notification"]);
+    expect((await tracking.status(id)).counts).toMatchObject({ total: 1_200, delivered: 40, recalled: 1_160 });
+    const delivered = await tracking.status(id, { state: DELIVERED });
+    expect(delivered.recipients.map(({ userId }) => userId)).toEqual(late);
+  });
+
+  test("that is being expanded leaves those alone who did not have it", async () => {
+    const { members, id } = await sendToGroup(6, { storedFor: [] });
+    const [has, hasNot] = [members.slice(0, 2), members.slice(2)];
+    await tracking.write((await sendRecord(id)) ?? expect.fail(), has);
+    expect(await tracking.recall(id)).toEqual({ withdrawn: 6, delivered: 0 });
+    expect(await kindsOfAll(has)).toEqual(new Set(["recall"]));
+    expect(await kindsOfAll(hasNot)).toEqual(new Set([""]));
+    expect((await tracking.status(id)).counts).toMatchObject({ total: 6, recalled: 6 });
+  });
+
+  test("withdraws what was stored while it ran when it is called again", async () => {
+    const { members, id } = await sendToGroup(6, { storedFor: [] });
+    const record = (await sendRecord(id)) ?? expect.fail();
+    await tracking.write(record, members.slice(0, 2));
+    await tracking.recall(id);
+    await tracking.write(record, members.slice(1, 4));
+    expect(await tracking.recall(id)).toEqual({ withdrawn: 6, delivered: 0 });
+    expect(await kindsOfAll(members.slice(0, 4))).toEqual(new Set(["recall"]));
+    expect(await kindsOfAll(members.slice(4))).toEqual(new Set([""]));
+  });
+});
+
+describe("a recall of a scheduled send", () => {
+  test("cancels it: nobody is told of what nobody got", async () => {
+    const deliverAtMs = Date.now() + 60_000;
+    const { members, id } = await sendToGroup(5, { deliverAtMs, storedFor: [] });
+    const cancelled: string[] = [];
+    const cancelScheduled = async (key: string) => cancelled.push(key) === 1;
+    for (let times = 0; times < 2; times++) {
+      expect(await tracking.recall(id, { cancelScheduled })).toEqual({ withdrawn: 5, delivered: 0 });
+    }
+    expect(cancelled).toEqual([keyOfClientMsgId(id), keyOfClientMsgId(id)]);
+    expect(await kindsOfAll(members)).toEqual(new Set([""]));
+    expect((await tracking.status(id)).counts).toMatchObject({ total: 5, recalled: 5, scheduled: 0 });
+  });
+
+  test("that was delivered meanwhile is that of any other", async () => {
+    const { userId, id } = await sendToUser({ deliverAtMs: Date.now() - 1_000 });
+    await tracking.acknowledgeNewest("phone", userId);
+    expect(await tracking.recall(id)).toEqual({ withdrawn: 0, delivered: 1 });
+    expect(await tracking.kindsOf(userId)).toEqual(["recall"]);
+  });
+
+  test("of a send at once asks no schedule", async () => {
+    const { id } = await sendToUser();
+    const cancelScheduled = vi.fn(async () => false);
+    await tracking.recall(id, { cancelScheduled });
+    expect(cancelScheduled).not.toHaveBeenCalled();
+  });
+});
+
+test("a recall of what no inbox holds tells nobody", async () => {
+  const { userId, id } = await sendToUser({ storedFor: [] });
+  await tracking.acknowledge(userId, "phone", 1_000_000);
+  expect((await tracking.status(id)).recipients[0]).toMatchObject({ state: PENDING });
+  expect(await tracking.recall(id)).toEqual({ withdrawn: 1, delivered: 0 });
+  expect(await tracking.kindsOf(userId)).toEqual([]);
+  expect((await tracking.status(id)).recipients[0]).toMatchObject({
+    state: RECALLED,
+    devices: [{ deviceId: "phone", state: RECALLED }],
+  });
+});
+
+async function sendRecord(clientMsgId: string) {
+  return tracking.sends.find(keyOfClientMsgId(clientMsgId));
+}

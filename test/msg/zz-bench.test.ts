@@ -1,0 +1,21 @@
+import { test } from "vitest";
+import { useBroker } from "../helpers/broker.ts";
+import { useTracking } from "../helpers/tracking.ts";
+const instances = useTracking(useBroker());
+test("bench", async () => {
+  const t = await instances.open();
+  const n = Number(process.env.N ?? 2000);
+  const members = Array.from({ length: n }, (_, i) => `m${i}`);
+  instances.groups.set("g@3", members);
+  let s = performance.now();
+  const lap = (w: string) => { process.stdout.write(`${w} ${Math.round(performance.now() - s)} ms\n`); s = performance.now(); };
+  await t.accept("o", { recvGroupId: "g", groupVersion: 3 });
+  lap("store");
+  await t.status("o"); lap("status");
+  let removeMs = 0, findMs = 0, writeMs = 0;
+  const timed = (f: any, add: (ms: number) => void) => async (...a: any[]) => { const b = performance.now(); try { return await f(...a); } finally { add(performance.now() - b); } };
+  console.log(await t.recall("o", { inbox: { remove: timed(t.inbox.remove, (m) => { removeMs += m; }), find: timed(t.inbox.find, (m) => { findMs += m; }), writeMany: timed(t.inbox.writeMany, (m) => { writeMs += m; }) } as any }));
+  lap(`recall: find ${findMs | 0} remove ${removeMs | 0} write ${writeMs | 0}; total`);
+  await t.status("o"); lap("status");
+  await t.recall("o"); lap("recall again");
+}, 600000);

@@ -1,0 +1,61 @@
+import { pino } from "pino";
+import { afterAll, beforeAll, describe, expect, test } from "vitest";
+import { toErrorFacts } from "../../src/errors.ts";
+import { type Broker, connectBroker } from "../../src/nats/connect.ts";
+import { retryOnReconnect } from "../../src/nats/retry-on-reconnect.ts";
+import { useBroker } from "../helpers/broker.ts";
+
+const server = useBroker();
+let broker: Broker;
+beforeAll(async () => {
+  const { url, user, pass } = server;
+  const log = pino({ level: "silent" });
+  broker = await connectBroker({ servers: [url], user, pass, requestTimeoutMs: 5_000, log });
+});
+afterAll(() => broker.close());
+
+const soon = () => Date.now() + 20_000;
+
+describe("a question to the broker", () => {
+  test("is asked once when it is answered", async () => {
+    let asked = 0;
+    expect(await retryOnReconnect(broker, soon(), async () => ++asked)).toBe(1);
+    expect(asked).toBe(1);
+  });
+
+  test("is asked once when the answer is an error", async () => {
+    let asked = 0;
+    const answer = retryOnReconnect(broker, soon(), async () => {
+      asked++;
+      throw new Error("no");
+    });
+    await expect(answer).rejects.toThrow("no");
+    expect(asked).toBe(1);
+  });
+
+  test("is asked again when the broker was killed before it answered", async () => {
+    let asked = 0;
+    const answer = retryOnReconnect(broker, soon(), () => {
+      if (++asked > 1) return Promise.resolve("answered");
+      process.kill(server.pid(), "SIGKILL");
+      return new Promise<string>(() => {});
+    });
+    expect(await answer).toBe("answered");
+    expect(asked).toBe(2);
+  });
+
+  test("is not asked, and is 90004, while there is no connection until the deadline", async () => {
+    const down = Promise.withResolvers<void>();
+    void (async () => {
+      for await (const { type } of broker.nc.status()) if (type === "disconnect") down.resolve();
+    })();
+    await server.stop();
+    await down.promise;
+    let asked = 0;
+    const thrown = await retryOnReconnect(broker, Date.now() + 200, async () => ++asked).catch(
+      (error: unknown) => error,
+    );
+    expect(toErrorFacts(thrown)).toMatchObject({ errCode: 90004 });
+    expect(asked).toBe(0);
+  });
+});
