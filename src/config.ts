@@ -4,16 +4,23 @@ import { z } from "zod";
 /** Where the settings are explained; every configuration error points there. */
 const documentedAt = "README.md, section Configuration";
 
-const count = (min: number, max: number) => z.coerce.number().int().min(min).max(max);
 const text = z.string().trim().min(1);
+const count = (min: number, max: number) => text.transform(Number).pipe(z.number().int().min(min).max(max));
 const list = text
   .transform((value) => value.split(",").map((item) => item.trim()))
   .pipe(z.array(z.string().min(1)).min(1));
 const units = { s: 1, m: 60, h: 3_600, d: 86_400 } as const;
-const duration = z
-  .string()
-  .regex(/^[1-9]\d{0,8}[smhd]$/)
-  .transform((value) => Number(value.slice(0, -1)) * units[value.slice(-1) as keyof typeof units] * 1_000);
+const duration = (maxMs: number) =>
+  z
+    .string()
+    .regex(/^[1-9]\d{0,8}[smhd]$/)
+    .transform((value) => Number(value.slice(0, -1)) * units[value.slice(-1) as keyof typeof units] * 1_000)
+    .pipe(z.number().max(maxMs));
+/** What a timer can wait: a longer one would fire at once. */
+const wait = duration(24 * 86_400_000);
+/** What a broker can keep and a token can say: JetStream counts in nanoseconds, JavaScript in 2^53. */
+const age = duration(36_500 * 86_400_000);
+const natsUrls = list.pipe(z.array(z.string().regex(/^(nats|tls):\/\/[^\s/]+$/)));
 const webUrl = z.url({ protocol: /^https?$/ });
 
 /**
@@ -35,7 +42,7 @@ export const settings = {
     means: "Where the embedded broker stores notifications and where a generated token secret is kept.",
   },
   NATS_URL: {
-    is: list,
+    is: natsUrls,
     default: undefined,
     expected: "one or more nats:// or tls:// addresses, separated by commas",
     means: "An external NATS JetStream broker, 2.14 or later. Absent: an embedded one is started.",
@@ -60,7 +67,7 @@ export const settings = {
       "The secret that signs tokens (HS256), as OpenIM's share.yml. Absent: an embedded start creates one and keeps it in DATA_DIR; required with NATS_URL.",
   },
   TOKEN_TTL: {
-    is: duration,
+    is: age,
     default: "90d",
     expected: "a duration such as 90s, 15m, 12h or 7d",
     means: "How long a minted token is valid.",
@@ -102,7 +109,7 @@ export const settings = {
     means: "Copies of every stream in a NATS cluster.",
   },
   RETENTION: {
-    is: duration,
+    is: age,
     default: "7d",
     expected: "a duration such as 90s, 15m, 12h or 7d",
     means: "How long a must-reach notification and its clientMsgID are kept.",
@@ -138,7 +145,7 @@ export const settings = {
     means: "The key of the HMAC in the webhook's Mustreach-Signature header. Required with ESCALATION_URL.",
   },
   ESCALATION_DELAY: {
-    is: duration,
+    is: wait,
     default: "30s",
     expected: "a duration such as 30s or 5m",
     means: "How long a notification may be unacknowledged before the webhook gets it.",
@@ -150,19 +157,19 @@ export const settings = {
     means: "Sessions that one instance holds at a time. One more is refused with 1601.",
   },
   HEARTBEAT: {
-    is: duration,
+    is: wait,
     default: "15s",
     expected: "a duration such as 15s",
     means: "How often an idle session sends a heartbeat and looks into the inbox again.",
   },
   SEND_TIMEOUT: {
-    is: duration,
+    is: wait,
     default: "5s",
     expected: "a duration such as 5s",
     means: "How long a send waits for the broker before it is answered with 90004.",
   },
   DRAIN_TIMEOUT: {
-    is: duration,
+    is: wait,
     default: "3s",
     expected: "a duration such as 3s",
     means: "How long a stop waits for requests under way.",
@@ -207,7 +214,7 @@ export class ConfigError extends Error {
  */
 export function loadConfig(env: Readonly<Record<string, string | undefined>>): Config {
   for (const name of Object.keys(env)) {
-    if (name.startsWith("MUSTREACH_") && !(name.slice("MUSTREACH_".length) in settings)) {
+    if (name.startsWith("MUSTREACH_") && !Object.hasOwn(settings, name.slice("MUSTREACH_".length))) {
       throw new ConfigError(`${name} is not a setting of Mustreach. The settings are listed in ${documentedAt}.`);
     }
   }
@@ -217,7 +224,7 @@ export function loadConfig(env: Readonly<Record<string, string | undefined>>): C
     const parsed = given === undefined ? undefined : setting.is.safeParse(given);
     if (parsed?.success === false) {
       // A bad secret is named, not shown.
-      const value = name.endsWith("_SECRET") ? "its value" : JSON.stringify(given);
+      const value = name.endsWith("_SECRET") ? "its value" : JSON.stringify(given).replace(/[^"\s,/]*@/g, "***@");
       throw new ConfigError(`MUSTREACH_${name}: expected ${setting.expected}, not ${value}. See ${documentedAt}.`);
     }
     config[toCamelCase(name)] = parsed?.data;

@@ -89,14 +89,20 @@ export function createHub({ inbox, live, cursors, groupPush, maxSessions, heartb
       const push = (notification: Notification) => {
         for (const { session } of sessions.values()) session.push(notification);
       };
+      // The newer session's device may have acknowledged here before we heard of it.
+      const forward = (session: Session) => {
+        if (session.acknowledged() > 0) live.publishAck(userId, session.deviceId, session.acknowledged());
+      };
       const groups = groupPush.join(userId, push);
-      const listening = live.subscribe(userId, toListener(sessions, push, groups.change)).then(async (subscription) => {
-        await groups.refresh().catch((error: unknown) => {
-          subscription.close();
-          throw error;
+      const listening = live
+        .subscribe(userId, toListener(sessions, push, groups.change, forward))
+        .then(async (subscription) => {
+          await groups.refresh().catch((error: unknown) => {
+            subscription.close();
+            throw error;
+          });
+          return subscription;
         });
-        return subscription;
-      });
       user = { sessions, groups, listening, read: createSharedRead(userId, inbox), count: 0 };
       users.set(userId, user);
     }
@@ -190,6 +196,7 @@ function toListener(
   sessions: Map<string, OpenSession>,
   push: (notification: Notification) => void,
   onMember: LiveListener["onMember"],
+  onSuperseded: (session: Session) => void,
 ): LiveListener {
   return {
     // Decoded once for all sessions of the user.
@@ -212,8 +219,8 @@ function toListener(
       if (open.session.id === sessionId) open.announced = true;
       else if (open.announced) {
         open.session.end(superseded());
-        // Its reader may be gone without a word: what the device acknowledges from now on is for the newer one.
         sessions.delete(device);
+        onSuperseded(open.session);
       }
     },
   };

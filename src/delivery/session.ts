@@ -57,6 +57,8 @@ export interface Session {
   push(notification: Notification): void;
   /** The device has handled everything up to this sequence; false when that is not news. */
   acknowledge(sequence: number): boolean;
+  /** The highest sequence that {@link acknowledge} was told; 0 before. */
+  acknowledged(): number;
   /** Ends the session. The first call counts. */
   end(reason: SessionEnd): void;
 }
@@ -67,6 +69,7 @@ export function createSession(options: SessionOptions): Session {
   /** Sequences sent and not acknowledged, oldest first. */
   const unacknowledged: number[] = [];
   const pushes: Notification[] = [];
+  let acknowledged = 0;
   let droppedPushes = 0;
   let ended: SessionEnd | undefined;
   let changed = false;
@@ -166,6 +169,7 @@ export function createSession(options: SessionOptions): Session {
     },
 
     acknowledge,
+    acknowledged: () => acknowledged,
 
     end(reason) {
       ended ??= reason;
@@ -174,6 +178,7 @@ export function createSession(options: SessionOptions): Session {
   };
 
   function acknowledge(sequence: number): boolean {
+    acknowledged = Math.max(acknowledged, sequence);
     const before = unacknowledged.length;
     while (unacknowledged[0] !== undefined && unacknowledged[0] <= sequence) unacknowledged.shift();
     if (unacknowledged.length === before) return false;
