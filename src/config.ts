@@ -114,6 +114,12 @@ export const settings = {
     expected: "a duration such as 90s, 15m, 12h or 7d",
     means: "How long a must-reach notification and its clientMsgID are kept.",
   },
+  CHAT_RETENTION: {
+    is: age,
+    default: undefined,
+    expected: "a duration such as 30d",
+    means: "How long chat copies (sendMsg) are kept. Absent: for ever.",
+  },
   MAX_STORE_BYTES: {
     is: count(1_048_576, Number.MAX_SAFE_INTEGER),
     default: "10737418240",

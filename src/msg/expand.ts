@@ -22,15 +22,17 @@ export interface ExpandOptions {
  */
 export function createExpand({ inbox, sends, membersAt }: ExpandOptions) {
   return async (job: FanoutJob, signal: AbortSignal): Promise<void> => {
-    const { notification, groupVersion, expiresAtMs, escalateAfterMs, operationId } = job;
-    const key = keyOfClientMsgId(notification.clientMsgId);
-    const members = await membersAt(notification.recvGroupId, groupVersion);
-    const item = { kind: "notification", notification } as const;
+    const { items, groupId, groupVersion, ...options } = job;
+    const members = await membersAt(groupId, groupVersion);
     for (let start = 0; start < members.length; start += chunkSize) {
-      signal.throwIfAborted();
-      if ((await sends.recalledAt(key)) !== undefined) return;
       const chunk = members.slice(start, start + chunkSize);
-      await inbox.writeMany(chunk, item, { expiresAtMs, escalateAfterMs, operationId });
+      for (const item of items) {
+        signal.throwIfAborted();
+        const isRecalled =
+          item.kind === "notification" &&
+          (await sends.recalledAt(keyOfClientMsgId(item.notification.clientMsgId))) !== undefined;
+        if (!isRecalled) await inbox.writeMany(chunk, item, options);
+      }
     }
   };
 }

@@ -12,16 +12,18 @@ interface Scheduled {
   readonly record: SendRecord;
   /** The notification, encoded, in base64. */
   readonly notification: string;
+  readonly sendMsg: boolean;
   readonly escalateAfterMs?: number;
   readonly operationId: string;
 }
 
 /** Creates the {@link Later} over the broker's schedule. */
 export function createLater(schedule: Pick<Schedule, "add">): Later {
-  return (key, { record, notification, escalateAfterMs, operationId }) => {
+  return (key, { record, notification, sendMsg, escalateAfterMs, operationId }) => {
     const scheduled: Scheduled = {
       record,
       notification: Buffer.from(toBinary(NotificationSchema, notification)).toString("base64"),
+      sendMsg,
       operationId,
       ...(escalateAfterMs === undefined ? {} : { escalateAfterMs }),
     };
@@ -32,7 +34,7 @@ export function createLater(schedule: Pick<Schedule, "add">): Later {
 /** Creates what is done when a scheduled send is due: it is delivered, unless it was recalled meanwhile. */
 export function createDeliverDue(sends: Pick<Sends, "claim" | "recalledAt">, deliver: Deliver) {
   return async (payload: Uint8Array): Promise<void> => {
-    const { record, notification, escalateAfterMs, operationId }: Scheduled = JSON.parse(
+    const { record, notification, sendMsg, escalateAfterMs, operationId }: Scheduled = JSON.parse(
       Buffer.from(payload).toString(),
     );
     const key = keyOfClientMsgId(record.clientMsgId);
@@ -42,6 +44,7 @@ export function createDeliverDue(sends: Pick<Sends, "claim" | "recalledAt">, del
     await deliver({
       record,
       notification: fromBinary(NotificationSchema, Buffer.from(notification, "base64")),
+      sendMsg,
       escalateAfterMs,
       operationId,
     });

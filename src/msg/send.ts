@@ -75,16 +75,15 @@ export function createSend(options: SendOptions): Send {
       throw failure("DuplicateKeyError", "clientMsgID was used before for another notification");
     }
     const notification = toNotification(request, first);
-    if (request.mustReach) {
-      const delivery: Delivery = { record: first, notification, escalateAfterMs: request.escalateAfterMs, operationId };
-      // Also for a repeat: the first try may have ended between its record and its write, and a second write of the
-      // same notification changes nothing. Only one that was recalled must not come back.
-      const isRecalled = isRepeat && (await sends.recalledAt(key)) !== undefined;
-      const isLater = first.deliverAtMs > Date.now();
-      await Promise.all([claiming, isRecalled ? undefined : isLater ? later(key, delivery) : deliver(delivery)]);
-      if (!isRepeat && !isLater) await syncSender(request, notification);
-    } else if (!isRepeat) {
-      await push(request, notification);
+    const { sendMsg, escalateAfterMs } = request;
+    const delivery: Delivery = { record: first, notification, sendMsg, escalateAfterMs, operationId };
+    const isLater = first.deliverAtMs > Date.now();
+    // Also for a repeat: the first try may have ended between its record and its write, and a second write of the same
+    // notification changes nothing. Only one that was recalled must not come back.
+    const isRecalled = isRepeat && request.mustReach && (await sends.recalledAt(key)) !== undefined;
+    await Promise.all([claiming, isRecalled ? undefined : isLater ? later(key, delivery) : deliver(delivery)]);
+    if (!isRepeat && !isLater) {
+      if (!request.mustReach) await push(request, notification);
       await syncSender(request, notification);
     }
     const { serverMsgId, clientMsgId, sendTime } = first;

@@ -1,9 +1,12 @@
 import type { ServiceImpl } from "@connectrpc/connect";
-import { requireAdmin } from "../auth/caller.ts";
+import { requireAdmin, requireCaller } from "../auth/caller.ts";
 import type { MsgService } from "../gen/mustreach/msg/v1/msg_pb.ts";
 import { operationIdKey } from "../observe/operation-id.ts";
 import { requireReference } from "./find-send.ts";
+import type { GetConversations } from "./get-conversations.ts";
 import { type GetDeliveryStatus, requireStatusQuery } from "./get-delivery-status.ts";
+import type { MarkConversationAsRead } from "./mark-conversation-as-read.ts";
+import type { PullMessages } from "./pull-messages.ts";
 import type { Recall } from "./recall.ts";
 import type { Accepted, Send } from "./send.ts";
 import { requireBatch, type SendBatch, type SendOutcome } from "./send-batch.ts";
@@ -16,13 +19,16 @@ export interface MsgServiceOptions {
   readonly sendBatch: SendBatch;
   readonly getDeliveryStatus: GetDeliveryStatus;
   readonly recall: Recall;
+  readonly pullMessages: PullMessages;
+  readonly getConversations: GetConversations;
+  readonly markConversationAsRead: MarkConversationAsRead;
 }
 
 /**
  * Creates the implementation of MsgService, which only translates. In OpenIM's order: the body is checked before the
  * caller's right to send.
  */
-export function createMsgService(options: MsgServiceOptions): Partial<ServiceImpl<typeof MsgService>> {
+export function createMsgService(options: MsgServiceOptions): ServiceImpl<typeof MsgService> {
   const { limits, send, sendBatch, getDeliveryStatus, recall } = options;
   return {
     async sendBusinessNotification(request, context) {
@@ -53,6 +59,25 @@ export function createMsgService(options: MsgServiceOptions): Partial<ServiceImp
       const reference = requireReference(request);
       requireAdmin(context, "only an admin token may recall a notification");
       return recall(reference, context.values.get(operationIdKey));
+    },
+    async pullMessages(request, context) {
+      const { messages, isEnd } = await options.pullMessages(requireCaller(context), request);
+      return { messages: [...messages], isEnd };
+    },
+    async getConversations(_request, context) {
+      const conversations = await options.getConversations(requireCaller(context));
+      return {
+        conversations: conversations.map((conversation) => ({
+          ...conversation,
+          maxSeq: BigInt(conversation.maxSeq),
+          hasReadSeq: BigInt(conversation.hasReadSeq),
+          maxSeqTime: BigInt(conversation.maxSeqTime),
+        })),
+      };
+    },
+    async markConversationAsRead(request, context) {
+      await options.markConversationAsRead(requireCaller(context), request);
+      return {};
     },
   };
 }

@@ -1,9 +1,8 @@
-import { fromBinary, toBinary } from "@bufbuild/protobuf";
 import type { Logger } from "pino";
 import { failure } from "../errors.ts";
-import { type Notification, NotificationSchema } from "../gen/mustreach/delivery/v1/delivery_pb.ts";
 import type { Broker } from "./connect.ts";
 import { type DirectGet, tooManyResults } from "./direct-get.ts";
+import { decodeItem, encodeItem, type InboxItem, itemKey, type WriteOptions } from "./inbox-items.ts";
 import type { Publisher } from "./publish.ts";
 import { declareStream } from "./streams.ts";
 import { fanoutFilter, fanoutStreamSubjects, fanoutSubject, toPartition, toToken } from "./subjects.ts";
@@ -14,17 +13,13 @@ const streamName = "FANOUT";
 /** Group sends are expanded in this many lanes, each in order; more instances than lanes would have nothing to do. */
 const lanes = 8;
 
-const versionHeader = "Mustreach-Group-Version";
-const optionsHeader = "Mustreach-Options";
-
 /** A group send that is to be expanded into the inboxes of the members. */
-export interface FanoutJob {
-  readonly notification: Notification;
+export interface FanoutJob extends WriteOptions {
+  /** What each of them gets, in this order: the notification, the chat copy, or both. */
+  readonly items: readonly InboxItem[];
+  readonly groupId: string;
   /** The version of the group whose members get it. */
   readonly groupVersion: number;
-  readonly expiresAtMs?: number | undefined;
-  readonly escalateAfterMs?: number | undefined;
-  readonly operationId: string;
 }
 
 /** The group sends that wait to be expanded. */
@@ -48,14 +43,10 @@ export async function openFanout(
 ): Promise<Fanout> {
   await declareStream(broker, workQueueStream(streamName, fanoutStreamSubjects, options.replicas));
   return {
-    async publish({ notification, groupVersion, ...rest }) {
-      const lane = toPartition(toToken(notification.recvGroupId), lanes);
-      const subject = fanoutSubject(lane, toToken(notification.clientMsgId));
-      const stored = await publisher.store(streamName, {
-        subject,
-        payload: toBinary(NotificationSchema, notification),
-        headers: { [versionHeader]: String(groupVersion), [optionsHeader]: encodeURIComponent(JSON.stringify(rest)) },
-      });
+    async publish(job) {
+      const lane = toPartition(toToken(job.groupId), lanes);
+      const subject = fanoutSubject(lane, job.items.map((item) => itemKey(item).id).join("+"));
+      const stored = await publisher.store(streamName, { subject, payload: encodeJob(job), headers: {} });
       if (stored.kind === "stored") return;
       const waiting = await get(streamName, { last_by_subj: subject });
       // Queued already, or expanded in the meantime: then the next delivery of the same send finds it all there.
@@ -69,15 +60,7 @@ export async function openFanout(
             stream: streamName,
             durable: `fanout_${lane}`,
             filter: fanoutFilter(lane),
-            work: (job, signal) =>
-              expand(
-                {
-                  notification: fromBinary(NotificationSchema, job.data),
-                  groupVersion: Number(job.headers?.get(versionHeader)),
-                  ...JSON.parse(decodeURIComponent(job.headers?.get(optionsHeader) ?? "")),
-                },
-                signal,
-              ),
+            work: (job, signal) => expand(decodeJob(job.data), signal),
             log: options.log,
           }),
         ),
@@ -87,4 +70,15 @@ export async function openFanout(
       };
     },
   };
+}
+
+function encodeJob({ items, ...job }: FanoutJob): Buffer {
+  const encoded = items.map((item) => ({ kind: item.kind, base64: Buffer.from(encodeItem(item)).toString("base64") }));
+  return Buffer.from(JSON.stringify({ ...job, items: encoded }));
+}
+
+function decodeJob(payload: Uint8Array): FanoutJob {
+  const { items, ...job }: Omit<FanoutJob, "items"> & { items: { kind: InboxItem["kind"]; base64: string }[] } =
+    JSON.parse(Buffer.from(payload).toString("utf8"));
+  return { ...job, items: items.map(({ kind, base64 }) => decodeItem(kind, Buffer.from(base64, "base64"))) };
 }

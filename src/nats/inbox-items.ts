@@ -19,11 +19,7 @@ export type InboxItem =
   | { readonly kind: "recall"; readonly recall: Recall; readonly timeMs: number };
 
 /** An item with its place. */
-export type InboxEntry = (
-  | { readonly kind: "notification"; readonly notification: Notification }
-  | { readonly kind: "message"; readonly message: Message }
-  | { readonly kind: "recall"; readonly recall: Recall }
-) & {
+export type InboxEntry = InboxItem & {
   readonly sequence: number;
   /** When it is no longer worth delivering, in epoch milliseconds; undefined: when the retention ends. */
   readonly expiresAtMs: number | undefined;
@@ -47,27 +43,27 @@ export const userHeader = "Mustreach-User";
 export const kindHeader = "Mustreach-Kind";
 const operationHeader = "Mustreach-Operation-Id";
 
-/** Reads a stored item. */
+/** Reads a stored item, with its place. */
 export function toEntry(message: DirectMessage): InboxEntry {
-  const expires = message.header(expiresHeader);
-  const place = { sequence: message.sequence, expiresAtMs: expires === "" ? undefined : Number(expires) };
+  const kind = message.header(kindHeader) || "notification";
+  const item = decodeItem(kind as InboxItem["kind"], message.payload);
   const sequence = BigInt(message.sequence);
-  switch (message.header(kindHeader)) {
-    case "recall": {
-      const recall = fromBinary(RecallSchema, message.payload);
-      recall.sequence = sequence;
-      return { kind: "recall", recall, ...place };
-    }
-    case "message": {
-      const copy = fromBinary(MessageSchema, message.payload);
-      if (copy.notification !== undefined) copy.notification.sequence = sequence;
-      return { kind: "message", message: copy, ...place };
-    }
-    default: {
-      const notification = fromBinary(NotificationSchema, message.payload);
-      notification.sequence = sequence;
-      return { kind: "notification", notification, ...place };
-    }
+  if (item.kind === "notification") item.notification.sequence = sequence;
+  else if (item.kind === "recall") item.recall.sequence = sequence;
+  else if (item.message.notification !== undefined) item.message.notification.sequence = sequence;
+  const expires = message.header(expiresHeader);
+  return { ...item, sequence: message.sequence, expiresAtMs: expires === "" ? undefined : Number(expires) };
+}
+
+/** Reads the stored form of an item. The time of a recall is not in it: it has decided the place. */
+export function decodeItem(kind: InboxItem["kind"], payload: Uint8Array): InboxItem {
+  switch (kind) {
+    case "recall":
+      return { kind, recall: fromBinary(RecallSchema, payload), timeMs: 0 };
+    case "message":
+      return { kind, message: fromBinary(MessageSchema, payload) };
+    default:
+      return { kind: "notification", notification: fromBinary(NotificationSchema, payload) };
   }
 }
 

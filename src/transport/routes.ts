@@ -13,7 +13,7 @@ import { createRpc } from "./rpc.ts";
 
 /** Options of {@link createRoutes}. */
 export interface RouteOptions {
-  readonly msg: Partial<ServiceImpl<typeof MsgService>>;
+  readonly msg: ServiceImpl<typeof MsgService>;
   readonly delivery: ServiceImpl<typeof DeliveryService>;
   readonly auth: ServiceImpl<typeof AuthService>;
   readonly groups: ServiceImpl<typeof GroupService>;

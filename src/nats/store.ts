@@ -1,0 +1,127 @@
+import type { Logger } from "pino";
+import { type Config, ConfigError } from "../config.ts";
+import { Durability } from "../gen/mustreach/msg/v1/msg_pb.ts";
+import { auditBroker, type BrokerAudit } from "./audit.ts";
+import { type Chat, openChat } from "./chat.ts";
+import type { Broker } from "./connect.ts";
+import { type Cursors, openCursors } from "./cursors.ts";
+import { createDirectGet, type DirectGet } from "./direct-get.ts";
+import { type Fanout, openFanout } from "./fanout.ts";
+import { createGroups, type Groups } from "./groups.ts";
+import { createInbox, type Inbox } from "./inbox.ts";
+import { createLive, type Live } from "./live.ts";
+import { createPublisher, type Publisher } from "./publish.ts";
+import { createRecalls, type Recalls } from "./recalls.ts";
+import { openRevocations, type Revocations } from "./revocations.ts";
+import { openSchedule, type Schedule } from "./schedule.ts";
+import { createSends, type Sends } from "./sends.ts";
+import { declareStreams } from "./streams.ts";
+
+/** Everything that Mustreach keeps in the broker, declared and ready. */
+export interface Store {
+  /** What the broker's configuration said when it was last connected to. */
+  audit(): BrokerAudit;
+  readonly publisher: Publisher;
+  readonly directGet: DirectGet;
+  readonly inbox: Inbox;
+  readonly sends: Sends;
+  readonly recalls: Recalls;
+  readonly live: Live;
+  readonly cursors: Cursors;
+  readonly revocations: Revocations;
+  readonly groups: Groups;
+  readonly chat: Chat;
+  readonly fanout: Fanout;
+  readonly schedule: Schedule;
+  /** Stores what is in memory. */
+  close(): Promise<void>;
+}
+
+/** What every message has besides its data, at most, in bytes: ids, key and headers. */
+export const maxOverheadBytes = 16_384;
+
+/** A device that stays away longer than the retention and this, in milliseconds, has no cursor: 90 days. */
+const cursorGraceMs = 90 * 86_400_000;
+
+/** Tokens live at most this long, in milliseconds, as far as revocations are kept: OpenIM's 90 days, and a day. */
+const minRevocationTtlMs = 91 * 86_400_000;
+
+/**
+ * Looks whether the broker can keep the promise, and declares what is kept in it.
+ *
+ * @throws {ConfigError} for a setting that the broker cannot serve; BrokerUnfitError and StreamMismatchError as theirs.
+ */
+export async function openStore(broker: Broker, config: Config, log: Logger): Promise<Store> {
+  const { partitions, replicas, retention: retentionMs, sendTimeout: timeoutMs } = config;
+  let audit = await auditBroker(broker, replicas);
+  requirePayload(audit, config);
+  for (const warning of audit.warnings) log.warn(warning);
+  broker.onReconnect(() => {
+    auditBroker(broker, replicas).then(
+      (again) => {
+        audit = again;
+      },
+      (err: unknown) => log.error({ err }, "the broker that answers now is unfit"),
+    );
+  });
+
+  const isNew = await declareStreams(broker, {
+    partitions,
+    replicas,
+    retentionMs,
+    maxStoreBytes: config.maxStoreBytes,
+  });
+  const publisher = createPublisher(broker, {
+    sendTimeoutMs: timeoutMs,
+    isFsynced: () => audit.durability === Durability.FSYNCED,
+  });
+  const directGet = createDirectGet(broker, { timeoutMs });
+  const live = createLive(broker, publisher, partitions);
+  const cursors = await openCursors(broker, directGet, {
+    replicas,
+    ttlMs: retentionMs + cursorGraceMs,
+    reset: isNew,
+    log,
+  });
+  const revocations = await openRevocations(broker, {
+    replicas,
+    ttlMs: Math.max(config.tokenTtl, minRevocationTtlMs),
+    log,
+  });
+  const groups = await createGroups(broker, directGet, {
+    replicas,
+    timeoutMs,
+    // A scheduled send, and the status of any, ask for the members of that time.
+    historyMs: 2 * retentionMs,
+    onMembershipChange: ({ userIds, ...signal }) => live.publishMember(userIds, signal),
+  });
+  const queues = { replicas, log };
+  return {
+    audit: () => audit,
+    publisher,
+    directGet,
+    inbox: createInbox(broker, publisher, directGet, partitions),
+    sends: createSends(publisher, directGet, partitions),
+    recalls: createRecalls(publisher, directGet, partitions),
+    live,
+    cursors,
+    revocations,
+    groups,
+    chat: await openChat(broker, directGet, { replicas, timeoutMs, retentionMs: config.chatRetention }),
+    fanout: await openFanout(broker, publisher, directGet, queues),
+    schedule: await openSchedule(broker, publisher, directGet, queues),
+    async close() {
+      revocations.close();
+      await cursors.close();
+      directGet.close();
+    },
+  };
+}
+
+function requirePayload({ maxPayloadBytes }: BrokerAudit, { maxDataBytes }: Config): void {
+  if (maxDataBytes + maxOverheadBytes <= maxPayloadBytes) return;
+  throw new ConfigError(
+    `MUSTREACH_MAX_DATA_BYTES is ${maxDataBytes}, but the broker takes messages of ${maxPayloadBytes} bytes (max_payload), ` +
+      `${maxOverheadBytes} of which are not data. See README.md, section Configuration.`,
+  );
+}
