@@ -27,10 +27,10 @@ import { createDeliverDue, createLater } from "./msg/schedule.ts";
 import { createSend } from "./msg/send.ts";
 import { createSendBatch } from "./msg/send-batch.ts";
 import { createMsgService } from "./msg/service.ts";
-import { createWithdraw } from "./msg/withdraw.ts";
 import { durabilityName } from "./nats/audit.ts";
 import { type Broker, connectBroker } from "./nats/connect.ts";
 import { type EmbeddedBroker, startEmbeddedBroker } from "./nats/embedded.ts";
+import { createRemoveEverywhere } from "./nats/remove-everywhere.ts";
 import { findNatsServer } from "./nats/server-binary.ts";
 import { maxOverheadBytes, openStore, type Store } from "./nats/store.ts";
 import { missingStreams } from "./nats/streams.ts";
@@ -119,14 +119,22 @@ export async function startServer(config: Config, log: Logger): Promise<Server> 
 
     // Asking about what was sent.
     const findSend = createFindSend(sends, createAudience(membersAt));
-    const withdraw = createWithdraw(inbox, cursors);
+    const removeEverywhere = createRemoveEverywhere(broker, config.partitions);
     const access = createConversationAccess({ chat, isMember });
     const msg = createMsgService({
       limits,
       send,
       sendBatch: createSendBatch({ send, limits, log }),
       getDeliveryStatus: createGetDeliveryStatus({ findSend, sends, recalls, inbox, cursors, ...limits }),
-      recall: createRecall({ findSend, sends, recalls, withdraw, cancelScheduled: schedule.cancel }),
+      recall: createRecall({
+        findSend,
+        sends,
+        recalls,
+        inbox,
+        removeEverywhere,
+        cursors,
+        cancelScheduled: schedule.cancel,
+      }),
       pullMessages: createPullMessages(chat, access),
       getConversations: createGetConversations(chat, groupIdsOf),
       markConversationAsRead: createMarkConversationAsRead(chat, access),

@@ -1,6 +1,9 @@
+import { ConnectError } from "@connectrpc/connect";
 import { Command, CommanderError } from "commander";
+import { toClientError } from "../client/error.ts";
 import { MustreachClientError } from "../client/index.ts";
 import { ConfigError } from "../config.ts";
+import { groupCommand } from "./group.ts";
 import { listenCommand } from "./listen.ts";
 import { recallCommand } from "./recall.ts";
 import { sendCommand } from "./send.ts";
@@ -15,11 +18,10 @@ const program = new Command("mustreach")
   .addCommand(tokenCommand())
   .addCommand(sendCommand())
   .addCommand(listenCommand())
+  .addCommand(groupCommand())
   .addCommand(statusCommand())
-  .addCommand(recallCommand())
-  .showHelpAfterError("(add --help for the options)")
-  .exitOverride();
-for (const command of program.commands) command.exitOverride().showHelpAfterError("(add --help for the options)");
+  .addCommand(recallCommand());
+prepare(program);
 
 try {
   await program.parseAsync();
@@ -32,7 +34,14 @@ try {
   }
 }
 
-function describe(error: unknown): string {
+/** Commander's settings are not inherited by subcommands that were made elsewhere. */
+function prepare(command: Command): void {
+  command.exitOverride().showHelpAfterError("(add --help for the options)");
+  for (const subcommand of command.commands) prepare(subcommand);
+}
+
+function describe(thrown: unknown): string {
+  const error = thrown instanceof ConnectError ? toClientError(thrown) : thrown;
   if (error instanceof MustreachClientError) return `${error.errCode} ${error.errMsg}: ${error.errDlt}`;
   return error instanceof Error ? error.message : "the command failed";
 }

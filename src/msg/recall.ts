@@ -1,8 +1,12 @@
-import type { Recalls } from "../nats/recalls.ts";
+import { create } from "@bufbuild/protobuf";
+import { RecallSchema } from "../gen/mustreach/delivery/v1/delivery_pb.ts";
+import type { Cursors } from "../nats/cursors.ts";
+import type { Inbox } from "../nats/inbox.ts";
+import type { RecallFindings, Recalls } from "../nats/recalls.ts";
+import type { RemoveEverywhere } from "../nats/remove-everywhere.ts";
 import type { Sends } from "../nats/sends.ts";
 import { chunksOf } from "./audience.ts";
-import type { FindSend, SendReference } from "./find-send.ts";
-import type { Withdraw } from "./withdraw.ts";
+import type { FindSend, FoundSend, SendReference } from "./find-send.ts";
 
 /** What a recall came to, in recipients. */
 export interface Recalled {
@@ -17,7 +21,9 @@ export interface RecallOptions {
   readonly findSend: FindSend;
   readonly sends: Pick<Sends, "recall">;
   readonly recalls: Recalls;
-  readonly withdraw: Withdraw;
+  readonly inbox: Pick<Inbox, "find" | "remove" | "writeMany">;
+  readonly removeEverywhere: RemoveEverywhere;
+  readonly cursors: Pick<Cursors, "ofUsers">;
   /** Drops what waits for its time under the key of a send; false when nothing does. */
   readonly cancelScheduled: (key: string) => Promise<boolean>;
 }
@@ -25,27 +31,62 @@ export interface RecallOptions {
 /** Recalls a send; {@link createRecall} makes it. */
 export type Recall = (reference: SendReference, operationId: string) => Promise<Recalled>;
 
+/** Up to this many are removed one by one; more at once, which costs the broker a look at all inboxes. */
+const maxSingleRemovals = 50;
+
 /**
  * Creates the recall. Idempotent: a second one, also after the first ended halfway, does what is left to do and answers
- * the same.
+ * the same. Who stores a notification that was recalled meanwhile calls it once more afterwards.
  *
  * Throws as {@link FindSend}; after NetworkError (90004) the send is recalled for some of its recipients.
  */
-export function createRecall({ findSend, sends, recalls, withdraw, cancelScheduled }: RecallOptions): Recall {
-  return async (reference, operationId) => {
-    const { key, record, recipients } = await findSend(reference);
-    // First, so that whoever is still storing it stops.
-    const recalledAtMs = await sends.recall(key);
-    if (record.deliverAtMs > 0 && (await cancelScheduled(key))) return { withdrawn: recipients.length, delivered: 0 };
+export function createRecall(options: RecallOptions): Recall {
+  const { findSend, sends, recalls, inbox, removeEverywhere, cursors, cancelScheduled } = options;
+
+  /** Notes whose devices had acknowledged it before any of it is removed, and returns where it is. */
+  const look = async ({ key, record, recipients }: FoundSend): Promise<ReadonlyMap<string, number>> => {
     const findings = await recalls.open(key);
-    const withdrawal = {
-      serverMsgId: record.serverMsgId,
-      clientMsgId: record.clientMsgId,
-      recalledAtMs,
-      findings,
-      operationId,
-    };
-    for (const chunk of chunksOf(recipients)) await withdraw(withdrawal, chunk);
+    const everywhere = new Map<string, number>();
+    for (const chunk of chunksOf(recipients)) {
+      const found = await inbox.find(chunk, record.clientMsgId);
+      if (found.size === 0) continue;
+      await note(findings, found);
+      for (const [userId, sequence] of found) everywhere.set(userId, sequence);
+    }
+    return everywhere;
+  };
+
+  const note = async (findings: RecallFindings, found: ReadonlyMap<string, number>): Promise<void> => {
+    const acknowledged = new Map<string, readonly string[]>();
+    for (const [userId, devices] of await cursors.ofUsers([...found.keys()])) {
+      const past = devices.filter(({ sequence }) => sequence >= (found.get(userId) ?? Number.POSITIVE_INFINITY));
+      if (past.length > 0)
+        acknowledged.set(
+          userId,
+          past.map(({ deviceId }) => deviceId),
+        );
+    }
+    await findings.add(acknowledged);
+  };
+
+  return async (reference, operationId) => {
+    const send = await findSend(reference);
+    const { key, record, recipients } = send;
+    const { serverMsgId, clientMsgId } = record;
+    // First, so that whoever is still storing it stops.
+    const timeMs = await sends.recall(key);
+    if (record.deliverAtMs > 0 && (await cancelScheduled(key))) return { withdrawn: recipients.length, delivered: 0 };
+
+    const found = await look(send);
+    if (found.size > maxSingleRemovals) await removeEverywhere(clientMsgId);
+    else await inbox.remove(found);
+
+    // Read again: what another call has removed before we looked, it had noted before.
+    const findings = await recalls.open(key);
+    if (findings.isAny()) {
+      const item = { kind: "recall", recall: create(RecallSchema, { serverMsgId, clientMsgId }), timeMs } as const;
+      for (const chunk of chunksOf(recipients)) await inbox.writeMany(chunk, item, { operationId });
+    }
     const delivered = recipients.filter((userId) => findings.hasAcknowledged(userId)).length;
     return { withdrawn: recipients.length - delivered, delivered };
   };

@@ -1,5 +1,4 @@
 import { randomUUID } from "node:crypto";
-import { JetStreamApiError, StorageType, type StreamConfig } from "@nats-io/jetstream";
 import { failure } from "../errors.ts";
 import type { Broker } from "./connect.ts";
 import type { DirectGet } from "./direct-get.ts";
@@ -8,6 +7,7 @@ import { createMembersAt, type MembersAt } from "./group-members.ts";
 import { createMembership, type MembershipChange, requireActive, requireFound } from "./group-membership.ts";
 import { createReadGroup, readAllUnder, readLast } from "./group-reads.ts";
 import { decodeGroup, type Group, type Member, type Role, roles, toGroup } from "./group-records.ts";
+import { declareQueue } from "./queue-stream.ts";
 import { retryOnReconnect } from "./retry-on-reconnect.ts";
 import { groupInfoSubject, groupsStream, groupsStreamSubjects, joinedFilter, toToken } from "./subjects.ts";
 
@@ -78,7 +78,14 @@ const infosPerRead = 1_000;
 /** Creates the groups over their stream, which is created on first use. */
 export async function createGroups(broker: Broker, directGet: DirectGet, options: GroupsOptions): Promise<Groups> {
   const { timeoutMs, historyMs = 86_400_000, onMembershipChange = () => {} } = options;
-  await declareStream(broker, options.replicas);
+  // A subject's only message is the record; it is kept until it is replaced, or for the TTL that it was given.
+  await declareQueue(broker, {
+    name: groupsStream,
+    description: "groups, their members, and the groups of each user",
+    subjects: groupsStreamSubjects,
+    num_replicas: options.replicas,
+    allow_msg_ttl: true,
+  });
   const get = withRetry(broker, directGet, timeoutMs);
   const read = createReadGroup(get);
   const change = createChangeGroup(broker, read, { timeoutMs, historyMs });
@@ -181,28 +188,4 @@ function withRetry(broker: Broker, get: DirectGet, timeoutMs: number): DirectGet
     (...request: Parameters<DirectGet>) => retryOnReconnect(broker, Date.now() + timeoutMs, () => get(...request)),
     { close: get.close },
   );
-}
-
-/** JSStreamNameExistErr: the stream is there, with another configuration. */
-const streamExists = 10058;
-
-async function declareStream(broker: Broker, replicas: number): Promise<void> {
-  const config: Partial<StreamConfig> & { name: string } = {
-    name: groupsStream,
-    description: "groups, their members, and the groups of each user",
-    subjects: groupsStreamSubjects,
-    storage: StorageType.File,
-    num_replicas: replicas,
-    // A subject's only message is the record; it is kept until it is replaced, or for the TTL that it was given.
-    max_msgs_per_subject: 1,
-    allow_direct: true,
-    allow_atomic: true,
-    allow_msg_ttl: true,
-  };
-  try {
-    await broker.jsm.streams.add(config);
-  } catch (error) {
-    if (!(error instanceof JetStreamApiError) || error.code !== streamExists) throw error;
-    await broker.jsm.streams.update(groupsStream, config);
-  }
 }

@@ -5,19 +5,19 @@ import { type DirectGet, type DirectMessage, tooManyResults } from "./direct-get
 import type { Publisher } from "./publish.ts";
 import { inboxStream, recallFindingsSubject, toPartition } from "./subjects.ts";
 
-/** What a recall found in the inboxes of its recipients: once it has removed that, nothing else can tell. */
+/** What recalls of a send found in the inboxes: once they have removed that, nothing else can tell. */
 export interface RecallFindings {
-  /** Whether the user's inbox held the notification. */
-  isHolder(userId: string): boolean;
+  /** Whether any inbox held the notification. */
+  isAny(): boolean;
   /** Whether the device, or without one any device of the user, had acknowledged it. */
   hasAcknowledged(userId: string, deviceId?: string): boolean;
   /**
-   * Adds holders, each with its devices that have acknowledged. A user who is there already stays as found first, by
-   * whatever instance.
+   * Adds that inboxes held it, and the users of whom devices had acknowledged it, with these. A user who is there
+   * already stays as found first, by whatever instance.
    *
    * @throws NetworkError (90004) when the broker did not acknowledge in time, or the store is full.
    */
-  add(found: ReadonlyMap<string, readonly string[]>): Promise<void>;
+  add(acknowledged: ReadonlyMap<string, readonly string[]>): Promise<void>;
 }
 
 /** What all recalls found, by the key of the send, for the whole retention. */
@@ -69,20 +69,21 @@ export function createRecalls(publisher: Publisher, get: DirectGet, partitions: 
 
       await readOn();
       return {
-        isHolder: (userId) => devicesByUser.has(toHash(userId, 9)),
+        isAny: () => parts > 0,
         hasAcknowledged(userId, deviceId) {
           const devices = devicesByUser.get(toHash(userId, 9)) ?? [];
           return deviceId === undefined ? devices.length > 0 : devices.includes(toHash(deviceId, 6));
         },
-        async add(found) {
+        async add(acknowledged) {
           for (;;) {
             const added = Object.fromEntries(
-              [...found]
+              [...acknowledged]
                 .map(([userId, deviceIds]) => [toHash(userId, 9), deviceIds] as const)
                 .filter(([user]) => !devicesByUser.has(user))
                 .map(([user, deviceIds]) => [user, deviceIds.slice(0, maxDevices).map((id) => toHash(id, 6))]),
             );
-            if (Object.keys(added).length === 0) return;
+            // The first part says that there was anything, also when nobody had acknowledged it.
+            if (parts > 0 && Object.keys(added).length === 0) return;
             const subject = recallFindingsSubject(partition, key, parts);
             const payload = Buffer.from(JSON.stringify(added));
             const stored = await publisher.store(stream, { subject, payload, headers: {} });

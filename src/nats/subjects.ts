@@ -356,3 +356,8 @@ export function parseConversationSubject(subject: string): string {
 export function recallFindingsSubject(partition: number, key: string, part: number): string {
   return `recalled.${partition}.${key}~${part}`;
 }
+
+/** An item in the inboxes of all users, by its token. */
+export function inboxItemFilter(partition: number, id: string): string {
+  return `inbox.${partition}.*.*.${id}`;
+}

@@ -7,13 +7,13 @@ import { createFindSend } from "../../src/msg/find-send.ts";
 import { createGetDeliveryStatus, type StatusQuery } from "../../src/msg/get-delivery-status.ts";
 import { createServerMsgId, keyOfClientMsgId } from "../../src/msg/ids.ts";
 import { createRecall } from "../../src/msg/recall.ts";
-import { createWithdraw } from "../../src/msg/withdraw.ts";
 import { connectBroker } from "../../src/nats/connect.ts";
 import { openCursors } from "../../src/nats/cursors.ts";
 import { createDirectGet } from "../../src/nats/direct-get.ts";
 import { createInbox, type Inbox } from "../../src/nats/inbox.ts";
 import { createPublisher } from "../../src/nats/publish.ts";
 import { createRecalls } from "../../src/nats/recalls.ts";
+import { createRemoveEverywhere, type RemoveEverywhere } from "../../src/nats/remove-everywhere.ts";
 import { createSends, type SendRecord } from "../../src/nats/sends.ts";
 import { declareStreams } from "../../src/nats/streams.ts";
 import type { TestBroker } from "./broker.ts";
@@ -43,6 +43,7 @@ async function openInstance({ url, user, pass }: Pick<TestBroker, "url" | "user"
   const recalls = createRecalls(publisher, get, partitions);
   const cursors = await openCursors(broker, get, { replicas: 1, ttlMs: 86_400_000, reset: isNew, log });
   const membersAt = async (groupId: string, version: number) => groups.get(`${groupId}@${version}`) ?? [];
+  const removeEverywhere = createRemoveEverywhere(broker, partitions);
   const audience = createAudience(membersAt);
   const findSend = createFindSend(sends, audience);
   const getStatus = createGetDeliveryStatus({ findSend, sends, recalls, inbox, cursors, retentionMs });
@@ -62,6 +63,7 @@ async function openInstance({ url, user, pass }: Pick<TestBroker, "url" | "user"
     inbox,
     sends,
     recalls,
+    removeEverywhere,
 
     /** Records a must-reach send and stores it. */
     async accept(clientMsgId: string, change: SendChange): Promise<SendRecord> {
@@ -123,16 +125,22 @@ async function openInstance({ url, user, pass }: Pick<TestBroker, "url" | "user"
         ...query,
       }),
 
-    /** Recalls with inboxes or a schedule of the test's own. */
+    /** Recalls, with parts of the test's own. */
     recall(
       clientMsgId: string,
-      own: { inbox?: Partial<Inbox>; cancelScheduled?: (key: string) => Promise<boolean> } = {},
+      own: {
+        readonly inbox?: Partial<Inbox>;
+        readonly removeEverywhere?: RemoveEverywhere;
+        readonly cancelScheduled?: (key: string) => Promise<boolean>;
+      } = {},
     ) {
       const recall = createRecall({
         findSend,
         sends,
         recalls,
-        withdraw: createWithdraw({ ...inbox, ...own.inbox }, cursors),
+        inbox: { ...inbox, ...own.inbox },
+        removeEverywhere: own.removeEverywhere ?? removeEverywhere,
+        cursors,
         cancelScheduled: own.cancelScheduled ?? (async () => false),
       });
       return recall({ serverMsgId: "", clientMsgId }, "test");

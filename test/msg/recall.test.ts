@@ -125,9 +125,9 @@ describe("a recall", () => {
   });
 });
 
-describe("a recall that ends halfway is completed by the next", () => {
-  const lost = () => Promise.reject(failure("NetworkError", "the broker is away"));
+const lost = () => Promise.reject(failure("NetworkError", "the broker is away"));
 
+describe("a recall that ends halfway is completed by the next", () => {
   test.each<[at: string, inbox: (own: { inbox: Inbox }) => Partial<Inbox>]>([
     ["before anything was removed", () => ({ remove: lost })],
     [
@@ -156,8 +156,6 @@ describe("a recall that ends halfway is completed by the next", () => {
     expect(await outcome.catch(toErrorFacts)).toMatchObject({ errCode: 90004 });
     const after = { total: 12, delivered: 4, recalled: 8 };
     expect((await tracking.status(id)).counts).toMatchObject(after);
-    // Who had not acknowledged it does not become one who has by going on.
-    await tracking.acknowledgeNewest("phone", ...members);
     expect(await tracking.recall(id)).toEqual({ withdrawn: 8, delivered: 4 });
     expect(await kindsOfAll(members)).toEqual(new Set(["recall"]));
     expect((await tracking.status(id)).counts).toMatchObject(after);
@@ -184,25 +182,59 @@ describe("a recall of a group send", () => {
     expect(delivered.recipients.map(({ userId }) => userId)).toEqual(late);
   });
 
-  test("that is being expanded leaves those alone who did not have it", async () => {
-    const { members, id } = await sendToGroup(6, { storedFor: [] });
-    const [has, hasNot] = [members.slice(0, 2), members.slice(2)];
-    await tracking.write((await sendRecord(id)) ?? expect.fail(), has);
+  test("is completed by the next when it ends before all were removed at once", async () => {
+    const { members, id } = await sendToGroup(120);
+    await tracking.acknowledgeNewest("phone", ...members.slice(0, 4));
+    const outcome = tracking.recall(id, { removeEverywhere: lost });
+    expect(await outcome.catch(toErrorFacts)).toMatchObject({ errCode: 90004 });
+    expect((await tracking.status(id)).counts).toMatchObject({ total: 120, delivered: 4, recalled: 116 });
+    expect(await tracking.recall(id)).toEqual({ withdrawn: 116, delivered: 4 });
+    expect(await kindsOfAll(members)).toEqual(new Set(["recall"]));
+  });
+
+  test("removes nothing but this notification, of large groups too", async () => {
+    const { members, id } = await sendToGroup(60);
+    const [first = ""] = members;
+    const like = [`${id} `, id.toUpperCase(), `${id}~r`];
+    for (const clientMsgId of like) await tracking.accept(clientMsgId, { recvUserId: first });
+    await tracking.recall(id);
+    const entries = await tracking.entriesOf(first);
+    expect(entries.flatMap((entry) => (entry.kind === "notification" ? entry.notification.clientMsgId : []))).toEqual(
+      like,
+    );
+  });
+
+  test("that is being expanded tells all who may get it", async () => {
+    const { members, record, id } = await sendToGroup(6, { storedFor: [] });
+    await tracking.write(record, members.slice(0, 2));
     expect(await tracking.recall(id)).toEqual({ withdrawn: 6, delivered: 0 });
-    expect(await kindsOfAll(has)).toEqual(new Set(["recall"]));
-    expect(await kindsOfAll(hasNot)).toEqual(new Set([""]));
+    expect(await kindsOfAll(members)).toEqual(new Set(["recall"]));
     expect((await tracking.status(id)).counts).toMatchObject({ total: 6, recalled: 6 });
   });
 
-  test("withdraws what was stored while it ran when it is called again", async () => {
-    const { members, id } = await sendToGroup(6, { storedFor: [] });
-    const record = (await sendRecord(id)) ?? expect.fail();
+  test.each([6, 60])("withdraws from %i what was stored while it ran when it is called again", async (count) => {
+    const { members, record, id } = await sendToGroup(count, { storedFor: [] });
     await tracking.write(record, members.slice(0, 2));
+    await tracking.acknowledgeNewest("phone", ...members.slice(0, 1));
     await tracking.recall(id);
-    await tracking.write(record, members.slice(1, 4));
-    expect(await tracking.recall(id)).toEqual({ withdrawn: 6, delivered: 0 });
-    expect(await kindsOfAll(members.slice(0, 4))).toEqual(new Set(["recall"]));
-    expect(await kindsOfAll(members.slice(4))).toEqual(new Set([""]));
+    await tracking.write(record, members.slice(1));
+    await tracking.acknowledgeNewest("phone", ...members.slice(3, 4));
+    expect(await tracking.recall(id)).toEqual({ withdrawn: count - 2, delivered: 2 });
+    expect(await kindsOfAll(members)).toEqual(new Set(["recall"]));
+    const { recipients } = await tracking.status(id, { state: DELIVERED });
+    expect(recipients.map(({ userId }) => userId)).toEqual([members[0], members[3]]);
+  });
+
+  test("that another completes after it has looked is the same recall", async () => {
+    const { members, id } = await sendToGroup(6);
+    await tracking.acknowledgeNewest("phone", ...members.slice(0, 2));
+    const remove: Inbox["remove"] = async (found) => {
+      await tracking.recall(id);
+      await tracking.inbox.remove(found);
+    };
+    const late = { find: async () => new Map<string, number>(), remove };
+    expect(await tracking.recall(id, { inbox: late })).toEqual({ withdrawn: 4, delivered: 2 });
+    expect(await kindsOfAll(members)).toEqual(new Set(["recall"]));
   });
 });
 
@@ -246,7 +278,3 @@ test("a recall of what no inbox holds tells nobody", async () => {
     devices: [{ deviceId: "phone", state: RECALLED }],
   });
 });
-
-async function sendRecord(clientMsgId: string) {
-  return tracking.sends.find(keyOfClientMsgId(clientMsgId));
-}

@@ -127,6 +127,30 @@ test("any sequence of changes agrees with a set, at every version and on both si
   );
 }, 120_000);
 
+test.each(["add", "remove"] as const)("a dismissal that comes between finding the group and %s wins", async (verb) => {
+  const groupId = newGroupId();
+  const [here] = instances;
+  let dismissed: Promise<void> | undefined;
+  const late = await openInstance({
+    wrapGet: (get) =>
+      Object.assign(
+        async (...request: Parameters<typeof get>) => {
+          dismissed ??= here.dismiss(groupId, { deleteMembers: false });
+          await dismissed;
+          return get(...request);
+        },
+        { close: get.close },
+      ),
+  });
+  await here.open(groupId, ["ann"]);
+  const change = verb === "add" ? late.add(groupId, ["ben"], roles.member) : late.remove(groupId, ["ann"]);
+  const thrown = await change.catch((error: unknown) => error);
+  expect(toErrorFacts(thrown)).toMatchObject({ errCode: 1204 });
+  expect(await here.memberIds(groupId)).toEqual(["ann", "owner"]);
+  expect(await here.find(groupId)).toMatchObject({ status: "dismissed", version: 2, memberCount: 2 });
+  expect(late.changes).toEqual([]);
+});
+
 describe("a change that ends in the middle", () => {
   test("is there in whole parts, and is completed by the same call again", async () => {
     const groupId = newGroupId();

@@ -16,24 +16,18 @@ let keys = 0;
 const newKey = () => (++keys).toString(16).padStart(20, "0");
 
 describe("what a recall found", () => {
-  test("is known to every instance: holders, and their devices that had acknowledged", async () => {
+  test("is known to every instance: the users of whom devices had acknowledged, and these", async () => {
     const key = newKey();
     const found = await here.open(key);
     await found.add(
       new Map([
         ["ann", ["phone", "tablet"]],
-        ["bob", []],
         ["日本 *.>", ["phone"]],
       ]),
     );
     for (const findings of [found, await elsewhere.open(key)]) {
-      expect(["ann", "bob", "日本 *.>", "cat"].map(findings.isHolder)).toEqual([true, true, true, false]);
-      expect(["ann", "bob", "日本 *.>", "cat"].map((user) => findings.hasAcknowledged(user))).toEqual([
-        true,
-        false,
-        true,
-        false,
-      ]);
+      expect(findings.isAny()).toBe(true);
+      expect(["ann", "bob", "日本 *.>"].map((user) => findings.hasAcknowledged(user))).toEqual([true, false, true]);
       expect(["phone", "tablet", "watch"].map((device) => findings.hasAcknowledged("ann", device))).toEqual([
         true,
         true,
@@ -43,11 +37,21 @@ describe("what a recall found", () => {
     }
   });
 
-  test("is of one send only, and nothing before the recall", async () => {
+  test("is something also when nobody had acknowledged it", async () => {
+    const key = newKey();
+    expect((await here.open(key)).isAny()).toBe(false);
+    await (await here.open(key)).add(new Map());
+    const findings = await elsewhere.open(key);
+    expect(findings.isAny()).toBe(true);
+    await findings.add(new Map([["ann", ["phone"]]]));
+    expect((await here.open(key)).hasAcknowledged("ann")).toBe(true);
+  });
+
+  test("is of one send only", async () => {
     const [key, other] = [newKey(), newKey()];
     await (await here.open(key)).add(new Map([["ann", ["phone"]]]));
     const findings = await here.open(other);
-    expect(findings.isHolder("ann")).toBe(false);
+    expect(findings.isAny()).toBe(false);
     expect(findings.hasAcknowledged("ann")).toBe(false);
   });
 
@@ -57,14 +61,16 @@ describe("what a recall found", () => {
     await first.add(new Map([["ann", ["phone"]]]));
     await second.add(
       new Map([
-        ["ann", []],
+        ["ann", ["tablet"]],
         ["bob", ["tablet"]],
       ]),
     );
-    await first.add(new Map([["bob", []]]));
+    await first.add(new Map([["bob", ["phone"]]]));
     for (const findings of [first, second, await here.open(key)]) {
-      expect(findings.hasAcknowledged("ann", "phone")).toBe(true);
-      expect(findings.hasAcknowledged("bob", "tablet")).toBe(true);
+      for (const user of ["ann", "bob"]) {
+        const own = user === "ann" ? "phone" : "tablet";
+        expect(["phone", "tablet"].filter((device) => findings.hasAcknowledged(user, device))).toEqual([own]);
+      }
     }
   });
 
