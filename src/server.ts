@@ -34,6 +34,7 @@ import { createRemoveEverywhere } from "./nats/remove-everywhere.ts";
 import { findNatsServer } from "./nats/server-binary.ts";
 import { maxOverheadBytes, openStore, type Store } from "./nats/store.ts";
 import { missingStreams } from "./nats/streams.ts";
+import { declaredStreams } from "./nats/subjects.ts";
 import { createCallLog } from "./observe/call-log.ts";
 import { createHealth, type Readiness } from "./observe/health.ts";
 import { createGate } from "./transport/gate.ts";
@@ -183,7 +184,7 @@ async function checkReadiness(broker: Broker, store: Store, partitions: number, 
   const problems: string[] = [];
   if (!broker.isConnected()) problems.push("the broker cannot be reached");
   else {
-    const missing = await missingStreams(broker, partitions).catch(() => undefined);
+    const missing = await missingStreams(broker, declaredStreams(partitions)).catch(() => undefined);
     if (missing === undefined) problems.push("the broker does not answer");
     else if (missing.length > 0) problems.push(`streams are missing: ${missing.join(", ")}`);
   }

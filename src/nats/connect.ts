@@ -31,6 +31,8 @@ export interface Broker {
    * @throws NetworkError (90004) when it is still down at `deadlineMs` (epoch milliseconds).
    */
   whenConnected(deadlineMs: number): Promise<void>;
+  /** Calls `listener` when the connection is lost: what was asked and not answered will not be. */
+  onDisconnect(listener: () => void): () => void;
   /** Calls `listener` after every reconnect, when subscriptions are in force again. */
   onReconnect(listener: () => void): () => void;
   /** Sends what is buffered and closes. */
@@ -68,11 +70,14 @@ export async function connectBroker(options: ConnectOptions): Promise<Broker> {
   let connected = true;
   const waiting = new Set<() => void>();
   const reconnectListeners = new Set<() => void>();
+  const disconnectListeners = new Set<() => void>();
   const watch = async () => {
     for await (const status of nc.status()) {
       if (status.type === "disconnect" || status.type === "staleConnection") {
-        if (connected) log.warn({ broker: nc.getServer() }, "lost the connection to the broker");
+        if (!connected) continue;
         connected = false;
+        log.warn({ broker: nc.getServer() }, "lost the connection to the broker");
+        for (const listener of disconnectListeners) listener();
       } else if (status.type === "reconnect") {
         connected = true;
         log.info({ broker: nc.getServer() }, "connected to the broker again");
@@ -104,6 +109,10 @@ export async function connectBroker(options: ConnectOptions): Promise<Broker> {
         }, deadlineMs - Date.now());
         waiting.add(done);
       });
+    },
+    onDisconnect(listener) {
+      disconnectListeners.add(listener);
+      return () => disconnectListeners.delete(listener);
     },
     onReconnect(listener) {
       reconnectListeners.add(listener);

@@ -123,12 +123,16 @@ export function createDirectGet(broker: Broker, options: { readonly timeoutMs: n
       }
     });
 
+  const failAll = (errDlt: string) => {
+    for (const token of [...pending.keys()]) finish(token)?.reject(failure("NetworkError", errDlt));
+  };
+  const stopListening = broker.onDisconnect(() => failAll("the connection to the broker was lost"));
+
   return Object.assign(get, {
     close() {
+      stopListening();
       subscription.unsubscribe();
-      for (const token of [...pending.keys()]) {
-        finish(token)?.reject(failure("NetworkError", "the connection to the broker is closed"));
-      }
+      failAll("the connection to the broker is closed");
     },
   });
 }

@@ -91,9 +91,8 @@ export function createStreamState(broker: Broker): (stream: string, maxAgeMs: nu
   };
 }
 
-/** The names of the declared streams that the broker does not have. */
-export async function missingStreams(broker: Broker, partitions: number): Promise<string[]> {
-  const names = Array.from({ length: partitions }, (_, partition) => inboxStream(partition));
+/** Those of some streams that the broker does not have. */
+export async function missingStreams(broker: Broker, names: readonly string[]): Promise<string[]> {
   const found = await Promise.all(names.map((name) => findStream(broker, name)));
   return names.filter((_, index) => found[index] === undefined);
 }

@@ -40,6 +40,12 @@ export function toDay(timeMs: number): number {
   return Math.floor(timeMs / dayMs);
 }
 
+/** Every stream that Mustreach declares. */
+export function declaredStreams(partitions: number): string[] {
+  const inboxes = Array.from({ length: partitions }, (_, partition) => inboxStream(partition));
+  return [...inboxes, "KV_CURSORS", "KV_REVOKED", "GROUPS", "CHAT", "FANOUT", "SCHEDULE"];
+}
+
 /** The stream of a partition. */
 export function inboxStream(partition: number): string {
   return `INBOX_${partition}`;

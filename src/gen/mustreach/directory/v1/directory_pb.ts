@@ -41,7 +41,7 @@ export type GroupInfo = Message<"mustreach.directory.v1.GroupInfo"> & {
   ex: string;
 
   /**
-   * Always 2, OpenIM's working group; another value in a request is refused with 1001.
+   * Always 2, OpenIM's working group; another value in a request, also none, is refused with 1001.
    *
    * @generated from field: int32 group_type = 4;
    */
@@ -174,7 +174,8 @@ export type CreateGroupRequest = Message<"mustreach.directory.v1.CreateGroupRequ
   ownerUserId: string;
 
   /**
-   * Members, without the owner and the admins. A user named twice anywhere in the request is refused with 1001.
+   * Members, without the owner and the admins; at most 100,000 with the admins. A user named twice anywhere in the
+   * request is refused with 1001.
    *
    * @generated from field: repeated string member_user_ids = 2 [json_name = "memberUserIDs"];
    */
@@ -280,7 +281,7 @@ export type AddMembersRequest = Message<"mustreach.directory.v1.AddMembersReques
   groupId: string;
 
   /**
-   * The users: 1 to 100,000.
+   * The users: 1 to 100,000, nobody twice.
    *
    * @generated from field: repeated string invited_user_ids = 2 [json_name = "invitedUserIDs"];
    */
@@ -330,7 +331,7 @@ export type RemoveMembersRequest = Message<"mustreach.directory.v1.RemoveMembers
   groupId: string;
 
   /**
-   * The users: 1 to 100,000. Those who are not members are passed over.
+   * The users: 1 to 100,000, nobody twice. Those who are not members are passed over.
    *
    * @generated from field: repeated string kicked_user_ids = 2 [json_name = "kickedUserIDs"];
    */
@@ -495,6 +496,9 @@ export const ListGroupsResponseSchema: GenMessage<ListGroupsResponse> = /*@__PUR
 /**
  * GroupService keeps the groups that notifications can be sent to, with OpenIM's paths and JSON. Only an admin token
  * may call it. Users are not registered: any user id can be a member.
+ *
+ * A change that is answered with 90004 may be done in part: repeating AddMembers or RemoveMembers completes it; after
+ * CreateGroup the group exists (1202), and AddMembers completes it.
  *
  * Errors of every method: 1001 for a bad argument, 1002 for a caller that is not an admin, 1004 for an unknown group,
  * 1204 for a dismissed one, 1501 and 1503 to 1507 for a bad token, 90004 when the broker cannot be reached.
