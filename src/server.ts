@@ -147,7 +147,7 @@ export async function startServer(config: Config, log: Logger): Promise<Server> 
       delivery,
       auth,
       groups: createGroupService({ groups }),
-      gate: createGate(createAuthGate(createAuthenticator(verify))),
+      gate: createGate(createAuthGate(createAuthenticator(verify)), log),
       interceptors: [createCallLog(log)],
       health: createHealth(() => checkReadiness(broker, store, config.partitions, hub.size())),
       maxNotificationBytes: config.maxDataBytes + maxOverheadBytes,

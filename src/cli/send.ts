@@ -1,4 +1,4 @@
-import { Command, Option } from "commander";
+import { Command, InvalidArgumentError, Option } from "commander";
 import { adminPlatform } from "../auth/platform.ts";
 import { createSender } from "../client/index.ts";
 import { adminUserId, mintToken, positiveNumber, serviceUrl, tokenOption, urlOption } from "./options.ts";
@@ -12,6 +12,8 @@ interface SendFlags {
   readonly mustReach?: boolean;
   readonly id?: string;
   readonly ttl?: number;
+  readonly at?: number;
+  readonly chat?: boolean;
   readonly url?: string;
   readonly token?: string;
 }
@@ -28,6 +30,8 @@ export function sendCommand(): Command {
     .option("--from <user>", "the sending user (default: the first admin)")
     .option("--id <clientMsgID>", "idempotency key (default: generated)")
     .option("--ttl <seconds>", "expire it after this many seconds", positiveNumber)
+    .option("--at <time>", "deliver it then, such as 2027-01-31T09:00:00Z", toTime)
+    .option("--chat", "store a chat copy in the conversation as well")
     .addOption(urlOption())
     .addOption(tokenOption())
     .action(async (flags: SendFlags, command: Command) => {
@@ -46,7 +50,15 @@ export function sendCommand(): Command {
         mustReach: flags.mustReach ?? false,
         ...(flags.id === undefined ? {} : { clientMsgID: flags.id }),
         ...(flags.ttl === undefined ? {} : { ttlSeconds: flags.ttl }),
+        ...(flags.at === undefined ? {} : { sendAt: flags.at }),
+        sendMsg: flags.chat ?? false,
       });
       process.stdout.write(`${JSON.stringify(sent)}\n`);
     });
+}
+
+function toTime(value: string): number {
+  const timeMs = Date.parse(value);
+  if (Number.isNaN(timeMs)) throw new InvalidArgumentError("expected a time such as 2027-01-31T09:00:00Z");
+  return timeMs;
 }

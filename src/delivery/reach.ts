@@ -47,6 +47,10 @@ export interface Reach {
   stop(): Promise<void>;
 }
 
+/** How many users' cursors are remembered, and how long, in milliseconds: a user's next ones are often settled by it. */
+const maxKnown = 100_000;
+const knownForMs = 60_000;
+
 /** Entries are looked at this many at a time: with up to four devices a user, their cursors are one read. */
 const maxLook = 256;
 
@@ -59,6 +63,9 @@ export async function startReach(options: ReachOptions): Promise<Reach> {
   const { consume, cursors, wake, escalate, wakeDelayMs = 5_000, escalationDelayMs = 30_000, maxLooks = 5 } = options;
   const { gatherMs = 100, retryMs = 2_000, log } = options;
   const counts: ReachCounts = { reached: 0, woken: 0, escalated: 0, expired: 0, withdrawn: 0, letGo: 0 };
+  /** The highest sequence that a device of each user has acknowledged, as far as it was read lately. */
+  const known = new Map<string, number>();
+  let knownSinceMs = 0;
   /** Entries that wait for their look, by when it is due. */
   const waiting = new Map<ReachEntry, number>();
   let looking: Promise<void> | undefined;
@@ -90,15 +97,30 @@ export async function startReach(options: ReachOptions): Promise<Reach> {
     }
   };
 
+  const isReached = ({ userId, sequence }: ReachEntry) => (known.get(userId) ?? 0) >= sequence;
+
+  /** Reads the cursors of those users whose known ones do not settle it. */
+  const learn = async (entries: readonly ReachEntry[]): Promise<void> => {
+    if (known.size > maxKnown || knownSinceMs + knownForMs < Date.now()) {
+      known.clear();
+      knownSinceMs = Date.now();
+    }
+    const asked = new Set(entries.filter((entry) => !isReached(entry)).map(({ userId }) => userId));
+    if (asked.size === 0) return;
+    for (const [userId, devices] of await cursors.ofUsers([...asked])) {
+      known.set(userId, Math.max(...devices.map(({ sequence }) => sequence)));
+    }
+  };
+
   const look = async (entries: readonly ReachEntry[]): Promise<void> => {
-    const ofUsers = await cursors.ofUsers([...new Set(entries.map(({ userId }) => userId))]);
+    await learn(entries);
     const now = Date.now();
     const woken = new Set<string>();
     const handovers: Promise<void>[] = [];
     for (const entry of entries) {
-      const { userId, userToken, sequence, storedAtMs, expiresAtMs } = entry;
+      const { userToken, storedAtMs, expiresAtMs } = entry;
       const ageMs = now - storedAtMs;
-      if (ofUsers.get(userId)?.some((cursor) => cursor.sequence >= sequence)) {
+      if (isReached(entry)) {
         counts.reached++;
         entry.ack();
       } else if (expiresAtMs !== undefined && expiresAtMs <= now) {

@@ -54,6 +54,8 @@ const retryMs = 250;
 /** How long a pause may wait for a broker that does not answer, in milliseconds. */
 const pauseTimeoutMs = 1_000;
 
+const ackBytes = Buffer.from("+ACK");
+
 /** JSConsumerExistingErrF: there is one with another configuration. */
 const consumerExists = 10148;
 
@@ -180,7 +182,7 @@ async function declareConsumer(broker: Broker, stream: string, config: PullOptio
 
 function toDelivery(msg: Msg, onSettle: () => void): Delivery {
   let isSettled = false;
-  const settle = (answer: string) => {
+  const settle = (answer: string | Uint8Array) => {
     if (isSettled) return;
     isSettled = true;
     msg.respond(answer);
@@ -191,7 +193,7 @@ function toDelivery(msg: Msg, onSettle: () => void): Delivery {
     payload: msg.data,
     ...parseDelivery(msg.reply ?? ""),
     header: (name) => msg.headers?.get(name) ?? "",
-    ack: () => settle("+ACK"),
+    ack: () => settle(ackBytes),
     nak: (delayMs) => settle(delayMs > 0 ? `-NAK ${JSON.stringify({ delay: nanos(Math.ceil(delayMs)) })}` : "-NAK"),
   };
 }

@@ -1,6 +1,7 @@
 import { randomUUID } from "node:crypto";
 import type { HandlerContext } from "@connectrpc/connect";
-import { failure } from "../errors.ts";
+import type { BaseLogger } from "pino";
+import { failure, toErrorFacts } from "../errors.ts";
 import { operationIdHeader, operationIdKey } from "../observe/operation-id.ts";
 
 /** Runs when a call's headers are there, before its body is read. Throws to refuse the call. */
@@ -13,8 +14,8 @@ const maxOperationIdLength = 256;
  * Creates the gate of every RPC: the operation id, then the caller. A gRPC or Connect call without an operation id
  * gets one; over REST the header is required, as OpenIM has it.
  */
-export function createGate(authenticate: Gate): Gate {
-  return async (context) => {
+export function createGate(authenticate: Gate, log: BaseLogger): Gate {
+  const pass: Gate = async (context) => {
     const given = context.requestHeader.get(operationIdHeader) ?? "";
     if (given === "" && context.protocolName === "rest") throw failure("ArgsError", "header must have operationID");
     if (given.length > maxOperationIdLength) {
@@ -24,5 +25,16 @@ export function createGate(authenticate: Gate): Gate {
     context.values.set(operationIdKey, operationId);
     context.responseHeader.set(operationIdHeader, operationId);
     await authenticate(context);
+  };
+  return async (context) => {
+    try {
+      await pass(context);
+    } catch (error) {
+      // The interceptors, which log calls, do not see one that is refused here.
+      const operationID = context.values.get(operationIdKey);
+      const rpc = `${context.service.typeName}/${context.method.name}`;
+      log.info({ operationID, rpc, ...toErrorFacts(error) }, "call refused");
+      throw error;
+    }
   };
 }

@@ -41,6 +41,23 @@ describe("without a webhook", () => {
     expect(ofUsers).toHaveBeenCalledTimes(1);
   });
 
+  test("a user's cursor is not read again for what it is known to have passed", async () => {
+    const { send, acknowledge, startReach, cursors } = await openInstance();
+    const ofUsers = vi.fn(cursors.ofUsers);
+    await send("ann", "1");
+    const second = await send("ann", "2");
+    await acknowledge("ann", second + 2);
+    const { counts } = await startReach({ cursors: { ofUsers } });
+    await waitFor(() => expect(counts.reached).toBe(2));
+    const reads = ofUsers.mock.calls.length;
+    expect(await send("ann", "3")).toBeLessThanOrEqual(second + 2);
+    await waitFor(() => expect(counts.reached).toBe(3));
+    expect(ofUsers).toHaveBeenCalledTimes(reads);
+    for (let sequence = 0; sequence <= second + 2; ) sequence = await send("ann", `after ${sequence}`);
+    await waitFor(() => expect(counts.woken).toBeGreaterThan(0));
+    expect(ofUsers.mock.calls.length).toBeGreaterThan(reads);
+  });
+
   test("nobody is asked about an entry that is younger than the wake delay", async () => {
     const { send, startReach, cursors, consumed } = await openInstance();
     const ofUsers = vi.fn(cursors.ofUsers);

@@ -32,13 +32,13 @@ async function newDataDir(): Promise<string> {
 }
 
 async function startProcessUntilEnd(settings: TestSettings = {}, dataDir?: string) {
-  const service = await startProcess({ HEARTBEAT: "1s", PARTITIONS: "2", ...settings }, dataDir);
+  const service = await startProcess({ HEARTBEAT: "1s", PARTITIONS: "1", ...settings }, dataDir);
   cleanups.push(service.remove);
   return service;
 }
 
 async function startServerUntilEnd(settings: TestSettings = {}, dataDir?: string) {
-  const server = await startTestServer({ HEARTBEAT: "1s", PARTITIONS: "2", ...settings }, dataDir);
+  const server = await startTestServer({ HEARTBEAT: "1s", PARTITIONS: "1", ...settings }, dataDir);
   cleanups.push(() => server.stop());
   return server;
 }

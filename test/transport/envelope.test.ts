@@ -6,7 +6,11 @@ import {
 } from "@bufbuild/protobuf/wkt";
 import fc from "fast-check";
 import { describe, expect, test } from "vitest";
-import { SendBusinessNotificationResponseSchema } from "../../src/gen/mustreach/msg/v1/msg_pb.ts";
+import {
+  GetDeliveryStatusResponseSchema,
+  SendBusinessNotificationBatchResponseSchema,
+  SendBusinessNotificationResponseSchema,
+} from "../../src/gen/mustreach/msg/v1/msg_pb.ts";
 import { compileToOpenImJson, errorEnvelope, successEnvelope } from "../../src/transport/envelope.ts";
 
 const { INT32, INT64, UINT64, SINT64, FIXED64, SFIXED64, STRING, BOOL, MESSAGE } = FieldDescriptorProto_Type;
@@ -108,6 +112,29 @@ describe("64-bit integers", () => {
 test("sendTime is a number", () => {
   const json = toRest(SendBusinessNotificationResponseSchema, { sendTime: "1679558586210" });
   expect(json).toMatchObject({ sendTime: 1_679_558_586_210 });
+});
+
+test("an enum's value is in lower case and without the enum's name, in a list of messages too", () => {
+  const device = { deviceID: "phone", acknowledgedTime: 0 };
+  const recipient = (state: string | number, deviceState: string | number) => ({
+    userID: "ann",
+    state,
+    devices: [{ ...device, state: deviceState }],
+  });
+  const json = toRest(GetDeliveryStatusResponseSchema, {
+    recipients: [recipient("DELIVERY_STATE_DELIVERED", "DELIVERY_STATE_PENDING"), recipient(99, 0)],
+  });
+  // A value from a later version is its number.
+  expect(json.recipients).toEqual([recipient("delivered", "pending"), recipient(99, "unspecified")]);
+});
+
+test("a result of a batch has the documented fields: those of its error always, and three of what was accepted", () => {
+  const accepted = { serverMsgID: "a", clientMsgID: "b", sendTime: 1_679_558_586_210 };
+  const error = { errCode: 1001, errMsg: "ArgsError", errDlt: "key is required" };
+  const json = toRest(SendBusinessNotificationBatchResponseSchema, {
+    results: [{ data: { ...accepted, durability: "DURABILITY_FSYNCED" } }, error],
+  });
+  expect(json).toEqual({ results: [{ errCode: 0, errMsg: "", errDlt: "", data: accepted }, error] });
 });
 
 test("the envelope of a success has its four keys in the documented order", () => {
