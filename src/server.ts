@@ -6,11 +6,16 @@ import { createAuthService } from "./auth/service.ts";
 import { createTokenVerifier } from "./auth/verify-token.ts";
 import type { Config } from "./config.ts";
 import { createAcknowledge } from "./delivery/acknowledge.ts";
+import { createDeadLetterService } from "./delivery/dead-letter-service.ts";
+import { createDeadLetterDesk } from "./delivery/dead-letters.ts";
+import { startEscalate } from "./delivery/escalate.ts";
 import { createGroupPush } from "./delivery/group-push.ts";
 import { createHub } from "./delivery/hub.ts";
+import { startReach } from "./delivery/reach.ts";
 import { createResume } from "./delivery/resume.ts";
 import { createDeliveryService } from "./delivery/service.ts";
 import { createSubscribe } from "./delivery/subscribe.ts";
+import { createWebhook, type Webhook } from "./delivery/webhook.ts";
 import { requireGroup } from "./directory/require-group.ts";
 import { createGroupService } from "./directory/service.ts";
 import { createAudience } from "./msg/audience.ts";
@@ -118,6 +123,19 @@ export async function startServer(config: Config, log: Logger): Promise<Server> 
     started.push(await fanout.work(createExpand({ inbox, sends, membersAt })));
     started.push(await schedule.work(createDeliverDue(sends, deliver)));
 
+    // Until it has reached.
+    const { escalations, deadLetters } = store;
+    const webhook = toWebhook(config);
+    const escalate = webhook && escalations.escalate;
+    const { publishWake: wake } = live;
+    const { escalationDelay: escalationDelayMs } = config;
+    const reach = await startReach({ consume: store.consumeReach, cursors, wake, escalate, escalationDelayMs, log });
+    started.push(reach.stop);
+    if (webhook !== undefined) {
+      started.push((await startEscalate({ escalations, deadLetters, cursors, webhook, log })).stop);
+    }
+    const desk = createDeadLetterDesk({ deadLetters, escalations: webhook && escalations });
+
     // Asking about what was sent.
     const findSend = createFindSend(sends, createAudience(membersAt));
     const removeEverywhere = createRemoveEverywhere(broker, config.partitions);
@@ -147,6 +165,7 @@ export async function startServer(config: Config, log: Logger): Promise<Server> 
       delivery,
       auth,
       groups: createGroupService({ groups }),
+      deadLetters: createDeadLetterService(desk),
       gate: createGate(createAuthGate(createAuthenticator(verify)), log),
       interceptors: [createCallLog(log)],
       health: createHealth(() => checkReadiness(broker, store, config.partitions, hub.size())),
@@ -173,6 +192,10 @@ async function startBroker(config: Config, log: Logger): Promise<EmbeddedBroker>
   const binary = await findNatsServer({ configured: config.natsServer, log });
   const maxPayloadBytes = Math.max(1_048_576, config.maxDataBytes + maxOverheadBytes);
   return startEmbeddedBroker({ binary, dataDir: config.dataDir, maxPayloadBytes, log });
+}
+
+function toWebhook({ escalationUrl: url, escalationSecret: secret }: Config): Webhook | undefined {
+  return url === undefined || secret === undefined ? undefined : createWebhook({ url, secret });
 }
 
 function toJwks({ jwksUrl, jwtIssuer, jwtAudience }: Config) {

@@ -3,6 +3,7 @@ import { Command, CommanderError } from "commander";
 import { toClientError } from "../client/error.ts";
 import { MustreachClientError } from "../client/index.ts";
 import { ConfigError } from "../config.ts";
+import { deadLettersCommand } from "./dead-letters.ts";
 import { groupCommand } from "./group.ts";
 import { listenCommand } from "./listen.ts";
 import { recallCommand } from "./recall.ts";
@@ -20,7 +21,8 @@ const program = new Command("mustreach")
   .addCommand(listenCommand())
   .addCommand(groupCommand())
   .addCommand(statusCommand())
-  .addCommand(recallCommand());
+  .addCommand(recallCommand())
+  .addCommand(deadLettersCommand());
 prepare(program);
 
 try {

@@ -15,6 +15,8 @@ export interface ReachOptions {
   readonly wakeDelayMs?: number;
   /** The age at which an entry without one of its own is escalated, in milliseconds. Default 30,000. */
   readonly escalationDelayMs?: number;
+  /** How long after a start devices may come back before what is overdue is escalated, in milliseconds. Default 10,000. */
+  readonly comeBackMs?: number;
   /** Without a webhook: looks at an entry, at ages that triple, before it is let go. Default 5: up to 7 minutes. */
   readonly maxLooks?: number;
   /** How long entries that are due are gathered, to share a read of the cursors, in milliseconds. Default 100. */
@@ -61,7 +63,7 @@ const maxLook = 256;
  */
 export async function startReach(options: ReachOptions): Promise<Reach> {
   const { consume, cursors, wake, escalate, wakeDelayMs = 5_000, escalationDelayMs = 30_000, maxLooks = 5 } = options;
-  const { gatherMs = 100, retryMs = 2_000, log } = options;
+  const { comeBackMs = 10_000, gatherMs = 100, retryMs = 2_000, log } = options;
   const counts: ReachCounts = { reached: 0, woken: 0, escalated: 0, expired: 0, withdrawn: 0, letGo: 0 };
   /** The highest sequence that a device of each user has acknowledged, as far as it was read lately. */
   const known = new Map<string, number>();
@@ -73,7 +75,18 @@ export async function startReach(options: ReachOptions): Promise<Reach> {
   let timerAtMs = Number.POSITIVE_INFINITY;
   let isStopped = false;
 
+  const startedMs = Date.now();
+
   const escalateAfterMs = (entry: ReachEntry) => entry.escalateAfterMs ?? escalationDelayMs;
+
+  /** When an entry that was just delivered is to be looked at. */
+  const toDueMs = (entry: ReachEntry, now: number): number => {
+    if (escalate === undefined) return Math.max(now, entry.storedAtMs + wakeDelayMs);
+    const escalateMs = entry.storedAtMs + escalateAfterMs(entry);
+    // What has become overdue while nobody served may reach after all: devices are just coming back.
+    if (escalateMs <= now) return Math.max(now, startedMs + comeBackMs);
+    return Math.max(now, Math.min(escalateMs, entry.storedAtMs + wakeDelayMs));
+  };
 
   /** The age at which an entry of this age is looked at next; undefined when this was the last look. */
   const nextLookMs = (entry: ReachEntry, ageMs: number): number | undefined => {
@@ -180,8 +193,7 @@ export async function startReach(options: ReachOptions): Promise<Reach> {
 
   const consumers = await consume((entry) => {
     if (entry.kind !== "notification") return entry.ack();
-    const firstMs = escalate === undefined ? wakeDelayMs : Math.min(wakeDelayMs, escalateAfterMs(entry));
-    const dueMs = Math.max(entry.storedAtMs + firstMs, Date.now());
+    const dueMs = toDueMs(entry, Date.now());
     waiting.set(entry, dueMs);
     schedule(dueMs);
   });

@@ -98,9 +98,18 @@ export async function openEscalations(
     num_replicas: options.replicas,
   });
 
-  const find = async (stream: string, request: Parameters<DirectGet>[1]) => {
-    const found = await get(stream, request);
-    return found === tooManyResults ? undefined : found.messages[0];
+  /** The body of a notification in an inbox; undefined when it is no longer there. */
+  const readBody = async (partition: number, sequence: number): Promise<Uint8Array | undefined> => {
+    const stream = inboxStream(partition);
+    const found = await get(stream, { seq: sequence });
+    const payload = found === tooManyResults ? undefined : found.messages[0]?.payload;
+    // A replica that lags behind may not have it yet: only the leader can say that it is gone.
+    return payload ?? (await askLeader(broker, stream, sequence));
+  };
+
+  const isQueued = async (subject: string): Promise<boolean> => {
+    const found = await get(escalationStream, { last_by_subj: subject });
+    return found !== tooManyResults && found.messages.length > 0;
   };
 
   const store = async (escalation: Escalation, headers: Readonly<Record<string, string>>): Promise<void> => {
@@ -110,16 +119,16 @@ export async function openEscalations(
       payload: toBinary(NotificationSchema, escalation.notification),
       headers: { ...escalationHeaders(escalation), ...headers },
     });
-    if (stored.kind === "stored" || (await find(escalationStream, { last_by_subj: subject })) !== undefined) return;
+    if (stored.kind === "stored" || (await isQueued(subject))) return;
     throw failure("NetworkError", `the escalation queue refused the write: ${stored.reason}`);
   };
 
   return {
     async escalate(unreached) {
       const { partition, sequence } = unreached;
-      const message = await find(inboxStream(partition), { seq: sequence });
-      if (message === undefined) return "gone";
-      const notification = fromBinary(NotificationSchema, message.payload);
+      const body = await readBody(partition, sequence);
+      if (body === undefined) return "gone";
+      const notification = fromBinary(NotificationSchema, body);
       notification.sequence = BigInt(sequence);
       const id = escalationId(notification, partition);
       // Should the acknowledgement in `reach` be lost, the notification comes again when its attempts may be over.
@@ -131,7 +140,7 @@ export async function openEscalations(
 
     async isWithdrawn({ partition, sequence, storedAtMs }) {
       if (storedAtMs + retentionMs <= Date.now()) return false;
-      return (await find(inboxStream(partition), { seq: sequence })) === undefined;
+      return (await readBody(partition, sequence)) === undefined;
     },
 
     consume: (maxHeld, onAttempt) =>
@@ -155,6 +164,13 @@ export async function openEscalations(
         log,
       }),
   };
+}
+
+async function askLeader(broker: Broker, stream: string, sequence: number): Promise<Uint8Array | undefined> {
+  const message = await broker.jsm.streams.getMessage(stream, { seq: sequence }).catch((cause: unknown) => {
+    throw failure("NetworkError", "the broker did not answer in time", cause);
+  });
+  return message?.data;
 }
 
 /** The headers of a stored escalation. */

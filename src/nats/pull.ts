@@ -83,7 +83,7 @@ export async function startPull(broker: Broker, options: PullOptions): Promise<P
   const ask = () => {
     retry = undefined;
     const batch = maxHeld - held.size;
-    if (isPaused || awaited > 0 || batch <= 0 || !broker.isConnected()) return;
+    if (isPaused || awaited > 0 || batch <= 0 || !broker.isConnected() || broker.nc.isClosed()) return;
     awaited = batch;
     request++;
     const body = { batch, expires: nanos(requestMs), idle_heartbeat: nanos(heartbeatMs) };

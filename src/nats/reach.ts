@@ -23,11 +23,14 @@ export interface ReachEntry extends Pick<Delivery, "sequence" | "storedAtMs" | "
 /** Options of {@link consumeReach}. */
 export interface ReachConsumerOptions {
   readonly partitions: number;
-  /** How long an instance may hold an entry before another gets it, in milliseconds. Default 60,000. */
+  /**
+   * How long an instance may hold an entry before another gets it, in milliseconds: longer than the wake delay.
+   * Default 60,000.
+   */
   readonly ackWaitMs?: number;
   /**
    * Entries of one partition that may be held or nak'ed at a time, over all instances; beyond it, `reach` gets no
-   * newer ones. Default 20,000.
+   * newer ones. Default 50,000, which cost the broker nothing measurable while they wait.
    */
   readonly maxAckPending?: number;
   /** Entries of one partition that this instance holds at a time. Default 512. */
@@ -50,7 +53,7 @@ export interface ReachConsumers {
  * @throws when the broker refuses a consumer or does not answer.
  */
 export async function consumeReach(broker: Broker, options: ReachConsumerOptions): Promise<ReachConsumers> {
-  const { partitions, onEntry, log, ackWaitMs = 60_000, maxAckPending = 20_000, maxHeld = 512 } = options;
+  const { partitions, onEntry, log, ackWaitMs = 60_000, maxAckPending = 50_000, maxHeld = 512 } = options;
   const pulls = await Promise.all(
     Array.from({ length: partitions }, (_, partition) =>
       startPull(broker, {

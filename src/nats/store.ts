@@ -5,12 +5,15 @@ import { auditBroker, type BrokerAudit } from "./audit.ts";
 import { type Chat, openChat } from "./chat.ts";
 import type { Broker } from "./connect.ts";
 import { type Cursors, openCursors } from "./cursors.ts";
+import { type DeadLetters, openDeadLetters } from "./dead-letters.ts";
 import { createDirectGet, type DirectGet } from "./direct-get.ts";
+import { type Escalations, openEscalations } from "./escalations.ts";
 import { type Fanout, openFanout } from "./fanout.ts";
 import { createGroups, type Groups } from "./groups.ts";
 import { createInbox, type Inbox } from "./inbox.ts";
 import { createLive, type Live } from "./live.ts";
 import { createPublisher, type Publisher } from "./publish.ts";
+import { consumeReach, type ReachConsumerOptions, type ReachConsumers } from "./reach.ts";
 import { createRecalls, type Recalls } from "./recalls.ts";
 import { openRevocations, type Revocations } from "./revocations.ts";
 import { openSchedule, type Schedule } from "./schedule.ts";
@@ -33,6 +36,10 @@ export interface Store {
   readonly chat: Chat;
   readonly fanout: Fanout;
   readonly schedule: Schedule;
+  readonly escalations: Escalations;
+  readonly deadLetters: DeadLetters;
+  /** Takes part in the durable consumers `reach`. */
+  consumeReach(onEntry: ReachConsumerOptions["onEntry"]): Promise<ReachConsumers>;
   /** Stores what is in memory. */
   close(): Promise<void>;
 }
@@ -96,6 +103,8 @@ export async function openStore(broker: Broker, config: Config, log: Logger): Pr
     onMembershipChange: ({ userIds, ...signal }) => live.publishMember(userIds, signal),
   });
   const queues = { replicas, log };
+  // What waits for the webhook, and what it has not taken, is a small part of what is sent.
+  const maxStoreBytes = Math.floor(config.maxStoreBytes / 10);
   return {
     audit: () => audit,
     publisher,
@@ -110,6 +119,9 @@ export async function openStore(broker: Broker, config: Config, log: Logger): Pr
     chat: await openChat(broker, directGet, { replicas, timeoutMs, retentionMs: config.chatRetention }),
     fanout: await openFanout(broker, publisher, directGet, queues),
     schedule: await openSchedule(broker, publisher, directGet, queues),
+    escalations: await openEscalations(broker, publisher, directGet, { ...queues, retentionMs, maxStoreBytes }),
+    deadLetters: await openDeadLetters(broker, publisher, directGet, { replicas, maxStoreBytes }),
+    consumeReach: (onEntry) => consumeReach(broker, { partitions, onEntry, log }),
     async close() {
       revocations.close();
       await cursors.close();

@@ -43,7 +43,17 @@ export function toDay(timeMs: number): number {
 /** Every stream that Mustreach declares. */
 export function declaredStreams(partitions: number): string[] {
   const inboxes = Array.from({ length: partitions }, (_, partition) => inboxStream(partition));
-  return [...inboxes, "KV_CURSORS", "KV_REVOKED", "GROUPS", "CHAT", "FANOUT", "SCHEDULE"];
+  return [
+    ...inboxes,
+    "KV_CURSORS",
+    "KV_REVOKED",
+    "GROUPS",
+    "CHAT",
+    "FANOUT",
+    "SCHEDULE",
+    "ESCALATIONS",
+    "DEAD_LETTERS",
+  ];
 }
 
 /** The stream of a partition. */

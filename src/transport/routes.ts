@@ -1,6 +1,7 @@
 import { Code, ConnectError, type ConnectRouter, type Interceptor, type ServiceImpl } from "@connectrpc/connect";
 import type { BaseLogger } from "pino";
 import { AuthService } from "../gen/mustreach/auth/v1/auth_pb.ts";
+import { DeadLetterService } from "../gen/mustreach/delivery/v1/dead_letter_pb.ts";
 import { DeliveryService } from "../gen/mustreach/delivery/v1/delivery_pb.ts";
 import { GroupService } from "../gen/mustreach/directory/v1/directory_pb.ts";
 import { MsgService } from "../gen/mustreach/msg/v1/msg_pb.ts";
@@ -17,6 +18,7 @@ export interface RouteOptions {
   readonly delivery: ServiceImpl<typeof DeliveryService>;
   readonly auth: ServiceImpl<typeof AuthService>;
   readonly groups: ServiceImpl<typeof GroupService>;
+  readonly deadLetters: ServiceImpl<typeof DeadLetterService>;
   readonly gate: Gate;
   readonly interceptors: Interceptor[];
   readonly health: Health;
@@ -44,10 +46,12 @@ export function createRoutes(options: RouteOptions): HttpHandler {
     router.service(DeliveryService, options.delivery);
     router.service(AuthService, options.auth);
     router.service(GroupService, options.groups);
+    router.service(DeadLetterService, options.deadLetters);
   };
   rest.register(MsgService, options.msg);
   rest.register(AuthService, options.auth);
   rest.register(GroupService, options.groups);
+  rest.register(DeadLetterService, options.deadLetters);
   const rpc = createRpc({
     routes: register,
     log: options.log,

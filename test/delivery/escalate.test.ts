@@ -42,8 +42,7 @@ describe("the whole way", () => {
     const sequence = await instance.send("ann", "hello");
     await instance.acknowledge("bob", await instance.send("bob", "hello"));
     await instance.startReach({
-      escalate: ({ partition, sequence, userId, storedAtMs, expiresAtMs }) =>
-        instance.escalations.escalate({ partition, sequence, userId, storedAtMs, expiresAtMs }),
+      escalate: instance.escalations.escalate,
     });
     await waitFor(() => expect(receiver.received).toHaveLength(1));
     await waitFor(async () => expect((await instance.consumed("reach")).pending).toBe(0));
@@ -81,8 +80,7 @@ describe("the whole way", () => {
       wakeDelayMs: 200,
       escalationDelayMs: 500,
       ackWaitMs: 2_000,
-      escalate: ({ partition, sequence, userId, storedAtMs, expiresAtMs }) =>
-        instance.escalations.escalate({ partition, sequence, userId, storedAtMs, expiresAtMs }),
+      escalate: instance.escalations.escalate,
     });
     const users = Array.from({ length: 40 }, (_, i) => `user ${i}`);
     for (const [i, user] of users.entries()) {
@@ -122,7 +120,7 @@ describe("an escalation", () => {
     const pauses = times.slice(1).map((atMs, i) => atMs - (times[i] ?? 0));
     for (const [i, ms] of [99, 198, 297, 297].entries()) {
       expect(pauses[i]).toBeGreaterThanOrEqual(ms - 5);
-      expect(pauses[i]).toBeLessThan(ms + 250);
+      expect(pauses[i]).toBeLessThan(ms + 1_500);
     }
   });
 

@@ -66,6 +66,7 @@ export async function openInstance({ url, user, pass }: Pick<TestBroker, "url" |
         wake: live.publishWake,
         wakeDelayMs: 100,
         escalationDelayMs: 300,
+        comeBackMs: 0,
         gatherMs: 10,
         log,
         ...rest,

@@ -32,7 +32,7 @@ describe("the consumers", () => {
         deliver_policy: "all",
         filter_subject: `inbox.${partition}.*.*.*`,
         ack_wait: nanos(60_000),
-        max_ack_pending: 20_000,
+        max_ack_pending: 50_000,
       });
       // Not forgotten, however long nobody asks.
       expect(config.inactive_threshold).toBeUndefined();
