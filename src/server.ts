@@ -38,8 +38,6 @@ import { type EmbeddedBroker, startEmbeddedBroker } from "./nats/embedded.ts";
 import { createRemoveEverywhere } from "./nats/remove-everywhere.ts";
 import { findNatsServer } from "./nats/server-binary.ts";
 import { maxOverheadBytes, openStore, type Store } from "./nats/store.ts";
-import { missingStreams } from "./nats/streams.ts";
-import { declaredStreams } from "./nats/subjects.ts";
 import { createCallLog } from "./observe/call-log.ts";
 import { createHealth, type Readiness } from "./observe/health.ts";
 import { createGate } from "./transport/gate.ts";
@@ -120,7 +118,21 @@ export async function startServer(config: Config, log: Logger): Promise<Server> 
     const durability = () => store.audit().durability;
     const later = createLater(schedule);
     const send = createSend({ sends, live, deliver, later, groupVersion, senderSync: config.senderSync, durability });
-    started.push(await fanout.work(createExpand({ inbox, sends, membersAt })));
+    const removeEverywhere = createRemoveEverywhere(broker, config.partitions);
+    const findSend = createFindSend(sends, createAudience(membersAt));
+    const recall = createRecall({
+      findSend,
+      sends,
+      recalls,
+      inbox,
+      removeEverywhere,
+      cursors,
+      cancelScheduled: schedule.cancel,
+    });
+    const recallAgain = async (clientMsgId: string, operationId: string) => {
+      await recall({ clientMsgId, serverMsgId: "" }, operationId);
+    };
+    started.push(await fanout.work(createExpand({ inbox, sends, membersAt, recallAgain })));
     started.push(await schedule.work(createDeliverDue(sends, deliver)));
 
     // Until it has reached.
@@ -137,23 +149,13 @@ export async function startServer(config: Config, log: Logger): Promise<Server> 
     const desk = createDeadLetterDesk({ deadLetters, escalations: webhook && escalations });
 
     // Asking about what was sent.
-    const findSend = createFindSend(sends, createAudience(membersAt));
-    const removeEverywhere = createRemoveEverywhere(broker, config.partitions);
     const access = createConversationAccess({ chat, isMember });
     const msg = createMsgService({
       limits,
       send,
       sendBatch: createSendBatch({ send, limits, log }),
       getDeliveryStatus: createGetDeliveryStatus({ findSend, sends, recalls, inbox, cursors, ...limits }),
-      recall: createRecall({
-        findSend,
-        sends,
-        recalls,
-        inbox,
-        removeEverywhere,
-        cursors,
-        cancelScheduled: schedule.cancel,
-      }),
+      recall,
       pullMessages: createPullMessages(chat, access),
       getConversations: createGetConversations(chat, groupIdsOf),
       markConversationAsRead: createMarkConversationAsRead(chat, access),
@@ -168,7 +170,7 @@ export async function startServer(config: Config, log: Logger): Promise<Server> 
       deadLetters: createDeadLetterService(desk),
       gate: createGate(createAuthGate(createAuthenticator(verify)), log),
       interceptors: [createCallLog(log)],
-      health: createHealth(() => checkReadiness(broker, store, config.partitions, hub.size())),
+      health: createHealth(() => checkReadiness(broker, store, hub.size())),
       maxNotificationBytes: config.maxDataBytes + maxOverheadBytes,
       shutdownSignal: shutdown.signal,
       log,
@@ -202,15 +204,11 @@ function toJwks({ jwksUrl, jwtIssuer, jwtAudience }: Config) {
   return jwksUrl === undefined ? undefined : { url: jwksUrl, issuer: jwtIssuer, audience: jwtAudience };
 }
 
-async function checkReadiness(broker: Broker, store: Store, partitions: number, sessions: number): Promise<Readiness> {
+async function checkReadiness(broker: Broker, store: Store, sessions: number): Promise<Readiness> {
   const { version, durability, warnings } = store.audit();
-  const problems: string[] = [];
-  if (!broker.isConnected()) problems.push("the broker cannot be reached");
-  else {
-    const missing = await missingStreams(broker, declaredStreams(partitions)).catch(() => undefined);
-    if (missing === undefined) problems.push("the broker does not answer");
-    else if (missing.length > 0) problems.push(`streams are missing: ${missing.join(", ")}`);
-  }
+  const problems = broker.isConnected()
+    ? await store.problems().catch(() => ["the broker does not answer"])
+    : ["the broker cannot be reached"];
   return {
     ready: problems.length === 0,
     problems,

@@ -4,7 +4,7 @@ import { failure } from "../errors.ts";
 import { type Notification, NotificationSchema } from "../gen/mustreach/delivery/v1/delivery_pb.ts";
 import type { Cursors } from "../nats/cursors.ts";
 import type { Inbox } from "../nats/inbox.ts";
-import type { Live, LiveListener } from "../nats/live.ts";
+import type { Live, LiveListener, SessionAnnouncement } from "../nats/live.ts";
 import { toToken } from "../nats/subjects.ts";
 import type { ReadInbox } from "./feed.ts";
 import type { GroupMembership, GroupPush } from "./group-push.ts";
@@ -58,8 +58,15 @@ export interface Hub {
   size(): number;
 }
 
+/** Sessions that were opened within this time of each other, in milliseconds, were opened at the same moment. */
+const sameMomentMs = 20;
+
+/** When a session is announced again, in milliseconds after it was opened. */
+const reannounceMs = 500;
+
 interface OpenSession {
   readonly session: Session;
+  readonly openedAtMs: number;
   readonly isRevoked: () => boolean;
   /** Whether our own announcement has come back: then one that comes later is of a newer session. */
   announced: boolean;
@@ -144,8 +151,15 @@ export function createHub({ inbox, live, cursors, groupPush, maxSessions, heartb
         });
         if (draining) throw failure("NetworkError", "the server is stopping");
         user.sessions.get(device)?.session.end(superseded());
-        user.sessions.set(device, { session, isRevoked, announced: false });
-        live.publishSupersede(userId, deviceId, session.id);
+        const openedAtMs = Date.now();
+        user.sessions.set(device, { session, openedAtMs, isRevoked, announced: false });
+        const announce = (isRepeated: boolean) =>
+          live.publishSupersede(userId, deviceId, { sessionId: session.id, openedAtMs, isRepeated });
+        announce(false);
+        // One that was being opened elsewhere at this moment may have missed it.
+        setTimeout(() => {
+          if (user.sessions.get(device)?.session === session) announce(true);
+        }, reannounceMs).unref();
         return session;
       } catch (error) {
         leave(userId, user);
@@ -211,19 +225,28 @@ function toListener(
     onAck(device, sequence) {
       sessions.get(device)?.session.acknowledge(sequence);
     },
-    onSupersede(device, sessionId) {
+    onSupersede(device, other) {
       const open = sessions.get(device);
       if (open === undefined) return;
-      // All instances see the announcements of a device in the order of the broker: of two sessions that are opened at
-      // the same moment, exactly the one announced last stays.
-      if (open.session.id === sessionId) open.announced = true;
-      else if (open.announced) {
-        open.session.end(superseded());
-        sessions.delete(device);
-        onSuperseded(open.session);
+      if (open.session.id === other.sessionId) {
+        open.announced = true;
+        return;
       }
+      // The session that was announced later stays. Instances need not see announcements of the same moment in the same
+      // order, so those, and repeated ones, are compared by time and id, as each of them finds alike.
+      const isSameMoment = Math.abs(other.openedAtMs - open.openedAtMs) <= sameMomentMs;
+      if (isSameMoment || other.isRepeated) {
+        if (isOlder(other, open)) return;
+      } else if (!open.announced) return;
+      open.session.end(superseded());
+      sessions.delete(device);
+      onSuperseded(open.session);
     },
   };
+}
+
+function isOlder(other: SessionAnnouncement, { openedAtMs, session }: OpenSession): boolean {
+  return other.openedAtMs < openedAtMs || (other.openedAtMs === openedAtMs && other.sessionId < session.id);
 }
 
 function superseded(): SessionEnd {

@@ -94,11 +94,11 @@ export function createSession(options: SessionOptions): Session {
   };
 
   const nextStored = async (): Promise<FeedItem | undefined> => {
-    const room = window - unacknowledged.length;
-    if (room <= 0) return undefined;
+    if (unacknowledged.length >= window) return undefined;
     for (let item = feed.take(); ; item = feed.take()) {
       if (item !== undefined || !feed.mayHaveMore()) return item;
-      await feed.load(room);
+      // Of the window, not of what is left of it: a device that acknowledges one by one does not cost a read for each.
+      await feed.load(window);
     }
   };
 

@@ -14,25 +14,31 @@ export interface ExpandOptions {
   readonly inbox: Pick<Inbox, "writeMany">;
   readonly sends: Pick<Sends, "recalledAt">;
   readonly membersAt: MembersAt;
+  /** Recalls again a send that was recalled while it was being expanded. */
+  readonly recallAgain: (clientMsgId: string, operationId: string) => Promise<void>;
 }
 
 /**
  * Creates the expansion of a group send into the inboxes of those who were members when it was sent. A worker that is
  * killed leaves the rest to the next one: copies that are there already are left as they are.
  */
-export function createExpand({ inbox, sends, membersAt }: ExpandOptions) {
+export function createExpand({ inbox, sends, membersAt, recallAgain }: ExpandOptions) {
   return async (job: FanoutJob, signal: AbortSignal): Promise<void> => {
     const { items, groupId, groupVersion, ...options } = job;
     const members = await membersAt(groupId, groupVersion);
-    for (let start = 0; start < members.length; start += chunkSize) {
-      const chunk = members.slice(start, start + chunkSize);
-      for (const item of items) {
+    for (const item of items) {
+      const { clientMsgId } = item.kind === "notification" ? item.notification : noId;
+      const isRecalled = async () =>
+        clientMsgId !== "" && (await sends.recalledAt(keyOfClientMsgId(clientMsgId))) !== undefined;
+      for (let start = 0; start < members.length && !(await isRecalled()); start += chunkSize) {
         signal.throwIfAborted();
-        const isRecalled =
-          item.kind === "notification" &&
-          (await sends.recalledAt(keyOfClientMsgId(item.notification.clientMsgId))) !== undefined;
-        if (!isRecalled) await inbox.writeMany(chunk, item, options);
+        await inbox.writeMany(members.slice(start, start + chunkSize), item, options);
       }
+      // The recall may have looked into inboxes before we wrote them.
+      if (await isRecalled()) await recallAgain(clientMsgId, job.operationId);
     }
   };
 }
+
+/** Only notifications are recalled. */
+const noId = { clientMsgId: "" };

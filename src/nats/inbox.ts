@@ -15,6 +15,7 @@ import {
 import type { Publisher } from "./publish.ts";
 import { createStreamState } from "./streams.ts";
 import {
+  everything,
   inboxDayFilter,
   inboxFilter,
   inboxIdFilter,
@@ -91,9 +92,6 @@ const maxLateMs = 300_000;
 
 /** A page ends with the notification that reaches this size, in bytes. */
 const maxPageBytes = 1_048_576;
-
-/** How old the knowledge of the oldest notification may be, in milliseconds. */
-const oldestMaxAgeMs = 500;
 
 /** A batch of copies has at most this many: multi_last looks at most 1,024 subjects up. */
 const maxCopies = 500;
@@ -266,14 +264,18 @@ export function createInbox(broker: Broker, publisher: Publisher, get: DirectGet
     },
 
     async oldestSequence(userId) {
-      return (await state(locate(userId).stream, oldestMaxAgeMs)).first_seq;
+      const { stream } = locate(userId);
+      const found = await get(stream, { next_by_subj: everything, seq: 1 });
+      const first = found === tooManyResults ? undefined : found.messages[0];
+      // An empty stream tells where it begins only in its state.
+      return first?.sequence ?? (await state(stream)).first_seq;
     },
 
     async isAssigned(userId, sequence) {
       const { partition, stream } = locate(userId);
       if (sequence > (assigned[partition] ?? 0)) {
         // Only an instance that has just started, or a caller that makes sequences up, gets here.
-        assigned[partition] = Math.max(assigned[partition] ?? 0, (await state(stream, 0)).last_seq);
+        assigned[partition] = Math.max(assigned[partition] ?? 0, (await state(stream)).last_seq);
       }
       return sequence <= (assigned[partition] ?? 0);
     },

@@ -1,4 +1,5 @@
 import { z } from "zod";
+import { failure } from "../errors.ts";
 import type { Broker } from "./connect.ts";
 import type { Publisher } from "./publish.ts";
 import {
@@ -24,6 +25,20 @@ export interface MemberSignal {
   readonly version: number;
 }
 
+/** That a session was opened. */
+export interface SessionAnnouncement {
+  readonly sessionId: string;
+  /** When, in epoch milliseconds of its instance. */
+  readonly openedAtMs: number;
+  /** Whether it is told again. */
+  readonly isRepeated: boolean;
+}
+
+const announcement = z.object({ sessionId: z.string(), openedAtMs: z.number(), isRepeated: z.boolean() });
+
+/** How long a subscription waits for the broker, in milliseconds. */
+const subscribeTimeoutMs = 1_000;
+
 /** What happens to the live sessions of one user, from whatever instance it comes. */
 export interface LiveListener {
   /** An online push, encoded. */
@@ -37,7 +52,7 @@ export interface LiveListener {
   /** A device acknowledged through an instance that does not hold its session. */
   onAck(deviceToken: string, sequence: number): void;
   /** A session of a device was opened. */
-  onSupersede(deviceToken: string, sessionId: string): void;
+  onSupersede(deviceToken: string, announcement: SessionAnnouncement): void;
 }
 
 /** The subjects on which instances tell each other about a user, none of them stored. */
@@ -65,13 +80,14 @@ export interface Live {
   /** Tells the instance that holds a device's session of an acknowledgement. */
   publishAck(userId: string, deviceId: string, sequence: number): void;
   /** Tells every instance that a device has a new session. */
-  publishSupersede(userId: string, deviceId: string, sessionId: string): void;
+  publishSupersede(userId: string, deviceId: string, announcement: SessionAnnouncement): void;
 }
 
 /** Creates the live subjects of a broker connection. */
 export function createLive(broker: Broker, publisher: Publisher, partitions: number): Live {
   return {
     async subscribe(userId, listener) {
+      await broker.whenConnected(Date.now() + subscribeTimeoutMs);
       const user = toToken(userId);
       const subscription = broker.nc.subscribe(liveFilter(toPartition(user, partitions), user), {
         callback(error, msg) {
@@ -88,11 +104,16 @@ export function createLive(broker: Broker, publisher: Publisher, partitions: num
             case "ack":
               return listener.onAck(signal.device, Number(msg.string()));
             case "supersede":
-              return listener.onSupersede(signal.device, msg.string());
+              return listener.onSupersede(signal.device, announcement.parse(msg.json()));
           }
         },
       });
-      await broker.nc.flush();
+      try {
+        await broker.nc.flush();
+      } catch (cause) {
+        subscription.unsubscribe();
+        throw failure("NetworkError", "the broker cannot be reached", cause);
+      }
       return { close: () => subscription.unsubscribe() };
     },
     push(userId, notification) {
@@ -122,9 +143,12 @@ export function createLive(broker: Broker, publisher: Publisher, partitions: num
       const user = toToken(userId);
       broker.nc.publish(ackSubject(toPartition(user, partitions), user, toToken(deviceId)), String(sequence));
     },
-    publishSupersede(userId, deviceId, sessionId) {
+    publishSupersede(userId, deviceId, session) {
       const user = toToken(userId);
-      broker.nc.publish(supersedeSubject(toPartition(user, partitions), user, toToken(deviceId)), sessionId);
+      broker.nc.publish(
+        supersedeSubject(toPartition(user, partitions), user, toToken(deviceId)),
+        JSON.stringify(session),
+      );
     },
   };
 }

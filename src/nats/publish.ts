@@ -48,11 +48,8 @@ export interface PublisherOptions {
   readonly isFsynced: () => boolean;
 }
 
-/** One try gets this long at most, in milliseconds, so that a broker that was restarted is asked again soon. */
-const tryTimeoutMs = 1_000;
-
-/** As {@link tryTimeoutMs}, for a batch. */
-const batchTimeoutMs = 2_000;
+/** One try gets this long at most, in milliseconds: a write may be lost when a stream changes its leader. */
+const tryTimeoutMs = 2_500;
 
 /** Pause before the next try of a write that the broker did not answer, in milliseconds. */
 const retryDelayMs = 50;
@@ -78,7 +75,7 @@ export function createPublisher(broker: Broker, options: PublisherOptions): Publ
 
   const storeAll = async (writes: readonly Write[]): Promise<Stored> => {
     const messages = writes.map((write) => ({ ...write, headers: toHeaders(write.headers) }));
-    const stored = await storeBatch(broker, messages, batchTimeoutMs);
+    const stored = await storeBatch(broker, messages, tryTimeoutMs);
     return stored.kind === "stored" ? stored : { kind: "refused", reason: stored.reason };
   };
 
@@ -97,7 +94,7 @@ export function createPublisher(broker: Broker, options: PublisherOptions): Publ
     for (;;) {
       await broker.whenConnected(deadlineMs);
       try {
-        return await inTime(attempt(), deadlineMs);
+        return await whileConnected(broker, attempt(), deadlineMs);
       } catch (error) {
         if (error instanceof Error && error.name === "ConnectError") throw error;
         if (Date.now() + retryDelayMs >= deadlineMs) throw notInTime(error);
@@ -116,11 +113,18 @@ export function createPublisher(broker: Broker, options: PublisherOptions): Publ
   };
 }
 
-/** A write in the queue waits for those before it; the caller's time runs all the same. */
-function inTime<T>(work: Promise<T>, deadlineMs: number): Promise<T> {
+/**
+ * Waits for a write, in the queue and at the broker, until the caller's time is up. When the connection is lost, so is
+ * the answer: the write is then tried again on the next one, at once.
+ */
+function whileConnected<T>(broker: Broker, work: Promise<T>, deadlineMs: number): Promise<T> {
   return new Promise((resolve, reject) => {
     const timer = setTimeout(() => reject(notInTime()), deadlineMs - Date.now());
-    work.then(resolve, reject).finally(() => clearTimeout(timer));
+    const stopListening = broker.onDisconnect(() => reject(new Error("the connection to the broker was lost")));
+    work.then(resolve, reject).finally(() => {
+      clearTimeout(timer);
+      stopListening();
+    });
   });
 }
 

@@ -18,7 +18,8 @@ import { createRecalls, type Recalls } from "./recalls.ts";
 import { openRevocations, type Revocations } from "./revocations.ts";
 import { openSchedule, type Schedule } from "./schedule.ts";
 import { createSends, type Sends } from "./sends.ts";
-import { declareStreams } from "./streams.ts";
+import { declareStreams, missingStreams, streamProblems } from "./streams.ts";
+import { declaredStreams } from "./subjects.ts";
 
 /** Everything that Mustreach keeps in the broker, declared and ready. */
 export interface Store {
@@ -40,6 +41,8 @@ export interface Store {
   readonly deadLetters: DeadLetters;
   /** Takes part in the durable consumers `reach`. */
   consumeReach(onEntry: ReachConsumerOptions["onEntry"]): Promise<ReachConsumers>;
+  /** What of it is missing or not as declared, in sentences. */
+  problems(): Promise<readonly string[]>;
   /** Stores what is in memory. */
   close(): Promise<void>;
 }
@@ -72,12 +75,8 @@ export async function openStore(broker: Broker, config: Config, log: Logger): Pr
     );
   });
 
-  const isNew = await declareStreams(broker, {
-    partitions,
-    replicas,
-    retentionMs,
-    maxStoreBytes: config.maxStoreBytes,
-  });
+  const streams = { partitions, replicas, retentionMs, maxStoreBytes: config.maxStoreBytes };
+  const isNew = await declareStreams(broker, streams);
   const publisher = createPublisher(broker, {
     sendTimeoutMs: timeoutMs,
     isFsynced: () => audit.durability === Durability.FSYNCED,
@@ -122,6 +121,10 @@ export async function openStore(broker: Broker, config: Config, log: Logger): Pr
     escalations: await openEscalations(broker, publisher, directGet, { ...queues, retentionMs, maxStoreBytes }),
     deadLetters: await openDeadLetters(broker, publisher, directGet, { replicas, maxStoreBytes }),
     consumeReach: (onEntry) => consumeReach(broker, { partitions, onEntry, log }),
+    async problems() {
+      const missing = await missingStreams(broker, declaredStreams(partitions));
+      return missing.length > 0 ? [`streams are missing: ${missing.join(", ")}`] : streamProblems(broker, streams);
+    },
     async close() {
       revocations.close();
       await cursors.close();

@@ -66,29 +66,43 @@ export async function declareStream(
 }
 
 /**
- * Creates a reader of streams' states, at most `maxAgeMs` old: asking for one is dear for the broker.
+ * Creates a reader of streams' states. Those who ask at the same time share an answer: it is dear for the broker.
  *
  * @throws NetworkError (90004) when the broker does not answer in time.
  */
-export function createStreamState(broker: Broker): (stream: string, maxAgeMs: number) => Promise<StreamState> {
-  const kept = new Map<string, { readonly atMs: number; readonly state: Promise<StreamState> }>();
+export function createStreamState(broker: Broker): (stream: string) => Promise<StreamState> {
+  const asking = new Map<string, Promise<StreamState>>();
   const ask = async (stream: string): Promise<StreamState> => {
     await broker.whenConnected(Date.now() + 1_000);
+    // Who asks from now on gets an answer of its own.
+    asking.delete(stream);
     try {
       return (await broker.jsm.streams.info(stream)).state;
     } catch (cause) {
-      kept.delete(stream);
       throw failure("NetworkError", "the broker did not answer in time", cause);
     }
   };
-  return (stream, maxAgeMs) => {
-    let entry = kept.get(stream);
-    if (entry === undefined || entry.atMs + maxAgeMs <= Date.now()) {
-      entry = { atMs: Date.now(), state: ask(stream) };
-      kept.set(stream, entry);
+  return (stream) => {
+    let answer = asking.get(stream);
+    if (answer === undefined) {
+      // In a turn of its own, so that all who ask in this one share it.
+      answer = Promise.resolve().then(() => ask(stream));
+      asking.set(stream, answer);
     }
-    return entry.state;
+    return answer;
   };
+}
+
+/** What is wrong with the inbox streams, in sentences. */
+export async function streamProblems(broker: Broker, options: StreamOptions): Promise<string[]> {
+  const problems = await Promise.all(
+    Array.from({ length: options.partitions }, async (_, partition) => {
+      const config = inboxStreamConfig(partition, options);
+      const existing = await findStream(broker, config.name);
+      return existing !== undefined && differs(existing, config) ? `${config.name} is not as declared` : undefined;
+    }),
+  );
+  return problems.filter((problem) => problem !== undefined);
 }
 
 /** Those of some streams that the broker does not have. */
@@ -128,6 +142,9 @@ function differs(existing: StreamInfo, declared: Partial<StreamConfig>): boolean
   return (
     [
       "num_replicas",
+      "discard",
+      "discard_new_per_subject",
+      "max_msgs_per_subject",
       "max_age",
       "max_bytes",
       "duplicate_window",

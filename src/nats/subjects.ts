@@ -40,6 +40,9 @@ export function toDay(timeMs: number): number {
   return Math.floor(timeMs / dayMs);
 }
 
+/** Every subject of a stream. */
+export const everything = ">";
+
 /** Every stream that Mustreach declares. */
 export function declaredStreams(partitions: number): string[] {
   const inboxes = Array.from({ length: partitions }, (_, partition) => inboxStream(partition));

@@ -17,13 +17,14 @@ const maxOperationIdLength = 256;
 export function createGate(authenticate: Gate, log: BaseLogger): Gate {
   const pass: Gate = async (context) => {
     const given = context.requestHeader.get(operationIdHeader) ?? "";
+    // Also one that is refused for having none can then be found in the log.
+    const operationId = given.slice(0, maxOperationIdLength) || randomUUID();
+    context.values.set(operationIdKey, operationId);
+    context.responseHeader.set(operationIdHeader, operationId);
     if (given === "" && context.protocolName === "rest") throw failure("ArgsError", "header must have operationID");
     if (given.length > maxOperationIdLength) {
       throw failure("ArgsError", `operationID must be at most ${maxOperationIdLength} characters`);
     }
-    const operationId = given || randomUUID();
-    context.values.set(operationIdKey, operationId);
-    context.responseHeader.set(operationIdHeader, operationId);
     await authenticate(context);
   };
   return async (context) => {

@@ -1,7 +1,7 @@
 import { execFile } from "node:child_process";
 import { fileURLToPath } from "node:url";
 import { jetstreamManager } from "@nats-io/jetstream";
-import { afterAll, beforeAll, describe, expect, onTestFinished, test } from "vitest";
+import { afterAll, beforeAll, describe, expect, test } from "vitest";
 import { type DeviceSession, dataOf, isIncreasing, openSender, useDevices } from "../helpers/device.ts";
 import { type ExternalBroker, startExternalBroker } from "../helpers/external-broker.ts";
 import { startTestServer, type TestServer, type TestSettings } from "../helpers/server.ts";
@@ -346,8 +346,8 @@ describe.concurrent("an online push to a group", () => {
   test("arrives in the order in which it was sent", async () => {
     const group = await newGroup("ann");
     const sessions = [await group.open(one, "ann"), await group.open(two, "ann", "tablet")];
-    for (const data of numbers(1, 50)) await group.push(two, data);
-    for (const session of sessions) expect(dataOf(await session.take(50))).toEqual(numbers(1, 50));
+    for (const data of numbers(1, 20)) await group.push(two, data);
+    for (const session of sessions) expect(dataOf(await session.take(20))).toEqual(numbers(1, 20));
   });
 
   test("is published once for one clientMsgID", async () => {
@@ -434,7 +434,7 @@ async function untilSeen(group: Group, on: TestServer, sessions: readonly Device
 
 describe.concurrent("a must-reach notification to a group", () => {
   test("reaches every member exactly once, also those who are offline, and nobody else", async () => {
-    const names = numbers(1, 30);
+    const names = numbers(1, 12);
     const group = await newGroup(...names);
     const online = [
       await group.open(one, "1", "online"),
@@ -466,8 +466,7 @@ describe.concurrent("a must-reach notification to a group", () => {
       ["owner", ...names].map((name, i) => group.open(i % 2 === 0 ? one : two, name, "late")),
     );
     await Promise.all(offline.map(expectBoth));
-    const more = await Promise.all([...online, ...offline, stranger].map((session) => session.takeUntilIdle()));
-    expect(more.flat()).toEqual([]);
+    expect(await untilIdle(...online, ...offline, stranger)).toEqual([]);
   });
 
   test("is acknowledged by each device for itself", async () => {
@@ -485,11 +484,11 @@ describe.concurrent("a must-reach notification to a group", () => {
   test("arrives in the order in which it was sent, through whichever instance", async () => {
     const group = await newGroup("ann", "ben");
     const online = await group.open(one, "ann");
-    for (const data of numbers(1, 40)) await group.send(Number(data) % 2 === 0 ? one : two, data);
-    expect(dataOf(await online.take(40))).toEqual(numbers(1, 40));
+    for (const data of numbers(1, 20)) await group.send(Number(data) % 2 === 0 ? one : two, data);
+    expect(dataOf(await online.take(20))).toEqual(numbers(1, 20));
     const late = await group.open(two, "ben");
-    const taken = await late.take(40);
-    expect(dataOf(taken)).toEqual(numbers(1, 40));
+    const taken = await late.take(20);
+    expect(dataOf(taken)).toEqual(numbers(1, 20));
     expect(isIncreasing(taken)).toBe(true);
   });
 
@@ -499,7 +498,7 @@ describe.concurrent("a must-reach notification to a group", () => {
     await must(one, "/group/invite_user_to_group", { groupID: other.groupID, invitedUserIDs: [group.id("ann")] });
     const online = [await group.open(one, "ann"), await group.open(two, "ann", "tablet")];
     const sendTo = openSender(one.url, admin);
-    const each = 15;
+    const each = 8;
     const inTurn = async (send: (data: string) => Promise<unknown>, prefix: string) => {
       for (const n of numbers(1, each)) await send(`${prefix} ${n}`);
     };
@@ -586,28 +585,32 @@ describe.concurrent("a must-reach notification to a group", () => {
 });
 
 describe("while nobody expands group sends", () => {
-  /** Stops the expansion on all instances; it goes on when the test ends at the latest. */
+  /** Stops the expansion on all instances, when nothing is under way. */
   async function holdFanout() {
     const { consumers, streams } = await jetstreamManager(await broker.connect());
     const lanes = (await consumers.list("FANOUT").next()).map(({ name }) => name);
     expect(lanes.length).toBeGreaterThan(0);
-    const release = async () => {
-      await Promise.all(lanes.map((lane) => consumers.resume("FANOUT", lane)));
+    const stored = async (stream: string, filter: string) => {
+      const { state } = await streams.info(stream, { subjects_filter: filter });
+      return Object.keys(state.subjects ?? {}).length;
     };
-    await Promise.all(lanes.map((lane) => consumers.pause("FANOUT", lane, new Date(Date.now() + 60_000))));
-    onTestFinished(release);
-    const stored = async (stream: string) => (await streams.info(stream)).state.messages;
+    const waiting = () => stored("FANOUT", ">");
+    const pause = (ms: number) =>
+      Promise.all(lanes.map((lane) => consumers.pause("FANOUT", lane, new Date(Date.now() + ms))));
+    await expect.poll(waiting, { timeout: 10_000 }).toBe(0);
+    await pause(60_000);
     return {
-      release,
-      waiting: () => stored("FANOUT"),
+      // The broker looks for waiting messages when a pause is over, not when it is cut short.
+      release: () => pause(500),
+      waiting,
       async inInboxes() {
-        return (await stored("INBOX_0")) + (await stored("INBOX_1"));
+        return (await stored("INBOX_0", "inbox.>")) + (await stored("INBOX_1", "inbox.>"));
       },
     };
   }
 
-  test("one is answered all the same, after one write whatever the members, and reaches them when it goes on", async () => {
-    const names = numbers(1, 50);
+  test("one is answered all the same, and at once, whatever the members, and reaches them when it goes on", async () => {
+    const names = numbers(1, 20);
     const group = await newGroup(...names);
     const online = await group.open(one, "1", "online");
     const fanout = await holdFanout();
@@ -616,14 +619,14 @@ describe("while nobody expands group sends", () => {
     expect(await fanout.waiting()).toBe(1);
     expect(await fanout.inInboxes()).toBe(before);
     expect(await must(two, "/msg/get_delivery_status", { clientMsgID })).toMatchObject({
-      counts: { total: 51, pending: 51, delivered: 0 },
+      counts: { total: 21, pending: 21, delivered: 0 },
     });
     await fanout.release();
     expect(dataOf(await online.take(1))).toEqual(["held"]);
-    const late = await Promise.all(names.slice(0, 10).map((name) => group.open(two, name, "late")));
+    const late = await Promise.all(names.slice(0, 5).map((name) => group.open(two, name, "late")));
     for (const session of late) expect(dataOf(await session.take(1))).toEqual(["held"]);
     await expect.poll(() => fanout.waiting(), { timeout: 10_000 }).toBe(0);
-    expect(await fanout.inInboxes()).toBe(before + 51);
+    expect(await fanout.inInboxes()).toBe(before + 21);
   });
 
   test("one goes to those who were members when it was sent, whoever left or came right after the reply", async () => {
@@ -687,10 +690,9 @@ describe.concurrent("the sender's own devices", () => {
         expect(await session.take(1)).toMatchObject([
           { serverMsgId: serverMsgID, recvUserId: id("ann"), data: "hello", sequence: 0n },
         ]);
-        expect(await session.takeUntilIdle()).toEqual([]);
       }
       expect(await receiver.take(1)).toMatchObject([{ serverMsgId: serverMsgID }]);
-      expect(await receiver.takeUntilIdle()).toEqual([]);
+      expect(await untilIdle(phone, tablet, receiver)).toEqual([]);
       const late = await open(one, "sender", "late");
       expect(late.ready.pending).toBe(0n);
     },
@@ -735,26 +737,27 @@ describe.concurrent("the sender's own devices", () => {
     }
     const all = ["pushed by sender", "pushed by stranger", "stored by sender", "stored by stranger"];
     expect(dataOf(await member.take(4)).toSorted()).toEqual(all);
-    expect(await member.takeUntilIdle()).toEqual([]);
-    expect(await stranger.takeUntilIdle()).toEqual([]);
+    expect(await untilIdle(member, stranger)).toEqual([]);
   });
 
-  test.each([1, 2])("see nothing with MUSTREACH_SENDER_SYNC=false, at level %i", async (level) => {
+  test("see nothing with MUSTREACH_SENDER_SYNC=false, at both levels", async () => {
     const quiet = await startTestServer({ ...settings, NATS_URL: broker.url, SENDER_SYNC: "false" });
     try {
       const { id, open } = await newGroup();
       const sessions = [await open(quiet, "sender"), await open(one, "sender", "tablet")];
       const receiver = await open(one, "ann");
-      await send(quiet, { sendUserID: id("sender"), recvUserID: id("ann"), data: "hello", reliabilityLevel: level });
-      expect(dataOf(await receiver.take(1))).toEqual(["hello"]);
-      for (const session of sessions) expect(await session.takeUntilIdle()).toEqual([]);
+      for (const reliabilityLevel of [1, 2]) {
+        await send(quiet, { sendUserID: id("sender"), recvUserID: id("ann"), data: "hello", reliabilityLevel });
+      }
+      expect(dataOf(await receiver.take(2))).toEqual(["hello", "hello"]);
+      expect(await untilIdle(...sessions)).toEqual([]);
     } finally {
       await quiet.stop();
     }
   });
 });
 
-test("the command line keeps groups: create, add, remove and list", async () => {
+test.concurrent("the command line keeps groups: create, add, remove and list", async () => {
   const { id, open } = await newGroup();
   const groupID = id("cli");
   const group = (...args: string[]) => run("group", ...args, "--url", two.url);
@@ -762,32 +765,21 @@ test("the command line keeps groups: create, add, remove and list", async () => 
   const created = await group("create", groupID, id("ann"), id("ben"), "--owner", id("owner"), "--name", "Orders");
   expect(created).toMatchObject({ exitCode: 0, stderr: "" });
   expect(JSON.parse(created.stdout)).toEqual({ groupID, memberCount: 3 });
-  expect(await group("create", groupID)).toMatchObject({
-    exitCode: 1,
-    stdout: "",
-    stderr: expect.stringMatching(/^1202 GroupIDExisted: ./),
-  });
-
   const session = await open(one, "dan");
-  expect(await group("add", groupID, id("dan"), id("eve"))).toEqual({ exitCode: 0, stdout: "", stderr: "" });
+  const [again, added] = await Promise.all([group("create", groupID), group("add", groupID, id("dan"), id("eve"))]);
+  expect(again).toEqual({ exitCode: 1, stdout: "", stderr: expect.stringMatching(/^1202 GroupIDExisted: ./) });
+  expect(added).toEqual({ exitCode: 0, stdout: "", stderr: "" });
   expect(await group("remove", groupID, id("ben"), id("eve"))).toEqual({ exitCode: 0, stdout: "", stderr: "" });
   await send(two, { recvGroupID: groupID, data: "welcome", reliabilityLevel: 2 });
   expect(dataOf(await session.take(1))).toEqual(["welcome"]);
 
-  const members = toLines((await group("list", "--group", groupID)).stdout);
-  expect(members.map(({ userID, roleLevel }) => [userID, roleLevel])).toEqual([
-    [id("owner"), 100],
-    [id("ann"), 20],
-    [id("dan"), 20],
+  const [members, groups] = await Promise.all([group("list", "--group", groupID), group("list", "--user", id("dan"))]);
+  expect(toLines(members.stdout)).toEqual([
+    { userID: id("owner"), roleLevel: 100, joinTime: expect.any(Number) },
+    { userID: id("ann"), roleLevel: 20, joinTime: expect.any(Number) },
+    { userID: id("dan"), roleLevel: 20, joinTime: expect.any(Number) },
   ]);
-  const groups = toLines((await group("list", "--user", id("dan"))).stdout);
-  expect(groups).toEqual([{ groupID, groupName: "Orders", memberCount: 3 }]);
-  expect(await group("list", "--group", id("nobody's"))).toMatchObject({
-    exitCode: 1,
-    stdout: "",
-    stderr: expect.stringMatching(/^1004 /),
-  });
-  expect(await group("list")).toMatchObject({ exitCode: 2, stdout: "" });
+  expect(toLines(groups.stdout)).toEqual([{ groupID, groupName: "Orders", memberCount: 3 }]);
 });
 
 /** Runs the command line in a process of its own, with the secret of the services. */
@@ -808,6 +800,11 @@ function toLines(output: string): Record<string, unknown>[] {
     .trimEnd()
     .split("\n")
     .map((line) => JSON.parse(line));
+}
+
+/** What sessions get until the service has nothing more to say. */
+async function untilIdle(...sessions: readonly DeviceSession[]): Promise<string[]> {
+  return dataOf((await Promise.all(sessions.map((session) => session.takeUntilIdle()))).flat());
 }
 
 async function until(timeMs: number): Promise<void> {

@@ -1,0 +1,117 @@
+/** A call as its caller saw it; times are of one clock, in milliseconds. */
+export interface Call {
+  /** Who called. */
+  readonly by: string;
+  readonly startedAt: number;
+  readonly endedAt: number;
+  /** `unknown`: no answer, or one that says that it is not known. */
+  readonly outcome: "accepted" | "refused" | "unknown";
+  readonly errCode: number;
+  /** What an accepted send was answered; else empty. */
+  readonly serverMsgId: string;
+}
+
+/** What was sent, with all calls about it. Its `data` is in no other. */
+export interface Send {
+  readonly data: string;
+  /** As the sender gave it; empty for one that the service made. */
+  readonly clientMsgId: string;
+  readonly recvUserId: string;
+  readonly recvGroupId: string;
+  readonly level: 1 | 2;
+  readonly attempts: Call[];
+  readonly recalls: Call[];
+}
+
+/** That users were added to, or removed from, a group. The changes of a group do not overlap. */
+export interface Change {
+  readonly userIds: readonly string[];
+  readonly joined: boolean;
+  readonly startedAt: number;
+  /** Infinity for one that nobody knows the outcome of. */
+  readonly endedAt: number;
+}
+
+/** A group that the first members were in before anything else happened. */
+export interface GroupHistory {
+  readonly firstMembers: ReadonlySet<string>;
+  readonly changes: Change[];
+}
+
+/** What a session got. */
+export type SessionEvent = { readonly at: number; readonly sequence: number } & (
+  | { readonly kind: "notification" | "recall"; readonly data: string; readonly level: number }
+  | { readonly kind: "gap" | "other"; readonly about: string }
+);
+
+/** A session of a device. */
+export interface SessionHistory {
+  readonly openedAt: number;
+  /** The instance that served it. */
+  readonly on: string;
+  /** What the device asked for; undefined: after its cursor. */
+  readonly afterSequence: number | undefined;
+  /** What the service answered. */
+  readonly resumeSequence: number;
+  /** The highest sequence that the device had told the service before, by an acknowledgement or as its record. */
+  readonly toldBefore: number;
+  readonly events: SessionEvent[];
+  endedAt: number;
+}
+
+/** A device; at the end of the history it has read everything there was. */
+export interface DeviceHistory {
+  readonly userId: string;
+  readonly deviceId: string;
+  readonly sessions: SessionHistory[];
+}
+
+/** Everything that happened, as seen from outside. */
+export interface History {
+  /** By `data`. */
+  readonly sends: Map<string, Send>;
+  readonly groups: ReadonlyMap<string, GroupHistory>;
+  readonly devices: readonly DeviceHistory[];
+  /** What else happened, such as a crash. */
+  readonly marks: { readonly at: number; readonly what: string }[];
+}
+
+/** Since when and until when a send can have been accepted; undefined for one that never was answered. */
+export function acceptance(send: Send): { readonly from: number; readonly until: number } | undefined {
+  const accepted = send.attempts.filter(({ outcome }) => outcome === "accepted");
+  if (accepted.length === 0) return undefined;
+  return { from: firstStart(send), until: Math.min(...accepted.map(({ endedAt }) => endedAt)) };
+}
+
+/** When it was sent for the first time. */
+export function firstStart({ attempts }: Send): number {
+  return Math.min(...attempts.map(({ startedAt }) => startedAt));
+}
+
+/** Whether a user was in a group from `from` to `until`: `sometimes` also when it is not known. */
+export function membership(
+  { firstMembers, changes }: GroupHistory,
+  userId: string,
+  from: number,
+  until: number,
+): "always" | "sometimes" | "never" {
+  const seen = new Set<boolean>();
+  let state: boolean | "either" = firstMembers.has(userId);
+  let since = Number.NEGATIVE_INFINITY;
+  const see = (to: number, value: boolean | "either") => {
+    if (to < from || since > until) return;
+    for (const each of value === "either" ? [true, false] : [value]) seen.add(each);
+  };
+  for (const { userIds, joined, startedAt, endedAt } of changes) {
+    if (!userIds.includes(userId)) continue;
+    see(startedAt, state);
+    since = startedAt;
+    // From its start on it may be done, and until its end it may not.
+    see(endedAt, state === joined ? joined : "either");
+    since = endedAt;
+    state = joined;
+  }
+  see(Number.POSITIVE_INFINITY, state);
+  if (seen.size === 2) return "sometimes";
+  return seen.has(true) ? "always" : "never";
+}

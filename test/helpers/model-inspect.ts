@@ -1,0 +1,263 @@
+import {
+  acceptance,
+  type DeviceHistory,
+  firstStart,
+  type History,
+  membership,
+  type Send,
+  type SessionHistory,
+} from "./model-history.ts";
+
+/** A way in which a history breaks the promise. */
+export interface Finding {
+  readonly what: string;
+  /** Where it shows; undefined when it is in the replies. */
+  readonly device: DeviceHistory | undefined;
+  /** The `data` of the notifications that it is about. */
+  readonly about: readonly string[];
+}
+
+/** A removed member may get online pushes for this long: a second is promised, the rest is for a busy machine. */
+const leaveGraceMs = 3_000;
+
+/** Looks for everything in a history that the promise does not allow. */
+export function inspect(history: History): Finding[] {
+  const places = new Map<string, Map<number, string>>();
+  return [
+    ...inspectReplies(history),
+    ...history.devices.flatMap((device) => [
+      ...device.sessions.flatMap((session) => inspectSession(device, session)),
+      ...inspectArrivals(history, device),
+      ...inspectRecalls(history, device),
+      ...inspectLosses(history, device),
+      ...inspectPlaces(device, places),
+    ]),
+    ...inspectOrder(history, places),
+  ];
+}
+
+/** A clientMsgID is one notification. */
+function inspectReplies({ sends }: History): Finding[] {
+  const findings: Finding[] = [];
+  const accepted = [...sends.values()].filter((send) => acceptance(send) !== undefined);
+  for (const { data, attempts } of accepted) {
+    const ids = new Set(attempts.flatMap(({ outcome, serverMsgId }) => (outcome === "accepted" ? [serverMsgId] : [])));
+    if (ids.size > 1) findings.push({ what: "one send has several serverMsgIDs", device: undefined, about: [data] });
+  }
+  for (const [clientMsgId, sharing] of Map.groupBy(accepted, (send) => send.clientMsgId)) {
+    const about = sharing.map(({ data }) => data);
+    if (clientMsgId === "" || about.length === 1) continue;
+    findings.push({ what: "two bodies were accepted under one clientMsgID", device: undefined, about });
+  }
+  return findings;
+}
+
+/** A session goes on where it was to, upwards. */
+function inspectSession(device: DeviceHistory, session: SessionHistory): Finding[] {
+  const { afterSequence, resumeSequence, toldBefore, events } = session;
+  const findings: Finding[] = [];
+  const report = (what: string, ...about: string[]) => findings.push({ what, device, about });
+  if (afterSequence !== undefined && resumeSequence !== afterSequence) {
+    report(`a session after ${afterSequence} resumed after ${resumeSequence}`);
+  }
+  if (resumeSequence > Math.max(toldBefore, afterSequence ?? 0)) {
+    report(`a session resumed after ${resumeSequence}, but the device had acknowledged ${toldBefore} at most`);
+  }
+  let last = resumeSequence;
+  for (const event of events) {
+    const data = "data" in event ? [event.data] : [];
+    if (event.kind === "gap" || event.kind === "other") report(`${event.kind}: ${event.about}`);
+    if ("level" in event && event.level === 1) {
+      if (event.sequence !== 0) report(`an online push had the sequence ${event.sequence}`, ...data);
+      continue;
+    }
+    if (event.sequence <= last) report(`sequence ${event.sequence} came after ${last}`, ...data);
+    last = Math.max(last, event.sequence);
+  }
+  return findings;
+}
+
+/** What arrives was sent, to this user, and was not refused; an online push arrives once. */
+function inspectArrivals({ sends, groups }: History, device: DeviceHistory): Finding[] {
+  const findings: Finding[] = [];
+  const pushed = new Set<string>();
+  for (const event of device.sessions.flatMap(({ events }) => events)) {
+    if (event.kind !== "notification") continue;
+    const { data, level } = event;
+    const report = (what: string) => findings.push({ what, device, about: [data] });
+    const send = sends.get(data);
+    if (send === undefined) {
+      report("nobody sent this");
+      continue;
+    }
+    if (send.level !== level) report(`sent with level ${send.level}, it arrived with level ${level}`);
+    if (send.attempts.some(({ outcome }) => outcome === "refused")) report("what was refused arrived");
+    if (level === 1 && pushed.size === pushed.add(data).size) report("an online push arrived twice");
+    if (send.recvGroupId === "") {
+      if (send.recvUserId !== device.userId) report(`what was sent to ${send.recvUserId} arrived`);
+      continue;
+    }
+    const group = groups.get(send.recvGroupId);
+    const from = firstStart(send) - (level === 1 ? leaveGraceMs : 0);
+    const until = acceptance(send)?.until ?? Number.POSITIVE_INFINITY;
+    if (group === undefined || membership(group, device.userId, from, until) === "never") {
+      report(`what was sent to ${send.recvGroupId} arrived at a user who was not a member`);
+    }
+  }
+  return findings;
+}
+
+/** What was recalled does not arrive in a session that is opened later, and who has it is told. */
+function inspectRecalls({ sends }: History, device: DeviceHistory): Finding[] {
+  const findings: Finding[] = [];
+  const told = new Set<string>();
+  for (const event of device.sessions.flatMap(({ events }) => events)) {
+    if (event.kind !== "recall") continue;
+    told.add(event.data);
+    const isAsked = (sends.get(event.data)?.recalls ?? []).some(({ outcome }) => outcome !== "refused");
+    if (!isAsked) findings.push({ what: "a recall that nobody asked for", device, about: [event.data] });
+  }
+  const missing = new Set<string>();
+  for (const { openedAt, events } of device.sessions) {
+    for (const event of events) {
+      if (event.kind !== "notification" || event.level === 1) continue;
+      const send = sends.get(event.data);
+      const recalledAt = send && recallOf(send);
+      if (recalledAt === undefined) continue;
+      const about = [event.data];
+      if (openedAt > recalledAt)
+        findings.push({ what: "a session that was opened after the recall got it", device, about });
+      if (!told.has(event.data)) missing.add(event.data);
+    }
+  }
+  for (const data of missing) findings.push({ what: "the device has it, and is not told of the recall", device, about: [data] });
+  return findings;
+}
+
+/** When the recall of a send that was accepted before was answered. */
+function recallOf(send: Send): number | undefined {
+  const accepted = acceptance(send);
+  const recalls = send.recalls.filter(
+    ({ outcome, startedAt }) => outcome === "accepted" && accepted !== undefined && startedAt > accepted.until,
+  );
+  return recalls.length === 0 ? undefined : Math.min(...recalls.map(({ endedAt }) => endedAt));
+}
+
+/** What was accepted arrives. */
+function inspectLosses({ sends, groups }: History, device: DeviceHistory): Finding[] {
+  const received = new Set(
+    device.sessions.flatMap(({ events }) => events.flatMap((event) => ("data" in event ? [event.data] : []))),
+  );
+  return [...sends.values()]
+    .filter((send) => {
+      const accepted = acceptance(send);
+      if (send.level === 1 || accepted === undefined || send.recalls.length > 0 || received.has(send.data)) return false;
+      if (send.recvGroupId === "") return send.recvUserId === device.userId;
+      const group = groups.get(send.recvGroupId);
+      return group !== undefined && membership(group, device.userId, accepted.from, accepted.until) === "always";
+    })
+    .map(({ data }) => ({ what: "what was accepted did not arrive", device, about: [data] }));
+}
+
+/** All devices of a user see the same in the same place, and nothing in two. `places` collects it, by user. */
+function inspectPlaces(device: DeviceHistory, places: Map<string, Map<number, string>>): Finding[] {
+  const findings: Finding[] = [];
+  const ofUser = places.get(device.userId) ?? new Map<number, string>();
+  places.set(device.userId, ofUser);
+  const placeOf = new Map([...ofUser].map(([sequence, item]) => [item, sequence]));
+  for (const event of device.sessions.flatMap(({ events }) => events)) {
+    if (!("data" in event) || event.level === 1) continue;
+    const { sequence, data } = event;
+    const item = `${event.kind} ${data}`;
+    const there = ofUser.get(sequence);
+    const first = placeOf.get(item);
+    if (there === undefined && first === undefined) {
+      ofUser.set(sequence, item);
+      placeOf.set(item, sequence);
+    } else if (there !== item) {
+      const about = [data, ...(there === undefined ? [] : [there.replace(/^\S+ /, "")])];
+      const what =
+        first === undefined
+          ? `sequence ${sequence} is a ${item} and a ${there}`
+          : `the same ${event.kind} has the sequences ${first} and ${sequence}`;
+      findings.push({ what, device, about });
+    }
+  }
+  return findings;
+}
+
+/**
+ * A send that was answered before another began comes before it, when it was to the user, or when both were to the
+ * same group: a send to a group is answered when it is queued.
+ */
+function inspectOrder({ sends, devices }: History, places: ReadonlyMap<string, ReadonlyMap<number, string>>): Finding[] {
+  const findings: Finding[] = [];
+  for (const [userId, ofUser] of places) {
+    const device = devices.find((each) => each.userId === userId);
+    /** Of what has a higher place: what was answered first, by recipient. */
+    const earliest = new Map<string, { readonly until: number; readonly data: string }>();
+    for (const [, item] of [...ofUser].sort(([a], [b]) => b - a)) {
+      const send = item.startsWith("notification ") ? sends.get(item.slice("notification ".length)) : undefined;
+      if (send === undefined || device === undefined) continue;
+      for (const recipient of new Set(["", send.recvGroupId])) {
+        const later = earliest.get(recipient);
+        if (later !== undefined && later.until < firstStart(send)) {
+          findings.push({ what: "it comes before what was answered before it was sent", device, about: [send.data, later.data] });
+        }
+      }
+      const until = acceptance(send)?.until;
+      if (until !== undefined && until < (earliest.get(send.recvGroupId)?.until ?? Number.POSITIVE_INFINITY)) {
+        earliest.set(send.recvGroupId, { until, data: send.data });
+      }
+    }
+  }
+  return findings;
+}
+
+/** What happened to the notifications of a finding, in the order of time. */
+export function explain({ sends, groups, marks }: History, { what, device, about }: Finding): string {
+  const { userId = "", deviceId = "", sessions = [] } = device ?? {};
+  const lines: { readonly at: number; readonly text: string }[] = [];
+  const add = (at: number, text: string) => lines.push({ at, text });
+  for (const data of about) {
+    const send = sends.get(data);
+    if (send === undefined) continue;
+    const to = send.recvGroupId || send.recvUserId;
+    for (const { by, startedAt, endedAt, outcome, errCode } of send.attempts) {
+      add(startedAt, `${by} sends ${data} to ${to}, level ${send.level}, clientMsgID "${send.clientMsgId}"`);
+      add(endedAt, `${by} is answered about ${data}: ${outcome} ${errCode || ""}`);
+    }
+    for (const { by, startedAt, endedAt, outcome, errCode } of send.recalls) {
+      add(startedAt, `${by} recalls ${data}`);
+      add(endedAt, `${by} is answered about the recall of ${data}: ${outcome} ${errCode || ""}`);
+    }
+    for (const { userIds, joined, startedAt, endedAt } of groups.get(send.recvGroupId)?.changes ?? []) {
+      if (!userIds.includes(userId)) continue;
+      add(startedAt, `${userId} is being ${joined ? "added to" : "removed from"} ${to}`);
+      add(endedAt, `${userId} is ${joined ? "added to" : "removed from"} ${to}`);
+    }
+  }
+  for (const { openedAt, on, afterSequence, resumeSequence, endedAt, events } of sessions) {
+    const received = events.filter((event) => !("data" in event) || about.includes(event.data));
+    for (const event of received) {
+      const item = "data" in event ? `${event.kind} ${event.data}` : `${event.kind} ${event.about}`;
+      add(event.at, `it gets ${item} with sequence ${event.sequence}`);
+    }
+    const [first, last] = [events.find(isStored), events.findLast(isStored)];
+    const asked = afterSequence === undefined ? "its cursor" : afterSequence;
+    add(openedAt, `it subscribes on ${on} after ${asked}, which is ${resumeSequence}`);
+    add(endedAt, `its session ends; it had ${first?.sequence ?? "nothing"} to ${last?.sequence ?? "nothing"}`);
+  }
+  for (const { at, what: mark } of marks) add(at, `! ${mark}`);
+  lines.sort((a, b) => a.at - b.at);
+  const from = Math.min(...about.map((data) => sends.get(data)).flatMap((send) => (send ? [firstStart(send)] : [])));
+  // What was before the notification is of no use, but for the last of it.
+  const start = Math.max(0, lines.findIndex(({ at }) => at >= from) - 4);
+  const told = lines.slice(start, start + 60).map(({ at, text }) => `  ${at.toFixed(1).padStart(9)}  ${text}`);
+  const where = device === undefined ? "" : `; device ${deviceId} of ${userId}`;
+  return [`${what} (${about.join(", ")}${where})`, ...told].join("\n");
+}
+
+function isStored({ sequence }: { readonly sequence: number }): boolean {
+  return sequence > 0;
+}
