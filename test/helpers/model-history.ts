@@ -57,6 +57,8 @@ export interface SessionHistory {
   readonly toldBefore: number;
   readonly events: SessionEvent[];
   endedAt: number;
+  /** Why it ended. */
+  end: string;
 }
 
 /** A device; at the end of the history it has read everything there was. */

@@ -130,7 +130,8 @@ function inspectRecalls({ sends }: History, device: DeviceHistory): Finding[] {
       if (!told.has(event.data)) missing.add(event.data);
     }
   }
-  for (const data of missing) findings.push({ what: "the device has it, and is not told of the recall", device, about: [data] });
+  for (const data of missing)
+    findings.push({ what: "the device has it, and is not told of the recall", device, about: [data] });
   return findings;
 }
 
@@ -151,7 +152,8 @@ function inspectLosses({ sends, groups }: History, device: DeviceHistory): Findi
   return [...sends.values()]
     .filter((send) => {
       const accepted = acceptance(send);
-      if (send.level === 1 || accepted === undefined || send.recalls.length > 0 || received.has(send.data)) return false;
+      if (send.level === 1 || accepted === undefined || send.recalls.length > 0 || received.has(send.data))
+        return false;
       if (send.recvGroupId === "") return send.recvUserId === device.userId;
       const group = groups.get(send.recvGroupId);
       return group !== undefined && membership(group, device.userId, accepted.from, accepted.until) === "always";
@@ -190,7 +192,10 @@ function inspectPlaces(device: DeviceHistory, places: Map<string, Map<number, st
  * A send that was answered before another began comes before it, when it was to the user, or when both were to the
  * same group: a send to a group is answered when it is queued.
  */
-function inspectOrder({ sends, devices }: History, places: ReadonlyMap<string, ReadonlyMap<number, string>>): Finding[] {
+function inspectOrder(
+  { sends, devices }: History,
+  places: ReadonlyMap<string, ReadonlyMap<number, string>>,
+): Finding[] {
   const findings: Finding[] = [];
   for (const [userId, ofUser] of places) {
     const device = devices.find((each) => each.userId === userId);
@@ -202,7 +207,11 @@ function inspectOrder({ sends, devices }: History, places: ReadonlyMap<string, R
       for (const recipient of new Set(["", send.recvGroupId])) {
         const later = earliest.get(recipient);
         if (later !== undefined && later.until < firstStart(send)) {
-          findings.push({ what: "it comes before what was answered before it was sent", device, about: [send.data, later.data] });
+          findings.push({
+            what: "it comes before what was answered before it was sent",
+            device,
+            about: [send.data, later.data],
+          });
         }
       }
       const until = acceptance(send)?.until;
@@ -237,7 +246,7 @@ export function explain({ sends, groups, marks }: History, { what, device, about
       add(endedAt, `${userId} is ${joined ? "added to" : "removed from"} ${to}`);
     }
   }
-  for (const { openedAt, on, afterSequence, resumeSequence, endedAt, events } of sessions) {
+  for (const { openedAt, on, afterSequence, resumeSequence, endedAt, end, events } of sessions) {
     const received = events.filter((event) => !("data" in event) || about.includes(event.data));
     for (const event of received) {
       const item = "data" in event ? `${event.kind} ${event.data}` : `${event.kind} ${event.about}`;
@@ -246,7 +255,7 @@ export function explain({ sends, groups, marks }: History, { what, device, about
     const [first, last] = [events.find(isStored), events.findLast(isStored)];
     const asked = afterSequence === undefined ? "its cursor" : afterSequence;
     add(openedAt, `it subscribes on ${on} after ${asked}, which is ${resumeSequence}`);
-    add(endedAt, `its session ends; it had ${first?.sequence ?? "nothing"} to ${last?.sequence ?? "nothing"}`);
+    add(endedAt, `its session ends (${end}); it had ${first?.sequence ?? "nothing"} to ${last?.sequence ?? "nothing"}`);
   }
   for (const { at, what: mark } of marks) add(at, `! ${mark}`);
   lines.sort((a, b) => a.at - b.at);
