@@ -52,6 +52,12 @@ export interface CursorOptions {
   readonly log: Logger;
 }
 
+/** How long {@link Cursors.close} tries, in milliseconds. */
+const closeTimeoutMs = 2_000;
+
+/** Cursors that are written at a time. */
+const maxWrites = 64;
+
 /** A read asks for this many users at a time: multi_last looks at most 1,024 cursors up. */
 const usersPerRead = 500;
 
@@ -150,9 +156,21 @@ export async function openCursors(broker: Broker, get: DirectGet, options: Curso
     return listed === tooManyResults ? [] : listed.messages;
   };
 
+  /** Stores those that have moved by now, a limited number at a time. */
+  const flushAll = async (): Promise<void> => {
+    const keys = [...moved.keys()];
+    const worker = async () => {
+      for (let key = keys.pop(); key !== undefined; key = keys.pop()) await flushKey(key);
+    };
+    await Promise.all(Array.from({ length: maxWrites }, worker));
+  };
+
+  let flushing: Promise<void> | undefined;
   const timer = setInterval(() => {
     if (!broker.isConnected()) return;
-    for (const key of moved.keys()) void flushKey(key);
+    flushing ??= flushAll().finally(() => {
+      flushing = undefined;
+    });
   }, coalesceMs);
 
   return {
@@ -191,7 +209,8 @@ export async function openCursors(broker: Broker, get: DirectGet, options: Curso
     flush: (userId, deviceId) => flushKey(cursorKey(toToken(userId), toToken(deviceId))),
     async close() {
       clearInterval(timer);
-      if (broker.isConnected()) await Promise.all([...moved.keys()].map(flushKey));
+      const deadlineMs = Date.now() + closeTimeoutMs;
+      while (moved.size > 0 && broker.isConnected() && Date.now() < deadlineMs) await flushAll();
       if (moved.size > 0)
         log.warn({ cursors: moved.size }, "stopped with cursors not stored: their devices see notifications again");
     },

@@ -103,7 +103,7 @@ export async function openStore(broker: Broker, config: Config, log: Logger): Pr
   });
   const queues = { replicas, log };
   // What waits for the webhook, and what it has not taken, is a small part of what is sent.
-  const maxStoreBytes = Math.floor(config.maxStoreBytes / 10);
+  const maxStoreBytes = Math.max(Math.floor(config.maxStoreBytes / 10), 16 * (config.maxDataBytes + maxOverheadBytes));
   return {
     audit: () => audit,
     publisher,
