@@ -98,9 +98,10 @@ export const settings = {
   },
   PARTITIONS: {
     is: count(1, 256),
-    default: "8",
+    default: "1",
     expected: "a whole number, 1 to 256",
-    means: "How many inbox streams users are spread over. Fixed when the streams are created.",
+    means:
+      "How many inbox streams users are spread over, fixed when they are created. One is fastest on a single broker: waiting writes share a sync to disk. A cluster wants several for each broker.",
   },
   REPLICAS: {
     is: count(1, 5),

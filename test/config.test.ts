@@ -31,7 +31,7 @@ test("without any setting the defaults are in effect", () => {
     jwtIssuer: undefined,
     jwtAudience: undefined,
     adminUserIds: ["imAdmin", "openIMAdmin"],
-    partitions: 8,
+    partitions: 1,
     replicas: 1,
     retention: 7 * 86_400_000,
     maxStoreBytes: 10 * 2 ** 30,

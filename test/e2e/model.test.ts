@@ -27,7 +27,7 @@ afterAll(async () => {
 
 test("every device gets what was promised to it, whatever happens", { timeout: (seconds + 200) * 1_000 }, async () => {
   process.stdout.write(`model: MODEL_SEED=${seed} MODEL_SECONDS=${seconds}\n`);
-  const world = await startWorld({ HEARTBEAT: "1s", PARTITIONS: "2", SEND_TIMEOUT: "2s", LOG_LEVEL: "warn" });
+  const world = await startWorld({ HEARTBEAT: "1s", PARTITIONS: "2", SEND_TIMEOUT: "2s" });
   worlds.push(world);
   const random = createRandom(seed, "world");
   const sends = new Map<string, Send>();

@@ -170,11 +170,9 @@ function toSessionEvent(
       const { from, to, reason } = event.value;
       return { at, kind: "gap", sequence: Number(to), about: `${from} to ${to}, reason ${reason}` };
     }
-    case undefined:
-    case "reconnect":
-    case "heartbeat":
-      return undefined;
     case "message":
       return { at, kind: "other", sequence: 0, about: "a chat copy" };
+    default:
+      return undefined;
   }
 }

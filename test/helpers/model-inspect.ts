@@ -240,6 +240,7 @@ export function explain({ sends, groups, marks }: History, { what, device, about
       add(startedAt, `${by} recalls ${data}`);
       add(endedAt, `${by} is answered about the recall of ${data}: ${outcome} ${errCode || ""}`);
     }
+    if (groups.get(send.recvGroupId)?.firstMembers.has(userId)) add(0, `${userId} is a first member of ${to}`);
     for (const { userIds, joined, startedAt, endedAt } of groups.get(send.recvGroupId)?.changes ?? []) {
       if (!userIds.includes(userId)) continue;
       add(startedAt, `${userId} is being ${joined ? "added to" : "removed from"} ${to}`);
@@ -258,11 +259,16 @@ export function explain({ sends, groups, marks }: History, { what, device, about
     add(endedAt, `its session ends (${end}); it had ${first?.sequence ?? "nothing"} to ${last?.sequence ?? "nothing"}`);
   }
   for (const { at, what: mark } of marks) add(at, `! ${mark}`);
-  lines.sort((a, b) => a.at - b.at);
   const from = Math.min(...about.map((data) => sends.get(data)).flatMap((send) => (send ? [firstStart(send)] : [])));
-  // What was before the notification is of no use, but for the last of it.
-  const start = Math.max(0, lines.findIndex(({ at }) => at >= from) - 4);
-  const told = lines.slice(start, start + 60).map(({ at, text }) => `  ${at.toFixed(1).padStart(9)}  ${text}`);
+  lines.sort((a, b) => a.at - b.at);
+  const start = Math.max(
+    0,
+    lines.findIndex(({ at }) => at >= from),
+  );
+  // Of what was before the notification, only its last and the membership are of use.
+  const told = [...lines.slice(0, start).filter(({ text }, i) => i >= start - 4 || text.startsWith(userId))]
+    .concat(lines.slice(start, start + 60))
+    .map(({ at, text }) => `  ${at.toFixed(1).padStart(9)}  ${text}`);
   const where = device === undefined ? "" : `; device ${deviceId} of ${userId}`;
   return [`${what} (${about.join(", ")}${where})`, ...told].join("\n");
 }
