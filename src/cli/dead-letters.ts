@@ -1,17 +1,10 @@
-import { createClient } from "@connectrpc/connect";
 import { Command, Option } from "commander";
-import { adminPlatform } from "../auth/platform.ts";
-import { toClientError } from "../client/error.ts";
-import { createFetchTransport } from "../client/transport.ts";
+import { toBusinessNotification } from "../client/notification.ts";
 import { type DeadLetter, DeadLetterService } from "../gen/mustreach/delivery/v1/dead_letter_pb.ts";
-import { adminUserId, mintToken, serviceUrl, tokenOption, urlOption } from "./options.ts";
+import { type AdminFlags, openAdminService } from "./admin.ts";
+import { tokenOption, urlOption } from "./options.ts";
 
-interface ServiceFlags {
-  readonly url?: string;
-  readonly token?: string;
-}
-
-interface ReplayFlags extends ServiceFlags {
+interface ReplayFlags extends AdminFlags {
   readonly all?: boolean;
   readonly id?: string[];
 }
@@ -30,10 +23,10 @@ function listCommand(): Command {
     .description("print them, one line of JSON each, the oldest first")
     .addOption(urlOption())
     .addOption(tokenOption())
-    .action(async (flags: ServiceFlags) => {
-      const { service, headers } = await openService(flags);
+    .action(async (flags: AdminFlags) => {
+      const { service, options } = await openAdminService(DeadLetterService, flags);
       for (let pageToken = ""; ; ) {
-        const page = await service.listDeadLetters({ pageToken }, { headers }).catch(rethrow);
+        const page = await service.listDeadLetters({ pageToken }, options);
         for (const letter of page.deadLetters) process.stdout.write(`${JSON.stringify(toLine(letter))}\n`);
         pageToken = page.nextPageToken;
         if (pageToken === "") return;
@@ -51,18 +44,11 @@ function replayCommand(): Command {
     .addOption(tokenOption())
     .action(async (flags: ReplayFlags, command: Command) => {
       if (!flags.all && flags.id === undefined) command.error("error: give --all or --id <escalationID>");
-      const { service, headers } = await openService(flags);
+      const { service, options } = await openAdminService(DeadLetterService, flags);
       const request = { all: flags.all ?? false, escalationIds: flags.id ?? [] };
-      const { replayed } = await service.replayDeadLetters(request, { headers }).catch(rethrow);
+      const { replayed } = await service.replayDeadLetters(request, options);
       process.stdout.write(`${JSON.stringify({ replayed })}\n`);
     });
-}
-
-async function openService({ url, token }: ServiceFlags) {
-  return {
-    service: createClient(DeadLetterService, createFetchTransport(serviceUrl(url))),
-    headers: { token: token ?? (await mintToken(adminUserId(), adminPlatform)) },
-  };
 }
 
 function toLine({ escalationId, userId, attempts, error, deadTime, notification }: DeadLetter) {
@@ -72,20 +58,6 @@ function toLine({ escalationId, userId, attempts, error, deadTime, notification 
     attempts,
     error,
     deadTime: Number(deadTime),
-    ...(notification !== undefined && {
-      sequence: Number(notification.sequence),
-      serverMsgID: notification.serverMsgId,
-      clientMsgID: notification.clientMsgId,
-      sendTime: Number(notification.sendTime),
-      sendUserID: notification.sendUserId,
-      recvUserID: notification.recvUserId,
-      recvGroupID: notification.recvGroupId,
-      key: notification.key,
-      data: notification.data,
-    }),
+    ...(notification && { ...toBusinessNotification(notification), sequence: Number(notification.sequence) }),
   };
-}
-
-function rethrow(thrown: unknown): never {
-  throw toClientError(thrown);
 }

@@ -1,15 +1,11 @@
-import { type Client, createClient } from "@connectrpc/connect";
-import { adminPlatform } from "../auth/platform.ts";
+import type { Client } from "@connectrpc/connect";
 import { toClientError } from "../client/error.ts";
-import { createFetchTransport } from "../client/transport.ts";
 import { MsgService } from "../gen/mustreach/msg/v1/msg_pb.ts";
-import { adminUserId, mintToken, serviceUrl } from "./options.ts";
+import { type AdminFlags, type AdminService, openAdminService } from "./admin.ts";
 
 /** What a command about one notification is given. */
-export interface NotificationFlags {
+export interface NotificationFlags extends AdminFlags {
   readonly id: string;
-  readonly url?: string;
-  readonly token?: string;
 }
 
 /** Names a notification in a request; the other id is empty. */
@@ -25,24 +21,20 @@ const notFoundErrCode = 1004;
  * by the client's, since generated ones look the same.
  */
 export async function callAbout<T>(
-  { id, url, token }: NotificationFlags,
+  { id, ...flags }: NotificationFlags,
   call: (
     service: Client<typeof MsgService>,
     reference: NotificationReference,
-    options: { headers: { token: string } },
+    options: AdminService<typeof MsgService>["options"],
   ) => Promise<T>,
 ): Promise<T> {
-  const service = createClient(MsgService, createFetchTransport(serviceUrl(url)));
-  const options = { headers: { token: token ?? (await mintToken(adminUserId(), adminPlatform)) } };
+  const { service, options } = await openAdminService(MsgService, flags);
   const callBy = (reference: Partial<NotificationReference>) =>
     call(service, { serverMsgId: "", clientMsgId: "", ...reference }, options);
   try {
     return await callBy(/^[0-9a-f]{32}$/.test(id) ? { serverMsgId: id } : { clientMsgId: id });
   } catch (thrown) {
-    const error = toClientError(thrown);
-    if (error.errCode !== notFoundErrCode) throw error;
+    if (toClientError(thrown).errCode !== notFoundErrCode) throw thrown;
   }
-  return callBy({ clientMsgId: id }).catch((thrown: unknown) => {
-    throw toClientError(thrown);
-  });
+  return callBy({ clientMsgId: id });
 }

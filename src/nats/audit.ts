@@ -2,10 +2,8 @@ import { enumToJson } from "@bufbuild/protobuf";
 import { z } from "zod";
 import { Durability, DurabilitySchema } from "../gen/mustreach/msg/v1/msg_pb.ts";
 import type { Broker } from "./connect.ts";
+import { isAtLeast, natsServerFloor } from "./server-inspect.ts";
 import { varzSubject } from "./subjects.ts";
-
-/** The oldest broker with everything Mustreach builds on: multi_last reads, atomic batches, TTLs and schedules. */
-export const brokerFloor = "2.14.0";
 
 /** From here on, compaction keeps `sync_interval: always` (nats-server PR 8475 and 8629). */
 const safeCompaction = "2.14.7";
@@ -40,17 +38,17 @@ const varz = z.object({
  * Reads the broker's version and the durability that its configuration gives to an acknowledged write.
  *
  * @param replicas of the streams.
- * @throws {BrokerUnfitError} for a broker below {@link brokerFloor}.
+ * @throws {BrokerUnfitError} for a broker below {@link natsServerFloor}.
  */
 export async function auditBroker(broker: Broker, replicas: number): Promise<BrokerAudit> {
   const { version = "unknown", max_payload: maxPayloadBytes = 0 } = broker.nc.info ?? {};
-  if (isOlder(version, brokerFloor)) {
+  if (!isAtLeast(version, natsServerFloor)) {
     throw new BrokerUnfitError(
-      `The broker is nats-server ${version}; Mustreach needs ${brokerFloor} or later. Older ones lack indexed reads and atomic batches.`,
+      `The broker is nats-server ${version}; Mustreach needs ${natsServerFloor} or later. Older ones lack indexed reads and atomic batches.`,
     );
   }
   const warnings: string[] = [];
-  if (isOlder(version, safeCompaction)) {
+  if (!isAtLeast(version, safeCompaction)) {
     warnings.push(
       `nats-server ${version} can lose acknowledged writes in a power cut while it compacts; use ${safeCompaction} or later`,
     );
@@ -82,13 +80,4 @@ async function readSyncAlways(broker: Broker): Promise<boolean> {
     return false;
   }
   return servers > 0;
-}
-
-function isOlder(version: string, floor: string): boolean {
-  const [a, b] = [version, floor].map((text) => text.split(/[.-]/).slice(0, 3).map(Number));
-  for (let i = 0; i < 3; i++) {
-    const [left, right] = [a?.[i] || 0, b?.[i] || 0];
-    if (left !== right) return left < right;
-  }
-  return false;
 }

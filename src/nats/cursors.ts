@@ -167,8 +167,8 @@ export async function openCursors(broker: Broker, get: DirectGet, options: Curso
 
   let flushing: Promise<void> | undefined;
   const timer = setInterval(() => {
-    if (!broker.isConnected()) return;
-    flushing ??= flushAll().finally(() => {
+    if (!broker.isConnected() || flushing !== undefined) return;
+    flushing = flushAll().finally(() => {
       flushing = undefined;
     });
   }, coalesceMs);

@@ -1,5 +1,3 @@
-import type { Stored } from "./publish.ts";
-
 /** With this many writes waiting a batch is cheaper than single writes; below it, single writes are. */
 const minBatchMessages = 32;
 
@@ -15,6 +13,11 @@ export interface Write {
   readonly payload: Uint8Array;
   readonly headers: Readonly<Record<string, string>>;
 }
+
+/** What came of a write. */
+export type Stored =
+  | { readonly kind: "stored"; readonly sequence: number }
+  | { readonly kind: "refused"; readonly reason: string };
 
 /** Options of {@link createGroupCommit}. */
 export interface GroupCommitOptions {

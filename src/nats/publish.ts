@@ -3,15 +3,10 @@ import { headers as newHeaders } from "@nats-io/transport-node";
 import { failure } from "../errors.ts";
 import { storeBatch } from "./batch.ts";
 import type { Broker } from "./connect.ts";
-import { createGroupCommit, type Write } from "./group-commit.ts";
+import { createGroupCommit, type Stored, type Write } from "./group-commit.ts";
 
 /** JSStreamStoreFailedF: the store refused the message, for one of several reasons that share the code. */
 const storeFailed = 10077;
-
-/** What came of {@link Publisher.store}. */
-export type Stored =
-  | { readonly kind: "stored"; readonly sequence: number }
-  | { readonly kind: "refused"; readonly reason: string };
 
 /** Writes to the broker. */
 export interface Publisher {
