@@ -18,6 +18,7 @@ import { createSubscribe } from "./delivery/subscribe.ts";
 import { createWebhook, type Webhook } from "./delivery/webhook.ts";
 import { requireGroup } from "./directory/require-group.ts";
 import { createGroupService } from "./directory/service.ts";
+import { Gap_Reason } from "./gen/mustreach/delivery/v1/delivery_pb.ts";
 import { createAudience } from "./msg/audience.ts";
 import { createConversationAccess } from "./msg/conversation-access.ts";
 import { createDeliver } from "./msg/deliver.ts";
@@ -32,6 +33,7 @@ import { createDeliverDue, createLater } from "./msg/schedule.ts";
 import { createSend } from "./msg/send.ts";
 import { createSendBatch } from "./msg/send-batch.ts";
 import { createMsgService } from "./msg/service.ts";
+import { createSyncSender } from "./msg/sync-sender.ts";
 import { durabilityName } from "./nats/audit.ts";
 import { type Broker, connectBroker } from "./nats/connect.ts";
 import { type EmbeddedBroker, startEmbeddedBroker } from "./nats/embedded.ts";
@@ -40,6 +42,7 @@ import { findNatsServer } from "./nats/server-binary.ts";
 import { maxOverheadBytes, openStore, type Store } from "./nats/store.ts";
 import { createCallLog } from "./observe/call-log.ts";
 import { createHealth, type Readiness } from "./observe/health.ts";
+import { createMetrics } from "./observe/metrics.ts";
 import { createGate } from "./transport/gate.ts";
 import { createListener } from "./transport/listener.ts";
 import { createRoutes, shutdownReason } from "./transport/routes.ts";
@@ -106,7 +109,10 @@ export async function startServer(config: Config, log: Logger): Promise<Server> 
     // Receiving.
     const { maxSessions, heartbeat: heartbeatMs } = config;
     const groupPush = createGroupPush(live, groupIdsOf);
-    const hub = createHub({ inbox, live, cursors, groupPush, maxSessions, heartbeatMs, log });
+    const metrics = createMetrics();
+    const onGap = (reason: Gap_Reason) => metrics.gap(reason === Gap_Reason.RETENTION ? "retention" : "expired");
+    const hub = createHub({ inbox, live, cursors, groupPush, onGap, maxSessions, heartbeatMs, log });
+    metrics.watch("mustreach_sessions", "Sessions of devices now.", hub.size);
     revocations.onRevoke(({ userId }) => hub.endRevoked(userId));
     broker.onReconnect(() => hub.reconcileAll());
     const subscribe = createSubscribe(hub, createResume(inbox, cursors), cursors, revokedAtMs);
@@ -117,7 +123,8 @@ export async function startServer(config: Config, log: Logger): Promise<Server> 
     const deliver = createDeliver({ inbox, fanout, chat });
     const durability = () => store.audit().durability;
     const later = createLater(schedule);
-    const send = createSend({ sends, live, deliver, later, groupVersion, senderSync: config.senderSync, durability });
+    const syncSender = createSyncSender(live, config.senderSync);
+    const send = createSend({ sends, live, deliver, later, groupVersion, syncSender, durability });
     const removeEverywhere = createRemoveEverywhere(broker, config.partitions);
     const findSend = createFindSend(sends, createAudience(membersAt));
     const recall = createRecall({
@@ -133,7 +140,7 @@ export async function startServer(config: Config, log: Logger): Promise<Server> 
       await recall({ clientMsgId, serverMsgId: "" }, operationId);
     };
     started.push(await fanout.work(createExpand({ inbox, sends, membersAt, recallAgain })));
-    started.push(await schedule.work(createDeliverDue(sends, deliver)));
+    started.push(await schedule.work(createDeliverDue(sends, deliver, syncSender)));
 
     // Until it has reached.
     const { escalations, deadLetters } = store;
@@ -143,8 +150,13 @@ export async function startServer(config: Config, log: Logger): Promise<Server> 
     const { escalationDelay: escalationDelayMs } = config;
     const reach = await startReach({ consume: store.consumeReach, cursors, wake, escalate, escalationDelayMs, log });
     started.push(reach.stop);
+    metrics.watch("mustreach_reach", "What came of stored notifications since the start, here.", () => ({
+      ...reach.counts,
+    }));
     if (webhook !== undefined) {
-      started.push((await startEscalate({ escalations, deadLetters, cursors, webhook, log })).stop);
+      const { counts, stop } = await startEscalate({ escalations, deadLetters, cursors, webhook, log });
+      started.push(stop);
+      metrics.watch("mustreach_escalations", "What came of escalations since the start, here.", () => ({ ...counts }));
     }
     const desk = createDeadLetterDesk({ deadLetters, escalations: webhook && escalations });
 
@@ -169,8 +181,9 @@ export async function startServer(config: Config, log: Logger): Promise<Server> 
       groups: createGroupService({ groups }),
       deadLetters: createDeadLetterService(desk),
       gate: createGate(createAuthGate(createAuthenticator(verify)), log),
-      interceptors: [createCallLog(log)],
+      interceptors: [createCallLog(log, metrics)],
       health: createHealth(() => checkReadiness(broker, store, hub.size())),
+      metrics,
       maxNotificationBytes: config.maxDataBytes + maxOverheadBytes,
       shutdownSignal: shutdown.signal,
       log,

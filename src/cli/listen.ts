@@ -12,7 +12,7 @@ interface ListenFlags {
   readonly token?: string;
 }
 
-/** `listen`: prints each notification as a line of JSON, acknowledges it, and goes on until Ctrl-C. */
+/** `listen`: prints each notification (and chat copy and recall, marked by `event`) as a line of JSON, acknowledges it, and goes on until Ctrl-C. */
 export function listenCommand(): Command {
   return new Command("listen")
     .description("print a user's notifications, one line of JSON each, and acknowledge them")
@@ -40,9 +40,14 @@ export function listenCommand(): Command {
           },
         });
         client.onRecvCustomBusinessMessage(async (notification) => {
-          const line = JSON.stringify({ ...notification, sequence: Number(notification.sequence) });
-          // Resolved, and so acknowledged, when the line has been handed over.
-          await new Promise<void>((written) => process.stdout.write(`${line}\n`, () => written()));
+          await print({ ...notification, sequence: Number(notification.sequence) });
+        });
+        client.onRecvNewMessage(async ({ sequence, conversationSequence, ...message }) => {
+          const place = { conversationSequence: Number(conversationSequence), sequence: Number(sequence) };
+          await print({ event: "message", ...message, ...place });
+        });
+        client.onRecall(async ({ sequence, ...recalled }) => {
+          await print({ event: "recall", ...recalled, sequence: Number(sequence) });
         });
         client.onGap((gap) => tell(`gap from ${gap.from} to ${gap.to}: ${gap.reason}`));
         for (const signal of ["SIGINT", "SIGTERM"] as const)
@@ -50,6 +55,11 @@ export function listenCommand(): Command {
         client.connect().catch(reject);
       });
     });
+}
+
+/** Resolves when the line has been handed over: what it tells of is acknowledged then. */
+function print(line: object): Promise<void> {
+  return new Promise((written) => process.stdout.write(`${JSON.stringify(line)}\n`, () => written()));
 }
 
 function tell(text: string): void {

@@ -14,7 +14,7 @@ export interface BusinessNotification {
   /** The sender's idempotency key, or a generated id of 32 lower-case hex digits. */
   readonly clientMsgID: string;
 
-  /** When Mustreach accepted it, in milliseconds since the Unix epoch. */
+  /** When it was sent, in milliseconds since the Unix epoch: when Mustreach accepted it, or its sendAt. */
   readonly sendTime: number;
 
   /** Who sent it: a system notification id or a user id. */

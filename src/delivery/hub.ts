@@ -1,7 +1,7 @@
 import { fromBinary } from "@bufbuild/protobuf";
 import type { Logger } from "pino";
 import { failure } from "../errors.ts";
-import { type Notification, NotificationSchema } from "../gen/mustreach/delivery/v1/delivery_pb.ts";
+import { type Gap_Reason, type Notification, NotificationSchema } from "../gen/mustreach/delivery/v1/delivery_pb.ts";
 import type { Cursors } from "../nats/cursors.ts";
 import type { Inbox } from "../nats/inbox.ts";
 import type { Live, LiveListener, SessionAnnouncement } from "../nats/live.ts";
@@ -17,6 +17,8 @@ export interface HubOptions {
   readonly live: Live;
   readonly cursors: Pick<Cursors, "read">;
   readonly groupPush: GroupPush;
+  /** Told of each gap that a device is told of. */
+  readonly onGap: (reason: Gap_Reason) => void;
   /** Sessions that this instance holds at a time. */
   readonly maxSessions: number;
   /** How often an idle session sends a heartbeat, in milliseconds. */
@@ -84,7 +86,7 @@ interface User {
 }
 
 /** Creates the hub of an instance. */
-export function createHub({ inbox, live, cursors, groupPush, maxSessions, heartbeatMs, log }: HubOptions): Hub {
+export function createHub({ inbox, live, cursors, groupPush, onGap, maxSessions, heartbeatMs, log }: HubOptions): Hub {
   const users = new Map<string, User>();
   let count = 0;
   let draining = false;
@@ -144,6 +146,7 @@ export function createHub({ inbox, live, cursors, groupPush, maxSessions, heartb
           resumeSequence: await resumeSequence(),
           window,
           heartbeatMs,
+          onGap,
           read: user.read,
           readCursor: () => cursors.read(userId, deviceId),
           oldestSequence: () => inbox.oldestSequence(userId),

@@ -3,6 +3,7 @@ import { create } from "@bufbuild/protobuf";
 import type { ConnectError } from "@connectrpc/connect";
 import type { Logger } from "pino";
 import {
+  type Gap_Reason,
   type Notification,
   type SubscribeResponse,
   SubscribeResponseSchema,
@@ -28,6 +29,8 @@ export interface SessionOptions {
   readonly oldestSequence: OldestSequence;
   /** The device's stored cursor. */
   readonly readCursor: () => Promise<number | undefined>;
+  /** Told of each gap that the device is told of. */
+  readonly onGap: (reason: Gap_Reason) => void;
   readonly log: Logger;
 }
 
@@ -130,6 +133,7 @@ export function createSession(options: SessionOptions): Session {
         }
         if (item !== undefined) {
           unacknowledged.push(item.sequence);
+          if (item.kind === "gap") options.onGap(item.reason);
           yield toStoredEvent(item);
           continue;
         }

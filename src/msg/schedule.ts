@@ -4,6 +4,7 @@ import type { Schedule } from "../nats/schedule.ts";
 import type { SendRecord, Sends } from "../nats/sends.ts";
 import type { Deliver, Delivery } from "./deliver.ts";
 import { keyOfClientMsgId } from "./ids.ts";
+import type { SyncSender } from "./sync-sender.ts";
 
 /** Keeps a delivery under the key of its send until its time. */
 export type Later = (key: string, delivery: Delivery) => Promise<void>;
@@ -32,7 +33,7 @@ export function createLater(schedule: Pick<Schedule, "add">): Later {
 }
 
 /** Creates what is done when a scheduled send is due: it is delivered, unless it was recalled meanwhile. */
-export function createDeliverDue(sends: Pick<Sends, "claim" | "recalledAt">, deliver: Deliver) {
+export function createDeliverDue(sends: Pick<Sends, "claim" | "recalledAt">, deliver: Deliver, syncSender: SyncSender) {
   return async (payload: Uint8Array): Promise<void> => {
     const { record, notification, sendMsg, escalateAfterMs, operationId }: Scheduled = JSON.parse(
       Buffer.from(payload).toString(),
@@ -41,12 +42,8 @@ export function createDeliverDue(sends: Pick<Sends, "claim" | "recalledAt">, del
     if ((await sends.recalledAt(key)) !== undefined) return;
     // The record was kept from when the send was accepted, and may be gone by now.
     await sends.claim(key, record);
-    await deliver({
-      record,
-      notification: fromBinary(NotificationSchema, Buffer.from(notification, "base64")),
-      sendMsg,
-      escalateAfterMs,
-      operationId,
-    });
+    const due = fromBinary(NotificationSchema, Buffer.from(notification, "base64"));
+    await deliver({ record, notification: due, sendMsg, escalateAfterMs, operationId });
+    await syncSender(due);
   };
 }

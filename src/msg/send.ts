@@ -8,6 +8,7 @@ import type { SendRecord, Sends } from "../nats/sends.ts";
 import type { Deliver, Delivery } from "./deliver.ts";
 import { createId, createServerMsgId, keyOfClientMsgId } from "./ids.ts";
 import type { Later } from "./schedule.ts";
+import type { SyncSender } from "./sync-sender.ts";
 import type { ValidSend } from "./validate.ts";
 
 /** What was accepted. */
@@ -32,8 +33,7 @@ export interface SendOptions {
    * @throws RecordNotFoundError (1004) for an unknown group, DismissedAlreadyError (1204) for a dismissed one.
    */
   readonly groupVersion: (groupId: string) => Promise<number>;
-  /** Whether the sender's own connected devices see a notification to a user as well. */
-  readonly senderSync: boolean;
+  readonly syncSender: SyncSender;
   /** The durability of an acknowledged write, as the broker's configuration gives it now. */
   readonly durability: () => Durability;
 }
@@ -49,7 +49,7 @@ export type Send = (request: ValidSend, operationId: string) => Promise<Accepted
  * take it; it may be stored all the same, so the caller sends again with the same client message id.
  */
 export function createSend(options: SendOptions): Send {
-  const { sends, live, deliver, later, groupVersion, durability } = options;
+  const { sends, live, deliver, later, groupVersion, syncSender, durability } = options;
 
   const push = async (request: ValidSend, notification: Notification): Promise<void> => {
     const bytes = toBinary(NotificationSchema, notification);
@@ -57,14 +57,19 @@ export function createSend(options: SendOptions): Send {
     await live.push(request.recvUserId, bytes);
   };
 
-  /** OpenIM's senderSync: the sender's devices that are connected get it too. Nothing is stored for them. */
-  const syncSender = async (request: ValidSend, notification: Notification): Promise<void> => {
-    if (!options.senderSync || request.recvUserId === "" || request.recvUserId === request.sendUserId) return;
-    await live.push(request.sendUserId, toBinary(NotificationSchema, notification));
+  /** The version of the group now, or that of the first send for a repeat to a group that was dismissed since. */
+  const findVersion = async ({ recvGroupId, clientMsgId }: ValidSend): Promise<number> => {
+    try {
+      return await groupVersion(recvGroupId);
+    } catch (error) {
+      const first = clientMsgId === "" ? undefined : await sends.find(keyOfClientMsgId(clientMsgId));
+      if (first === undefined || first.recvGroupId !== recvGroupId) throw error;
+      return first.groupVersion;
+    }
   };
 
   return async (request, operationId) => {
-    const version = request.recvGroupId === "" ? 0 : await groupVersion(request.recvGroupId);
+    const version = request.recvGroupId === "" ? 0 : await findVersion(request);
     const record = toRecord(request, version, Date.now());
     const key = keyOfClientMsgId(record.clientMsgId);
     const isOwnId = request.clientMsgId !== "";
@@ -84,7 +89,7 @@ export function createSend(options: SendOptions): Send {
     await Promise.all([claiming, isRecalled ? undefined : isLater ? later(key, delivery) : deliver(delivery)]);
     if (!isRepeat && !isLater) {
       if (!request.mustReach) await push(request, notification);
-      await syncSender(request, notification);
+      await syncSender(notification);
     }
     const { serverMsgId, clientMsgId, sendTime } = first;
     return { serverMsgId, clientMsgId, sendTime, durability: request.mustReach ? durability() : Durability.NONE };

@@ -85,6 +85,11 @@ export interface Live {
 
 /** Creates the live subjects of a broker connection. */
 export function createLive(broker: Broker, publisher: Publisher, partitions: number): Live {
+  /** What instances tell each other may be lost, and is when there is no connection any more. */
+  const tell = (subject: string, payload?: string): void => {
+    if (!broker.nc.isClosed()) broker.nc.publish(subject, payload);
+  };
+
   return {
     async subscribe(userId, listener) {
       await broker.whenConnected(Date.now() + subscribeTimeoutMs);
@@ -133,22 +138,19 @@ export function createLive(broker: Broker, publisher: Publisher, partitions: num
       const change = JSON.stringify(signal);
       for (const userId of userIds) {
         const user = toToken(userId);
-        broker.nc.publish(memberSubject(toPartition(user, partitions), user), change);
+        tell(memberSubject(toPartition(user, partitions), user), change);
       }
     },
     publishWake(userToken) {
-      broker.nc.publish(wakeSubject(toPartition(userToken, partitions), userToken));
+      tell(wakeSubject(toPartition(userToken, partitions), userToken));
     },
     publishAck(userId, deviceId, sequence) {
       const user = toToken(userId);
-      broker.nc.publish(ackSubject(toPartition(user, partitions), user, toToken(deviceId)), String(sequence));
+      tell(ackSubject(toPartition(user, partitions), user, toToken(deviceId)), String(sequence));
     },
     publishSupersede(userId, deviceId, session) {
       const user = toToken(userId);
-      broker.nc.publish(
-        supersedeSubject(toPartition(user, partitions), user, toToken(deviceId)),
-        JSON.stringify(session),
-      );
+      tell(supersedeSubject(toPartition(user, partitions), user, toToken(deviceId)), JSON.stringify(session));
     },
   };
 }

@@ -1,13 +1,14 @@
 import type { Interceptor, StreamResponse, UnaryResponse } from "@connectrpc/connect";
 import type { Logger } from "pino";
 import { errorTable, toErrorFacts, toWireError } from "../errors.ts";
+import type { Metrics } from "./metrics.ts";
 import { operationIdKey } from "./operation-id.ts";
 
 /**
- * Creates the interceptor that logs every call with its operation id and outcome, and lets nothing but errors made for
+ * Creates the interceptor that logs and measures every call with its operation id and outcome, and lets nothing but errors made for
  * the caller out: anything else becomes ServerInternalError, with the original in the log only.
  */
-export function createCallLog(log: Logger): Interceptor {
+export function createCallLog(log: Logger, metrics: Pick<Metrics, "call">): Interceptor {
   return (next) => async (request) => {
     const startedMs = performance.now();
     const call = {
@@ -18,6 +19,7 @@ export function createCallLog(log: Logger): Interceptor {
       const error = toWireError(thrown);
       const { errCode, errMsg, errDlt } = toErrorFacts(error);
       const line = { ...call, ms: elapsed(startedMs), errCode, errMsg, errDlt };
+      metrics.call(call.rpc, errCode, line.ms / 1_000);
       if (errCode === errorTable.ServerInternalError.errCode || error.cause !== undefined) {
         log.error({ ...line, err: error.cause ?? thrown }, "call failed");
       } else {
@@ -25,7 +27,11 @@ export function createCallLog(log: Logger): Interceptor {
       }
       return error;
     };
-    const succeed = () => log.info({ ...call, ms: elapsed(startedMs) }, "call answered");
+    const succeed = () => {
+      const line = { ...call, ms: elapsed(startedMs) };
+      metrics.call(call.rpc, 0, line.ms / 1_000);
+      log.info(line, "call answered");
+    };
 
     let response: UnaryResponse | StreamResponse;
     try {

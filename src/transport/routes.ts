@@ -6,6 +6,7 @@ import { DeliveryService } from "../gen/mustreach/delivery/v1/delivery_pb.ts";
 import { GroupService } from "../gen/mustreach/directory/v1/directory_pb.ts";
 import { MsgService } from "../gen/mustreach/msg/v1/msg_pb.ts";
 import type { Health } from "../observe/health.ts";
+import type { Metrics } from "../observe/metrics.ts";
 import { answerCors } from "./cors.ts";
 import type { Gate } from "./gate.ts";
 import type { HttpHandler, HttpResponse } from "./listener.ts";
@@ -22,6 +23,7 @@ export interface RouteOptions {
   readonly gate: Gate;
   readonly interceptors: Interceptor[];
   readonly health: Health;
+  readonly metrics: Pick<Metrics, "text">;
   readonly log: BaseLogger;
   /** The largest notification, in bytes. */
   readonly maxNotificationBytes: number;
@@ -65,6 +67,11 @@ export function createRoutes(options: RouteOptions): HttpHandler {
   });
   const pages: Readonly<Record<string, (response: HttpResponse) => Promise<void>>> = {
     "/healthz": async (response) => writeJson(response, 200, { status: "ok" }),
+    "/metrics": async (response) => {
+      const { contentType, body } = await options.metrics.text();
+      response.setHeader("Content-Type", contentType);
+      response.end(body);
+    },
     "/readyz": async (response) => {
       const readiness = await options.health.readiness();
       writeJson(response, readiness.ready ? 200 : 503, readiness);

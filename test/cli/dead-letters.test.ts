@@ -2,10 +2,12 @@ import { once } from "node:events";
 import { createServer } from "node:http";
 import { create } from "@bufbuild/protobuf";
 import type { ServiceImpl } from "@connectrpc/connect";
+import { ConnectError } from "@connectrpc/connect";
 import { connectNodeAdapter } from "@connectrpc/connect-node";
 import { CommanderError } from "commander";
 import { afterEach, describe, expect, test, vi } from "vitest";
 import { deadLettersCommand } from "../../src/cli/dead-letters.ts";
+import { toClientError } from "../../src/client/error.ts";
 import { failure } from "../../src/errors.ts";
 import {
   DeadLetterSchema,
@@ -67,7 +69,14 @@ async function run(...args: string[]): Promise<string> {
   });
   const command = deadLettersCommand().exitOverride();
   for (const child of command.commands) child.exitOverride().configureOutput({ writeErr: () => {} });
-  await command.parseAsync(args, { from: "user" }).finally(() => write.mockRestore());
+  // An error of the service is told in the client's words, as main.ts does.
+  const rethrow = (thrown: unknown) => {
+    throw thrown instanceof ConnectError ? toClientError(thrown) : thrown;
+  };
+  await command
+    .parseAsync(args, { from: "user" })
+    .catch(rethrow)
+    .finally(() => write.mockRestore());
   return output;
 }
 

@@ -1,11 +1,13 @@
 import { once } from "node:events";
 import { createServer } from "node:http";
 import type { ServiceImpl } from "@connectrpc/connect";
+import { ConnectError } from "@connectrpc/connect";
 import { connectNodeAdapter } from "@connectrpc/connect-node";
 import { type Command, CommanderError } from "commander";
 import { afterEach, describe, expect, test, vi } from "vitest";
 import { recallCommand } from "../../src/cli/recall.ts";
 import { statusCommand } from "../../src/cli/status.ts";
+import { toClientError } from "../../src/client/error.ts";
 import { failure } from "../../src/errors.ts";
 import { DeliveryState, MsgService } from "../../src/gen/mustreach/msg/v1/msg_pb.ts";
 
@@ -69,7 +71,14 @@ async function run(command: Command, ...args: string[]): Promise<unknown[]> {
     return true;
   });
   command.exitOverride().configureOutput({ writeErr: () => {} });
-  await command.parseAsync(args, { from: "user" }).finally(() => write.mockRestore());
+  // An error of the service is told in the client's words, as main.ts does.
+  const rethrow = (thrown: unknown) => {
+    throw thrown instanceof ConnectError ? toClientError(thrown) : thrown;
+  };
+  await command
+    .parseAsync(args, { from: "user" })
+    .catch(rethrow)
+    .finally(() => write.mockRestore());
   return output
     .split("\n")
     .filter(Boolean)

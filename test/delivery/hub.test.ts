@@ -40,6 +40,7 @@ async function openHub({ maxSessions = 100, wrapLive = (live: Live) => live } = 
     groupPush: { join: () => ({ refresh: async () => {}, change() {}, close() {} }) },
     maxSessions,
     heartbeatMs: 60_000,
+    onGap: () => {},
     log,
   });
   return { hub, inbox };

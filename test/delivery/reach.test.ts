@@ -149,6 +149,7 @@ describe("without a webhook", () => {
       maxSessions: 10,
       // No heartbeat looks into the inbox while the test runs.
       heartbeatMs: 60_000,
+      onGap: () => {},
       log: pino({ level: "silent" }),
     });
     const session = await hub.open({

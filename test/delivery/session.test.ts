@@ -32,6 +32,7 @@ function openSession({
     read: store.readInbox,
     oldestSequence: async () => 0,
     readCursor,
+    onGap: () => {},
     log: pino({ level: "silent" }),
   });
   sessions.push(session);

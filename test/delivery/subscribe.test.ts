@@ -28,6 +28,7 @@ function openSubscription({ tokenTtlMs = dayMs, heartbeatMs = 3_600_000 } = {}) 
         read: createStore().readInbox,
         oldestSequence: async () => 0,
         readCursor: async () => undefined,
+        onGap: () => {},
         log: pino({ level: "silent" }),
       });
     },

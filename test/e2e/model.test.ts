@@ -110,7 +110,7 @@ async function runMembership(
     changes.push(change);
     for (let tries = 0; change.endedAt === Number.POSITIVE_INFINITY; tries++) {
       if (tries === 100) throw new Error(`${groupId} cannot be changed`);
-      const door = random.pick(world.doors());
+      const door = world.pickDoor(random);
       const { outcome, errCode, endedAt } = await world.call(groupId, door, async (options) => {
         if (joined) await door.groups.addMembers({ groupId, invitedUserIds: users }, options);
         else await door.groups.removeMembers({ groupId, kickedUserIds: users }, options);
@@ -147,11 +147,11 @@ async function runSender(
 
   /** As callers should: what is not known is sent again under its id. */
   const sendUntilAnswered = async (send: Send) => {
-    let outcome = await attempt(send, random.pick(world.doors()));
+    let outcome = await attempt(send, world.pickDoor(random));
     for (let tries = 0; outcome === "unknown" && send.clientMsgId !== "" && tries < 50; tries++) {
       if (random.chance(0.1)) return;
       await delay(random.between(20, 300));
-      outcome = await attempt(send, random.pick(world.doors()));
+      outcome = await attempt(send, world.pickDoor(random));
     }
   };
 
@@ -203,7 +203,7 @@ async function runSender(
 async function recallUntilAnswered(world: World, name: string, send: Send, random: ReturnType<typeof createRandom>) {
   const { serverMsgId = "" } = send.attempts.find(({ outcome }) => outcome === "accepted") ?? {};
   for (let tries = 0; tries < 20; tries++) {
-    const door = random.pick(world.doors());
+    const door = world.pickDoor(random);
     const call = await world.call(name, door, async (options) => {
       await door.msg.recallBusinessNotification({ serverMsgId }, options);
       return "";

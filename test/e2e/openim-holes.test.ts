@@ -264,13 +264,26 @@ describe("hole 5, re-login", () => {
 });
 
 describe("hole 3, read error during pull", () => {
+  let isAway = false;
+  const outage = {
+    async begin() {
+      isAway = true;
+      await broker.pause();
+    },
+    async end() {
+      if (isAway) await broker.resume();
+      isAway = false;
+    },
+  };
+  afterEach(outage.end);
+
   test("nothing is skipped when the broker is killed while a device reads its backlog", async () => {
     const userId = newUserId();
     const backlog = numbers(1, 400);
     await sendAll(userId, backlog);
     const app = await startApp(await server.userToken(userId), { window: 8 });
     app.client.onRecvCustomBusinessMessage(async ({ data }) => {
-      if (data === "40") await broker.pause();
+      if (data === "40") await outage.begin();
     });
     const failedReads = () => server.log.filter(({ msg }) => /cannot read the inbox/.test(String(msg)));
     await vi.waitFor(() => expect(failedReads().length).toBeGreaterThan(0), soon);
@@ -278,7 +291,7 @@ describe("hole 3, read error during pull", () => {
     const newcomer = await startApp(await server.userToken(userId), { deviceId: "newcomer", window: 8 });
     await vi.waitFor(() => expect(newcomer.errors).toContainEqual(expect.objectContaining({ errCode: 90004 })), soon);
     expect(newcomer.received).toEqual([]);
-    await broker.resume();
+    await outage.end();
     for (const { received } of [app, newcomer]) {
       await vi.waitFor(() => expect(received.length).toBeGreaterThanOrEqual(backlog.length), soon);
       expect(received).toEqual(backlog);
@@ -292,11 +305,11 @@ describe("hole 3, read error during pull", () => {
     const pull = async (path: string) =>
       (await server.post(path, { conversationID: `si_friend_${userId}`, begin: 1, end: 9 }, token)).json;
     const paths = ["/msg/pull_msg_by_seq", "/conversation/get_all_conversations"];
-    await broker.pause();
+    await outage.begin();
     for (const json of await Promise.all(paths.map(pull))) {
       expect(json).toEqual({ errCode: 90004, errMsg: "NetworkError", errDlt: expect.any(String) });
     }
-    await broker.resume();
+    await outage.end();
     await vi.waitFor(async () => {
       const [pulled, listed] = await Promise.all(paths.map(pull));
       expect(pulled).toMatchObject({ errCode: 0, data: { messages: [{ notification: { data: "1" } }], isEnd: true } });
@@ -311,12 +324,12 @@ describe("hole 3, read error during pull", () => {
     const phone = openDevice(server.url, token);
     const session = await phone.subscribe({ window: 3 });
     const taken = await session.take(3);
-    await broker.pause();
+    await outage.begin();
     await phone.ack(taken[2]?.sequence ?? 0n);
     // Reads the next ones in vain, until the broker is there.
     const rest = session.take(3);
     await vi.waitFor(async () => expect((await fetch(`${server.url}/readyz`)).status).toBe(503), soon);
-    await broker.resume();
+    await outage.end();
     expect(dataOf([...taken, ...(await rest)])).toEqual(numbers(1, 6));
     phone.kill();
     await vi.waitFor(async () => {

@@ -109,7 +109,7 @@ export function createModelDevice(options: ModelDeviceOptions): ModelDevice {
         const window = random.pick([1, 3, 64, 1_000]);
         const every = Math.min(window, random.pick([1, 5, 20]));
         const lifeMs = random.between(minLifeMs, maxLifeMs);
-        const session = await open(random.pick(world.doors()), window).catch(() => undefined);
+        const session = await open(world.pickDoor(random), window).catch(() => undefined);
         if (session === undefined) {
           await delay(random.between(50, 300));
           continue;
@@ -130,7 +130,7 @@ export function createModelDevice(options: ModelDeviceOptions): ModelDevice {
 
     async drain() {
       for (const deadline = performance.now() + 60_000; ; await delay(200)) {
-        const session = await open(random.pick(world.doors()), 1_000).catch(() => undefined);
+        const session = await open(world.pickDoor(random), 1_000).catch(() => undefined);
         // Two in a row: before the first, the window may have been full.
         let heartbeats = 0;
         let unacknowledged = 0;

@@ -36,9 +36,13 @@ export function inspect(history: History): Finding[] {
   ];
 }
 
-/** A clientMsgID is one notification. */
+/** A clientMsgID is one notification, and nothing fails for no reason. */
 function inspectReplies({ sends }: History): Finding[] {
   const findings: Finding[] = [];
+  for (const { data, attempts, recalls } of sends.values()) {
+    const isFailed = [...attempts, ...recalls].some(({ errCode }) => errCode === 500);
+    if (isFailed) findings.push({ what: "a call was answered with 500", device: undefined, about: [data] });
+  }
   const accepted = [...sends.values()].filter((send) => acceptance(send) !== undefined);
   for (const { data, attempts } of accepted) {
     const ids = new Set(attempts.flatMap(({ outcome, serverMsgId }) => (outcome === "accepted" ? [serverMsgId] : [])));

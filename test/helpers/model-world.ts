@@ -1,5 +1,5 @@
 import { setTimeout as delay } from "node:timers/promises";
-import { type Client, createClient } from "@connectrpc/connect";
+import { type Client, Code, ConnectError, createClient } from "@connectrpc/connect";
 import { createGrpcTransport, Http2SessionManager } from "@connectrpc/connect-node";
 import { jetstreamManager } from "@nats-io/jetstream";
 import { toErrorFacts } from "../../src/errors.ts";
@@ -57,8 +57,10 @@ export interface Door {
 
 /** Two instances on one broker, each of which can be killed and started again on its data. */
 export interface World {
-  /** The doors of both instances, whether they run at the moment or not. */
+  /** The doors of both instances. */
   doors(): readonly [Door, Door];
+  /** The door of an instance that runs, as far as there is one; now and then any, as a client that does not know yet. */
+  pickDoor(random: Random): Door;
   /** Milliseconds since the world began. */
   now(): number;
   adminToken: string;
@@ -90,6 +92,7 @@ export async function startWorld(settings: TestSettings): Promise<World> {
   const dataDirs = services.map(({ dataDir }) => dataDir);
   const past: ServiceProcess[] = [...services];
   const closers: (() => void)[] = [];
+  const down = new Set<number>();
   const beganAt = performance.now();
   const now = () => performance.now() - beganAt;
 
@@ -110,10 +113,15 @@ export async function startWorld(settings: TestSettings): Promise<World> {
 
   return {
     doors: () => doors,
+    pickDoor(random) {
+      const open = doors.filter((_, index) => !down.has(index));
+      return random.pick(open.length === 0 || random.chance(0.1) ? doors : open);
+    },
     now,
     adminToken,
     userToken: (userId) => services[0].userToken(userId),
     async killService(index, signal = "SIGKILL") {
+      down.add(index);
       await services[index].kill(signal);
     },
     async startService(index) {
@@ -129,6 +137,7 @@ export async function startWorld(settings: TestSettings): Promise<World> {
       }
       past.push(services[index]);
       doors[index] = openDoor(index, services[index]);
+      down.delete(index);
     },
     killBroker: broker.pause,
     startBroker: broker.resume,
@@ -151,7 +160,9 @@ export async function startWorld(settings: TestSettings): Promise<World> {
         const serverMsgId = await work({ headers: { token: adminToken }, timeoutMs: callTimeoutMs });
         return { by: caller, startedAt, endedAt: now(), outcome: "accepted", errCode: 0, serverMsgId };
       } catch (error) {
-        const { errCode } = toErrorFacts(error);
+        // Not an answer: the connection broke.
+        const isAborted = error instanceof ConnectError && error.code === Code.Aborted;
+        const errCode = isAborted ? 90004 : toErrorFacts(error).errCode;
         const outcome = errCode === 90004 || errCode === 500 ? "unknown" : "refused";
         return { by: caller, startedAt, endedAt: now(), outcome, errCode, serverMsgId: "" };
       }

@@ -189,7 +189,7 @@ export type Notification = Message$1<"mustreach.delivery.v1.Notification"> & {
   clientMsgId: string;
 
   /**
-   * When Mustreach accepted it, in milliseconds since the Unix epoch.
+   * When it was sent, in milliseconds since the Unix epoch: when Mustreach accepted it, or its send_at.
    *
    * @generated from field: int64 send_time = 3;
    */
@@ -238,8 +238,8 @@ export type Notification = Message$1<"mustreach.delivery.v1.Notification"> & {
   reliabilityLevel: number;
 
   /**
-   * The place in the user's total order, increasing but not contiguous; what Ack takes. 0 for an online push, which
-   * is not acknowledged.
+   * The place in the user's total order, increasing but not contiguous; what Ack takes. 0 for what is not stored for
+   * this user and not acknowledged: an online push, and the sender's own copy of what it sent (MUSTREACH_SENDER_SYNC).
    *
    * @generated from field: uint64 sequence = 10;
    */
@@ -380,7 +380,7 @@ export const Gap_Reason = {
   EXPIRED: 2,
 
   /**
-   * Recalled by the sender.
+   * Recalled by the sender. Not sent by this version, which tells each by a `recall` event.
    *
    * @generated from enum value: REASON_RECALLED = 3;
    */

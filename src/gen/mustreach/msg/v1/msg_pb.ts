@@ -911,7 +911,7 @@ export const MsgService: GenService<{
     output: typeof RecallBusinessNotificationResponseSchema;
   },
   /**
-   * PullMessages reads the chat copies of a conversation of the caller, by their place in it.
+   * PullMessages reads the chat copies of a conversation of the caller, by their place in it. An admin may read any.
    *
    * Errors: 1001 for a bad argument, 1002 for a conversation that is not the caller's.
    *
@@ -935,7 +935,7 @@ export const MsgService: GenService<{
   /**
    * MarkConversationAsRead moves the caller's place in a conversation forward, for all of its devices.
    *
-   * Errors: 1001 for a bad argument, 1002 for a conversation that is not the caller's.
+   * Errors: 1001 for a bad argument or a place above the newest, 1002 for a conversation that is not the caller's.
    *
    * @generated from rpc mustreach.msg.v1.MsgService.MarkConversationAsRead
    */
