@@ -172,7 +172,7 @@ function toBatch({ sequence, stays, group: before }: GroupSnapshot, revision: Gr
   }
   for (const userId of leave) {
     const subject = joinedSubject(toToken(userId), groupToken);
-    messages.push({ subject, payload: new Uint8Array(), headers: expiresAfter(0) });
+    messages.push({ subject, payload: new Uint8Array(), headers: expiresAfter(Math.max(historyMs, minTombstoneMs)) });
   }
   // Last, so that it is the newest record of the group: a copy of the stream that has it has all of the change.
   const headers = newHeaders();
@@ -180,6 +180,13 @@ function toBatch({ sequence, stays, group: before }: GroupSnapshot, revision: Gr
   messages.push({ subject: groupInfoSubject(groupToken), payload: encodeRecord(group), headers });
   return { group, messages };
 }
+
+/**
+ * How long it is kept that a user has left, in milliseconds: a day. A broker that is killed finds what was overwritten
+ * again, and knows it for old by what overwrote it; if that has expired by then, the user would be a member again. It
+ * writes down what it has removed every few minutes.
+ */
+const minTombstoneMs = 86_400_000;
 
 function expiresAfter(ms: number) {
   const headers = newHeaders();

@@ -100,6 +100,7 @@ describe("dead-letters list", () => {
       recvGroupID: "",
       key: "k",
       data: "é\n",
+      reliabilityLevel: 0,
     });
     expect(tokens).toEqual(["admin's", "admin's"]);
   });

@@ -59,11 +59,17 @@ test("every device gets what was promised to it, whatever happens", { timeout: (
   const living = devices.filter(({ isOnline }) => isOnline).map((device) => device.live(signal));
   await delay(seconds * 1_000);
   stopping.abort();
+  const phases = [world.now()];
   await Promise.all([...actors, ...living]);
+  phases.push(world.now());
   await world.whenExpanded();
+  phases.push(world.now());
   await Promise.all(devices.map((device) => device.drain()));
+  phases.push(world.now());
 
   process.stdout.write(`${summarize(history)}\n`);
+  const [stopped, expanded, drained] = phases.slice(1).map((at, i) => Math.round(at - (phases[i] ?? 0)));
+  process.stdout.write(`model: stopped in ${stopped} ms, expanded in ${expanded} ms, read in ${drained} ms\n`);
   const errors = world.errors();
   if (errors.length > 0) process.stdout.write(`model: ${errors.length} errors logged, such as ${errors[0]}\n`);
   const findings = inspect(history);
@@ -233,6 +239,10 @@ async function runChaos(world: World, { marks }: History, signal: AbortSignal) {
       await world.killBroker();
       await delay(random.between(0, 3_000));
       await world.startBroker();
+    },
+    async "instance 0, asked to stop,"() {
+      await world.killService(0, "SIGTERM");
+      await world.startService(0);
     },
     async "the broker and instance 0"() {
       await Promise.all([world.killBroker(), world.killService(0)]);
