@@ -165,7 +165,11 @@ function toBatch({ sequence, stays, group: before }: GroupSnapshot, revision: Gr
     const payload = encodeRecord(revised);
     if (payload.length > maxRecordBytes) throw failure("ArgsError", "the group has no room for more members");
     const isHistory = revised.every(({ to }) => to !== undefined);
-    messages.push({ subject, payload, ...(isHistory && { headers: expiresAfter(historyMs) }) });
+    messages.push({
+      subject,
+      payload,
+      ...(isHistory && { headers: expiresAfter(Math.max(historyMs, minTombstoneMs)) }),
+    });
   }
   for (const { userId } of enter) {
     messages.push({ subject: joinedSubject(toToken(userId), groupToken), payload: Buffer.from(group.groupId) });
@@ -182,7 +186,7 @@ function toBatch({ sequence, stays, group: before }: GroupSnapshot, revision: Gr
 }
 
 /**
- * How long it is kept that a user has left, in milliseconds: a day. A broker that is killed finds what was overwritten
+ * How long it is kept at least that a user has left, in milliseconds: a day. A broker that is killed finds what was overwritten
  * again, and knows it for old by what overwrote it; if that has expired by then, the user would be a member again. It
  * writes down what it has removed every few minutes.
  */
