@@ -1,6 +1,6 @@
 import type { Broker } from "./connect.ts";
 
-const lost = Symbol("the connection was lost");
+const lost: unique symbol = Symbol("the connection was lost");
 
 /**
  * Asks the broker, and asks again when the connection was lost meanwhile: the first answer will not come then, and
@@ -11,11 +11,19 @@ const lost = Symbol("the connection was lost");
 export async function retryOnReconnect<T>(broker: Broker, deadlineMs: number, ask: () => Promise<T>): Promise<T> {
   for (;;) {
     await broker.whenConnected(deadlineMs);
-    const reconnect = Promise.withResolvers<typeof lost>();
-    const forget = broker.onReconnect(() => reconnect.resolve(lost));
+    let isLost = false;
+    const disconnect = Promise.withResolvers<typeof lost>();
+    const forget = broker.onDisconnect(() => {
+      isLost = true;
+      disconnect.resolve(lost);
+    });
     try {
-      const answer = await Promise.race([ask(), reconnect.promise]);
-      if (answer !== lost) return answer;
+      const asked = ask().catch((error: unknown) => {
+        if (!isLost) throw error;
+        return lost;
+      });
+      const answer = await Promise.race([asked, disconnect.promise]);
+      if (answer !== lost) return answer as T;
     } finally {
       forget();
     }
