@@ -1,0 +1,72 @@
+import { once } from "node:events";
+import { createServer, type IncomingMessage } from "node:http";
+import type { AddressInfo } from "node:net";
+import { createClient } from "@connectrpc/connect";
+import { createGrpcTransport } from "@connectrpc/connect-node";
+import { afterAll, beforeAll, expect, test, vi } from "vitest";
+import { verifySignature } from "../../src/delivery/webhook.ts";
+import { DeliveryService } from "../../src/gen/mustreach/delivery/v1/delivery_pb.ts";
+import { startTestServer, type TestServer } from "../helpers/server.ts";
+
+const secret = "a secret of the webhook";
+const received: { readonly userID: string; readonly data: string; readonly isGenuine: boolean }[] = [];
+const webhook = createServer(async (request: IncomingMessage, response) => {
+  const text = (await request.toArray()).join("");
+  const body = JSON.parse(text);
+  const signature = String(request.headers["mustreach-signature"]);
+  const isGenuine = verifySignature(secret, signature, text, 300);
+  received.push({ userID: body.userID, data: body.notification.data, isGenuine });
+  // The first try of each is refused.
+  response.statusCode = received.filter(({ data }) => data === body.notification.data).length === 1 ? 500 : 204;
+  response.end();
+});
+let server: TestServer;
+
+beforeAll(async () => {
+  webhook.listen(0, "127.0.0.1");
+  await once(webhook, "listening");
+  server = await startTestServer({
+    ESCALATION_URL: `http://127.0.0.1:${(webhook.address() as AddressInfo).port}/escalate`,
+    ESCALATION_SECRET: secret,
+    ESCALATION_DELAY: "1s",
+    HEARTBEAT: "1s",
+  });
+});
+afterAll(async () => {
+  await server.stop();
+  webhook.close();
+});
+
+async function send(recvUserID: string, data: string, more: object = {}) {
+  const body = { sendUserID: "imAdmin", recvUserID, key: "k", data, reliabilityLevel: 2, ...more };
+  const { json } = await server.post("/msg/send_business_notification", body, await server.adminToken());
+  expect(json.errCode).toBe(0);
+}
+
+const postsOf = (data: string) => received.filter((post) => post.data === data);
+
+test("the webhook gets what no device has acknowledged, signed, again after a 500, and then no more", async () => {
+  const device = createClient(DeliveryService, createGrpcTransport({ baseUrl: server.url }));
+  const headers = { token: await server.userToken("online") };
+  const leaving = new AbortController();
+  const acknowledging = (async () => {
+    for await (const { event } of device.subscribe({ deviceId: "phone" }, { headers, signal: leaving.signal })) {
+      if (event.case === "notification")
+        await device.ack({ deviceId: "phone", sequence: event.value.sequence }, { headers });
+    }
+  })().catch(() => {});
+  await send("online", "acknowledged");
+  await send("offline", "not acknowledged");
+  await send("offline", "not yet", { escalationDelaySeconds: 3_600 });
+  await vi.waitFor(() => expect(postsOf("not acknowledged")).toHaveLength(2), { timeout: 25_000 });
+  for (const post of postsOf("not acknowledged")) expect(post).toMatchObject({ userID: "offline", isGenuine: true });
+
+  // What is sent later is looked at later: when it has been escalated, the others had their turn.
+  await send("offline", "later");
+  await vi.waitFor(() => expect(postsOf("later")).toHaveLength(2), { timeout: 25_000 });
+  expect(postsOf("not acknowledged")).toHaveLength(2);
+  expect(postsOf("acknowledged")).toHaveLength(0);
+  expect(postsOf("not yet")).toHaveLength(0);
+  leaving.abort();
+  await acknowledging;
+}, 60_000);
