@@ -168,7 +168,7 @@ function toBatch({ sequence, stays, group: before }: GroupSnapshot, revision: Gr
     messages.push({
       subject,
       payload,
-      ...(isHistory && { headers: expiresAfter(Math.max(historyMs, minTombstoneMs)) }),
+      ...(isHistory && { headers: expiresAfter(historyMs) }),
     });
   }
   for (const { userId } of enter) {
@@ -176,7 +176,7 @@ function toBatch({ sequence, stays, group: before }: GroupSnapshot, revision: Gr
   }
   for (const userId of leave) {
     const subject = joinedSubject(toToken(userId), groupToken);
-    messages.push({ subject, payload: new Uint8Array(), headers: expiresAfter(Math.max(historyMs, minTombstoneMs)) });
+    messages.push({ subject, payload: new Uint8Array(), headers: expiresAfter(historyMs) });
   }
   // Last, so that it is the newest record of the group: a copy of the stream that has it has all of the change.
   const headers = newHeaders();
@@ -186,12 +186,10 @@ function toBatch({ sequence, stays, group: before }: GroupSnapshot, revision: Gr
 }
 
 /**
- * How long it is kept at least that a user has left, in milliseconds: a day. A broker that is killed finds what was overwritten
- * again, and knows it for old by what overwrote it; if that has expired by then, the user would be a member again. It
- * writes down what it has removed every few minutes.
+ * What says that a user has left expires after the history, not sooner: a broker that is killed finds what was
+ * overwritten again, and knows it for old by what overwrote it. Had that expired by then, the user would be a member
+ * again. A broker writes down what it has removed every few minutes.
  */
-const minTombstoneMs = 86_400_000;
-
 function expiresAfter(ms: number) {
   const headers = newHeaders();
   headers.set("Nats-TTL", `${Math.max(1, Math.ceil(ms / 1_000))}s`);

@@ -32,7 +32,7 @@ export interface GroupsOptions {
   readonly timeoutMs: number;
   /**
    * How long {@link Groups.membersAt} knows of members who have left, in milliseconds: longer than what was sent to
-   * the group may take to be expanded. Default: 24 hours.
+   * the group may take to be expanded, and than the broker takes to write down what it has removed. Default: 24 hours.
    */
   readonly historyMs?: number;
   /** How many members are kept in memory, over all groups. Default 1,000,000. */

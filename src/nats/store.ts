@@ -53,6 +53,9 @@ export const maxOverheadBytes = 16_384;
 /** A device that stays away longer than the retention and this, in milliseconds, has no cursor: 90 days. */
 const cursorGraceMs = 90 * 86_400_000;
 
+/** How long it is kept at least who has left a group, in milliseconds: a day. */
+const minHistoryMs = 86_400_000;
+
 /** Tokens live at most this long, in milliseconds, as far as revocations are kept: OpenIM's 90 days, and a day. */
 const minRevocationTtlMs = 91 * 86_400_000;
 
@@ -98,7 +101,7 @@ export async function openStore(broker: Broker, config: Config, log: Logger): Pr
     replicas,
     timeoutMs,
     // A scheduled send, and the status of any, ask for the members of that time.
-    historyMs: 2 * retentionMs,
+    historyMs: Math.max(minHistoryMs, 2 * retentionMs),
     onMembershipChange: ({ userIds, ...signal }) => live.publishMember(userIds, signal),
   });
   const queues = { replicas, log };
