@@ -134,10 +134,11 @@ export async function startServer(config: Config, log: Logger): Promise<Server> 
       inbox,
       removeEverywhere,
       cursors,
+      isExpanding: fanout.isQueued,
       cancelScheduled: schedule.cancel,
     });
     const recallAgain = async (clientMsgId: string, operationId: string) => {
-      await recall({ clientMsgId, serverMsgId: "" }, operationId);
+      await recall({ clientMsgId, serverMsgId: "" }, operationId, { isExpansion: true });
     };
     started.push(await fanout.work(createExpand({ inbox, sends, membersAt, recallAgain })));
     started.push(await schedule.work(createDeliverDue(sends, deliver, syncSender)));

@@ -1,4 +1,6 @@
+import { setTimeout as delay } from "node:timers/promises";
 import { create } from "@bufbuild/protobuf";
+import { failure } from "../errors.ts";
 import { RecallSchema } from "../gen/mustreach/delivery/v1/delivery_pb.ts";
 import type { Cursors } from "../nats/cursors.ts";
 import type { Inbox } from "../nats/inbox.ts";
@@ -24,12 +26,26 @@ export interface RecallOptions {
   readonly inbox: Pick<Inbox, "find" | "remove" | "writeMany">;
   readonly removeEverywhere: RemoveEverywhere;
   readonly cursors: Pick<Cursors, "ofUsers">;
+  /** Whether a send to a group has not been written into all inboxes yet. */
+  readonly isExpanding: (groupId: string, clientMsgId: string) => Promise<boolean>;
   /** Drops what waits for its time under the key of a send; false when nothing does. */
   readonly cancelScheduled: (key: string) => Promise<boolean>;
 }
 
 /** Recalls a send; {@link createRecall} makes it. */
-export type Recall = (reference: SendReference, operationId: string) => Promise<Recalled>;
+export type Recall = (reference: SendReference, operationId: string, options?: RecallTiming) => Promise<Recalled>;
+
+/** When a send to a group is recalled. */
+export interface RecallTiming {
+  /** Whether it is its own expansion that recalls it again, and so must not wait for its end. Default false. */
+  readonly isExpansion?: boolean;
+}
+
+/** How long a recall waits for an expansion that is to stop, in milliseconds: until another worker does a dead one's. */
+const expandTimeoutMs = 15_000;
+
+/** How often it looks, in milliseconds. */
+const expandPollMs = 100;
 
 /** Up to this many are removed one by one; more at once, which costs the broker a look at all inboxes. */
 const maxSingleRemovals = 50;
@@ -41,7 +57,7 @@ const maxSingleRemovals = 50;
  * Throws as {@link FindSend}; after NetworkError (90004) the send is recalled for some of its recipients.
  */
 export function createRecall(options: RecallOptions): Recall {
-  const { findSend, sends, recalls, inbox, removeEverywhere, cursors, cancelScheduled } = options;
+  const { findSend, sends, recalls, inbox, removeEverywhere, cursors, isExpanding, cancelScheduled } = options;
 
   /** Notes whose devices had acknowledged it before any of it is removed, and returns where it is. */
   const look = async ({ key, record, recipients }: FoundSend): Promise<ReadonlyMap<string, number>> => {
@@ -69,7 +85,18 @@ export function createRecall(options: RecallOptions): Recall {
     await findings.add(acknowledged);
   };
 
-  return async (reference, operationId) => {
+  /** A worker that has not heard of the recall may still write; when it has ended, nobody does. */
+  const whenExpanded = async ({ recvGroupId, clientMsgId }: FoundSend["record"]): Promise<void> => {
+    const deadlineMs = Date.now() + expandTimeoutMs;
+    while (recvGroupId !== "" && (await isExpanding(recvGroupId, clientMsgId))) {
+      if (Date.now() > deadlineMs) {
+        throw failure("NetworkError", "the notification is still being written into inboxes; recall it again");
+      }
+      await delay(expandPollMs);
+    }
+  };
+
+  return async (reference, operationId, { isExpansion = false } = {}) => {
     const send = await findSend(reference);
     const { key, record, recipients } = send;
     const { serverMsgId, clientMsgId } = record;
@@ -77,6 +104,7 @@ export function createRecall(options: RecallOptions): Recall {
     const timeMs = await sends.recall(key);
     if (record.deliverAtMs > 0 && (await cancelScheduled(key))) return { withdrawn: recipients.length, delivered: 0 };
 
+    if (!isExpansion) await whenExpanded(record);
     const found = await look(send);
     if (found.size > maxSingleRemovals) await removeEverywhere(clientMsgId);
     else await inbox.remove(found);

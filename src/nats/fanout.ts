@@ -5,7 +5,7 @@ import { type DirectGet, tooManyResults } from "./direct-get.ts";
 import { decodeItem, encodeItem, type InboxItem, itemKey, type WriteOptions } from "./inbox-items.ts";
 import type { Publisher } from "./publish.ts";
 import { declareStream } from "./streams.ts";
-import { fanoutFilter, fanoutStreamSubjects, fanoutSubject, toPartition, toToken } from "./subjects.ts";
+import { fanoutFilter, fanoutStreamSubjects, fanoutSubject, messageToken, toPartition, toToken } from "./subjects.ts";
 import { startWorker, workQueueStream } from "./work-queue.ts";
 
 const streamName = "FANOUT";
@@ -30,6 +30,12 @@ export interface Fanout {
    * @throws NetworkError (90004) when the broker did not acknowledge in time.
    */
   publish(job: FanoutJob): Promise<void>;
+  /**
+   * Whether a notification to a group still waits or is being expanded.
+   *
+   * @throws NetworkError (90004) when the broker does not answer in time.
+   */
+  isQueued(groupId: string, clientMsgId: string): Promise<boolean>;
   /** Does the jobs, those of a group in order, together with the other instances. Resolves to how to stop. */
   work(expand: (job: FanoutJob, signal: AbortSignal) => Promise<void>): Promise<() => Promise<void>>;
 }
@@ -52,6 +58,14 @@ export async function openFanout(
       // Queued already, or expanded in the meantime: then the next delivery of the same send finds it all there.
       if (waiting !== tooManyResults && waiting.messages.length > 0) return;
       throw failure("NetworkError", `the broker refused the write: ${stored.reason}`);
+    },
+    async isQueued(groupId, clientMsgId) {
+      const lane = toPartition(toToken(groupId), lanes);
+      const id = toToken(clientMsgId);
+      // Alone, or with its chat copy.
+      const subjects = [id, `${id}+${messageToken(clientMsgId)}`].map((token) => fanoutSubject(lane, token));
+      const found = await get(streamName, { multi_last: subjects });
+      return found === tooManyResults || found.messages.length > 0;
     },
     async work(expand) {
       const workers = await Promise.all(

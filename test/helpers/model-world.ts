@@ -1,8 +1,8 @@
 import { setTimeout as delay } from "node:timers/promises";
-import { type Client, Code, ConnectError, createClient } from "@connectrpc/connect";
+import { type Client, createClient } from "@connectrpc/connect";
 import { createGrpcTransport, Http2SessionManager } from "@connectrpc/connect-node";
 import { jetstreamManager } from "@nats-io/jetstream";
-import { toErrorFacts } from "../../src/errors.ts";
+import { toClientError } from "../../src/client/error.ts";
 import { DeliveryService } from "../../src/gen/mustreach/delivery/v1/delivery_pb.ts";
 import { GroupService } from "../../src/gen/mustreach/directory/v1/directory_pb.ts";
 import { MsgService } from "../../src/gen/mustreach/msg/v1/msg_pb.ts";
@@ -160,9 +160,7 @@ export async function startWorld(settings: TestSettings): Promise<World> {
         const serverMsgId = await work({ headers: { token: adminToken }, timeoutMs: callTimeoutMs });
         return { by: caller, startedAt, endedAt: now(), outcome: "accepted", errCode: 0, serverMsgId };
       } catch (error) {
-        // Not an answer: the connection broke.
-        const isAborted = error instanceof ConnectError && error.code === Code.Aborted;
-        const errCode = isAborted ? 90004 : toErrorFacts(error).errCode;
+        const { errCode } = toClientError(error);
         const outcome = errCode === 90004 || errCode === 500 ? "unknown" : "refused";
         return { by: caller, startedAt, endedAt: now(), outcome, errCode, serverMsgId: "" };
       }

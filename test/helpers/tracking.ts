@@ -141,6 +141,7 @@ async function openInstance({ url, user, pass }: Pick<TestBroker, "url" | "user"
         inbox: { ...inbox, ...own.inbox },
         removeEverywhere: own.removeEverywhere ?? removeEverywhere,
         cursors,
+        isExpanding: async () => false,
         cancelScheduled: own.cancelScheduled ?? (async () => false),
       });
       return recall({ serverMsgId: "", clientMsgId }, "test");
