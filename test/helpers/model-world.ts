@@ -1,8 +1,9 @@
 import { setTimeout as delay } from "node:timers/promises";
-import { type Client, createClient } from "@connectrpc/connect";
+import { type Client, ConnectError, createClient } from "@connectrpc/connect";
 import { createGrpcTransport, Http2SessionManager } from "@connectrpc/connect-node";
 import { jetstreamManager } from "@nats-io/jetstream";
 import { toClientError } from "../../src/client/error.ts";
+import { ErrorInfoSchema } from "../../src/gen/google/rpc/error_details_pb.ts";
 import { DeliveryService } from "../../src/gen/mustreach/delivery/v1/delivery_pb.ts";
 import { GroupService } from "../../src/gen/mustreach/directory/v1/directory_pb.ts";
 import { MsgService } from "../../src/gen/mustreach/msg/v1/msg_pb.ts";
@@ -160,7 +161,9 @@ export async function startWorld(settings: TestSettings): Promise<World> {
         const serverMsgId = await work({ headers: { token: adminToken }, timeoutMs: callTimeoutMs });
         return { by: caller, startedAt, endedAt: now(), outcome: "accepted", errCode: 0, serverMsgId };
       } catch (error) {
-        const { errCode } = toClientError(error);
+        // A stream that is cut off while an instance stops is "internal" to Connect, but says nothing of the service's.
+        const isAnswer = error instanceof ConnectError && error.findDetails(ErrorInfoSchema).length > 0;
+        const errCode = isAnswer ? toClientError(error).errCode : 90_004;
         const outcome = errCode === 90004 || errCode === 500 ? "unknown" : "refused";
         return { by: caller, startedAt, endedAt: now(), outcome, errCode, serverMsgId: "" };
       }
