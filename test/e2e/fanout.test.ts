@@ -5,6 +5,7 @@ import { type JetStreamManager, jetstreamManager } from "@nats-io/jetstream";
 import { type NatsConnection, headers as newHeaders } from "@nats-io/transport-node";
 import { pino } from "pino";
 import { afterAll, beforeAll, beforeEach, expect, test } from "vitest";
+import { settings as defaults } from "../../src/config.ts";
 import { GroupService } from "../../src/gen/mustreach/directory/v1/directory_pb.ts";
 import {
   Durability,
@@ -19,10 +20,10 @@ import { type ExternalBroker, startExternalBroker } from "../helpers/external-br
 import { type ServiceProcess, startProcess } from "../helpers/process.ts";
 
 const memberCount = 10_000;
-const partitions = 8;
+const partitions = Number(defaults.PARTITIONS.default);
 const groupId = "everybody";
 const memberIds = Array.from({ length: memberCount }, (_, n) => `user-${n}`);
-const settings = { HEARTBEAT: "1s", PARTITIONS: String(partitions) };
+const settings = { HEARTBEAT: "1s" };
 
 /** How the service expands: members at a time, and copies in a batch. The bare batches are cut in the same way. */
 const [chunkSize, batchSize] = [5_000, 500];

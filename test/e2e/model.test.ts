@@ -54,22 +54,19 @@ test("every device gets what was promised to it, whatever happens", { timeout: (
   const actors = [
     ...Array.from({ length: counts.senders }, (_, n) => runSender(world, `sender-${n}`, sends, dataById, signal)),
     ...[...groups].map(([groupId, group]) => runMembership(world, groupId, group, signal)),
+    ...devices.filter(({ isOnline }) => isOnline).map((device) => device.live(signal)),
     runChaos(world, history, signal),
   ];
-  const living = devices.filter(({ isOnline }) => isOnline).map((device) => device.live(signal));
-  await delay(seconds * 1_000);
-  stopping.abort();
-  const phases = [world.now()];
-  await Promise.all([...actors, ...living]);
-  phases.push(world.now());
+  // An actor that fails ends it at once.
+  await Promise.race([delay(seconds * 1_000), Promise.all(actors)]).finally(async () => {
+    stopping.abort();
+    await Promise.allSettled(actors);
+  });
+  await Promise.all(actors);
   await world.whenExpanded();
-  phases.push(world.now());
   await Promise.all(devices.map((device) => device.drain()));
-  phases.push(world.now());
 
   process.stdout.write(`${summarize(history)}\n`);
-  const [stopped, expanded, drained] = phases.slice(1).map((at, i) => Math.round(at - (phases[i] ?? 0)));
-  process.stdout.write(`model: stopped in ${stopped} ms, expanded in ${expanded} ms, read in ${drained} ms\n`);
   const errors = world.errors();
   if (errors.length > 0) process.stdout.write(`model: ${errors.length} errors logged, such as ${errors[0]}\n`);
   const findings = inspect(history);
@@ -140,8 +137,8 @@ async function runSender(
   const random = createRandom(seed, name);
 
   const attempt = async (send: Send, door: Door) => {
-    const { data, clientMsgId, recvUserId, recvGroupId, level } = send;
-    const request = { sendUserId: "system", key: "test", data, clientMsgId, recvUserId, recvGroupId };
+    const { data, clientMsgId, recvUserId, recvGroupId, level, sendMsg } = send;
+    const request = { sendUserId: "system", key: "test", data, clientMsgId, recvUserId, recvGroupId, sendMsg };
     const call = await world.call(name, door, async (options) => {
       const reply = await door.msg.sendBusinessNotification({ ...request, reliabilityLevel: level }, options);
       dataById.set(reply.serverMsgId, data);
@@ -170,6 +167,7 @@ async function runSender(
       recvUserId: isToGroup ? "" : random.pick(userIds),
       recvGroupId: isToGroup ? random.pick(groupIds) : "",
       level: random.chance(0.75) ? 2 : 1,
+      sendMsg: random.chance(0.15),
       attempts: [],
       recalls: [],
       ...change,
@@ -240,24 +238,30 @@ async function runChaos(world: World, { marks }: History, signal: AbortSignal) {
       await delay(random.between(0, 3_000));
       await world.startBroker();
     },
-    async "instance 0, asked to stop,"() {
+    async "instance 0, gently"() {
       await world.killService(0, "SIGTERM");
       await world.startService(0);
     },
-    async "the broker and instance 0"() {
-      await Promise.all([world.killBroker(), world.killService(0)]);
+    // What was answered while the broker was away would be lost with the instance.
+    async "the broker, then instance 0"() {
+      await world.killBroker();
+      await delay(random.between(0, 800));
+      await world.killService(0);
       await delay(random.between(0, 1_000));
       await Promise.all([world.startBroker(), world.startService(0)]);
     },
   };
   const names = Object.keys(crashes) as (keyof typeof crashes)[];
-  const first = names.toSorted(() => random() - 0.5);
+  const first = names
+    .map((name) => ({ name, rank: random() }))
+    .sort((a, b) => a.rank - b.rank)
+    .map(({ name }) => name);
   await delay(random.between(500, 2_000));
   while (!signal.aborted) {
     const name = first.shift() ?? random.pick(names);
-    mark(`${name}: killed`);
+    mark(`crash of ${name}`);
     await crashes[name]();
-    mark(`${name}: runs again`);
+    mark(`${name} is back`);
     await delay(random.between(500, 4_000));
   }
 }
@@ -268,14 +272,15 @@ function summarize({ sends, groups, devices, marks }: History): string {
   const codes = Map.groupBy(attempts, ({ outcome, errCode }) => `${outcome}${errCode ? ` ${errCode}` : ""}`);
   const sessions = devices.flatMap((device) => device.sessions);
   const changes = [...groups.values()].flatMap((group) => group.changes);
+  const crashes = Map.groupBy(
+    marks.filter(({ what }) => what.startsWith("crash")),
+    ({ what }) => what,
+  );
   return [
     `model: ${sends.size} notifications in ${attempts.length} sends`,
     [...codes].map(([code, { length }]) => `${length} ${code}`).join(", "),
     `${recalls.length} recalls, ${changes.length} membership changes`,
     `${devices.length} devices with ${sessions.length} sessions got ${sessions.reduce((sum, { events }) => sum + events.length, 0)} events`,
-    `crashes: ${marks
-      .filter(({ what }) => what.endsWith("killed"))
-      .map(({ what }) => what.split(":")[0])
-      .join(", ")}`,
+    [...crashes].map(([what, { length }]) => `${length} × ${what}`).join(", "),
   ].join("; ");
 }

@@ -160,18 +160,20 @@ function toSessionEvent(
   switch (event.case) {
     case "notification": {
       const { sequence, data, reliabilityLevel: level } = event.value;
-      return { at, kind: "notification", sequence: Number(sequence), data, level };
+      return { at, kind: level === 1 ? "push" : "notification", sequence: Number(sequence), data };
     }
     case "recall": {
       const { sequence, serverMsgId } = event.value;
-      return { at, kind: "recall", sequence: Number(sequence), data: dataOf(serverMsgId), level: 2 };
+      return { at, kind: "recall", sequence: Number(sequence), data: dataOf(serverMsgId) };
     }
     case "gap": {
       const { from, to, reason } = event.value;
       return { at, kind: "gap", sequence: Number(to), about: `${from} to ${to}, reason ${reason}` };
     }
-    case "message":
-      return { at, kind: "other", sequence: 0, about: "a chat copy" };
+    case "message": {
+      const { sequence = 0n, data = "" } = event.value.notification ?? {};
+      return { at, kind: "message", sequence: Number(sequence), data };
+    }
     default:
       return undefined;
   }

@@ -19,6 +19,8 @@ export interface Send {
   readonly recvUserId: string;
   readonly recvGroupId: string;
   readonly level: 1 | 2;
+  /** Whether a chat copy was asked for. */
+  readonly sendMsg: boolean;
   readonly attempts: Call[];
   readonly recalls: Call[];
 }
@@ -39,8 +41,11 @@ export interface GroupHistory {
 }
 
 /** What a session got. */
-export type SessionEvent = { readonly at: number; readonly sequence: number } & (
-  | { readonly kind: "notification" | "recall"; readonly data: string; readonly level: number }
+export type SessionEvent = {
+  readonly at: number;
+  readonly sequence: number;
+} /** `push` is an online push, `message` a chat copy. */ & (
+  | { readonly kind: "notification" | "push" | "message" | "recall"; readonly data: string }
   | { readonly kind: "gap" | "other"; readonly about: string }
 );
 

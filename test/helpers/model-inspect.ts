@@ -5,6 +5,7 @@ import {
   type History,
   membership,
   type Send,
+  type SessionEvent,
   type SessionHistory,
 } from "./model-history.ts";
 
@@ -71,7 +72,7 @@ function inspectSession(device: DeviceHistory, session: SessionHistory): Finding
   for (const event of events) {
     const data = "data" in event ? [event.data] : [];
     if (event.kind === "gap" || event.kind === "other") report(`${event.kind}: ${event.about}`);
-    if ("level" in event && event.level === 1) {
+    if (event.kind === "push") {
       if (event.sequence !== 0) report(`an online push had the sequence ${event.sequence}`, ...data);
       continue;
     }
@@ -86,29 +87,34 @@ function inspectArrivals({ sends, groups }: History, device: DeviceHistory): Fin
   const findings: Finding[] = [];
   const pushed = new Set<string>();
   for (const event of device.sessions.flatMap(({ events }) => events)) {
-    if (event.kind !== "notification") continue;
-    const { data, level } = event;
+    if (!("data" in event) || event.kind === "recall") continue;
+    const { data, kind } = event;
     const report = (what: string) => findings.push({ what, device, about: [data] });
     const send = sends.get(data);
     if (send === undefined) {
       report("nobody sent this");
       continue;
     }
-    if (send.level !== level) report(`sent with level ${send.level}, it arrived with level ${level}`);
+    if (!kindsOf(send).includes(kind)) report(`sent with level ${send.level}, it arrived as a ${kind}`);
     if (send.attempts.some(({ outcome }) => outcome === "refused")) report("what was refused arrived");
-    if (level === 1 && pushed.size === pushed.add(data).size) report("an online push arrived twice");
+    if (kind === "push" && pushed.size === pushed.add(data).size) report("an online push arrived twice");
     if (send.recvGroupId === "") {
       if (send.recvUserId !== device.userId) report(`what was sent to ${send.recvUserId} arrived`);
       continue;
     }
     const group = groups.get(send.recvGroupId);
-    const from = firstStart(send) - (level === 1 ? leaveGraceMs : 0);
+    const from = firstStart(send) - (kind === "push" ? leaveGraceMs : 0);
     const until = acceptance(send)?.until ?? Number.POSITIVE_INFINITY;
     if (group === undefined || membership(group, device.userId, from, until) === "never") {
       report(`what was sent to ${send.recvGroupId} arrived at a user who was not a member`);
     }
   }
   return findings;
+}
+
+/** What a send brings its recipients. */
+function kindsOf({ level, sendMsg }: Send): SessionEvent["kind"][] {
+  return [level === 1 ? "push" : "notification", ...(sendMsg ? (["message"] as const) : [])];
 }
 
 /** What was recalled does not arrive in a session that is opened later, and who has it is told. */
@@ -124,7 +130,7 @@ function inspectRecalls({ sends }: History, device: DeviceHistory): Finding[] {
   const missing = new Set<string>();
   for (const { openedAt, events } of device.sessions) {
     for (const event of events) {
-      if (event.kind !== "notification" || event.level === 1) continue;
+      if (event.kind !== "notification") continue;
       const send = sends.get(event.data);
       const recalledAt = send && recallOf(send);
       if (recalledAt === undefined) continue;
@@ -148,21 +154,27 @@ function recallOf(send: Send): number | undefined {
   return recalls.length === 0 ? undefined : Math.min(...recalls.map(({ endedAt }) => endedAt));
 }
 
-/** What was accepted arrives. */
+/** What was accepted arrives, all but online pushes. */
 function inspectLosses({ sends, groups }: History, device: DeviceHistory): Finding[] {
-  const received = new Set(
-    device.sessions.flatMap(({ events }) => events.flatMap((event) => ("data" in event ? [event.data] : []))),
-  );
+  const received = new Set(device.sessions.flatMap(({ events }) => events.map(toItem)));
+  const isRecipient = (send: Send): boolean => {
+    const accepted = acceptance(send);
+    if (accepted === undefined) return false;
+    if (send.recvGroupId === "") return send.recvUserId === device.userId;
+    const group = groups.get(send.recvGroupId);
+    return group !== undefined && membership(group, device.userId, accepted.from, accepted.until) === "always";
+  };
   return [...sends.values()]
-    .filter((send) => {
-      const accepted = acceptance(send);
-      if (send.level === 1 || accepted === undefined || send.recalls.length > 0 || received.has(send.data))
-        return false;
-      if (send.recvGroupId === "") return send.recvUserId === device.userId;
-      const group = groups.get(send.recvGroupId);
-      return group !== undefined && membership(group, device.userId, accepted.from, accepted.until) === "always";
-    })
-    .map(({ data }) => ({ what: "what was accepted did not arrive", device, about: [data] }));
+    .filter(({ recalls }) => recalls.length === 0)
+    .filter(isRecipient)
+    .flatMap((send) => {
+      const lost = kindsOf(send).filter((kind) => kind !== "push" && !received.has(`${kind} ${send.data}`));
+      return lost.map((kind) => ({ what: `a ${kind} that was accepted did not arrive`, device, about: [send.data] }));
+    });
+}
+
+function toItem(event: SessionEvent): string {
+  return "data" in event ? `${event.kind} ${event.data}` : event.kind;
 }
 
 /** All devices of a user see the same in the same place, and nothing in two. `places` collects it, by user. */
@@ -172,9 +184,9 @@ function inspectPlaces(device: DeviceHistory, places: Map<string, Map<number, st
   places.set(device.userId, ofUser);
   const placeOf = new Map([...ofUser].map(([sequence, item]) => [item, sequence]));
   for (const event of device.sessions.flatMap(({ events }) => events)) {
-    if (!("data" in event) || event.level === 1) continue;
+    if (!("data" in event) || event.kind === "push") continue;
     const { sequence, data } = event;
-    const item = `${event.kind} ${data}`;
+    const item = toItem(event);
     const there = ofUser.get(sequence);
     const first = placeOf.get(item);
     if (there === undefined && first === undefined) {
@@ -206,7 +218,7 @@ function inspectOrder(
     /** Of what has a higher place: what was answered first, by recipient. */
     const earliest = new Map<string, { readonly until: number; readonly data: string }>();
     for (const [, item] of [...ofUser].sort(([a], [b]) => b - a)) {
-      const send = item.startsWith("notification ") ? sends.get(item.slice("notification ".length)) : undefined;
+      const send = item.startsWith("recall ") ? undefined : sends.get(item.replace(/^\S+ /, ""));
       if (send === undefined || device === undefined) continue;
       for (const recipient of new Set(["", send.recvGroupId])) {
         const later = earliest.get(recipient);
@@ -236,8 +248,9 @@ export function explain({ sends, groups, marks }: History, { what, device, about
     const send = sends.get(data);
     if (send === undefined) continue;
     const to = send.recvGroupId || send.recvUserId;
+    const copy = send.sendMsg ? " with a chat copy" : "";
     for (const { by, startedAt, endedAt, outcome, errCode } of send.attempts) {
-      add(startedAt, `${by} sends ${data} to ${to}, level ${send.level}, clientMsgID "${send.clientMsgId}"`);
+      add(startedAt, `${by} sends ${data} to ${to}, level ${send.level}${copy}, clientMsgID "${send.clientMsgId}"`);
       add(endedAt, `${by} is answered about ${data}: ${outcome} ${errCode || ""}`);
     }
     for (const { by, startedAt, endedAt, outcome, errCode } of send.recalls) {

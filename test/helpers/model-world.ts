@@ -89,8 +89,10 @@ export interface CallOptions {
 export async function startWorld(settings: TestSettings): Promise<World> {
   const broker = await startExternalBroker();
   const start = (dataDir?: string) => startProcess({ ...settings, NATS_URL: broker.url }, dataDir);
-  const services = await Promise.all([start(), start()]);
-  const dataDirs = services.map(({ dataDir }) => dataDir);
+  const services = await Promise.all([start(), start()]).catch(async (error: unknown) => {
+    await broker.remove();
+    throw error;
+  });
   const past: ServiceProcess[] = [...services];
   const closers: (() => void)[] = [];
   const down = new Set<number>();
@@ -129,7 +131,7 @@ export async function startWorld(settings: TestSettings): Promise<World> {
       // The broker may be away at the moment.
       for (let tries = 1; ; tries++) {
         try {
-          services[index] = await start(dataDirs[index]);
+          services[index] = await start(services[index].dataDir);
           break;
         } catch (error) {
           if (tries === 10) throw error;
