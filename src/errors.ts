@@ -1,10 +1,19 @@
 import { create } from "@bufbuild/protobuf";
 import { Code, ConnectError } from "@connectrpc/connect";
-import { ErrorInfoSchema } from "./gen/google/rpc/error_details_pb.ts";
+import { BadRequestSchema, ErrorInfoSchema, RetryInfoSchema } from "./gen/google/rpc/error_details_pb.ts";
+
+/** One row of {@link errorTable}. */
+interface ErrorRow {
+  readonly errCode: number;
+  readonly code: Code;
+  /** The wait before the next try, in milliseconds. Absent: trying again does not mend it. */
+  readonly retryAfterMs?: number;
+}
 
 /**
- * Every error that a caller can see: name ↔ OpenIM code ↔ Connect code. Names and codes are OpenIM's
- * (pkg/common/servererrs); what a name means here is said in the protos, next to the RPC that answers it.
+ * Every error that a caller can see: name ↔ OpenIM code ↔ Connect code ↔ whether to try again. Names and codes are
+ * OpenIM's (pkg/common/servererrs), but for 429, OpenIM's rate limiter, and 901xx, which are ours; what a name means
+ * here is said in the protos, next to the RPC that answers it.
  */
 export const errorTable = {
   ServerInternalError: { errCode: 500, code: Code.Internal },
@@ -22,9 +31,20 @@ export const errorTable = {
   TokenUnknownError: { errCode: 1505, code: Code.Unauthenticated },
   TokenKickedError: { errCode: 1506, code: Code.Unauthenticated },
   TokenNotExistError: { errCode: 1507, code: Code.Unauthenticated },
-  ConnOverMaxNumLimit: { errCode: 1601, code: Code.ResourceExhausted },
-  NetworkError: { errCode: 90004, code: Code.Unavailable },
-} as const satisfies Record<string, { errCode: number; code: Code }>;
+  ConnOverMaxNumLimit: { errCode: 1601, code: Code.ResourceExhausted, retryAfterMs: 5_000 },
+  /** A rate or a budget is used up; REST answers it with HTTP 429. */
+  TooManyRequestsError: { errCode: 429, code: Code.ResourceExhausted, retryAfterMs: 1_000 },
+  /** The broker is away or has not answered in time: what was asked may have been done. */
+  NetworkError: { errCode: 90004, code: Code.Unavailable, retryAfterMs: 1_000 },
+  /** The store is full: nothing was stored, and only the operator can mend it. */
+  StoreFullError: { errCode: 90101, code: Code.ResourceExhausted },
+  /** The broker refuses what was asked, and would again. */
+  BrokerRefusedError: { errCode: 90102, code: Code.Internal },
+  /** This instance is stopping: nothing was done, and another instance answers. */
+  ServerStoppingError: { errCode: 90103, code: Code.Unavailable, retryAfterMs: 500 },
+  /** The keys of the identity provider cannot be fetched. */
+  IdentityProviderError: { errCode: 90104, code: Code.Unavailable, retryAfterMs: 5_000 },
+} as const satisfies Record<string, ErrorRow>;
 
 /** An error's name in {@link errorTable}. */
 export type ErrorName = keyof typeof errorTable;
@@ -36,12 +56,22 @@ export interface ErrorFacts {
   readonly errDlt: string;
 }
 
+/** What an error says besides its facts. */
+export interface FailureDetails {
+  /** The field that is wrong, by its documented JSON name; sent as google.rpc.BadRequest. */
+  readonly field?: string;
+  /** The wait before the next try, in milliseconds, where it is not that of the table; sent as google.rpc.RetryInfo. */
+  readonly retryAfterMs?: number;
+}
+
 /**
  * An error for the caller: `errDlt` says what was wrong and what was expected. It must not hold a token, a secret or
  * a stack. `cause` is for the log and never sent.
  */
-export function failure(name: ErrorName, errDlt: string, cause?: unknown): ConnectError {
-  const { errCode, code } = errorTable[name];
+export function failure(name: ErrorName, errDlt: string, cause?: unknown, details: FailureDetails = {}): ConnectError {
+  const row: ErrorRow = errorTable[name];
+  const { errCode, code } = row;
+  const { field, retryAfterMs = row.retryAfterMs } = details;
   const info = {
     desc: ErrorInfoSchema,
     value: create(ErrorInfoSchema, {
@@ -51,7 +81,25 @@ export function failure(name: ErrorName, errDlt: string, cause?: unknown): Conne
       metadata: { errCode: String(errCode), errMsg: name, errDlt },
     }),
   };
-  return new ConnectError(`${name}: ${errDlt}`, code, undefined, [info], cause);
+  const retry = retryAfterMs === undefined ? [] : [{ desc: RetryInfoSchema, value: toRetryInfo(retryAfterMs) }];
+  const badRequest = field === undefined ? [] : [{ desc: BadRequestSchema, value: toBadRequest(field, errDlt) }];
+  return new ConnectError(`${name}: ${errDlt}`, code, undefined, [info, ...retry, ...badRequest], cause);
+}
+
+/** How long to wait before a failed call is tried again, in milliseconds; undefined when that does not mend it. */
+export function retryAfterMsOf(thrown: unknown): number | undefined {
+  const [info] = thrown instanceof ConnectError ? thrown.findDetails(RetryInfoSchema) : [];
+  const delay = info?.retryDelay;
+  return delay === undefined ? undefined : Number(delay.seconds) * 1_000 + Math.ceil(delay.nanos / 1_000_000);
+}
+
+function toRetryInfo(ms: number) {
+  const retryDelay = { seconds: BigInt(Math.floor(ms / 1_000)), nanos: (ms % 1_000) * 1_000_000 };
+  return create(RetryInfoSchema, { retryDelay });
+}
+
+function toBadRequest(field: string, description: string) {
+  return create(BadRequestSchema, { fieldViolations: [{ field, description }] });
 }
 
 /**

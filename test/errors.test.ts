@@ -1,8 +1,8 @@
 import { create } from "@bufbuild/protobuf";
 import { Code, ConnectError } from "@connectrpc/connect";
 import { describe, expect, test } from "vitest";
-import { type ErrorName, errorTable, failure, toErrorFacts, toWireError } from "../src/errors.ts";
-import { ErrorInfoSchema } from "../src/gen/google/rpc/error_details_pb.ts";
+import { type ErrorName, errorTable, failure, retryAfterMsOf, toErrorFacts, toWireError } from "../src/errors.ts";
+import { BadRequestSchema, ErrorInfoSchema, RetryInfoSchema } from "../src/gen/google/rpc/error_details_pb.ts";
 
 /** OpenIM's names and codes (tools/errs/predefine.go, servererrs/code.go), and the gRPC code that fits each. */
 const openIm: [name: ErrorName, errCode: number, code: Code, reason: string][] = [
@@ -22,7 +22,12 @@ const openIm: [name: ErrorName, errCode: number, code: Code, reason: string][] =
   ["TokenKickedError", 1506, Code.Unauthenticated, "TOKEN_KICKED_ERROR"],
   ["TokenNotExistError", 1507, Code.Unauthenticated, "TOKEN_NOT_EXIST_ERROR"],
   ["ConnOverMaxNumLimit", 1601, Code.ResourceExhausted, "CONN_OVER_MAX_NUM_LIMIT"],
+  ["TooManyRequestsError", 429, Code.ResourceExhausted, "TOO_MANY_REQUESTS_ERROR"],
   ["NetworkError", 90004, Code.Unavailable, "NETWORK_ERROR"],
+  ["StoreFullError", 90101, Code.ResourceExhausted, "STORE_FULL_ERROR"],
+  ["BrokerRefusedError", 90102, Code.Internal, "BROKER_REFUSED_ERROR"],
+  ["ServerStoppingError", 90103, Code.Unavailable, "SERVER_STOPPING_ERROR"],
+  ["IdentityProviderError", 90104, Code.Unavailable, "IDENTITY_PROVIDER_ERROR"],
 ];
 
 test("the table has OpenIM's errors, each code once", () => {
@@ -45,6 +50,36 @@ test.each(openIm)(
     ]);
   },
 );
+
+test.each([
+  ["NetworkError", 1_000],
+  ["ServerStoppingError", 500],
+  ["IdentityProviderError", 5_000],
+  ["TooManyRequestsError", 1_000],
+  ["ConnOverMaxNumLimit", 5_000],
+  ["StoreFullError", undefined],
+  ["BrokerRefusedError", undefined],
+  ["ArgsError", undefined],
+  ["ServerInternalError", undefined],
+] as const)("%s says whether to try again: %s", (name, retryAfterMs) => {
+  const error = failure(name, "no");
+  expect(retryAfterMsOf(error)).toBe(retryAfterMs);
+  expect(error.findDetails(RetryInfoSchema)).toHaveLength(retryAfterMs === undefined ? 0 : 1);
+});
+
+test("a wait of its own goes before that of the table", () => {
+  const error = failure("TooManyRequestsError", "slow down", undefined, { retryAfterMs: 2_345 });
+  expect(retryAfterMsOf(error)).toBe(2_345);
+  expect(error.findDetails(RetryInfoSchema)).toMatchObject([{ retryDelay: { seconds: 2n, nanos: 345_000_000 } }]);
+});
+
+test("a bad argument names its field in a google.rpc.BadRequest", () => {
+  const error = failure("ArgsError", "key must not be empty", undefined, { field: "key" });
+  expect(error.findDetails(BadRequestSchema)).toMatchObject([
+    { fieldViolations: [{ field: "key", description: "key must not be empty" }] },
+  ]);
+  expect(failure("ArgsError", "no").findDetails(BadRequestSchema)).toEqual([]);
+});
 
 test("the message of an RPC error names the error and says what was wrong", () => {
   expect(failure("ArgsError", "key is missing").rawMessage).toBe("ArgsError: key is missing");
