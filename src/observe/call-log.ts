@@ -3,6 +3,7 @@ import type { Logger } from "pino";
 import { errorTable, toErrorFacts, toWireError } from "../errors.ts";
 import type { Metrics } from "./metrics.ts";
 import { operationIdKey } from "./operation-id.ts";
+import { peerKey } from "./peer.ts";
 
 /**
  * Creates the interceptor that logs and measures every call with its operation id and outcome, and lets nothing but errors made for
@@ -13,6 +14,7 @@ export function createCallLog(log: Logger, metrics: Pick<Metrics, "call">): Inte
     const startedMs = performance.now();
     const call = {
       operationID: request.contextValues.get(operationIdKey),
+      peer: request.contextValues.get(peerKey),
       rpc: `${request.service.typeName}/${request.method.name}`,
     };
     const fail = (thrown: unknown) => {

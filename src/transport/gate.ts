@@ -3,6 +3,7 @@ import type { HandlerContext } from "@connectrpc/connect";
 import type { BaseLogger } from "pino";
 import { failure, toErrorFacts } from "../errors.ts";
 import { operationIdHeader, operationIdKey } from "../observe/operation-id.ts";
+import { peerKey } from "../observe/peer.ts";
 
 /** Runs when a call's headers are there, before its body is read. Throws to refuse the call. */
 export type Gate = (context: HandlerContext) => Promise<void>;
@@ -34,7 +35,8 @@ export function createGate(authenticate: Gate, log: BaseLogger): Gate {
       // The interceptors, which log calls, do not see one that is refused here.
       const operationID = context.values.get(operationIdKey);
       const rpc = `${context.service.typeName}/${context.method.name}`;
-      log.info({ operationID, rpc, ...toErrorFacts(error) }, "call refused");
+      const peer = context.values.get(peerKey);
+      log.info({ operationID, peer, rpc, ...toErrorFacts(error) }, "call refused");
       throw error;
     }
   };

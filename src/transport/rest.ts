@@ -21,6 +21,7 @@ import {
 } from "@connectrpc/connect";
 import { failure, toErrorFacts } from "../errors.ts";
 import { http } from "../gen/google/api/annotations_pb.ts";
+import { peerKey, peerOf } from "../observe/peer.ts";
 import { BindError, type Binding, bind, readBody } from "./bind.ts";
 import { compileToOpenImJson, errorEnvelope, headerFields, successEnvelope, type ToOpenImJson } from "./envelope.ts";
 import type { Gate } from "./gate.ts";
@@ -64,7 +65,7 @@ export function createRest(options: RestOptions): Rest {
       requestMethod: "POST",
       url: `http://${request.headers.host ?? "localhost"}${request.url ?? "/"}`,
       requestHeader: toHeaders(request),
-      contextValues: createContextValues(),
+      contextValues: createContextValues().set(peerKey, peerOf(request.socket)),
     });
     const onClose = () => {
       if (!response.writableFinished) context.abort(done);

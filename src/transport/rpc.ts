@@ -1,6 +1,12 @@
-import { type ConnectRouter, type ConnectRouterOptions, createConnectRouter } from "@connectrpc/connect";
+import {
+  type ConnectRouter,
+  type ConnectRouterOptions,
+  createConnectRouter,
+  createContextValues,
+} from "@connectrpc/connect";
 import { universalRequestFromNodeRequest, universalResponseToNodeResponse } from "@connectrpc/connect-node";
 import type { BaseLogger } from "pino";
+import { peerKey, peerOf } from "../observe/peer.ts";
 import type { HttpRequest, HttpResponse } from "./listener.ts";
 
 /** Options of {@link createRpc}. */
@@ -24,7 +30,8 @@ export function createRpc({ routes, log, ...options }: RpcOptions): Rpc {
   return (request, response) => {
     const handler = handlers.get((request.url ?? "").split("?", 1)[0] ?? "");
     if (handler === undefined) return false;
-    handler(universalRequestFromNodeRequest(request, response, undefined, undefined))
+    const values = createContextValues().set(peerKey, peerOf(request.socket));
+    handler(universalRequestFromNodeRequest(request, response, undefined, values))
       .then((answer) => universalResponseToNodeResponse(answer, response))
       .catch((err: unknown) => {
         log.debug({ err, rpc: handler.requestPath }, "the peer went away before it had the answer");
