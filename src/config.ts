@@ -4,6 +4,9 @@ import { z } from "zod";
 /** Where the settings are explained; every configuration error points there. */
 const documentedAt = "README.md, section Configuration";
 
+/** The shortest token secret, in bytes of UTF-8: the size of an HS256 hash (RFC 7518 section 3.2). */
+export const minTokenSecretBytes = 32;
+
 const text = z.string().trim().min(1);
 const count = (min: number, max: number) => text.transform(Number).pipe(z.number().int().min(min).max(max));
 const list = text
@@ -22,6 +25,11 @@ const wait = duration(24 * 86_400_000);
 const age = duration(36_500 * 86_400_000);
 const natsUrls = list.pipe(z.array(z.string().regex(/^(nats|tls):\/\/[^\s/]+$/)));
 const webUrl = z.url({ protocol: /^https?$/ });
+/** An address whose answers nobody on the way can forge. */
+const trustedUrl = z.union([
+  z.url({ protocol: /^https$/ }),
+  z.url({ protocol: /^http$/, hostname: /^(localhost|127\.\d+\.\d+\.\d+|\[::1\])$/ }),
+]);
 
 /**
  * Every setting: the environment variable without its prefix MUSTREACH_, its default as it would be written there,
@@ -60,9 +68,9 @@ export const settings = {
     means: "The binary for the embedded broker. Absent: found on PATH, in the user's cache, or installed there.",
   },
   TOKEN_SECRET: {
-    is: z.string().min(8),
+    is: z.string().refine((secret) => Buffer.byteLength(secret) >= minTokenSecretBytes),
     default: undefined,
-    expected: "at least 8 characters",
+    expected: `at least ${minTokenSecretBytes} bytes`,
     means:
       "The secret that signs tokens (HS256), as OpenIM's share.yml. Absent: an embedded start creates one and keeps it in DATA_DIR; required with NATS_URL.",
   },
@@ -73,10 +81,11 @@ export const settings = {
     means: "How long a minted token is valid.",
   },
   JWKS_URL: {
-    is: webUrl,
+    is: trustedUrl,
     default: undefined,
-    expected: "an http:// or https:// address",
-    means: "Public keys (RFC 7517) of an identity provider whose RS256, PS256, ES256 or EdDSA tokens are accepted too.",
+    expected: "an https:// address, or an http:// one of this machine (loopback)",
+    means:
+      "Public keys (RFC 7517) of an identity provider whose RS256, PS256, ES256 or EdDSA tokens are accepted too. JWT_AUDIENCE is required with it.",
   },
   JWT_ISSUER: {
     is: text,
@@ -88,13 +97,27 @@ export const settings = {
     is: text,
     default: undefined,
     expected: "text",
-    means: "The `aud` that tokens verified by JWKS_URL must have. Absent: not checked.",
+    means: "The `aud` that tokens verified by JWKS_URL must have. Required with it.",
+  },
+  JWT_USER_CLAIM: {
+    is: text,
+    default: "sub",
+    expected: "the name of a claim",
+    means:
+      "The claim of tokens verified by JWKS_URL that is the user's id. A user of ADMIN_USER_IDS is taken from a token of JWT_ADMIN_CLAIM only.",
+  },
+  JWT_ADMIN_CLAIM: {
+    is: text.regex(/^[^=]+(=.+)?$/),
+    default: undefined,
+    expected: "a claim, or claim=value, such as roles=mustreach-admin",
+    means:
+      "What makes a token verified by JWKS_URL an admin's: that its claim is the value, is a list with the value in it, or, for `scope`, has the value among its words; without a value, that the claim is `true`. Absent: none is.",
   },
   ADMIN_USER_IDS: {
     is: list,
     default: "imAdmin,openIMAdmin",
     expected: "user ids, separated by commas",
-    means: "The users whose tokens may send and administer.",
+    means: "The users whose tokens signed with TOKEN_SECRET may send and administer.",
   },
   PARTITIONS: {
     is: count(1, 256),
@@ -240,6 +263,11 @@ export function loadConfig(env: Readonly<Record<string, string | undefined>>): C
   if (complete.natsUrl !== undefined && complete.tokenSecret === undefined) {
     throw new ConfigError(
       `MUSTREACH_TOKEN_SECRET is required with MUSTREACH_NATS_URL: all instances must share it. See ${documentedAt}.`,
+    );
+  }
+  if (complete.jwksUrl !== undefined && complete.jwtAudience === undefined) {
+    throw new ConfigError(
+      `MUSTREACH_JWT_AUDIENCE is required with MUSTREACH_JWKS_URL: else a token that the identity provider made for any other service would be accepted. See ${documentedAt}.`,
     );
   }
   if (complete.escalationUrl !== undefined && complete.escalationSecret === undefined) {

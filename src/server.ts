@@ -214,8 +214,9 @@ function toWebhook({ escalationUrl: url, escalationSecret: secret }: Config): We
   return url === undefined || secret === undefined ? undefined : createWebhook({ url, secret });
 }
 
-function toJwks({ jwksUrl, jwtIssuer, jwtAudience }: Config) {
-  return jwksUrl === undefined ? undefined : { url: jwksUrl, issuer: jwtIssuer, audience: jwtAudience };
+function toJwks({ jwksUrl: url, jwtIssuer: issuer, jwtAudience: audience, jwtUserClaim, jwtAdminClaim }: Config) {
+  if (url === undefined || audience === undefined) return undefined;
+  return { url, issuer, audience, userClaim: jwtUserClaim, adminClaim: jwtAdminClaim };
 }
 
 async function checkReadiness(broker: Broker, store: Store, sessions: number): Promise<Readiness> {

@@ -30,6 +30,7 @@ test("without any setting the defaults are in effect", () => {
     jwksUrl: undefined,
     jwtIssuer: undefined,
     jwtAudience: undefined,
+    jwtUserClaim: "sub",
     adminUserIds: ["imAdmin", "openIMAdmin"],
     partitions: 1,
     replicas: 1,
@@ -56,11 +57,13 @@ test("every setting can be given", () => {
     NATS_URL: "nats://a:4222, tls://b:4222",
     NATS_CREDS: "/etc/mustreach.creds",
     NATS_SERVER: "/usr/bin/nats-server",
-    TOKEN_SECRET: "openIM123",
+    TOKEN_SECRET: "a-token-secret-of-32-bytes-or-more",
     TOKEN_TTL: "12h",
     JWKS_URL: "https://idp.example/keys",
     JWT_ISSUER: "https://idp.example",
     JWT_AUDIENCE: "mustreach",
+    JWT_USER_CLAIM: "email",
+    JWT_ADMIN_CLAIM: "roles=mustreach-admin",
     ADMIN_USER_IDS: "root, imAdmin",
     PARTITIONS: "16",
     REPLICAS: "3",
@@ -85,11 +88,13 @@ test("every setting can be given", () => {
     natsUrl: ["nats://a:4222", "tls://b:4222"],
     natsCreds: "/etc/mustreach.creds",
     natsServer: "/usr/bin/nats-server",
-    tokenSecret: "openIM123",
+    tokenSecret: "a-token-secret-of-32-bytes-or-more",
     tokenTtl: 12 * 3_600_000,
     jwksUrl: "https://idp.example/keys",
     jwtIssuer: "https://idp.example",
     jwtAudience: "mustreach",
+    jwtUserClaim: "email",
+    jwtAdminClaim: "roles=mustreach-admin",
     adminUserIds: ["root", "imAdmin"],
     partitions: 16,
     replicas: 3,
@@ -127,11 +132,19 @@ const bad: Record<SettingName, readonly string[]> = {
   NATS_URL: [",", "nats://a:4222,", "http://a:4222", "a b"],
   NATS_CREDS: [" "],
   NATS_SERVER: [" "],
-  TOKEN_SECRET: ["hunter2"],
+  TOKEN_SECRET: ["hunter2", "x".repeat(31)],
   TOKEN_TTL: ["0s", "90", "-1d", "1.5h", "1w", "d", "999999999d"],
-  JWKS_URL: ["keys.json", "file:///etc/keys.json", "ftp://idp.example/keys"],
+  JWKS_URL: [
+    "keys.json",
+    "file:///etc/keys.json",
+    "ftp://idp.example/keys",
+    "http://idp.example/keys",
+    "http://127.0.0.1.example/keys",
+  ],
   JWT_ISSUER: [" "],
   JWT_AUDIENCE: [" "],
+  JWT_USER_CLAIM: [" "],
+  JWT_ADMIN_CLAIM: [" ", "=admin", "roles="],
   ADMIN_USER_IDS: [",", "imAdmin,"],
   PARTITIONS: ["0", "257", "8.5", "many"],
   REPLICAS: ["0", "6", "three"],
@@ -153,7 +166,7 @@ const bad: Record<SettingName, readonly string[]> = {
 describe("a bad value names itself, what was expected and where it is documented", () => {
   const rows = Object.entries(bad).flatMap(([name, values]) => values.map((value) => [name, value] as const));
   test.each(rows)("MUSTREACH_%s=%j", (name, value) => {
-    const message = refusalOf(() => load({ TOKEN_SECRET: "test-secret", [name]: value }));
+    const message = refusalOf(() => load({ TOKEN_SECRET: "a-token-secret-of-32-bytes-or-more", [name]: value }));
     expect(message).toContain(`MUSTREACH_${name}`);
     expect(message).toContain(settings[name as SettingName].expected);
     expect(message).toMatch(/README\.md, section Configuration/);
@@ -188,6 +201,23 @@ test("with an external broker a token secret is required", () => {
   expect(message).toMatch(/README\.md, section Configuration/);
 });
 
+test("with an identity provider an audience is required", () => {
+  const message = refusalOf(() => load({ JWKS_URL: "https://idp.example/keys" }));
+  expect(message).toContain("MUSTREACH_JWT_AUDIENCE is required");
+  expect(message).toMatch(/README\.md, section Configuration/);
+});
+
+test.each(["https://idp.example/keys", "http://localhost:8080/keys", "http://127.0.0.1/keys", "http://[::1]:1/keys"])(
+  "an identity provider's keys may come from %s",
+  (url) => {
+    expect(load({ JWKS_URL: url, JWT_AUDIENCE: "mustreach" }).jwksUrl).toBe(url);
+  },
+);
+
+test("a token secret is counted in bytes", () => {
+  expect(load({ TOKEN_SECRET: "日".repeat(11) }).tokenSecret).toBe("日".repeat(11));
+});
+
 test("with a webhook a secret for it is required", () => {
   const message = refusalOf(() => load({ ESCALATION_URL: "https://push.example/hook" }));
   expect(message).toContain("MUSTREACH_ESCALATION_SECRET");
@@ -199,9 +229,11 @@ test("no message shows a secret", () => {
   expect(refusalOf(() => load({ ESCALATION_SECRET: "hunter2" }))).not.toContain("hunter2");
   expect(refusalOf(() => load({ TOKEN_SECRET: "hunter2" }))).not.toContain("hunter2");
   expect(refusalOf(() => load({ NATS_URL: "nats://user:hunter2@a:4222," }))).not.toContain("hunter2");
-  expect(refusalOf(() => load({ NATS_URL: "http://user:hunter2@a:4222", TOKEN_SECRET: "test-secret" }))).not.toContain(
-    "hunter2",
-  );
+  expect(
+    refusalOf(() =>
+      load({ NATS_URL: "http://user:hunter2@a:4222", TOKEN_SECRET: "a-token-secret-of-32-bytes-or-more" }),
+    ),
+  ).not.toContain("hunter2");
 });
 
 test("every setting says in one sentence or more what it means", () => {

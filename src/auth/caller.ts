@@ -6,9 +6,12 @@ export interface Caller {
   readonly userId: string;
   /** OpenIM's platformID, 1 to 11; 0 when the token names none. */
   readonly platformId: number;
-  /** Whether the user is in MUSTREACH_ADMIN_USER_IDS. The platform does not matter. */
+  /**
+   * Whether the user is in MUSTREACH_ADMIN_USER_IDS, or an identity provider's token has MUSTREACH_JWT_ADMIN_CLAIM. The
+   * platform does not matter.
+   */
   readonly isAdmin: boolean;
-  /** The token's `iat` in milliseconds since the Unix epoch; 0 for a token without. */
+  /** When the token was minted, in milliseconds since the Unix epoch; 0 for a token without `iat`. */
   readonly issuedAtMs: number;
   /** The token's `exp` in milliseconds since the Unix epoch. */
   readonly expiresAtMs: number;

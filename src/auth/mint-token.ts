@@ -24,19 +24,22 @@ export interface MintedToken {
 /** Mints a token. It checks nothing: who may have one is the caller's to decide. */
 export type TokenMinter = (subject: TokenSubject) => Promise<MintedToken>;
 
-/** Mints OpenIM's tokens: HS256 with the claims `UserID`, `PlatformID`, `exp` and `iat`, and no others. */
+/**
+ * Mints OpenIM's tokens: HS256 with the claims `UserID`, `PlatformID`, `exp` and `iat`, in whole seconds. One of our own
+ * is beside them: `iatMs`, the moment of `iat` in milliseconds.
+ */
 export function createTokenMinter({ secret, ttlMs }: TokenMinterOptions): TokenMinter {
   const signingKey = toSigningKey(secret);
   const expireTimeSeconds = Math.floor(ttlMs / 1_000);
   return async ({ userId, platformId }) => {
-    const now = Date.now() / 1_000;
+    const nowMs = Date.now();
     const claims = {
       UserID: userId,
       PlatformID: platformId,
-      exp: Math.ceil(now) + expireTimeSeconds,
-      // Not whole seconds, which RFC 7519 section 2 (NumericDate) allows: a revocation must tell the token that was
-      // minted just before it from the one minted just after.
-      iat: now,
+      exp: Math.ceil(nowMs / 1_000) + expireTimeSeconds,
+      iat: Math.floor(nowMs / 1_000),
+      // A revocation must tell the token that was minted just before it from the one minted just after.
+      iatMs: nowMs,
     };
     const token = await new SignJWT(claims).setProtectedHeader({ alg: "HS256", typ: "JWT" }).sign(await signingKey);
     return { token, expireTimeSeconds };

@@ -11,12 +11,10 @@ import { anyPlatform, platformName } from "./platform.ts";
  */
 const maxIssuedAheadMs = 60_000;
 
-/** Options of {@link readClaims}. */
-export interface ClaimsOptions {
-  /** The users who are admins. */
-  readonly adminUserIds: ReadonlySet<string>;
-  /** Whether `sub` names the user when there is no `UserID`: for tokens of an identity provider. */
-  readonly subjectIsUser: boolean;
+/** Whose token it is, for {@link readClaims} to check. */
+export interface TokenOwner {
+  readonly userId: unknown;
+  readonly isAdmin: boolean;
 }
 
 /**
@@ -25,22 +23,26 @@ export interface ClaimsOptions {
  * @throws TokenMalformedError (1503) for claims of a wrong type, without a usable user id or without `exp`, and
  * TokenNotValidYetError (1504) for a token from the future.
  */
-export function readClaims(claims: JWTPayload, options: ClaimsOptions): Caller {
-  const { UserID: named, PlatformID: platformId = anyPlatform, exp, iat = 0 } = claims;
-  const userId = named === undefined && options.subjectIsUser ? claims.sub : named;
-  if (typeof userId !== "string" || !isId(userId, maxUserIdBytes)) throw malformed("the token names no usable UserID");
+export function readClaims(claims: JWTPayload, { userId, isAdmin }: TokenOwner): Caller {
+  const { PlatformID: platformId = anyPlatform, exp } = claims;
+  if (typeof userId !== "string" || !isId(userId, maxUserIdBytes)) throw malformed("the token names no usable user id");
   if (typeof platformId !== "number" || (platformId !== anyPlatform && platformName(platformId) === undefined)) {
     throw malformed("the token's PlatformID is not a platform");
   }
   // jose has made sure that those which are there are numbers, but JSON has 1e999.
   const expiresAtMs = Math.round((exp ?? Number.NaN) * 1_000);
-  const issuedAtMs = Math.round(iat * 1_000);
+  const issuedAtMs = readIssuedAtMs(claims);
   if (!Number.isSafeInteger(expiresAtMs)) throw malformed("the token has no usable exp");
   if (!Number.isSafeInteger(issuedAtMs)) throw malformed("the token's iat is not usable");
   if (issuedAtMs > Date.now() + maxIssuedAheadMs) {
     throw failure("TokenNotValidYetError", "the token was issued in the future");
   }
-  return { userId, platformId, isAdmin: options.adminUserIds.has(userId), issuedAtMs, expiresAtMs };
+  return { userId, platformId, isAdmin, issuedAtMs, expiresAtMs };
+}
+
+/** `iat` says the second; `iatMs`, which only our own tokens have, says which millisecond of it. */
+function readIssuedAtMs({ iat = 0, iatMs }: JWTPayload): number {
+  return typeof iatMs === "number" && Math.floor(iatMs / 1_000) === iat ? Math.floor(iatMs) : Math.round(iat * 1_000);
 }
 
 function malformed(errDlt: string): ConnectError {

@@ -1,13 +1,10 @@
 import { randomBytes } from "node:crypto";
 import { link, mkdir, open, readFile, rm } from "node:fs/promises";
 import { join } from "node:path";
-import { type Config, ConfigError } from "../config.ts";
+import { type Config, ConfigError, minTokenSecretBytes } from "../config.ts";
 
 /** The file in MUSTREACH_DATA_DIR that keeps a generated secret. */
 const fileName = "token-secret";
-
-/** The shortest secret, in characters: that of MUSTREACH_TOKEN_SECRET. */
-const minLength = 8;
 
 /**
  * The secret that signs tokens: MUSTREACH_TOKEN_SECRET, else the one kept in the data directory, which is created on
@@ -39,8 +36,10 @@ export async function readTokenSecret(config: Pick<Config, "tokenSecret" | "data
 }
 
 function requireLength(secret: string, path: string): string {
-  if (secret.length >= minLength) return secret;
-  throw new ConfigError(`${path}: expected at least ${minLength} characters. Remove the file to get a new secret.`);
+  if (Buffer.byteLength(secret) >= minTokenSecretBytes) return secret;
+  throw new ConfigError(
+    `${path}: expected at least ${minTokenSecretBytes} bytes. Remove the file to get a new secret: tokens made with the old one are then refused.`,
+  );
 }
 
 /** The key of HS256: as OpenIM, the secret's UTF-8. */

@@ -21,21 +21,25 @@ const asymmetricAlgorithms = [
 export interface TokenVerifierOptions {
   /** The token secret, for HS256. */
   readonly secret: string;
-  /** The users whose tokens are admin tokens, whoever signed them. */
+  /** The users whose tokens by the secret are admin tokens. */
   readonly adminUserIds: Iterable<string>;
   /** An identity provider whose tokens are accepted too. Default none. */
   readonly jwks?: JwksOptions | undefined;
   readonly revokedAtMs: RevokedAtMs;
 }
 
-/** An identity provider. Its tokens name the user in `UserID` or else in `sub`. */
+/** An identity provider. */
 export interface JwksOptions {
   /** Where its public keys are (RFC 7517). */
   readonly url: string;
   /** The `iss` that its tokens must have. Default: not checked. */
   readonly issuer?: string | undefined;
-  /** The `aud` that its tokens must have. Default: not checked. */
-  readonly audience?: string | undefined;
+  /** The `aud` that its tokens must have. */
+  readonly audience: string;
+  /** The claim that names the user. Default `sub`. */
+  readonly userClaim?: string | undefined;
+  /** What makes its token an admin's, as MUSTREACH_JWT_ADMIN_CLAIM. Default: none is. */
+  readonly adminClaim?: string | undefined;
 }
 
 /**
@@ -46,9 +50,9 @@ export interface JwksOptions {
  * | 1501 TokenExpiredError | good signature, but expired |
  * | 1503 TokenMalformedError | not a JWT, longer than 8 KiB, or without a usable UserID, PlatformID or `exp` |
  * | 1504 TokenNotValidYetError | good signature, but `nbf` is ahead, or `iat` by more than a minute |
- * | 1505 TokenUnknownError | bad signature, unknown key, another algorithm (also `none`), another `iss` or `aud` |
+ * | 1505 TokenUnknownError | bad signature, unknown key, another algorithm (also `none`), another `iss` or `aud`; an admin's user id in an identity provider's token that is no admin's |
  * | 1506 TokenKickedError | revoked |
- * | 90004 NetworkError | the identity provider's keys cannot be fetched |
+ * | 90104 IdentityProviderError | the identity provider's keys cannot be fetched |
  *
  * OpenIM's 1507 (not in the token store) does not occur: there is no store. Any token with a good signature is
  * valid until it expires or is revoked. Clock skew is not tolerated in `exp` and `nbf`.
@@ -68,12 +72,19 @@ export function createTokenVerifier(options: TokenVerifierOptions): TokenVerifie
       const { payload } = await jwtVerify(token, findKey, {
         algorithms: asymmetricAlgorithms,
         ...(jwks.issuer === undefined ? {} : { issuer: jwks.issuer }),
-        ...(jwks.audience === undefined ? {} : { audience: jwks.audience }),
+        audience: jwks.audience,
       });
-      return readClaims(payload, { adminUserIds, subjectIsUser: true });
+      const userId = payload[jwks.userClaim ?? "sub"];
+      const isAdmin = hasClaim(payload, jwks.adminClaim);
+      // Whose ids are known names must not be anybody's: what admins send is pushed to their own devices too.
+      if (!isAdmin && typeof userId === "string" && adminUserIds.has(userId)) {
+        throw failure("TokenUnknownError", "the token names an admin and is not an admin's");
+      }
+      return readClaims(payload, { userId, isAdmin });
     }
     const { payload } = await jwtVerify<JWTPayload>(token, await signingKey, { algorithms: ["HS256"] });
-    return readClaims(payload, { adminUserIds, subjectIsUser: false });
+    const { UserID: userId } = payload;
+    return readClaims(payload, { userId, isAdmin: typeof userId === "string" && adminUserIds.has(userId) });
   };
 
   return async (token) => {
@@ -89,6 +100,18 @@ export function createTokenVerifier(options: TokenVerifierOptions): TokenVerifie
     if (isRevoked(caller, revokedAtMs)) throw failure("TokenKickedError", "the token was revoked");
     return caller;
   };
+}
+
+/** Whether a token has a claim, written as `name` for one that is `true`, or as `name=value`. */
+function hasClaim(claims: JWTPayload, wanted: string | undefined): boolean {
+  if (wanted === undefined) return false;
+  const [name = "", value] = wanted.split(/=(.*)/s);
+  const claim = Object.hasOwn(claims, name) ? claims[name] : undefined;
+  if (value === undefined) return claim === true;
+  if (Array.isArray(claim)) return claim.includes(value);
+  // The one claim that is a list of words in a string (RFC 8693 section 4.2).
+  if (name === "scope" && typeof claim === "string") return claim.split(" ").includes(value);
+  return claim === value;
 }
 
 function readAlgorithm(token: string): string {

@@ -6,7 +6,7 @@ afterEach(() => {
   vi.useRealTimers();
 });
 
-test("a token is OpenIM's: HS256 with UserID, PlatformID, exp and iat, and nothing else", async () => {
+test("a token is OpenIM's: HS256 with UserID, PlatformID, exp iat in whole seconds, and only iatMs beside them", async () => {
   vi.useFakeTimers({ toFake: ["Date"], now: 1_763_850_000_123 });
   const mint = createTokenMinter({ secret: "openIM123", ttlMs: 7_776_000_000 });
   const { token, expireTimeSeconds } = await mint({ userId: "imAdmin", platformId: 10 });
@@ -17,7 +17,8 @@ test("a token is OpenIM's: HS256 with UserID, PlatformID, exp and iat, and nothi
     UserID: "imAdmin",
     PlatformID: 10,
     exp: 1_763_850_001 + 7_776_000,
-    iat: 1_763_850_000.123,
+    iat: 1_763_850_000,
+    iatMs: 1_763_850_000_123,
   });
   // The signature as any other implementation computes it.
   expect(signature).toBe(createHmac("sha256", "openIM123").update(`${header}.${payload}`).digest("base64url"));

@@ -13,7 +13,9 @@ beforeEach(async () => {
 afterEach(() => rm(dir, { recursive: true, force: true }));
 
 test("a configured secret is used as it is, and nothing is written", async () => {
-  expect(await loadTokenSecret({ tokenSecret: " openIM123 ", dataDir: dir })).toBe(" openIM123 ");
+  expect(await loadTokenSecret({ tokenSecret: " a-token-secret-of-32-bytes-or-more ", dataDir: dir })).toBe(
+    " a-token-secret-of-32-bytes-or-more ",
+  );
   expect(await readdir(dir)).toEqual([]);
 });
 
@@ -28,8 +30,8 @@ test("without one, 32 random bytes are created on first use, kept, and readable 
 });
 
 test("a secret that someone put there is used without the line break around it", async () => {
-  await writeFile(join(dir, "token-secret"), "openIM123\n");
-  expect(await loadTokenSecret({ tokenSecret: undefined, dataDir: dir })).toBe("openIM123");
+  await writeFile(join(dir, "token-secret"), "a-token-secret-of-32-bytes-or-more\n");
+  expect(await loadTokenSecret({ tokenSecret: undefined, dataDir: dir })).toBe("a-token-secret-of-32-bytes-or-more");
 });
 
 test("processes that start at the same time get the same secret", async () => {
@@ -55,14 +57,14 @@ test("many at the same time in one process get the same secret, and leave no dra
 });
 
 test("a file that cannot be a secret is named, not replaced and not shown", async () => {
-  await writeFile(join(dir, "token-secret"), "short\n");
+  await writeFile(join(dir, "token-secret"), "31-bytes-are-one-byte-too-short\n");
   const error = await loadTokenSecret({ tokenSecret: undefined, dataDir: dir }).catch((thrown: unknown) => thrown);
   expect(error).toMatchObject({
     name: "ConfigError",
-    message: expect.stringContaining(`${join(dir, "token-secret")}: expected at least 8 characters`),
+    message: expect.stringContaining(`${join(dir, "token-secret")}: expected at least 32 bytes`),
   });
-  expect(String(error)).not.toContain("short");
-  expect(await readFile(join(dir, "token-secret"), "utf8")).toBe("short\n");
+  expect(String(error)).not.toContain("31-bytes");
+  expect(await readFile(join(dir, "token-secret"), "utf8")).toBe("31-bytes-are-one-byte-too-short\n");
 });
 
 test("a file that cannot be read is an error, not a new secret", async () => {

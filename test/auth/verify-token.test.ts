@@ -2,8 +2,8 @@ import { createHmac, createPublicKey } from "node:crypto";
 import { once } from "node:events";
 import { createServer, type Server } from "node:http";
 import fc from "fast-check";
-import { exportJWK, exportSPKI, generateKeyPair, type JWTPayload, SignJWT } from "jose";
-import { afterAll, afterEach, beforeAll, describe, expect, test, vi } from "vitest";
+import { decodeJwt, exportJWK, exportSPKI, generateKeyPair, type JWTPayload, SignJWT } from "jose";
+import { afterAll, afterEach, beforeAll, describe, expect, onTestFinished, test, vi } from "vitest";
 import { createTokenMinter } from "../../src/auth/mint-token.ts";
 import { createTokenVerifier, type JwksOptions, type TokenVerifier } from "../../src/auth/verify-token.ts";
 import { toErrorFacts } from "../../src/errors.ts";
@@ -52,6 +52,42 @@ describe("OpenIM's tokens", () => {
       issuedAtMs: 1_763_850_000_123,
       expiresAtMs: 1_763_850_061_000,
     });
+  });
+
+  test("a token of 0.1.0, whose iat has a fraction, says the millisecond too", async () => {
+    const iat = nowS() - 5 + 0.123;
+    expect(await openimVerifier()(signByHand({ ...claims(), iat }))).toMatchObject({ issuedAtMs: iat * 1_000 });
+  });
+
+  test("an iatMs of another second than iat is not believed", async () => {
+    const { iat } = claims();
+    for (const iatMs of [(iat + 1) * 1_000, iat * 1_000 - 1, "now", null, 1e300]) {
+      expect(await openimVerifier()(signByHand({ ...claims(), iat, iatMs }))).toMatchObject({
+        issuedAtMs: iat * 1_000,
+      });
+    }
+  });
+
+  test("of two tokens minted in one second, with a logout between them, the one from before is revoked", async () => {
+    vi.useFakeTimers({ toFake: ["Date"], now: 1_763_850_000_500 });
+    const verify = createTokenVerifier({ secret, adminUserIds, revokedAtMs: () => 1_763_850_000_500 });
+    const mint = createTokenMinter({ secret, ttlMs: 60_000 });
+    const mintAt = (ms: number) => {
+      vi.setSystemTime(ms);
+      return mint({ userId: "alice", platformId: 5 });
+    };
+    const iats: unknown[] = [];
+    for (const [ms, isRevoked] of [
+      [1_763_850_000_499, true],
+      [1_763_850_000_500, true],
+      [1_763_850_000_501, false],
+    ] as const) {
+      const { token } = await mintAt(ms);
+      iats.push(decodeJwt(token).iat);
+      if (isRevoked) expect(await refusal(verify, token)).toMatchObject({ errCode: 1506 });
+      else expect(await verify(token)).toMatchObject({ issuedAtMs: ms });
+    }
+    expect(iats).toEqual([1_763_850_000, 1_763_850_000, 1_763_850_000]);
   });
 
   test("a token of an OpenIM server with the same secret is accepted", async () => {
@@ -238,7 +274,7 @@ describe("an identity provider's tokens", async () => {
     await once(server, "listening");
     const address = server.address();
     if (address === null || typeof address === "string") throw new Error("no port");
-    jwks = { url: `http://127.0.0.1:${address.port}/keys` };
+    jwks = { url: `http://127.0.0.1:${address.port}/keys`, audience: "mustreach" };
   });
   afterAll(() => server.close());
 
@@ -250,7 +286,9 @@ describe("an identity provider's tokens", async () => {
     { alg = "RS256", kid = `${alg}-1` as string | null, privateKey = key(alg).privateKey } = {},
   ) {
     const header = kid === null ? { alg } : { alg, kid };
-    return new SignJWT({ exp: nowS() + 300, iat: nowS(), ...payload }).setProtectedHeader(header).sign(privateKey);
+    return new SignJWT({ aud: "mustreach", exp: nowS() + 300, iat: nowS(), ...payload })
+      .setProtectedHeader(header)
+      .sign(privateKey);
   }
 
   test.each(algorithms)("%s is accepted", async (alg) => {
@@ -261,12 +299,46 @@ describe("an identity provider's tokens", async () => {
     });
   });
 
-  test("UserID is preferred to sub, PlatformID counts, and admins are those in the list", async () => {
+  test("sub is the user whatever UserID says, and PlatformID counts", async () => {
     expect(await verifierOf()(await sign({ UserID: "imAdmin", sub: "alice", PlatformID: 3 }))).toMatchObject({
-      userId: "imAdmin",
+      userId: "alice",
       platformId: 3,
-      isAdmin: true,
+      isAdmin: false,
     });
+  });
+
+  test("another claim is the user when that is configured", async () => {
+    const verify = verifierOf({ userClaim: "UserID" });
+    expect(await verify(await sign({ UserID: "bob", sub: "alice" }))).toMatchObject({ userId: "bob", isAdmin: false });
+    expect(await refusal(verify, await sign({ sub: "alice" }))).toMatchObject({ errCode: 1503 });
+  });
+
+  test("who is called as an admin is none, and is nobody else either", async () => {
+    for (const verify of [verifierOf(), verifierOf({ adminClaim: "roles=mustreach-admin" })]) {
+      for (const sub of adminUserIds) {
+        expect(await refusal(verify, await sign({ sub, roles: ["user"] }))).toMatchObject({ errCode: 1505 });
+      }
+    }
+  });
+
+  test.each<[adminClaim: string, claims: JWTPayload, isAdmin: boolean]>([
+    ["roles=mustreach-admin", { roles: ["user", "mustreach-admin"] }, true],
+    ["roles=mustreach-admin", { roles: "mustreach-admin" }, true],
+    ["roles=mustreach-admin", { roles: "user mustreach-admin" }, false],
+    ["roles=mustreach-admin", { roles: ["mustreach-admins"] }, false],
+    ["roles=mustreach-admin", { roles: { "mustreach-admin": true } }, false],
+    ["roles=mustreach-admin", { roles: true }, false],
+    ["roles=mustreach-admin", {}, false],
+    ["scope=mustreach:admin", { scope: "openid mustreach:admin" }, true],
+    ["scope=mustreach:admin", { scope: "openid mustreach:admins" }, false],
+    ["https://example.com/admin", { "https://example.com/admin": true }, true],
+    ["admin", { admin: "true" }, false],
+    ["admin", { admin: 1 }, false],
+    ["toString", {}, false],
+    ["level=a=b", { level: "a=b" }, true],
+  ])("with %s, %j makes an admin: %s", async (adminClaim, more, isAdmin) => {
+    const verify = verifierOf({ adminClaim });
+    expect(await verify(await sign({ sub: "alice", ...more }))).toMatchObject({ userId: "alice", isAdmin });
   });
 
   test("OpenIM's tokens are accepted beside them", async () => {
@@ -275,11 +347,11 @@ describe("an identity provider's tokens", async () => {
     });
   });
 
-  test("issuer and audience are checked when they are given", async () => {
+  test("the audience is checked, and the issuer when it is given", async () => {
     const verify = verifierOf({ issuer, audience: "mustreach" });
     expect(await verify(await sign({ sub: "alice", iss: issuer, aud: ["other", "mustreach"] }))).toBeDefined();
     for (const wrong of [
-      { iss: issuer },
+      { iss: issuer, aud: undefined as unknown as string },
       { aud: "mustreach" },
       { iss: issuer, aud: "other" },
       { iss: "x", aud: "mustreach" },
@@ -298,7 +370,7 @@ describe("an identity provider's tokens", async () => {
   test.each<[string, number, () => Promise<string> | string]>([
     ["no user", 1503, () => sign({})],
     ["an unusable sub", 1503, () => sign({ sub: "a\u0000" })],
-    ["an unusable UserID beside a sub", 1503, () => sign({ UserID: "", sub: "alice" })],
+    ["another audience", 1505, () => sign({ sub: "alice", aud: "another app" })],
     ["no exp", 1503, () => sign({ sub: "alice", exp: undefined as unknown as number })],
     ["expired", 1501, () => sign({ sub: "alice", exp: nowS() - 1 })],
     ["nbf ahead", 1504, () => sign({ sub: "alice", nbf: nowS() + 60 })],
@@ -337,17 +409,49 @@ describe("an identity provider's tokens", async () => {
     signatures.mockRestore();
   });
 
-  test.each(["/gone", "/broken", "/no-set", "/moved"])("a key set at %s is a broken wire, 90004", async (path) => {
+  test.each(["/gone", "/broken", "/no-set", "/moved"])("a key set at %s is no key set, 90104", async (path) => {
     const verify = verifierOf({ url: new URL(path, jwks.url).href });
     expect(await refusal(verify, await sign({ sub: "alice" }))).toEqual({
-      errCode: 90004,
-      errMsg: "NetworkError",
+      errCode: 90104,
+      errMsg: "IdentityProviderError",
       errDlt: "the identity provider's keys cannot be fetched",
     });
     expect(await verify(signByHand(claims()))).toMatchObject({ userId: "alice" });
   });
 
+  test("callers whose tokens need a key set that cannot be fetched do not make us fetch more often", async () => {
+    vi.useFakeTimers({ toFake: ["Date"] });
+    const verify = verifierOf({ url: new URL("/broken", jwks.url).href });
+    const tokens = await Promise.all(Array.from({ length: 300 }, (_, n) => sign({ sub: `user ${n}` })));
+    const fetchesBefore = fetches;
+    for (const token of tokens) expect(await refusal(verify, token)).toMatchObject({ errCode: 90104 });
+    expect(fetches - fetchesBefore).toBe(1);
+    vi.advanceTimersByTime(5_000);
+    await refusal(verify, await sign({ sub: "alice" }));
+    expect(fetches - fetchesBefore).toBe(2);
+  });
+
+  test("a key that is there is found although a fetch for another has failed a moment ago", async () => {
+    vi.useFakeTimers({ toFake: ["Date"] });
+    let down = false;
+    const flaky = createServer((_, response) => {
+      if (down) return void response.writeHead(503).end();
+      void exportJWK(key("RS256").publicKey).then((jwk) => response.end(JSON.stringify({ keys: [jwk] })));
+    }).listen(0, "127.0.0.1");
+    await once(flaky, "listening");
+    onTestFinished(() => void flaky.close());
+    const address = flaky.address();
+    if (address === null || typeof address === "string") throw new Error("no port");
+    const verify = verifierOf({ url: `http://127.0.0.1:${address.port}/` });
+    await verify(await sign({ sub: "alice" }, { kid: null }));
+    down = true;
+    vi.advanceTimersByTime(60_000);
+    expect(await refusal(verify, await sign({ sub: "mallory" }, { alg: "ES256" }))).toMatchObject({ errCode: 90104 });
+    expect(await verify(await sign({ sub: "bob" }, { kid: null }))).toMatchObject({ userId: "bob" });
+  });
+
   test("so is one that nobody serves, until someone does", async () => {
+    vi.useFakeTimers({ toFake: ["Date"] });
     const late = createServer((_, response) => {
       void exportJWK(key("RS256").publicKey).then((jwk) => response.end(JSON.stringify({ keys: [jwk] })));
     }).listen(0, "127.0.0.1");
@@ -358,9 +462,10 @@ describe("an identity provider's tokens", async () => {
     await once(late, "close");
     const verify = verifierOf({ url: `http://127.0.0.1:${address.port}/` });
     const token = await sign({ sub: "alice" }, { kid: null });
-    expect(await refusal(verify, token)).toMatchObject({ errCode: 90004, errMsg: "NetworkError" });
+    expect(await refusal(verify, token)).toMatchObject({ errCode: 90104, errMsg: "IdentityProviderError" });
     late.listen(address.port, "127.0.0.1");
     await once(late, "listening");
+    vi.advanceTimersByTime(5_000);
     expect(await verify(token)).toMatchObject({ userId: "alice" });
     late.close();
   });

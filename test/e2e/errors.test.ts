@@ -11,7 +11,7 @@ import { DeliveryService } from "../../src/gen/mustreach/delivery/v1/delivery_pb
 import { MsgService } from "../../src/gen/mustreach/msg/v1/msg_pb.ts";
 import { useServer } from "../helpers/server.ts";
 
-const secret = "the-token-secret";
+const secret = "the-token-secret-of-this-test-file";
 const server = useServer({ TOKEN_SECRET: secret });
 
 /** What can be called, at its REST path and as an RPC. */

@@ -3,7 +3,7 @@ import { type Client, credentials, loadPackageDefinition, Metadata, type Service
 import { loadSync } from "@grpc/proto-loader";
 import protobuf from "protobufjs";
 import { afterEach, beforeAll, beforeEach, describe, expect, test } from "vitest";
-import { useServer } from "../helpers/server.ts";
+import { testSecret, useServer } from "../helpers/server.ts";
 
 // What a client in another language has: the .proto files of the project, and google/api of its own library.
 const includeDirs = ["proto", "node_modules/protobufjs"];
@@ -186,7 +186,7 @@ test("it starts where it asks to", async () => {
 });
 
 test("it gets, reads and revokes tokens", async () => {
-  const admin = await call(auth, "GetAdminToken", { secret: "test-secret", userId: "imAdmin" });
+  const admin = await call(auth, "GetAdminToken", { secret: testSecret, userId: "imAdmin" });
   expect(admin).toEqual({ token: expect.stringMatching(/^eyJ/), expireTimeSeconds: "7776000" });
   const headers = { authorization: `Bearer ${admin.token}` };
   const { token } = await call(auth, "GetUserToken", { userId: user, platformId: 5 }, headers);

@@ -4,7 +4,7 @@ import { jetstreamManager } from "@nats-io/jetstream";
 import { afterAll, beforeAll, describe, expect, test } from "vitest";
 import { type DeviceSession, dataOf, isIncreasing, openSender, useDevices } from "../helpers/device.ts";
 import { type ExternalBroker, startExternalBroker } from "../helpers/external-broker.ts";
-import { startTestServer, type TestServer, type TestSettings } from "../helpers/server.ts";
+import { startTestServer, type TestServer, type TestSettings, testSecret } from "../helpers/server.ts";
 
 const openDevice = useDevices();
 
@@ -785,7 +785,7 @@ test.concurrent("the command line keeps groups: create, add, remove and list", a
 /** Runs the command line in a process of its own, with the secret of the services. */
 async function run(...args: string[]): Promise<{ exitCode: number; stdout: string; stderr: string }> {
   const main = fileURLToPath(new URL("../../src/cli/main.ts", import.meta.url));
-  const env = { ...process.env, MUSTREACH_TOKEN_SECRET: "test-secret" };
+  const env = { ...process.env, MUSTREACH_TOKEN_SECRET: testSecret };
   return new Promise((resolve, reject) => {
     execFile(process.execPath, [main, ...args], { env }, (error, stdout, stderr) => {
       const exitCode = error === null ? 0 : error.code;

@@ -7,7 +7,7 @@ import { beforeAll, describe, expect, test } from "vitest";
 import { useDevices } from "../helpers/device.ts";
 import { useServer } from "../helpers/server.ts";
 
-const secret = "the-token-secret";
+const secret = "the-token-secret-of-this-test-file";
 const server = useServer({ TOKEN_SECRET: secret });
 const openDevice = useDevices();
 const path = "/msg/send_business_notification";

@@ -7,7 +7,7 @@ import { createInterface } from "node:readline";
 import { fileURLToPath } from "node:url";
 import { createTokenMinter } from "../../src/auth/mint-token.ts";
 import { adminPlatform } from "../../src/auth/platform.ts";
-import type { TestSettings } from "./server.ts";
+import { type TestSettings, testSecret } from "./server.ts";
 
 /** A service in a process of its own, as an operator runs it. */
 export interface ServiceProcess {
@@ -29,7 +29,6 @@ export interface ServiceProcess {
 }
 
 const root = fileURLToPath(new URL("../..", import.meta.url));
-const secret = "test-secret";
 
 /** Runs before the service in its process: answers each message with what is in use after a garbage collection. */
 const meter = `data:text/javascript,${encodeURIComponent(`
@@ -49,14 +48,14 @@ export async function startProcess(settings: TestSettings = {}, dataDir?: string
   const dir = dataDir ?? (await mkdtemp(join(tmpdir(), "mustreach-process-")));
   const child = spawn(process.execPath, ["--expose-gc", "--import", meter, "src/main.ts"], {
     cwd: root,
-    env: { ...inheritedEnv(), ...toEnv({ DATA_DIR: dir, PORT: "0", TOKEN_SECRET: secret, ...settings }) },
+    env: { ...inheritedEnv(), ...toEnv({ DATA_DIR: dir, PORT: "0", TOKEN_SECRET: testSecret, ...settings }) },
     stdio: ["ignore", "ignore", "pipe", "ipc"],
   });
   const log: Record<string, unknown>[] = [];
   const url = await whenListening(child, log);
   const { pid } = child;
   if (pid === undefined) throw new Error("the service has no process id");
-  const mint = createTokenMinter({ secret, ttlMs: 3_600_000 });
+  const mint = createTokenMinter({ secret: testSecret, ttlMs: 3_600_000 });
   const token = async (userId: string, platformId: number) => (await mint({ userId, platformId })).token;
 
   const kill = async (signal: NodeJS.Signals) => {

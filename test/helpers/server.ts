@@ -7,6 +7,9 @@ import { loadConfig } from "../../src/config.ts";
 import { createLog } from "../../src/observe/log.ts";
 import { type Server, startServer } from "../../src/server.ts";
 
+/** The token secret of a service that was not given one. */
+export const testSecret = "test-secret-of-at-least-32-bytes";
+
 /** A service of the test's own: embedded broker, free port, temporary data. */
 export interface TestServer extends Server {
   readonly dataDir: string;
@@ -30,7 +33,7 @@ export type TestSettings = Readonly<Record<string, string>>;
 /** Starts a service. With a `dataDir` it resumes that one's data, and leaves it there. */
 export async function startTestServer(settings: TestSettings = {}, dataDir?: string): Promise<TestServer> {
   const dir = dataDir ?? (await mkdtemp(join(tmpdir(), "mustreach-test-")));
-  const env = { DATA_DIR: dir, PORT: "0", TOKEN_SECRET: "test-secret", ...settings };
+  const env = { DATA_DIR: dir, PORT: "0", TOKEN_SECRET: testSecret, ...settings };
   const config = loadConfig(
     Object.fromEntries(Object.entries(env).map(([name, value]) => [`MUSTREACH_${name}`, value])),
   );
