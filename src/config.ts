@@ -9,6 +9,7 @@ export const minTokenSecretBytes = 32;
 
 const text = z.string().trim().min(1);
 const count = (min: number, max: number) => text.transform(Number).pipe(z.number().int().min(min).max(max));
+const port = count(0, 65_535);
 const list = text
   .transform((value) => value.split(",").map((item) => item.trim()))
   .pipe(z.array(z.string().min(1)).min(1));
@@ -38,10 +39,22 @@ const trustedUrl = z.union([
 export const settings = {
   HOST: { is: text, default: "127.0.0.1", expected: "a host name or address", means: "Address to listen on." },
   PORT: {
-    is: count(0, 65_535),
+    is: port,
     default: "10002",
     expected: "a port, 0 to 65535",
     means: "Port for gRPC, Connect, gRPC-Web and REST. 0 takes a free one.",
+  },
+  ADMIN_HOST: {
+    is: text,
+    default: "127.0.0.1",
+    expected: "a host name or address",
+    means: "Address of the operator's port. Whoever reaches it can read it: there are no tokens.",
+  },
+  ADMIN_PORT: {
+    is: z.union([z.literal("off").transform(() => undefined), port]),
+    default: "10003",
+    expected: "a port, 0 to 65535, or off",
+    means: "The operator's port: `/metrics`, and `/readyz` with its reasons. 0 takes a free one, `off` opens none.",
   },
   DATA_DIR: {
     is: text.transform((path) => (isAbsolute(path) ? path : resolve(path))),

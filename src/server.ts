@@ -43,6 +43,7 @@ import { maxOverheadBytes, openStore, type Store } from "./nats/store.ts";
 import { createCallLog } from "./observe/call-log.ts";
 import { createHealth, type Readiness } from "./observe/health.ts";
 import { createMetrics } from "./observe/metrics.ts";
+import { startAdmin } from "./transport/admin.ts";
 import { createGate } from "./transport/gate.ts";
 import { createListener } from "./transport/listener.ts";
 import { createRoutes, shutdownReason } from "./transport/routes.ts";
@@ -52,6 +53,8 @@ export interface Server {
   /** Where it answers, such as `http://127.0.0.1:10002`. */
   readonly url: string;
   readonly port: number;
+  /** Where the operator's port answers, such as `http://127.0.0.1:10003`; undefined when it is off. */
+  readonly adminUrl: string | undefined;
   /** Mints tokens with the instance's secret. */
   readonly mint: TokenMinter;
   /** The process id of the embedded broker; undefined with an external one. */
@@ -174,6 +177,14 @@ export async function startServer(config: Config, log: Logger): Promise<Server> 
       markConversationAsRead: createMarkConversationAsRead(chat, access),
     });
 
+    const health = createHealth(() => checkReadiness(broker, store, hub.size()));
+    const { adminHost, adminPort } = config;
+    const admin =
+      adminPort === undefined
+        ? undefined
+        : await startAdmin({ host: adminHost, port: adminPort, health, metrics, log });
+    if (admin !== undefined) started.push(admin.stop);
+
     const shutdown = new AbortController();
     const handler = createRoutes({
       msg,
@@ -183,8 +194,7 @@ export async function startServer(config: Config, log: Logger): Promise<Server> 
       deadLetters: createDeadLetterService(desk),
       gate: createGate(createAuthGate(createAuthenticator(verify)), log),
       interceptors: [createCallLog(log, metrics)],
-      health: createHealth(() => checkReadiness(broker, store, hub.size())),
-      metrics,
+      health,
       maxNotificationBytes: config.maxDataBytes + maxOverheadBytes,
       shutdownSignal: shutdown.signal,
       log,
@@ -196,8 +206,9 @@ export async function startServer(config: Config, log: Logger): Promise<Server> 
       const deadline = setTimeout(() => shutdown.abort(shutdownReason), config.drainTimeout * 0.8);
       await listener.drain(config.drainTimeout).finally(() => clearTimeout(deadline));
     });
-    log.info({ url, broker: store.audit().version, durability: durabilityName(durability()) }, "listening");
-    return { url, port, mint, brokerPid: () => embedded?.pid(), stop };
+    const adminUrl = admin?.url;
+    log.info({ url, adminUrl, broker: store.audit().version, durability: durabilityName(durability()) }, "listening");
+    return { url, port, adminUrl, mint, brokerPid: () => embedded?.pid(), stop };
   } catch (error) {
     await stop();
     throw error;

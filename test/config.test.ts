@@ -21,6 +21,8 @@ test("without any setting the defaults are in effect", () => {
   expect(load({})).toEqual({
     host: "127.0.0.1",
     port: 10_002,
+    adminHost: "127.0.0.1",
+    adminPort: 10_003,
     dataDir: join(process.cwd(), "data"),
     natsUrl: undefined,
     natsCreds: undefined,
@@ -53,6 +55,8 @@ test("every setting can be given", () => {
   const given: Record<SettingName, string> = {
     HOST: "0.0.0.0",
     PORT: "0",
+    ADMIN_HOST: "::1",
+    ADMIN_PORT: "off",
     DATA_DIR: "/var/lib/mustreach",
     NATS_URL: "nats://a:4222, tls://b:4222",
     NATS_CREDS: "/etc/mustreach.creds",
@@ -84,6 +88,8 @@ test("every setting can be given", () => {
   expect(load(given)).toEqual({
     host: "0.0.0.0",
     port: 0,
+    adminHost: "::1",
+    adminPort: undefined,
     dataDir: "/var/lib/mustreach",
     natsUrl: ["nats://a:4222", "tls://b:4222"],
     natsCreds: "/etc/mustreach.creds",
@@ -128,6 +134,8 @@ test("a relative data directory is one of the directory that the process was sta
 const bad: Record<SettingName, readonly string[]> = {
   HOST: [" "],
   PORT: ["-1", "65536", "80.5", "http", " "],
+  ADMIN_HOST: [" "],
+  ADMIN_PORT: ["-1", "65536", "on", "OFF"],
   DATA_DIR: [" "],
   NATS_URL: [",", "nats://a:4222,", "http://a:4222", "a b"],
   NATS_CREDS: [" "],

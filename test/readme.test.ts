@@ -222,7 +222,7 @@ interface Service extends Program {
 async function npmStart(): Promise<Service> {
   const dataDir = await mkdtemp(join(tmpdir(), "mustreach-readme-"));
   dirs.push(dataDir);
-  const env = { ...inheritedEnv(), MUSTREACH_PORT: "0", MUSTREACH_DATA_DIR: dataDir };
+  const env = { ...inheritedEnv(), MUSTREACH_PORT: "0", MUSTREACH_ADMIN_PORT: "0", MUSTREACH_DATA_DIR: dataDir };
   const program = run("npm", ["start"], env);
   const failed = program.ended.then((how) => {
     throw new Error(`npm start ended (${how}):\n${program.errors()}`);

@@ -1,3 +1,5 @@
+import { atMostEvery } from "./at-most-every.ts";
+
 /** What `/readyz` answers. */
 export interface Readiness {
   /** Whether this instance can keep its promise now. */
@@ -22,11 +24,5 @@ const keptMs = 1_000;
 
 /** Creates the health of an instance from a check that looks everything up. */
 export function createHealth(check: () => Promise<Readiness>): Health {
-  let kept: { readonly atMs: number; readonly readiness: Promise<Readiness> } | undefined;
-  return {
-    readiness() {
-      if (kept === undefined || kept.atMs + keptMs < Date.now()) kept = { atMs: Date.now(), readiness: check() };
-      return kept.readiness;
-    },
-  };
+  return { readiness: atMostEvery(keptMs, check) };
 }

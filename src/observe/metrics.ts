@@ -1,4 +1,5 @@
 import { Counter, collectDefaultMetrics, Gauge, Histogram, Registry } from "prom-client";
+import { atMostEvery } from "./at-most-every.ts";
 
 /** What an instance measures of itself. */
 export interface Metrics {
@@ -8,9 +9,12 @@ export interface Metrics {
   gap(reason: "retention" | "expired"): void;
   /** Reads a number, or numbers by name, whenever metrics are asked for. */
   watch(name: string, help: string, read: () => number | Readonly<Record<string, number>>): void;
-  /** Everything in Prometheus' text format, with its content type. */
+  /** Everything in Prometheus' text format, with its content type; up to 1 s old. */
   text(): Promise<{ readonly contentType: string; readonly body: string }>;
 }
+
+/** How long a text is given again, in milliseconds: making it takes about 1 ms of the event loop. */
+const keptMs = 1_000;
 
 /** Creates the metrics of an instance, with those of its process (CPU, memory, event loop). */
 export function createMetrics(): Metrics {
@@ -46,6 +50,6 @@ export function createMetrics(): Metrics {
         },
       });
     },
-    text: async () => ({ contentType: registry.contentType, body: await registry.metrics() }),
+    text: atMostEvery(keptMs, async () => ({ contentType: registry.contentType, body: await registry.metrics() })),
   };
 }

@@ -6,10 +6,10 @@ import { DeliveryService } from "../gen/mustreach/delivery/v1/delivery_pb.ts";
 import { GroupService } from "../gen/mustreach/directory/v1/directory_pb.ts";
 import { MsgService } from "../gen/mustreach/msg/v1/msg_pb.ts";
 import type { Health } from "../observe/health.ts";
-import type { Metrics } from "../observe/metrics.ts";
 import { answerCors } from "./cors.ts";
 import type { Gate } from "./gate.ts";
-import type { HttpHandler, HttpResponse } from "./listener.ts";
+import type { HttpHandler } from "./listener.ts";
+import { createPages, healthz, notFound, writeJson } from "./pages.ts";
 import { createRest } from "./rest.ts";
 import { createRpc } from "./rpc.ts";
 
@@ -23,7 +23,6 @@ export interface RouteOptions {
   readonly gate: Gate;
   readonly interceptors: Interceptor[];
   readonly health: Health;
-  readonly metrics: Pick<Metrics, "text">;
   readonly log: BaseLogger;
   /** The largest notification, in bytes. */
   readonly maxNotificationBytes: number;
@@ -65,38 +64,19 @@ export function createRoutes(options: RouteOptions): HttpHandler {
     // Compressed requests are not taken: they would be a way round the size limits of what is held in memory.
     acceptCompression: [],
   });
-  const pages: Readonly<Record<string, (response: HttpResponse) => Promise<void>>> = {
-    "/healthz": async (response) => writeJson(response, 200, { status: "ok" }),
-    "/metrics": async (response) => {
-      const { contentType, body } = await options.metrics.text();
-      response.setHeader("Content-Type", contentType);
-      response.end(body);
-    },
+  const pages = createPages({
+    "/healthz": healthz,
     "/readyz": async (response) => {
-      const readiness = await options.health.readiness();
-      writeJson(response, readiness.ready ? 200 : 503, readiness);
+      const { ready } = await options.health.readiness();
+      writeJson(response, ready ? 200 : 503, { ready });
     },
-  };
+  });
 
   return (request, response) => {
-    if (answerCors(request, response) || rest.handle(request, response)) return;
-    const page = request.method === "GET" ? pages[request.url ?? ""] : undefined;
-    if (page !== undefined) page(response).catch(() => response.destroy());
-    else if (!rpc(request, response)) notFound(response);
+    if (answerCors(request, response) || rest.handle(request, response) || pages(request, response)) return;
+    if (!rpc(request, response)) notFound(response);
   };
 }
 
 /** How calls that are still open when the time is up are ended. */
 export const shutdownReason = new ConnectError("the server is stopping", Code.Unavailable);
-
-function notFound(response: HttpResponse): void {
-  response.statusCode = 404;
-  response.setHeader("Content-Type", "text/plain");
-  response.end("404 page not found");
-}
-
-function writeJson(response: HttpResponse, status: number, body: object): void {
-  response.statusCode = status;
-  response.setHeader("Content-Type", "application/json");
-  response.end(JSON.stringify(body));
-}

@@ -376,7 +376,7 @@ describe("the durability of a reply", () => {
     const { headers, json } = await server.post("/msg/send_business_notification", rest("alice"), admin);
     expect(json.errCode).toBe(0);
     expect(headers.get("Mustreach-Durability")).toBe(name);
-    expect(await (await fetch(`${server.url}/readyz`)).json()).toMatchObject({ ready: true, durability: name });
+    expect(await (await fetch(`${server.adminUrl}/readyz`)).json()).toMatchObject({ ready: true, durability: name });
   });
 });
 

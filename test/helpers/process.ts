@@ -48,7 +48,10 @@ export async function startProcess(settings: TestSettings = {}, dataDir?: string
   const dir = dataDir ?? (await mkdtemp(join(tmpdir(), "mustreach-process-")));
   const child = spawn(process.execPath, ["--expose-gc", "--import", meter, "src/main.ts"], {
     cwd: root,
-    env: { ...inheritedEnv(), ...toEnv({ DATA_DIR: dir, PORT: "0", TOKEN_SECRET: testSecret, ...settings }) },
+    env: {
+      ...inheritedEnv(),
+      ...toEnv({ DATA_DIR: dir, PORT: "0", ADMIN_PORT: "0", TOKEN_SECRET: testSecret, ...settings }),
+    },
     stdio: ["ignore", "ignore", "pipe", "ipc"],
   });
   const log: Record<string, unknown>[] = [];

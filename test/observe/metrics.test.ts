@@ -8,13 +8,13 @@ const server = useServer({ HEARTBEAT: "1s" });
 const send = "mustreach.msg.v1.MsgService/SendBusinessNotification";
 const notification = { sendUserID: "imAdmin", recvUserID: "alice", key: "k", data: "d", reliabilityLevel: 2 };
 
-const metrics = async () => (await fetch(`${server.url}/metrics`)).text();
+const metrics = async () => (await fetch(`${server.adminUrl}/metrics`)).text();
 
 test("/metrics counts calls by their code, in Prometheus' format", async () => {
   const admin = await server.adminToken();
   await server.post("/msg/send_business_notification", notification, admin);
   await server.post("/msg/send_business_notification", { ...notification, key: "" }, admin);
-  const response = await fetch(`${server.url}/metrics`);
+  const response = await fetch(`${server.adminUrl}/metrics`);
   expect(response.headers.get("content-type")).toContain("text/plain");
   const text = await response.text();
   expect(text).toContain(`mustreach_call_seconds_count{rpc="${send}",err_code="0"} 1`);

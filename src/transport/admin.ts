@@ -1,0 +1,58 @@
+import type { Health } from "../observe/health.ts";
+import type { Metrics } from "../observe/metrics.ts";
+import { createListener, type ListenerLog } from "./listener.ts";
+import { createPages, healthz, notFound, writeJson } from "./pages.ts";
+
+/** Options of {@link startAdmin}. */
+export interface AdminOptions {
+  readonly host: string;
+  /** 0 takes a free one. */
+  readonly port: number;
+  readonly health: Health;
+  readonly metrics: Pick<Metrics, "text">;
+  readonly log: ListenerLog;
+}
+
+/** The operator's port. */
+export interface Admin {
+  /** Where it answers, such as `http://127.0.0.1:10003`. */
+  readonly url: string;
+  stop(): Promise<void>;
+}
+
+/** How long a stop waits for answers under way, in milliseconds. */
+const drainMs = 500;
+
+/**
+ * Opens the operator's port: `/metrics`, `/readyz` with its reasons, and `/healthz`. They tell of the inside and ask
+ * for no token, so they have a port of their own, and no web page of another origin may read them.
+ *
+ * @throws an error that names the setting when the port is taken.
+ */
+export async function startAdmin({ host, port, health, metrics, log }: AdminOptions): Promise<Admin> {
+  const pages = createPages({
+    "/healthz": healthz,
+    "/metrics": async (response) => {
+      const { contentType, body } = await metrics.text();
+      response.setHeader("Content-Type", contentType);
+      response.end(body);
+    },
+    "/readyz": async (response) => {
+      const readiness = await health.readiness();
+      writeJson(response, readiness.ready ? 200 : 503, readiness);
+    },
+  });
+  const listener = createListener({
+    log,
+    handler: (request, response) => {
+      if (!pages(request, response)) notFound(response);
+    },
+  });
+  const { url } = await listener.listen({ host, port }).catch((cause: unknown) => {
+    throw new Error(
+      `MUSTREACH_ADMIN_PORT: cannot listen at ${host}:${port} (${cause instanceof Error ? cause.message : "unknown"}). Give another port, 0 for a free one, or off.`,
+      { cause },
+    );
+  });
+  return { url, stop: () => listener.drain(drainMs) };
+}
