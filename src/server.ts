@@ -35,7 +35,7 @@ import { createSendBatch } from "./msg/send-batch.ts";
 import { createMsgService } from "./msg/service.ts";
 import { createSyncSender } from "./msg/sync-sender.ts";
 import { durabilityName } from "./nats/audit.ts";
-import { type Broker, connectBroker } from "./nats/connect.ts";
+import { type Connections, openConnections } from "./nats/connections.ts";
 import { type EmbeddedBroker, startEmbeddedBroker } from "./nats/embedded.ts";
 import { createRemoveEverywhere } from "./nats/remove-everywhere.ts";
 import { findNatsServer } from "./nats/server-binary.ts";
@@ -82,16 +82,18 @@ export async function startServer(config: Config, log: Logger): Promise<Server> 
     const secret = await loadTokenSecret(config);
     const embedded = config.natsUrl === undefined ? await startBroker(config, log) : undefined;
     if (embedded !== undefined) started.push(() => embedded.stop());
-    const broker = await connectBroker({
+    const connections = await openConnections({
       servers: embedded === undefined ? (config.natsUrl ?? []) : [embedded.url],
       user: embedded?.user,
       pass: embedded?.pass,
       creds: config.natsCreds,
       requestTimeoutMs: config.sendTimeout,
+      // Our own broker is there by now; anybody else's may be started after us.
+      waitMs: embedded === undefined ? Number.POSITIVE_INFINITY : 0,
       log,
     });
-    started.push(() => broker.close());
-    const store = await openStore(broker, config, log);
+    started.push(() => connections.close());
+    const store = await openStore(connections, config, log);
     started.push(() => store.close());
     const { inbox, sends, recalls, live, cursors, revocations, groups, chat, fanout, schedule } = store;
 
@@ -117,7 +119,7 @@ export async function startServer(config: Config, log: Logger): Promise<Server> 
     const hub = createHub({ inbox, live, cursors, groupPush, onGap, maxSessions, heartbeatMs, log });
     metrics.watch("mustreach_sessions", "Sessions of devices now.", hub.size);
     revocations.onRevoke(({ userId }) => hub.endRevoked(userId));
-    broker.onReconnect(() => hub.reconcileAll());
+    connections.signals.onReconnect(() => hub.reconcileAll());
     const subscribe = createSubscribe(hub, createResume(inbox, cursors), cursors, revokedAtMs);
     const delivery = createDeliveryService(subscribe, createAcknowledge(hub, inbox, cursors));
 
@@ -128,7 +130,7 @@ export async function startServer(config: Config, log: Logger): Promise<Server> 
     const later = createLater(schedule);
     const syncSender = createSyncSender(live, config.senderSync);
     const send = createSend({ sends, live, deliver, later, groupVersion, syncSender, durability });
-    const removeEverywhere = createRemoveEverywhere(broker, config.partitions);
+    const removeEverywhere = createRemoveEverywhere(connections.signals, config.partitions);
     const findSend = createFindSend(sends, createAudience(membersAt));
     const recall = createRecall({
       findSend,
@@ -177,7 +179,7 @@ export async function startServer(config: Config, log: Logger): Promise<Server> 
       markConversationAsRead: createMarkConversationAsRead(chat, access),
     });
 
-    const health = createHealth(() => checkReadiness(broker, store, hub.size()));
+    const health = createHealth(() => checkReadiness(connections, store, hub.size()));
     const { adminHost, adminPort } = config;
     const admin =
       adminPort === undefined
@@ -230,7 +232,7 @@ function toJwks({ jwksUrl: url, jwtIssuer: issuer, jwtAudience: audience, jwtUse
   return { url, issuer, audience, userClaim: jwtUserClaim, adminClaim: jwtAdminClaim };
 }
 
-async function checkReadiness(broker: Broker, store: Store, sessions: number): Promise<Readiness> {
+async function checkReadiness(broker: Connections, store: Store, sessions: number): Promise<Readiness> {
   const { version, durability, warnings } = store.audit();
   const problems = broker.isConnected()
     ? await store.problems().catch(() => ["the broker does not answer"])

@@ -1,6 +1,7 @@
-import { readFile } from "node:fs/promises";
+import { readFileSync } from "node:fs";
+import { setTimeout as delay } from "node:timers/promises";
 import { type JetStreamClient, type JetStreamManager, jetstream, jetstreamManager } from "@nats-io/jetstream";
-import { connect, credsAuthenticator, type NatsConnection } from "@nats-io/transport-node";
+import { type Authenticator, connect, credsAuthenticator, type NatsConnection } from "@nats-io/transport-node";
 import type { Logger } from "pino";
 import { failure } from "../errors.ts";
 
@@ -11,12 +12,22 @@ export interface ConnectOptions {
   /** User name and password, for the embedded broker. */
   readonly user?: string | undefined;
   readonly pass?: string | undefined;
-  /** Path of a credentials file. */
+  /** Path of a credentials file. It is read at each connect: credentials may be rotated. */
   readonly creds?: string | undefined;
+  /** What the connection is for, in the broker's list of connections and in the log. Default: `mustreach`. */
+  readonly name?: string;
   /** How long a single request to the broker may take, in milliseconds. */
   readonly requestTimeoutMs: number;
+  /** How long a broker that is not there yet is waited for, in milliseconds. Default: 0, not at all. */
+  readonly waitMs?: number;
   readonly log: Logger;
 }
+
+/** Pause before a broker that is not there yet is tried again, in milliseconds. */
+const connectRetryMs = 500;
+
+/** How often it is said in the log that the broker is waited for, in milliseconds. */
+const waitingLineMs = 10_000;
 
 /** One connection to the broker, which reconnects for ever. */
 export interface Broker {
@@ -42,31 +53,11 @@ export interface Broker {
 /**
  * Connects to the broker.
  *
- * @throws NetworkError (90004) when no server can be reached or JetStream is not enabled there.
+ * @throws NetworkError (90004) when no server could be reached, or JetStream was not available there, within `waitMs`.
  */
 export async function connectBroker(options: ConnectOptions): Promise<Broker> {
-  const { log } = options;
-  const { servers, user, pass } = splitCredentials(options);
-  const nc = await connect({
-    servers,
-    name: "mustreach",
-    ...(user === undefined ? {} : { user, pass: pass ?? "" }),
-    ...(options.creds === undefined ? {} : { authenticator: credsAuthenticator(await readFile(options.creds)) }),
-    timeout: options.requestTimeoutMs,
-    maxReconnectAttempts: -1,
-    reconnectTimeWait: 200,
-    reconnectJitter: 100,
-    // Two missed pings: a silent broker is given up after 10 s at most.
-    pingInterval: 5_000,
-    maxPingOut: 2,
-  }).catch((cause: unknown) => {
-    throw failure("NetworkError", `the broker at ${servers.join(", ")} cannot be reached`, cause);
-  });
-  const jsm = await jetstreamManager(nc, { timeout: options.requestTimeoutMs }).catch(async (cause: unknown) => {
-    await nc.close();
-    throw failure("NetworkError", "the broker answers, but JetStream is not enabled for this account", cause);
-  });
-
+  const { log, name = "mustreach" } = options;
+  const { nc, jsm } = await whenThere(options);
   let connected = true;
   const waiting = new Set<() => void>();
   const reconnectListeners = new Set<() => void>();
@@ -76,11 +67,11 @@ export async function connectBroker(options: ConnectOptions): Promise<Broker> {
       if (status.type === "disconnect" || status.type === "staleConnection") {
         if (!connected) continue;
         connected = false;
-        log.warn({ broker: nc.getServer() }, "lost the connection to the broker");
+        log.warn({ broker: nc.getServer(), connection: name }, "lost the connection to the broker");
         for (const listener of disconnectListeners) listener();
       } else if (status.type === "reconnect") {
         connected = true;
-        log.info({ broker: nc.getServer() }, "connected to the broker again");
+        log.info({ broker: nc.getServer(), connection: name }, "connected to the broker again");
         for (const resume of waiting) resume();
         for (const listener of reconnectListeners) listener();
       } else if (status.type === "error") {
@@ -123,6 +114,73 @@ export async function connectBroker(options: ConnectOptions): Promise<Broker> {
       // A drain waits for the broker; without one it would wait for ever.
       await (connected ? nc.drain() : nc.close());
     },
+  };
+}
+
+interface Connected {
+  readonly nc: NatsConnection;
+  readonly jsm: JetStreamManager;
+}
+
+/** Connects as soon as the broker is there. */
+async function whenThere(options: ConnectOptions): Promise<Connected> {
+  const deadlineMs = Date.now() + (options.waitMs ?? 0);
+  let nextLineMs = 0;
+  for (;;) {
+    try {
+      return await connectOnce(options);
+    } catch (err) {
+      if (Date.now() + connectRetryMs > deadlineMs) throw err;
+      if (Date.now() >= nextLineMs) {
+        nextLineMs = Date.now() + waitingLineMs;
+        options.log.warn({ err }, "waiting for the broker");
+      }
+      await delay(connectRetryMs);
+    }
+  }
+}
+
+async function connectOnce(options: ConnectOptions): Promise<Connected> {
+  const { servers, user, pass } = splitCredentials(options);
+  const nc = await connect({
+    servers,
+    name: options.name ?? "mustreach",
+    ...(user === undefined ? {} : { user, pass: pass ?? "" }),
+    ...(options.creds === undefined ? {} : { authenticator: fromFile(options.creds) }),
+    timeout: options.requestTimeoutMs,
+    maxReconnectAttempts: -1,
+    // Two refusals in a row would otherwise close the connection for good, although an auth service that restarts, or
+    // credentials that are being rotated, refuse for a while.
+    ignoreAuthErrorAbort: true,
+    reconnectTimeWait: 200,
+    reconnectJitter: 100,
+    // Two missed pings: a silent broker is given up after 10 s at most.
+    pingInterval: 5_000,
+    maxPingOut: 2,
+  }).catch((cause: unknown) => {
+    throw failure("NetworkError", `the broker at ${servers.join(", ")} cannot be reached`, cause);
+  });
+  const jsm = await jetstreamManager(nc, { timeout: options.requestTimeoutMs }).catch(async (cause: unknown) => {
+    await nc.close();
+    throw failure("NetworkError", "the broker answers, but JetStream is not enabled for this account", cause);
+  });
+  return { nc, jsm };
+}
+
+/** Credentials as the file has them at each connect; while it cannot be used, in the middle of a rotation, as before. */
+function fromFile(path: string): Authenticator {
+  let last: Authenticator | undefined;
+  return (nonce) => {
+    try {
+      const current = credsAuthenticator(readFileSync(path));
+      const answer = current(nonce);
+      last = current;
+      return answer;
+    } catch (error) {
+      // What an authenticator throws closes the connection for good.
+      if (last === undefined) throw error;
+      return last(nonce);
+    }
   };
 }
 

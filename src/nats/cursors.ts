@@ -1,10 +1,10 @@
-import { JetStreamApiCodes, JetStreamApiError, StorageType } from "@nats-io/jetstream";
-import { Kvm } from "@nats-io/kv";
+import { JetStreamApiCodes, JetStreamApiError } from "@nats-io/jetstream";
 import type { Logger } from "pino";
 import { z } from "zod";
 import { failure } from "../errors.ts";
 import type { Broker } from "./connect.ts";
 import { type DirectGet, type DirectMessage, tooManyResults } from "./direct-get.ts";
+import { declareBucket } from "./streams.ts";
 import { cursorFilter, cursorKey, cursorStream, parseCursorSubject, toToken } from "./subjects.ts";
 
 /** How far a device has acknowledged. */
@@ -79,14 +79,11 @@ interface Moved {
 /** Opens the CURSORS bucket, and creates it on first use. */
 export async function openCursors(broker: Broker, get: DirectGet, options: CursorOptions): Promise<Cursors> {
   const { log, coalesceMs = 1_000 } = options;
-  const buckets = new Kvm(broker.js);
   const declare = () =>
-    buckets.create("CURSORS", {
+    declareBucket(broker, "CURSORS", {
       description: "the highest sequence that each device has acknowledged",
-      history: 1,
       replicas: options.replicas,
-      storage: StorageType.File,
-      ttl: options.ttlMs,
+      ttlMs: options.ttlMs,
     });
   let bucket = await declare();
   if (options.reset && (await bucket.status()).values > 0) {

@@ -1,6 +1,7 @@
 import { createInbox, type Msg } from "@nats-io/transport-node";
 import { failure } from "../errors.ts";
 import type { Broker } from "./connect.ts";
+import { createLimit } from "./limit.ts";
 import { directGetSubject } from "./subjects.ts";
 
 /** A request of the direct get API (ADR-31): one message, or many in one round trip. */
@@ -15,7 +16,7 @@ export interface DirectGetRequest {
   readonly last_by_subj?: string;
   /** At most this many messages; required with next_by_subj for more than one. */
   readonly batch?: number;
-  /** Stop after the message that reaches this many bytes. */
+  /** Stop after the message that reaches this many bytes. Default for more than one message: 4 MiB. */
   readonly max_bytes?: number;
 }
 
@@ -51,6 +52,21 @@ export interface DirectGet {
   /** Stops; pending reads fail. */
   close(): void;
 }
+
+/** Reads that the broker is asked at a time; more wait here. */
+const maxInFlight = 64;
+
+/**
+ * What the answers to these add up to, in bytes. A broker gives up a connection for which it holds 64 MiB, its
+ * max_pending: all reads, and whatever else is on the connection, would fail together.
+ */
+const maxInFlightBytes = 33_554_432;
+
+/** A batch ends with the message that reaches this size, in bytes. */
+const maxBatchBytes = 4_194_304;
+
+/** What a single message is taken to weigh, in bytes: notifications are rarely larger, and records never. */
+const singleBytes = 65_536;
 
 interface Pending {
   readonly batched: boolean;
@@ -107,21 +123,33 @@ export function createDirectGet(broker: Broker, options: { readonly timeoutMs: n
     },
   });
 
-  const get = (stream: string, request: DirectGetRequest) =>
-    new Promise<DirectGetResponse | typeof tooManyResults>((resolve, reject) => {
-      const token = String(++next);
+  const limit = createLimit({ maxInFlight, maxWeight: maxInFlightBytes });
+
+  const get = (stream: string, request: DirectGetRequest) => {
+    const batched = request.multi_last !== undefined || request.batch !== undefined;
+    const bounded = batched ? { max_bytes: maxBatchBytes, ...request } : request;
+    const token = String(++next);
+    const deadlineMs = Date.now() + options.timeoutMs;
+    const answer = new Promise<DirectGetResponse | typeof tooManyResults>((resolve, reject) => {
+      // From now on: what waits for its turn has no more time than what is under way.
       const timer = setTimeout(() => {
         pending.delete(token);
         reject(failure("NetworkError", "the broker did not answer a read in time"));
       }, options.timeoutMs);
-      const batched = request.multi_last !== undefined || request.batch !== undefined;
       pending.set(token, { batched, messages: [], resolve, reject, timer });
+    });
+    const ask = async () => {
+      if (!pending.has(token) || Date.now() >= deadlineMs) return;
       try {
-        broker.nc.publish(directGetSubject(stream), JSON.stringify(request), { reply: `${prefix}.${token}` });
+        broker.nc.publish(directGetSubject(stream), JSON.stringify(bounded), { reply: `${prefix}.${token}` });
       } catch (cause) {
         finish(token)?.reject(failure("NetworkError", "the connection to the broker is closed", cause));
       }
-    });
+      await answer.catch(() => {}); // Who asked hears of it.
+    };
+    void limit(bounded.max_bytes ?? singleBytes, ask);
+    return answer;
+  };
 
   const failAll = (errDlt: string) => {
     for (const token of [...pending.keys()]) finish(token)?.reject(failure("NetworkError", errDlt));

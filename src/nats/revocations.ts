@@ -1,11 +1,11 @@
 import { setTimeout as delay } from "node:timers/promises";
-import { JetStreamApiCodes, JetStreamApiError, StorageType } from "@nats-io/jetstream";
-import { type KV, type KvEntry, Kvm } from "@nats-io/kv";
-import { nanos } from "@nats-io/transport-node";
+import { JetStreamApiCodes, JetStreamApiError } from "@nats-io/jetstream";
+import type { KV, KvEntry } from "@nats-io/kv";
 import type { BaseLogger } from "pino";
 import { z } from "zod";
 import { failure } from "../errors.ts";
 import type { Broker } from "./connect.ts";
+import { declareBucket } from "./streams.ts";
 import { revokedKey, toToken } from "./subjects.ts";
 
 /** Tokens that are no longer valid: those of a user and platform minted up to a moment. */
@@ -58,7 +58,13 @@ const stored = z.object({ userId: z.string(), platformId: z.number(), atMs: z.nu
  */
 export async function openRevocations(broker: Broker, options: RevocationOptions): Promise<Revocations> {
   const { log, ttlMs } = options;
-  const bucket = await openBucket(broker, options);
+  const bucket = await declareBucket(broker, "REVOKED", {
+    description: "up to which moment the tokens of a user and platform are revoked",
+    replicas: options.replicas,
+    ttlMs,
+    // Tokens that were minted to live longer are still about.
+    isNeverLowered: true,
+  });
   /** In order of arrival, so that what has outlived every token is at the front. */
   const known = new Map<string, Revocation>();
   const listeners = new Set<(revocation: Revocation) => void>();
@@ -139,23 +145,6 @@ export async function openRevocations(broker: Broker, options: RevocationOptions
       interrupt();
     },
   };
-}
-
-async function openBucket(broker: Broker, { replicas, ttlMs }: RevocationOptions): Promise<KV> {
-  const bucket = await new Kvm(broker.js).create("REVOKED", {
-    description: "up to which moment the tokens of a user and platform are revoked",
-    history: 1,
-    replicas,
-    storage: StorageType.File,
-    ttl: ttlMs,
-  });
-  const { config } = (await bucket.status()).streamInfo;
-  // Never lowered: tokens that were minted to live longer are still about.
-  const maxAge = Math.max(config.max_age, nanos(ttlMs));
-  if (maxAge !== config.max_age || replicas !== config.num_replicas) {
-    await broker.jsm.streams.update(config.name, { max_age: maxAge, num_replicas: replicas });
-  }
-  return bucket;
 }
 
 /** Stores a revocation unless a later one is stored, and returns the one that then is. */

@@ -3,7 +3,7 @@ import { type Config, ConfigError } from "../config.ts";
 import { Durability } from "../gen/mustreach/msg/v1/msg_pb.ts";
 import { auditBroker, type BrokerAudit } from "./audit.ts";
 import { type Chat, openChat } from "./chat.ts";
-import type { Broker } from "./connect.ts";
+import type { Connections } from "./connections.ts";
 import { type Cursors, openCursors } from "./cursors.ts";
 import { type DeadLetters, openDeadLetters } from "./dead-letters.ts";
 import { createDirectGet, type DirectGet } from "./direct-get.ts";
@@ -64,7 +64,8 @@ const minRevocationTtlMs = 91 * 86_400_000;
  *
  * @throws {ConfigError} for a setting that the broker cannot serve; BrokerUnfitError and StreamMismatchError as theirs.
  */
-export async function openStore(broker: Broker, config: Config, log: Logger): Promise<Store> {
+export async function openStore(connections: Connections, config: Config, log: Logger): Promise<Store> {
+  const { signals: broker, reads, writes } = connections;
   const { partitions, replicas, retention: retentionMs, sendTimeout: timeoutMs } = config;
   let audit = await auditBroker(broker, replicas);
   requirePayload(audit, config);
@@ -80,13 +81,13 @@ export async function openStore(broker: Broker, config: Config, log: Logger): Pr
 
   const streams = { partitions, replicas, retentionMs, maxStoreBytes: config.maxStoreBytes };
   const isNew = await declareStreams(broker, streams);
-  const publisher = createPublisher(broker, {
+  const publisher = createPublisher(writes, {
     sendTimeoutMs: timeoutMs,
     isFsynced: () => audit.durability === Durability.FSYNCED,
   });
-  const directGet = createDirectGet(broker, { timeoutMs });
+  const directGet = createDirectGet(reads, { timeoutMs });
   const live = createLive(broker, publisher, partitions);
-  const cursors = await openCursors(broker, directGet, {
+  const cursors = await openCursors(writes, directGet, {
     replicas,
     ttlMs: retentionMs + cursorGraceMs,
     reset: isNew,
@@ -97,7 +98,7 @@ export async function openStore(broker: Broker, config: Config, log: Logger): Pr
     ttlMs: Math.max(config.tokenTtl, minRevocationTtlMs),
     log,
   });
-  const groups = await createGroups(broker, directGet, {
+  const groups = await createGroups(writes, directGet, {
     replicas,
     timeoutMs,
     // A scheduled send, and the status of any, ask for the members of that time.
@@ -118,7 +119,7 @@ export async function openStore(broker: Broker, config: Config, log: Logger): Pr
     cursors,
     revocations,
     groups,
-    chat: await openChat(broker, directGet, { replicas, timeoutMs, retentionMs: config.chatRetention }),
+    chat: await openChat(writes, directGet, { replicas, timeoutMs, retentionMs: config.chatRetention }),
     fanout: await openFanout(broker, publisher, directGet, queues),
     schedule: await openSchedule(broker, publisher, directGet, queues),
     escalations: await openEscalations(broker, publisher, directGet, { ...queues, retentionMs, maxStoreBytes }),

@@ -7,6 +7,7 @@ import {
   type StreamInfo,
   type StreamState,
 } from "@nats-io/jetstream";
+import { type KV, Kvm } from "@nats-io/kv";
 import { nanos } from "@nats-io/transport-node";
 import { failure } from "../errors.ts";
 import type { Broker } from "./connect.ts";
@@ -54,7 +55,10 @@ export async function declareStreams(broker: Broker, options: StreamOptions): Pr
   return created;
 }
 
-/** Creates a stream, or brings an existing one to the declaration. Resolves to whether it was created. */
+/**
+ * Creates a stream, or brings an existing one to the declaration; what is not declared of that stays as it is.
+ * Resolves to whether it was created.
+ */
 export async function declareStream(
   broker: Broker,
   config: Partial<StreamConfig> & { name: string },
@@ -63,6 +67,35 @@ export async function declareStream(
   if (existing === undefined) await broker.jsm.streams.add(config);
   else if (differs(existing, config)) await broker.jsm.streams.update(config.name, config);
   return existing === undefined;
+}
+
+/** Options of {@link declareBucket}. */
+export interface BucketOptions {
+  readonly description: string;
+  readonly replicas: number;
+  /** How long an entry is kept, in milliseconds. */
+  readonly ttlMs: number;
+  /** Whether an existing bucket that keeps entries longer is left to it. Default false. */
+  readonly isNeverLowered?: boolean;
+}
+
+/** Creates a key-value bucket with one value a key, or brings an existing one to the declared retention and replicas. */
+export async function declareBucket(broker: Broker, name: string, options: BucketOptions): Promise<KV> {
+  const { description, replicas, ttlMs, isNeverLowered = false } = options;
+  const bucket = await new Kvm(broker.js).create(name, {
+    description,
+    history: 1,
+    replicas,
+    storage: StorageType.File,
+    ttl: ttlMs,
+  });
+  // For a bucket that is there, the client library only looks that it is.
+  const { config } = (await bucket.status()).streamInfo;
+  const maxAge = isNeverLowered ? Math.max(config.max_age, nanos(ttlMs)) : nanos(ttlMs);
+  if (maxAge !== config.max_age || replicas !== config.num_replicas) {
+    await broker.jsm.streams.update(config.name, { max_age: maxAge, num_replicas: replicas });
+  }
+  return bucket;
 }
 
 /**
@@ -153,6 +186,7 @@ function differs(existing: StreamInfo, declared: Partial<StreamConfig>): boolean
       "allow_direct",
       "subjects",
       "republish",
+      "allow_msg_schedules",
     ] as const
   ).some((key) => declared[key] !== undefined && !isDeepStrictEqual(current[key], declared[key]));
 }

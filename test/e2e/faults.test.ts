@@ -354,13 +354,6 @@ describe("the service refuses to start", () => {
     cleanups.push(old.close);
     await expect(startServerUntilEnd({ NATS_URL: old.url })).rejects.toThrow(/2\.13\.9.*2\.14\.0 or later/);
   });
-
-  test("without a broker at the address, and names the address without credentials", async () => {
-    const starting = startServerUntilEnd({ NATS_URL: "nats://someone:hush@127.0.0.1:9", SEND_TIMEOUT: "1s" });
-    const error = await starting.catch((thrown: unknown) => thrown);
-    expect(String(error)).toContain("127.0.0.1:9");
-    expect(String(error)).not.toContain("hush");
-  });
 });
 
 describe("the durability of a reply", () => {

@@ -13,6 +13,10 @@ export interface ExternalBrokerOptions {
   readonly syncInterval?: string;
   /** Whether clients may ask for the broker's configuration. Default: true. */
   readonly varz?: boolean;
+  /** The password of the user `anyone`. Default: none is asked for. */
+  readonly password?: string;
+  /** Where it listens. Default: a free port. */
+  readonly port?: number;
 }
 
 /** A nats-server as an operator would run it: no service's child, no credentials, JetStream on the default account. */
@@ -23,7 +27,8 @@ export interface ExternalBroker {
   connect(): Promise<NatsConnection>;
   /** Kills the broker; {@link resume} starts it again on its address and data. */
   pause(): Promise<void>;
-  resume(): Promise<void>;
+  /** With another password, if given. */
+  resume(password?: string): Promise<void>;
   /** Ends the broker and removes its data. */
   remove(): Promise<void>;
 }
@@ -37,6 +42,7 @@ export async function startExternalBroker(options: ExternalBrokerOptions = {}): 
   const dir = await mkdtemp(join(tmpdir(), "mustreach-broker-"));
   const configPath = join(dir, "nats-server.conf");
   const connections: NatsConnection[] = [];
+  let { password } = options;
 
   const config = (port: number) => ({
     host: "127.0.0.1",
@@ -46,7 +52,7 @@ export async function startExternalBroker(options: ExternalBrokerOptions = {}): 
       sync_interval: options.syncInterval ?? "always",
       max_file_store: Number.MAX_SAFE_INTEGER,
     },
-    no_auth_user: "anyone",
+    ...(password === undefined ? { no_auth_user: "anyone" } : {}),
     system_account: "SYS",
     accounts: {
       SYS:
@@ -55,11 +61,13 @@ export async function startExternalBroker(options: ExternalBrokerOptions = {}): 
           : { exports: [{ service: varz, response_type: "stream", accounts: ["MUSTREACH"] }] },
       MUSTREACH: {
         jetstream: "enabled",
-        users: [{ user: "anyone", password: "anyone" }],
+        users: [{ user: "anyone", password: password ?? "anyone" }],
         imports: options.varz === false ? [] : [{ service: { account: "SYS", subject: varz } }],
       },
     },
   });
+
+  const credentials = () => (password === undefined ? {} : { user: "anyone", pass: password });
 
   const launch = async (port: number) => {
     await writeFile(configPath, JSON.stringify(config(port)));
@@ -70,7 +78,8 @@ export async function startExternalBroker(options: ExternalBrokerOptions = {}): 
     });
     for (;;) {
       try {
-        await (await connect({ servers: `127.0.0.1:${port}`, reconnect: false, timeout: 2_000 })).close();
+        const options = { servers: `127.0.0.1:${port}`, reconnect: false, timeout: 2_000, ...credentials() };
+        await (await connect(options)).close();
         return broker;
       } catch {
         if (ended !== undefined) throw new Error(`the broker ended (${ended}): ${broker.lastLines().join("\n")}`);
@@ -80,13 +89,13 @@ export async function startExternalBroker(options: ExternalBrokerOptions = {}): 
   };
 
   // Below the range of outgoing connections: one of those could be given the broker's port while it restarts.
-  const port = randomInt(10_240, 32_768);
+  const port = options.port ?? randomInt(10_240, 32_768);
   let broker = await launch(port);
   return {
     url: `nats://127.0.0.1:${port}`,
     port,
     async connect() {
-      const connection = await connect({ servers: `127.0.0.1:${port}` });
+      const connection = await connect({ servers: `127.0.0.1:${port}`, ...credentials() });
       connections.push(connection);
       return connection;
     },
@@ -94,7 +103,8 @@ export async function startExternalBroker(options: ExternalBrokerOptions = {}): 
       process.kill(broker.pid, "SIGKILL");
       await broker.exited;
     },
-    async resume() {
+    async resume(changed) {
+      password = changed ?? password;
       broker = await launch(port);
     },
     async remove() {

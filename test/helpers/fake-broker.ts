@@ -12,17 +12,34 @@ export interface FakeBrokerOptions {
 /** As much of a nats-server as a connection with JetStream needs, of a version or in a cluster that cannot be had here. */
 export interface FakeBroker {
   readonly url: string;
+  /** What connections have sent as CONNECT, parsed, in order. */
+  readonly connects: readonly Record<string, unknown>[];
+  /** Cuts all connections. */
+  cut(): void;
   close(): void;
 }
 
 /** Starts a fake broker on a free port. */
 export async function startFakeBroker({ version, varz = [] }: FakeBrokerOptions): Promise<FakeBroker> {
-  const info = { server_id: "FAKE", version, proto: 1, headers: true, max_payload: 1_048_576, jetstream: true };
+  const info = {
+    server_id: "FAKE",
+    version,
+    proto: 1,
+    headers: true,
+    max_payload: 1_048_576,
+    jetstream: true,
+    nonce: "nonce",
+  };
   const answers: Readonly<Record<string, readonly object[]>> = {
     "$JS.API.INFO": [{ type: "io.nats.jetstream.api.v1.account_info_response", limits: {}, api: {} }],
     "$SYS.REQ.SERVER.PING.VARZ": varz,
   };
   const sockets = new Set<Socket>();
+  const connects: Record<string, unknown>[] = [];
+  const cut = () => {
+    for (const socket of sockets) socket.destroy();
+    sockets.clear();
+  };
   const server = createServer((socket) => {
     /** By subject without its last token, which is the client's own. */
     const subscriptions = new Map<string, string>();
@@ -32,6 +49,7 @@ export async function startFakeBroker({ version, varz = [] }: FakeBrokerOptions)
     socket.on("data", (bytes) => {
       for (const line of bytes.toString("latin1").split("\r\n")) {
         const [verb, subject = "", third = "", fourth = ""] = line.split(" ");
+        if (verb === "CONNECT") connects.push(JSON.parse(line.slice(verb.length)));
         if (verb === "PING") socket.write("PONG\r\n");
         if (verb === "SUB") subscriptions.set(withoutLastToken(subject), fourth || third);
         if (verb !== "PUB" && verb !== "HPUB") continue;
@@ -49,9 +67,11 @@ export async function startFakeBroker({ version, varz = [] }: FakeBrokerOptions)
   if (address === null || typeof address === "string") throw new Error("the fake broker has no port");
   return {
     url: `nats://127.0.0.1:${address.port}`,
+    connects,
+    cut,
     close() {
       server.close();
-      for (const socket of sockets) socket.destroy();
+      cut();
     },
   };
 }

@@ -9,6 +9,12 @@ import { createTokenMinter } from "../../src/auth/mint-token.ts";
 import { adminPlatform } from "../../src/auth/platform.ts";
 import { type TestSettings, testSecret } from "./server.ts";
 
+/** A service in a process of its own that may not have started yet. */
+export interface StartingService extends Omit<ServiceProcess, "url"> {
+  /** Where it answers, once it does. Rejects when it has ended before. */
+  readonly url: Promise<string>;
+}
+
 /** A service in a process of its own, as an operator runs it. */
 export interface ServiceProcess {
   readonly url: string;
@@ -45,6 +51,13 @@ const meter = `data:text/javascript,${encodeURIComponent(`
  * `dataDir` of an earlier one it goes on with that one's data.
  */
 export async function startProcess(settings: TestSettings = {}, dataDir?: string): Promise<ServiceProcess> {
+  const service = await spawnService(settings, dataDir);
+  const url = await service.url;
+  return { ...service, url, brokerPid: service.brokerPid };
+}
+
+/** Starts `src/main.ts` as {@link startProcess}, and resolves at once. */
+export async function spawnService(settings: TestSettings = {}, dataDir?: string): Promise<StartingService> {
   const dir = dataDir ?? (await mkdtemp(join(tmpdir(), "mustreach-process-")));
   const child = spawn(process.execPath, ["--expose-gc", "--import", meter, "src/main.ts"], {
     cwd: root,
@@ -55,7 +68,9 @@ export async function startProcess(settings: TestSettings = {}, dataDir?: string
     stdio: ["ignore", "ignore", "pipe", "ipc"],
   });
   const log: Record<string, unknown>[] = [];
-  const url = await whenListening(child, log);
+  const url = whenListening(child, log);
+  // Who is interested in it waits for it.
+  url.catch(() => {});
   const { pid } = child;
   if (pid === undefined) throw new Error("the service has no process id");
   const mint = createTokenMinter({ secret: testSecret, ttlMs: 3_600_000 });
@@ -70,7 +85,9 @@ export async function startProcess(settings: TestSettings = {}, dataDir?: string
     url,
     pid,
     dataDir: dir,
-    brokerPid: findBrokerPid(log),
+    get brokerPid() {
+      return findBrokerPid(log);
+    },
     log,
     adminToken: () => token("imAdmin", adminPlatform),
     userToken: (userId) => token(userId, 5),

@@ -118,3 +118,62 @@ describe("a read that cannot be answered fails with 90004", () => {
     silent.unsubscribe();
   });
 });
+
+describe("many reads at a time", () => {
+  /** Reads over a connection whose requests are counted while they are under way. */
+  function countReads(request: DirectGetRequest, count: number) {
+    const { broker } = shared;
+    if (broker === undefined) throw new Error("there is no broker");
+    let asked = 0;
+    let answered = 0;
+    let most = 0;
+    const publish = broker.nc.publish.bind(broker.nc);
+    broker.nc.publish = (...args) => {
+      asked++;
+      most = Math.max(most, asked - answered);
+      publish(...args);
+    };
+    const reads = Array.from({ length: count }, () =>
+      get("S", request).then((found) => {
+        answered++;
+        return found;
+      }),
+    );
+    return Promise.all(reads)
+      .then((found) => ({ found, asked, most }))
+      .finally(() => {
+        broker.nc.publish = publish;
+      });
+  }
+
+  test("are asked for 64 at a time", async () => {
+    const { found, asked, most } = await countReads({ last_by_subj: "s.a.1" }, 500);
+    expect(found).toHaveLength(500);
+    expect(asked).toBe(500);
+    expect(most).toBeLessThanOrEqual(64);
+  });
+
+  test("are asked for until their answers may add up to 32 MiB", async () => {
+    const page = { multi_last: ["s.a.*"], max_bytes: 4_194_304 };
+    const { asked, most } = await countReads(page, 100);
+    expect(asked).toBe(100);
+    expect(most).toBeLessThanOrEqual(8);
+  });
+
+  test("that wait for their turn fail in time, and are not asked for later", async () => {
+    const { broker } = shared;
+    if (broker === undefined) throw new Error("there is no broker");
+    const impatient = createDirectGet(broker, { timeoutMs: 200 });
+    const publish = broker.nc.publish;
+    let asked = 0;
+    // A broker that does not answer.
+    broker.nc.publish = () => void asked++;
+    const reads = Array.from({ length: 100 }, () => impatient("S", { last_by_subj: "s.a.1" }));
+    const outcomes = await Promise.allSettled(reads).finally(() => {
+      broker.nc.publish = publish;
+    });
+    expect(outcomes.every((outcome) => outcome.status === "rejected")).toBe(true);
+    expect(asked).toBe(64);
+    impatient.close();
+  });
+});

@@ -3,7 +3,7 @@ import { nanos } from "@nats-io/transport-node";
 import { pino } from "pino";
 import { afterEach, beforeEach, describe, expect, test } from "vitest";
 import { type Broker, connectBroker } from "../../src/nats/connect.ts";
-import { declareStreams, missingStreams, type StreamOptions } from "../../src/nats/streams.ts";
+import { declareBucket, declareStreams, missingStreams, type StreamOptions } from "../../src/nats/streams.ts";
 import { inboxSubject } from "../../src/nats/subjects.ts";
 import { useBroker } from "../helpers/broker.ts";
 
@@ -115,4 +115,24 @@ test("the broker tells of a stored notification by a hint without its body", asy
     expect(hint.headers?.get("Nats-Sequence")).toBe(String(ack.seq));
     expect(hint.data).toHaveLength(0);
   }
+});
+
+describe("declareBucket", () => {
+  const bucket = { description: "a test's", replicas: 1, ttlMs: 3_600_000 };
+  const maxAge = async () => (await configOf("KV_TEST")).max_age;
+
+  test("brings an existing bucket to another retention, with what it holds", async () => {
+    await (await declareBucket(broker, "TEST", bucket)).put("a", "1");
+    const again = await declareBucket(broker, "TEST", { ...bucket, ttlMs: 7_200_000 });
+    expect(await maxAge()).toBe(nanos(7_200_000));
+    expect((await again.get("a"))?.string()).toBe("1");
+    await declareBucket(broker, "TEST", bucket);
+    expect(await maxAge()).toBe(nanos(3_600_000));
+  });
+
+  test("leaves one that keeps entries longer, where that is asked for", async () => {
+    await declareBucket(broker, "TEST", { ...bucket, ttlMs: 7_200_000 });
+    await declareBucket(broker, "TEST", { ...bucket, isNeverLowered: true });
+    expect(await maxAge()).toBe(nanos(7_200_000));
+  });
 });

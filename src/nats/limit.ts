@@ -1,0 +1,42 @@
+/** Options of {@link createLimit}. */
+export interface LimitOptions {
+  /** Work that is under way at a time. */
+  readonly maxInFlight: number;
+  /** The weights of what is under way add up to at most this, whatever the unit. One that is heavier runs alone. */
+  readonly maxWeight?: number;
+}
+
+/** Runs work when there is room for it, in the order of the calls. */
+export type Limit = <T>(weight: number, work: () => Promise<T>) => Promise<T>;
+
+/** Creates a limit on what is in flight. Who waits gives up by a deadline of its own: the work is then to return at once. */
+export function createLimit({ maxInFlight, maxWeight = Number.POSITIVE_INFINITY }: LimitOptions): Limit {
+  const waiting: { readonly weight: number; start(): void }[] = [];
+  let inFlight = 0;
+  let used = 0;
+
+  const hasRoom = (weight: number) => inFlight === 0 || (inFlight < maxInFlight && used + weight <= maxWeight);
+  const enter = (weight: number) => {
+    inFlight++;
+    used += weight;
+  };
+  const leave = (weight: number) => {
+    inFlight--;
+    used -= weight;
+    for (let next = waiting[0]; next !== undefined && hasRoom(next.weight); next = waiting[0]) {
+      waiting.shift();
+      enter(next.weight);
+      next.start();
+    }
+  };
+
+  return async (weight, work) => {
+    if (waiting.length === 0 && hasRoom(weight)) enter(weight);
+    else await new Promise<void>((start) => waiting.push({ weight, start }));
+    try {
+      return await work();
+    } finally {
+      leave(weight);
+    }
+  };
+}
