@@ -1,28 +1,18 @@
 import type { ClientReadableStream, ServiceClientConstructor } from "@grpc/grpc-js";
 import { type Client, credentials, loadPackageDefinition, Metadata, type ServiceError, status } from "@grpc/grpc-js";
 import { loadSync } from "@grpc/proto-loader";
-import protobuf from "protobufjs";
 import { afterEach, beforeAll, beforeEach, describe, expect, test } from "vitest";
 import { testSecret, useServer } from "../helpers/server.ts";
 
-// What a client in another language has: the .proto files of the project, and google/api of its own library.
-const includeDirs = ["proto", "node_modules/protobufjs"];
-const definitions = loadSync(
-  ["mustreach/msg/v1/msg.proto", "mustreach/delivery/v1/delivery.proto", "mustreach/auth/v1/auth.proto"],
-  { includeDirs, longs: String, enums: String, oneofs: true, defaults: true },
-);
-
-/** google/rpc/status.proto, which every gRPC library has. */
-const statusProto = `syntax = "proto3";
-package google.rpc;
-import "google/protobuf/any.proto";
-message Status { int32 code = 1; string message = 2; repeated google.protobuf.Any details = 3; }`;
-
-const errorTypes = new protobuf.Root();
-errorTypes.resolvePath = (_, file) => (file.startsWith("google/protobuf/") ? file : `proto/${file}`);
-errorTypes.loadSync(["google/rpc/error_details.proto", "google/protobuf/any.proto"]);
-protobuf.parse(statusProto, errorTypes);
-errorTypes.resolveAll();
+// What a client in another language has: the .proto files of the project.
+const files = ["msg/v1/msg", "delivery/v1/delivery", "auth/v1/auth"].map((file) => `mustreach/${file}.proto`);
+const definitions = loadSync([...files, "google/rpc/status.proto", "google/rpc/error_details.proto"], {
+  includeDirs: ["proto"],
+  longs: String,
+  enums: String,
+  oneofs: true,
+  defaults: true,
+});
 
 const server = useServer();
 let msg: Client;
@@ -91,8 +81,13 @@ async function failureOf(calling: Promise<unknown>): Promise<ServiceError> {
 /** Reads google.rpc.Status and google.rpc.ErrorInfo as their .proto files describe them. */
 function readDetails(error: ServiceError) {
   const [trailer] = error.metadata.get("grpc-status-details-bin");
-  const decode = (type: string, bytes: Uint8Array) =>
-    errorTypes.lookupType(type).toObject(errorTypes.lookupType(type).decode(bytes));
+  const decode = (type: string, bytes: Uint8Array): Record<string, unknown> => {
+    const definition = definitions[type];
+    if (definition === undefined || !("deserialize" in definition) || typeof definition.deserialize !== "function") {
+      return expect.fail(`${type} is in no proto`);
+    }
+    return { ...definition.deserialize(Buffer.from(bytes)) };
+  };
   const { code, message, details } = decode("google.rpc.Status", trailer as Buffer);
   return {
     code,
