@@ -25,12 +25,28 @@ const wait = duration(24 * 86_400_000);
 /** What a broker can keep and a token can say: JetStream counts in nanoseconds, JavaScript in 2^53. */
 const age = duration(36_500 * 86_400_000);
 const natsUrls = list.pipe(z.array(z.string().regex(/^(nats|tls):\/\/[^\s/]+$/)));
-const webUrl = z.url({ protocol: /^https?$/ });
 /** An address whose answers nobody on the way can forge. */
 const trustedUrl = z.union([
   z.url({ protocol: /^https$/ }),
   z.url({ protocol: /^http$/, hostname: /^(localhost|127\.\d+\.\d+\.\d+|\[::1\])$/ }),
 ]);
+/** fetch refuses an address with credentials, so that it could never work. */
+const webhookUrl = z
+  .url({ protocol: /^https?$/ })
+  .pipe(z.string().refine((url) => new URL(url).username === "" && new URL(url).password === ""));
+/** Keys as Standard Webhooks writes them: `whsec_` and the base64 of 24 to 64 bytes. */
+const webhookKeys = text
+  .transform((value) => value.split(/[\s,]+/))
+  .pipe(
+    z.array(
+      z
+        .string()
+        .regex(/^whsec_/)
+        .transform((value) => value.slice("whsec_".length)),
+    ),
+  )
+  .pipe(z.array(z.base64().transform((value) => Buffer.from(value, "base64"))))
+  .refine((keys) => keys.every(({ length }) => length >= 24 && length <= 64));
 
 /**
  * Every setting: the environment variable without its prefix MUSTREACH_, its default as it would be written there,
@@ -176,16 +192,17 @@ export const settings = {
     means: "Whether a notification to a user is also pushed to the sender's own connected devices, as OpenIM does.",
   },
   ESCALATION_URL: {
-    is: webUrl,
+    is: webhookUrl,
     default: undefined,
-    expected: "an http:// or https:// address",
+    expected: "an http:// or https:// address without user:password@",
     means: "A webhook that is handed each must-reach notification that no device has acknowledged in time.",
   },
   ESCALATION_SECRET: {
-    is: z.string().min(16),
+    is: webhookKeys,
     default: undefined,
-    expected: "at least 16 characters",
-    means: "The key of the HMAC in the webhook's Mustreach-Signature header. Required with ESCALATION_URL.",
+    expected: "whsec_ and the base64 of 24 to 64 random bytes; several are separated by spaces or commas",
+    means:
+      "The key that signs the webhook's requests (Standard Webhooks). Several, the newest first, while it is changed. Required with ESCALATION_URL.",
   },
   ESCALATION_DELAY: {
     is: wait,

@@ -223,8 +223,8 @@ async function startBroker(config: Config, log: Logger): Promise<EmbeddedBroker>
   return startEmbeddedBroker({ binary, dataDir: config.dataDir, maxPayloadBytes, log });
 }
 
-function toWebhook({ escalationUrl: url, escalationSecret: secret }: Config): Webhook | undefined {
-  return url === undefined || secret === undefined ? undefined : createWebhook({ url, secret });
+function toWebhook({ escalationUrl: url, escalationSecret: keys }: Config): Webhook | undefined {
+  return url === undefined || keys === undefined ? undefined : createWebhook({ url, keys });
 }
 
 function toJwks({ jwksUrl: url, jwtIssuer: issuer, jwtAudience: audience, jwtUserClaim, jwtAdminClaim }: Config) {

@@ -77,7 +77,7 @@ test("every setting can be given", () => {
     MAX_DATA_BYTES: "1",
     SENDER_SYNC: "false",
     ESCALATION_URL: "https://push.example/hook",
-    ESCALATION_SECRET: "0123456789abcdef",
+    ESCALATION_SECRET: `whsec_${"A".repeat(86)}==, whsec_${"/".repeat(32)} `,
     ESCALATION_DELAY: "5m",
     MAX_SESSIONS: "1000000",
     HEARTBEAT: "1s",
@@ -110,7 +110,7 @@ test("every setting can be given", () => {
     maxDataBytes: 1,
     senderSync: false,
     escalationUrl: "https://push.example/hook",
-    escalationSecret: "0123456789abcdef",
+    escalationSecret: [Buffer.alloc(64), Buffer.alloc(24, 255)],
     escalationDelay: 300_000,
     maxSessions: 1_000_000,
     heartbeat: 1_000,
@@ -161,8 +161,22 @@ const bad: Record<SettingName, readonly string[]> = {
   MAX_STORE_BYTES: ["1048575", "10G"],
   MAX_DATA_BYTES: ["0", "4194305", "256KiB"],
   SENDER_SYNC: ["yes", "1", "TRUE"],
-  ESCALATION_URL: ["push.example/hook", "file:///hook"],
-  ESCALATION_SECRET: ["hunter2hunter2"],
+  ESCALATION_URL: [
+    "push.example/hook",
+    "file:///hook",
+    "https://user:password@push.example/",
+    "http://user@push.example",
+  ],
+  ESCALATION_SECRET: [
+    "hunter2hunter2",
+    "A".repeat(32),
+    `whsec_${"A".repeat(31)}=`,
+    `whsec_${"A".repeat(88)}`,
+    `whsec_${"A".repeat(43)}`,
+    `whsec_${"A".repeat(32)},`,
+    `whsec_${"A".repeat(31)}-`,
+    `whsec_${"A".repeat(32)} ${"A".repeat(32)}`,
+  ],
   ESCALATION_DELAY: ["0s", "30", "soon"],
   MAX_SESSIONS: ["0", "1000001", "all"],
   HEARTBEAT: ["0s", "15", "500ms"],
@@ -235,6 +249,7 @@ test("with a webhook a secret for it is required", () => {
 
 test("no message shows a secret", () => {
   expect(refusalOf(() => load({ ESCALATION_SECRET: "hunter2" }))).not.toContain("hunter2");
+  expect(refusalOf(() => load({ ESCALATION_URL: "https://bob:hunter2@push.example" }))).not.toContain("hunter2");
   expect(refusalOf(() => load({ TOKEN_SECRET: "hunter2" }))).not.toContain("hunter2");
   expect(refusalOf(() => load({ NATS_URL: "nats://user:hunter2@a:4222," }))).not.toContain("hunter2");
   expect(

@@ -1,11 +1,11 @@
-import { createHmac, timingSafeEqual } from "node:crypto";
+import { createHmac } from "node:crypto";
 
 /** Options of {@link createWebhook}. */
 export interface WebhookOptions {
   readonly url: string;
-  /** Signs the requests. */
-  readonly secret: string;
-  /** How long the webhook may take to answer, in milliseconds. Default 10,000. */
+  /** Each signs the requests; the newest first. */
+  readonly keys: readonly Uint8Array[];
+  /** How long a request may take, from connecting to the end of the answer, in milliseconds. Default 10,000. */
   readonly timeoutMs?: number;
 }
 
@@ -24,7 +24,7 @@ export type WebhookAnswer =
 
 /** The JSON that the webhook gets. */
 export interface WebhookBody {
-  /** Stable over all attempts, for the receiver to know those it has seen; also in {@link escalationIdHeader}. */
+  /** Stable over all attempts, for the receiver to know those it has seen; also the header `webhook-id`. */
   readonly escalationID: string;
   /** Which attempt this is, from 1. */
   readonly attempt: number;
@@ -54,12 +54,6 @@ export interface WebhookBody {
 /** Posts to the webhook once; `signal` gives it up. Never rejects. */
 export type Webhook = (body: WebhookBody, signal: AbortSignal) => Promise<WebhookAnswer>;
 
-/** The request header that holds the signature. */
-export const signatureHeader = "Mustreach-Signature";
-
-/** The request header that holds the escalation's id. */
-export const escalationIdHeader = "Mustreach-Escalation-Id";
-
 /** How much of a refusal's body is kept, in characters. */
 const maxReasonLength = 200;
 
@@ -67,10 +61,10 @@ const maxReasonLength = 200;
 const maxRetryAfterMs = 3_600_000;
 
 /**
- * Creates the webhook. Any 2xx takes the notification; redirects are refusals, since following one would show the body
+ * Creates the webhook, which speaks Standard Webhooks (https://www.standardwebhooks.com). Any 2xx takes the notification; redirects are refusals, since following one would show the body
  * to whoever it names.
  */
-export function createWebhook({ url, secret, timeoutMs = 10_000 }: WebhookOptions): Webhook {
+export function createWebhook({ url, keys, timeoutMs = 10_000 }: WebhookOptions): Webhook {
   return async (content, signal) => {
     const body = JSON.stringify(content);
     try {
@@ -80,8 +74,7 @@ export function createWebhook({ url, secret, timeoutMs = 10_000 }: WebhookOption
         headers: {
           "Content-Type": "application/json",
           "User-Agent": "mustreach",
-          [signatureHeader]: sign(secret, body, Math.floor(Date.now() / 1_000)),
-          [escalationIdHeader]: content.escalationID,
+          ...sign(keys, content.escalationID, Math.floor(Date.now() / 1_000), body),
         },
         body,
         signal: AbortSignal.any([signal, AbortSignal.timeout(timeoutMs)]),
@@ -102,33 +95,13 @@ export function createWebhook({ url, secret, timeoutMs = 10_000 }: WebhookOption
   };
 }
 
-/** The value of {@link signatureHeader}: `t=<unix seconds>,v1=<hex HMAC-SHA256 of "<t>.<body>">`. */
-export function sign(secret: string, body: string | Uint8Array, timestampS: number): string {
-  return `t=${timestampS},v1=${digest(secret, body, timestampS).toString("hex")}`;
-}
-
-/**
- * What a receiver checks: whether the header was made with the secret, for this body, and recently.
- *
- * @param header the value of {@link signatureHeader}.
- * @param body the body as it was received, before it is parsed.
- * @param toleranceS how old or how far ahead the signature may be, in seconds: it bounds how long a copied request can
- * be replayed.
- */
-export function verifySignature(
-  secret: string,
-  header: string,
-  body: string | Uint8Array,
-  toleranceS: number,
-  nowMs = Date.now(),
-): boolean {
-  const [, timestamp = "", hex = ""] = /^t=(\d{1,12}),v1=([0-9a-f]{64})$/.exec(header) ?? [];
-  if (hex === "" || Math.abs(nowMs / 1_000 - Number(timestamp)) > toleranceS) return false;
-  return timingSafeEqual(digest(secret, body, Number(timestamp)), Buffer.from(hex, "hex"));
-}
-
-function digest(secret: string, body: string | Uint8Array, timestampS: number): Buffer {
-  return createHmac("sha256", secret).update(`${timestampS}.`).update(body).digest();
+/** The headers that identify and sign a request: one signature for each key, which a receiver needs one of. */
+export function sign(keys: readonly Uint8Array[], id: string, timestampS: number, body: string) {
+  const signatures = keys.map((key) => {
+    const digest = createHmac("sha256", key).update(`${id}.${timestampS}.${body}`).digest("base64");
+    return `v1,${digest}`;
+  });
+  return { "webhook-id": id, "webhook-timestamp": String(timestampS), "webhook-signature": signatures.join(" ") };
 }
 
 /** The beginning of a body on one line; the rest of it is not read. */

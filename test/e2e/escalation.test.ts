@@ -1,20 +1,19 @@
+import { randomBytes } from "node:crypto";
 import { once } from "node:events";
 import { createServer, type IncomingMessage } from "node:http";
 import type { AddressInfo } from "node:net";
 import { createClient } from "@connectrpc/connect";
 import { createGrpcTransport } from "@connectrpc/connect-node";
 import { afterAll, beforeAll, expect, test, vi } from "vitest";
-import { verifySignature } from "../../src/delivery/webhook.ts";
 import { DeliveryService } from "../../src/gen/mustreach/delivery/v1/delivery_pb.ts";
+import { verify, webhookSecret } from "../helpers/escalation.ts";
 import { startTestServer, type TestServer } from "../helpers/server.ts";
 
-const secret = "a secret of the webhook";
 const received: { readonly userID: string; readonly data: string; readonly isGenuine: boolean }[] = [];
 const webhook = createServer(async (request: IncomingMessage, response) => {
   const text = (await request.toArray()).join("");
   const body = JSON.parse(text);
-  const signature = String(request.headers["mustreach-signature"]);
-  const isGenuine = verifySignature(secret, signature, text, 300);
+  const isGenuine = verify({ text, headers: request.headers }) !== undefined;
   received.push({ userID: body.userID, data: body.notification.data, isGenuine });
   // The first try of each is refused.
   response.statusCode = received.filter(({ data }) => data === body.notification.data).length === 1 ? 500 : 204;
@@ -27,7 +26,8 @@ beforeAll(async () => {
   await once(webhook, "listening");
   server = await startTestServer({
     ESCALATION_URL: `http://127.0.0.1:${(webhook.address() as AddressInfo).port}/escalate`,
-    ESCALATION_SECRET: secret,
+    // While it is changed.
+    ESCALATION_SECRET: `whsec_${randomBytes(32).toString("base64")} ${webhookSecret}`,
     ESCALATION_DELAY: "1s",
     HEARTBEAT: "1s",
   });

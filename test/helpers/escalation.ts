@@ -2,6 +2,7 @@ import { once } from "node:events";
 import { createServer, type IncomingHttpHeaders } from "node:http";
 import { create } from "@bufbuild/protobuf";
 import { pino } from "pino";
+import { Webhook } from "standardwebhooks";
 import { afterEach } from "vitest";
 import { createDeadLetterDesk } from "../../src/delivery/dead-letters.ts";
 import { type EscalateOptions, startEscalate } from "../../src/delivery/escalate.ts";
@@ -23,7 +24,9 @@ import type { TestBroker } from "./broker.ts";
 const log = pino({ level: "silent" });
 const partitions = 2;
 const retentionMs = 3_600_000;
-const secret = "webhook secret";
+/** What the webhooks of tests are signed with. */
+export const webhookSecret = `whsec_${Buffer.from("a webhook's secret of 31 bytes!").toString("base64")}`;
+const keys = [Buffer.from(webhookSecret.slice("whsec_".length), "base64")];
 
 /** What an instance of the service has for reach and escalation, as `server.ts` puts it together. */
 export async function openInstance({ url, user, pass }: Pick<TestBroker, "url" | "user" | "pass">) {
@@ -82,7 +85,7 @@ export async function openInstance({ url, user, pass }: Pick<TestBroker, "url" |
         escalations,
         deadLetters,
         cursors,
-        webhook: createWebhook({ url: webhookUrl, secret, timeoutMs }),
+        webhook: createWebhook({ url: webhookUrl, keys, timeoutMs }),
         minDelayMs: 20,
         maxDelayMs: 20,
         stopMs: 100,
@@ -178,10 +181,21 @@ export interface ReceiverAnswer {
 /** A webhook of a test: a real server that answers as it is told, 200 by default. */
 export interface Receiver {
   readonly url: string;
-  readonly secret: string;
+  /** What requests to it are signed with: {@link webhookSecret}. */
+  readonly keys: readonly Uint8Array[];
   readonly received: readonly Received[];
   /** How the next requests are answered. */
   answer: (request: Received) => ReceiverAnswer | Promise<ReceiverAnswer>;
+}
+
+/**
+ * Whether a request is genuine, as receivers find out.
+ *
+ * @throws WebhookVerificationError when it is not.
+ */
+export function verify({ text, headers }: Pick<Received, "text" | "headers">, secret = webhookSecret): unknown {
+  const signed = ["webhook-id", "webhook-timestamp", "webhook-signature"].map((name) => [name, String(headers[name])]);
+  return new Webhook(secret).verify(text, Object.fromEntries(signed));
 }
 
 /** Gives the tests of a file receivers, which are closed after each test. */
@@ -209,7 +223,7 @@ export function useReceivers(): (answer?: Receiver["answer"]) => Promise<Receive
     });
     const address = server.address();
     if (address === null || typeof address === "string") throw new Error("the receiver has no port");
-    const receiver: Receiver = { url: `http://127.0.0.1:${address.port}/hook`, secret, received, answer };
+    const receiver: Receiver = { url: `http://127.0.0.1:${address.port}/hook`, keys, received, answer };
     return receiver;
   };
 }
