@@ -32,6 +32,9 @@ export interface Cursors {
   /**
    * Moves a cursor forward, never back, and returns where it is as far as this instance knows. It is stored within
    * about a second.
+   *
+   * @throws NetworkError (90004) for another device when as many as {@link CursorOptions.maxUnstored} wait for the
+   * broker: its acknowledgement is to be repeated, and is not forgotten without a word.
    */
   advance(userId: string, deviceId: string, sequence: number): number;
   /** Stores a device's cursor now, as far as the broker allows; what fails is tried again later. */
@@ -47,6 +50,10 @@ export interface CursorOptions {
   readonly ttlMs: number;
   /** How long acknowledgements of a device are collected before they are stored, in milliseconds. Default 1,000. */
   readonly coalesceMs?: number;
+  /** Devices whose cursors are ahead of what is stored, while the broker is away. Default 200,000: about 60 MB. */
+  readonly maxUnstored?: number;
+  /** Devices whose cursors are kept in memory besides those. Default 100,000. */
+  readonly maxRecent?: number;
   /** Forget all cursors: the inboxes that they belong to are gone. */
   readonly reset: boolean;
   readonly log: Logger;
@@ -60,9 +67,6 @@ const maxWrites = 64;
 
 /** A read asks for this many users at a time: multi_last looks at most 1,024 cursors up. */
 const usersPerRead = 500;
-
-/** Cursors whose place is kept in memory besides those that have moved. */
-const maxRecent = 100_000;
 
 /** Devices of one user that are looked at. */
 const maxDevices = 10_000;
@@ -78,7 +82,7 @@ interface Moved {
 
 /** Opens the CURSORS bucket, and creates it on first use. */
 export async function openCursors(broker: Broker, get: DirectGet, options: CursorOptions): Promise<Cursors> {
-  const { log, coalesceMs = 1_000 } = options;
+  const { log, coalesceMs = 1_000, maxUnstored = 200_000, maxRecent = 100_000 } = options;
   const declare = () =>
     declareBucket(broker, "CURSORS", {
       description: "the highest sequence that each device has acknowledged",
@@ -95,7 +99,7 @@ export async function openCursors(broker: Broker, get: DirectGet, options: Curso
   }
   /** Cursors that are ahead of the bucket, by key. */
   const moved = new Map<string, Moved>();
-  /** Where cursors were last, by key. */
+  /** Where cursors were last, by key; the least recently used first. */
   const recent = new Map<string, number>();
 
   const write = async (key: string): Promise<void> => {
@@ -110,7 +114,7 @@ export async function openCursors(broker: Broker, get: DirectGet, options: Curso
           if (entry === null) await bucket.create(key, value);
           else await bucket.update(key, value, entry.revision);
         } catch (error) {
-          if (error instanceof JetStreamApiError && error.code === JetStreamApiCodes.StreamWrongLastSequence) continue;
+          if (isOvertaken(error)) continue;
           throw error;
         }
       }
@@ -183,12 +187,21 @@ export async function openCursors(broker: Broker, get: DirectGet, options: Curso
     },
     advance(userId, deviceId, sequence) {
       const key = cursorKey(toToken(userId), toToken(deviceId));
-      const known = recent.get(key) ?? 0;
-      if (sequence <= known) return known;
-      if (recent.size >= maxRecent) recent.clear();
-      recent.set(key, sequence);
-      moved.set(key, { deviceId, sequence, writing: moved.get(key)?.writing });
-      return sequence;
+      const ahead = moved.get(key);
+      const known = Math.max(recent.get(key) ?? 0, ahead?.sequence ?? 0);
+      if (sequence > known) {
+        if (ahead === undefined && moved.size >= maxUnstored) {
+          throw failure("NetworkError", "too many cursors wait for the broker");
+        }
+        moved.set(key, { deviceId, sequence, writing: ahead?.writing });
+      }
+      recent.delete(key);
+      recent.set(key, Math.max(known, sequence));
+      for (const oldest of recent.keys()) {
+        if (recent.size <= maxRecent) break;
+        recent.delete(oldest);
+      }
+      return Math.max(known, sequence);
     },
     async ofUsers(userIds) {
       const byToken = new Map(userIds.map((userId) => [toToken(userId), userId]));
@@ -212,6 +225,15 @@ export async function openCursors(broker: Broker, get: DirectGet, options: Curso
         log.warn({ cursors: moved.size }, "stopped with cursors not stored: their devices see notifications again");
     },
   };
+}
+
+/** Whether another instance has written the key since it was read. */
+function isOvertaken(error: unknown): boolean {
+  return (
+    error instanceof JetStreamApiError &&
+    (error.code === JetStreamApiCodes.StreamWrongLastSequence ||
+      error.code === JetStreamApiCodes.StreamWrongLastSequenceUnknown)
+  );
 }
 
 function decode(value: Uint8Array): { deviceId: string; sequence: number } {

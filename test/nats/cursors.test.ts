@@ -14,13 +14,35 @@ afterEach(async () => {
 });
 
 /** One instance's cursors. Acknowledgements are collected for longer than a test lasts, unless it says otherwise. */
-async function openInstance({ of = server as TestBroker, coalesceMs = 3_600_000, reset = false } = {}) {
+async function openInstance(
+  { of = server as TestBroker, coalesceMs = 3_600_000, reset = false, ...more } = {} as {
+    of?: TestBroker;
+    coalesceMs?: number;
+    reset?: boolean;
+    maxUnstored?: number;
+  },
+) {
   const { url, user, pass } = of;
   const broker = await connectBroker({ servers: [url], user, pass, requestTimeoutMs: 1_000, log });
   opened.push(() => broker.close());
   const directGet = createDirectGet(broker, { timeoutMs: 1_000 });
-  const cursors = await openCursors(broker, directGet, { replicas: 1, ttlMs: 3_600_000, coalesceMs, reset, log });
+  const cursors = await openCursors(broker, directGet, {
+    replicas: 1,
+    ttlMs: 3_600_000,
+    coalesceMs,
+    reset,
+    log,
+    ...more,
+  });
   return { ...cursors, broker };
+}
+
+function catchFacts(call: () => unknown): unknown {
+  try {
+    return call();
+  } catch (error) {
+    return toErrorFacts(error);
+  }
 }
 
 let users = 0;
@@ -67,6 +89,18 @@ describe("a cursor", () => {
     await here.flush(user, "phone");
     expect(await elsewhere.read(user, "phone")).toBe(7);
     expect(await here.read(user, "phone")).toBe(7);
+  });
+
+  test("does not go back when 100,000 other devices have moved since", async () => {
+    const user = newUser();
+    const [here, elsewhere] = [await openInstance(), await openInstance()];
+    here.advance(user, "phone", 100);
+    for (let i = 0; i < 100_000; i++) here.advance(`other ${i}`, "phone", 1);
+    expect(here.advance(user, "phone", 50)).toBe(100);
+    await here.flush(user, "phone");
+    expect(await elsewhere.read(user, "phone")).toBe(100);
+    // Not what the test is about, and a hundred thousand writes.
+    await here.broker.close();
   });
 
   test("that another instance moved further is not lowered", async () => {
@@ -147,6 +181,26 @@ describe("while the broker is away", () => {
       await here.flush("alice", "phone");
       const elsewhere = await openInstance({ of: own });
       await vi.waitFor(async () => expect(await elsewhere.read("alice", "phone")).toBe(7), { timeout: 10_000 });
+    } finally {
+      for (const close of opened.splice(0).reverse()) await close();
+      await own.remove();
+    }
+  });
+
+  test("cursors that wait are bounded: of another device it is refused with 90004, and none is lost", async () => {
+    const own = await startBroker();
+    try {
+      const here = await openInstance({ of: own, coalesceMs: 50, maxUnstored: 2 });
+      process.kill(own.pid(), "SIGKILL");
+      await vi.waitFor(() => expect(here.broker.isConnected()).toBe(false), { timeout: 5_000, interval: 1 });
+      here.advance("alice", "phone", 7);
+      here.advance("bob", "phone", 7);
+      expect(catchFacts(() => here.advance("carol", "phone", 7))).toMatchObject({ errCode: 90004 });
+      expect(here.advance("alice", "phone", 8)).toBe(8);
+      await vi.waitFor(() => here.advance("carol", "phone", 7), { timeout: 10_000 });
+      await vi.waitFor(async () => expect((await here.ofUsers(["alice", "bob", "carol"])).size).toBe(3), {
+        timeout: 10_000,
+      });
     } finally {
       for (const close of opened.splice(0).reverse()) await close();
       await own.remove();
