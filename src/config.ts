@@ -9,6 +9,7 @@ export const minTokenSecretBytes = 32;
 
 const text = z.string().trim().min(1);
 const count = (min: number, max: number) => text.transform(Number).pipe(z.number().int().min(min).max(max));
+const flag = z.enum(["true", "false"]).transform((value) => value === "true");
 const port = count(0, 65_535);
 const list = text
   .transform((value) => value.split(",").map((item) => item.trim()))
@@ -186,10 +187,17 @@ export const settings = {
     means: "The largest `data` of a notification, in bytes of UTF-8.",
   },
   SENDER_SYNC: {
-    is: z.enum(["true", "false"]).transform((value) => value === "true"),
+    is: flag,
     default: "true",
     expected: "true or false",
     means: "Whether a notification to a user is also pushed to the sender's own connected devices, as OpenIM does.",
+  },
+  STRICT_JSON: {
+    is: flag,
+    default: "false",
+    expected: "true or false",
+    means:
+      "Whether a REST body with a key that is no field is refused with 1001. Otherwise the key is ignored, as OpenIM does, and named in the header Mustreach-Unknown-Fields and in the log.",
   },
   ESCALATION_URL: {
     is: webhookUrl,

@@ -197,6 +197,7 @@ export async function startServer(config: Config, log: Logger): Promise<Server> 
       gate: createGate(createAuthGate(createAuthenticator(verify)), log),
       interceptors: [createCallLog(log, metrics)],
       health,
+      strictJson: config.strictJson,
       maxNotificationBytes: config.maxDataBytes + maxOverheadBytes,
       shutdownSignal: shutdown.signal,
       log,

@@ -29,7 +29,7 @@ const annexes: Readonly<Record<string, readonly string[]>> = {
 
 const maxLines = 300;
 /** Lists, in which one looks something up, may be longer. */
-const longerLists: Readonly<Record<string, number>> = { "config.ts": 400, "nats/subjects.ts": 450 };
+const longerLists: Readonly<Record<string, number>> = { "config.ts": 450, "nats/subjects.ts": 450 };
 const vagueNames = /^(utils?|types?|commons?|helpers?)$/;
 /** What the subjects of the broker begin with, and its own interfaces. */
 const subject =

@@ -4,6 +4,7 @@ import { errorTable, toErrorFacts, toWireError } from "../errors.ts";
 import type { Metrics } from "./metrics.ts";
 import { operationIdKey } from "./operation-id.ts";
 import { peerKey } from "./peer.ts";
+import { unknownFieldsKey } from "./unknown-fields.ts";
 
 /**
  * Creates the interceptor that logs and measures every call with its operation id and outcome, and lets nothing but errors made for
@@ -15,6 +16,7 @@ export function createCallLog(log: Logger, metrics: Pick<Metrics, "call">): Inte
     const call = {
       operationID: request.contextValues.get(operationIdKey),
       peer: request.contextValues.get(peerKey),
+      unknownFields: toLogged(request.contextValues.get(unknownFieldsKey)),
       rpc: `${request.service.typeName}/${request.method.name}`,
     };
     const fail = (thrown: unknown) => {
@@ -57,6 +59,11 @@ async function* observe<T>(messages: AsyncIterable<T>, succeed: () => void, fail
   } catch (error) {
     throw fail(error);
   }
+}
+
+/** What is not there leaves no trace in a line. */
+function toLogged(names: readonly string[]): readonly string[] | undefined {
+  return names.length === 0 ? undefined : names;
 }
 
 function elapsed(startedMs: number): number {

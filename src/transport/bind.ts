@@ -1,19 +1,17 @@
-import {
-  type DescField,
-  type DescMessage,
-  fromJson,
-  type JsonValue,
-  type Message,
-  ScalarType,
-} from "@bufbuild/protobuf";
+import { type DescMessage, fromJson, type JsonValue, type Message } from "@bufbuild/protobuf";
 import { isFieldError } from "@bufbuild/protobuf/reflect";
-import { SendBusinessNotificationRequestSchema } from "../gen/mustreach/msg/v1/msg_pb.ts";
+import {
+  SendBusinessNotificationBatchRequestSchema,
+  SendBusinessNotificationRequestSchema,
+} from "../gen/mustreach/msg/v1/msg_pb.ts";
+import { isObject, matchFieldNames } from "./field-names.ts";
 import type { HttpRequest } from "./listener.ts";
 
-/** Which method a body is bound to. */
+/** Which message a body is bound to, and how. */
 export interface Binding {
-  readonly path: string;
   readonly input: DescMessage;
+  /** Whether a key that is no field is refused. Default: it is ignored. */
+  readonly isStrict?: boolean;
 }
 
 /** A body that cannot be bound to the method: 1001, with an HTTP status of its own. */
@@ -30,16 +28,26 @@ export class BindError extends Error {
 // Fatal: replacing what does not decode would send a notification to somebody else.
 const utf8 = new TextDecoder("utf-8", { fatal: true });
 
-/** Fields that OpenIM's binding requires, so that their absence is a bad body rather than a bad argument. */
-const boundFields: Readonly<Record<string, readonly string[]>> = {
+/**
+ * The messages that OpenIM's handlers bind with gin's BindJSON, and the fields that it requires. Such a handler answers
+ * HTTP 400 to what does not bind: those that send, batches too. All others bind with ShouldBind and answer 200.
+ */
+const boundByBindJson: Readonly<Record<string, readonly string[]>> = {
   [SendBusinessNotificationRequestSchema.typeName]: ["sendUserID"],
+  [SendBusinessNotificationBatchRequestSchema.typeName]: [],
 };
+
+/** The HTTP status of a body that does not bind to a message. */
+export function bindStatus({ typeName }: DescMessage): 200 | 400 {
+  return boundByBindJson[typeName] === undefined ? 200 : 400;
+}
 
 /**
  * Reads a request's body. Rejects with {@link BindError} and 413 when it is larger than `maxBytes`; the rest is still
- * taken from the wire and thrown away, so that the answer can be read. Rejects with 400 when it is not UTF-8.
+ * taken from the wire and thrown away, so that the answer can be read. Rejects with `badStatus` when it is not UTF-8 or
+ * is cut off.
  */
-export function readBody(request: HttpRequest, maxBytes: number): Promise<string> {
+export function readBody(request: HttpRequest, maxBytes: number, badStatus: 200 | 400 = 400): Promise<string> {
   return new Promise((resolve, reject) => {
     let chunks: Buffer[] = [];
     let bytes = 0;
@@ -56,26 +64,30 @@ export function readBody(request: HttpRequest, maxBytes: number): Promise<string
       try {
         resolve(utf8.decode(Buffer.concat(chunks)));
       } catch {
-        reject(new BindError("the body is not UTF-8", 400));
+        reject(new BindError("the body is not UTF-8", badStatus));
       }
     });
     request.on("error", reject);
     request.on("close", () => {
       // An error is made only where there is one: its stack costs more than the rest of this function.
-      if (!request.readableEnded) reject(new BindError("the body was cut off", 400));
+      if (!request.readableEnded) reject(new BindError("the body was cut off", badStatus));
     });
   });
 }
 
 /**
- * Makes a method's message of a JSON body, as strict and as lenient as OpenIM: unknown keys are ignored, null is
- * absent, and a number must be a number.
+ * Makes a method's message of a JSON body, as strict and as lenient as OpenIM: names match in any case, unknown keys
+ * are ignored, null is absent, and a number must be a number.
  *
- * @throws {BindError} with 400, or with 200 for `/auth/` paths: OpenIM binds those with ShouldBind, which leaves the
- * status alone.
+ * @param onUnknown is told the keys that are no fields, if there are any, also when the body is refused.
+ * @throws {BindError} with the message's {@link bindStatus}.
  */
-export function bind({ path, input }: Binding, body: string): Message {
-  const status = path.startsWith("/auth/") ? 200 : 400;
+export function bind(
+  { input, isStrict = false }: Binding,
+  body: string,
+  onUnknown?: (names: readonly string[]) => void,
+): Message {
+  const status = bindStatus(input);
   let json: JsonValue;
   try {
     json = JSON.parse(body);
@@ -83,31 +95,30 @@ export function bind({ path, input }: Binding, body: string): Message {
     // The parser's own words quote the body, which may hold a token or a secret.
     throw new BindError("the body is not JSON", status);
   }
+  const unknown = new Set<string>();
   try {
-    for (const field of input.fields) requireNumber(field, json);
-    for (const name of boundFields[input.typeName] ?? []) {
+    json = matchFieldNames(input, json, unknown);
+    for (const name of boundByBindJson[input.typeName] ?? []) {
       if (!isObject(json) || !json[name]) throw new Error(`${name} is required`);
     }
+    if (isStrict && unknown.size > 0) throw new Error(`unknown: ${[...unknown].join(", ")}`);
     return fromJson(input, json, { ignoreUnknownFields: true });
   } catch (error) {
     throw new BindError(explain(error), status);
+  } finally {
+    if (unknown.size > 0) onUnknown?.([...unknown]);
   }
 }
 
 /** What is wrong with a body, by the documented name of the field; protobuf's own words have the proto's. */
 function explain(error: unknown): string {
   if (!(error instanceof Error)) return "the body does not fit";
-  if (!isFieldError(error.cause)) return error.message;
+  if (!isFieldError(error.cause)) return shorten(error.message);
   const field = error.cause.field();
-  return `${field.kind === "field" ? field.jsonName : field.name}: ${error.cause.message}`;
+  return `${field.kind === "field" ? field.jsonName : field.name}: ${shorten(error.cause.message)}`;
 }
 
-/** protobuf-JSON takes "2" for 2; OpenIM does not. 64-bit integers keep protobuf's leniency. */
-function requireNumber(field: DescField, json: JsonValue): void {
-  if (field.fieldKind !== "scalar" || field.scalar !== ScalarType.INT32 || !isObject(json)) return;
-  if (typeof json[field.jsonName] === "string") throw new Error(`${field.jsonName} must be a number`);
-}
-
-function isObject(json: JsonValue): json is { [key: string]: JsonValue } {
-  return typeof json === "object" && json !== null && !Array.isArray(json);
+/** protobuf's words quote the value, and end with what they have to say about it: of each a part is enough. */
+function shorten(text: string): string {
+  return text.length <= 120 ? text : `${text.slice(0, 80)}…${text.slice(-20)}`.toWellFormed();
 }

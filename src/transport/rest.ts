@@ -22,7 +22,8 @@ import {
 import { failure, toErrorFacts } from "../errors.ts";
 import { http } from "../gen/google/api/annotations_pb.ts";
 import { peerKey, peerOf } from "../observe/peer.ts";
-import { BindError, type Binding, bind, readBody } from "./bind.ts";
+import { unknownFieldsKey } from "../observe/unknown-fields.ts";
+import { BindError, type Binding, bind, bindStatus, readBody } from "./bind.ts";
 import { compileToOpenImJson, errorEnvelope, headerFields, successEnvelope, type ToOpenImJson } from "./envelope.ts";
 import type { Gate } from "./gate.ts";
 import type { HttpRequest, HttpResponse } from "./listener.ts";
@@ -33,7 +34,12 @@ export interface RestOptions {
   readonly interceptors: readonly Interceptor[];
   /** The largest request body, in bytes; a larger one is answered with 413 and 1001. */
   readonly maxBodyBytes: number;
+  /** Whether a body with a key that is no field is refused. Default: the key is ignored, and named in a header. */
+  readonly isStrict?: boolean;
 }
+
+/** The response header that names the keys of the body that were ignored. */
+const unknownFieldsHeader = "Mustreach-Unknown-Fields";
 
 /** The documented JSON paths. */
 export interface Rest {
@@ -73,7 +79,11 @@ export function createRest(options: RestOptions): Rest {
     response.once("close", onClose);
     try {
       await options.gate(context);
-      const input = bind(route, await readBody(request, options.maxBodyBytes));
+      const body = await readBody(request, options.maxBodyBytes, bindStatus(route.input));
+      const input = bind(route, body, (unknown) => {
+        context.values.set(unknownFieldsKey, unknown);
+        context.responseHeader.set(unknownFieldsHeader, unknown.join(", "));
+      });
       const output = await route.call(input, context);
       const json = toJson(route.method.output, output.message, { alwaysEmitImplicit: true }) as JsonObject;
       for (const [name, value] of output.header) context.responseHeader.set(name, value);
@@ -104,10 +114,10 @@ export function createRest(options: RestOptions): Rest {
         if (path === undefined || implemented === undefined || !isUnary(method)) continue;
         if (routes.has(path)) throw new Error(`${method.toString()}: another method is at ${path}`);
         routes.set(path, {
-          path,
           service,
           method,
           input: method.input,
+          isStrict: options.isStrict ?? false,
           call: compileCall(service, method, implemented as UnaryFn, options.interceptors),
           toOpenImJson: compileToOpenImJson(method.output),
         });

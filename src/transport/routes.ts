@@ -24,6 +24,8 @@ export interface RouteOptions {
   readonly interceptors: Interceptor[];
   readonly health: Health;
   readonly log: BaseLogger;
+  /** Whether a REST body with a key that is no field is refused. */
+  readonly strictJson: boolean;
   /** The largest notification, in bytes. */
   readonly maxNotificationBytes: number;
   /** Aborted when streams that are still open must end. */
@@ -41,7 +43,7 @@ export function createRoutes(options: RouteOptions): HttpHandler {
   const { gate, interceptors } = options;
   // JSON may write every byte as \u00XX.
   const maxRequestBytes = Math.max(minRequestBytes, options.maxNotificationBytes * 6);
-  const rest = createRest({ gate, interceptors, maxBodyBytes: maxRequestBytes });
+  const rest = createRest({ gate, interceptors, maxBodyBytes: maxRequestBytes, isStrict: options.strictJson });
   const register = (router: ConnectRouter) => {
     router.service(MsgService, options.msg);
     router.service(DeliveryService, options.delivery);

@@ -55,10 +55,10 @@ test("a thousand pipelined requests for the metrics are one computation", async 
   onTestFinished(() => void socket.destroy());
   await once(socket, "connect");
   socket.write("GET /metrics HTTP/1.1\r\nHost: x\r\n\r\n".repeat(1_000));
-  let answers = 0;
+  let received = "";
   for await (const chunk of socket) {
-    answers += String(chunk).split("HTTP/1.1 200 OK").length - 1;
-    if (answers >= 1_000) break;
+    received += chunk;
+    if (received.split("HTTP/1.1 200 OK").length > 1_000) break;
   }
   // One a second, however long a starved machine takes.
   expect(computed - before).toBeLessThanOrEqual(1 + Math.floor((performance.now() - startedMs) / 1_000));

@@ -2,12 +2,22 @@ import { once } from "node:events";
 import { createServer } from "node:http";
 import { type AddressInfo, connect } from "node:net";
 import { afterEach, describe, expect, test } from "vitest";
-import { GetUserTokenRequestSchema } from "../../src/gen/mustreach/auth/v1/auth_pb.ts";
-import { SendBusinessNotificationRequestSchema } from "../../src/gen/mustreach/msg/v1/msg_pb.ts";
+import { GetUserTokenRequestSchema, ParseTokenRequestSchema } from "../../src/gen/mustreach/auth/v1/auth_pb.ts";
+import {
+  CreateGroupRequestSchema,
+  ListMembersRequestSchema,
+} from "../../src/gen/mustreach/directory/v1/directory_pb.ts";
+import {
+  MarkConversationAsReadRequestSchema,
+  PullMessagesRequestSchema,
+  RecallBusinessNotificationRequestSchema,
+  SendBusinessNotificationBatchRequestSchema,
+  SendBusinessNotificationRequestSchema,
+} from "../../src/gen/mustreach/msg/v1/msg_pb.ts";
 import { BindError, bind, readBody } from "../../src/transport/bind.ts";
 
-const sendPath = { path: "/msg/send_business_notification", input: SendBusinessNotificationRequestSchema };
-const authPath = { path: "/auth/get_user_token", input: GetUserTokenRequestSchema };
+const sendPath = { input: SendBusinessNotificationRequestSchema };
+const authPath = { input: GetUserTokenRequestSchema };
 
 /** A body that binds, but for the change. */
 const bodyWith = (change: object) =>
@@ -114,6 +124,22 @@ describe("what does not bind is a 400", () => {
     expect(refusal.message).not.toBe("");
   });
 
+  test("of one more value than a batch has, too", () => {
+    expect(refusalOf(() => bind({ input: SendBusinessNotificationBatchRequestSchema }, "{} {}")).httpStatus).toBe(400);
+  });
+
+  test("but on the paths that OpenIM binds otherwise a 200", () => {
+    for (const input of [
+      CreateGroupRequestSchema,
+      ListMembersRequestSchema,
+      PullMessagesRequestSchema,
+      MarkConversationAsReadRequestSchema,
+      RecallBusinessNotificationRequestSchema,
+    ]) {
+      expect(refusalOf(() => bind({ input }, "{")).httpStatus, input.name).toBe(200);
+    }
+  });
+
   test("but under /auth/ a 200, as in OpenIM", () => {
     expect(refusalOf(() => bind(authPath, "{")).httpStatus).toBe(200);
     expect(refusalOf(() => bind(authPath, '{"userID":1}')).httpStatus).toBe(200);
@@ -121,9 +147,7 @@ describe("what does not bind is a 400", () => {
   });
 
   test("the message repeats nothing of a body that is not JSON: it may hold a token", () => {
-    const { message } = refusalOf(() =>
-      bind({ ...authPath, path: "/auth/parse_token" }, '{"token": eyJhbGciOi.eyJVc2.sig}'),
-    );
+    const { message } = refusalOf(() => bind({ input: ParseTokenRequestSchema }, '{"token": eyJhbGciOi.eyJVc2.sig}'));
     expect(message).not.toContain("eyJ");
   });
 
@@ -131,6 +155,49 @@ describe("what does not bind is a 400", () => {
     expect(refusalOf(() => bind(sendPath, bodyWith({ recvUserID: 1 }))).message).toMatch(/^recvUserID: /);
     expect(refusalOf(() => bind(sendPath, bodyWith({ reliabilityLevel: "2" }))).message).toContain("reliabilityLevel");
     expect(refusalOf(() => bind(sendPath, bodyWith({ sendUserID: "" }))).message).toContain("sendUserID");
+  });
+
+  test("a value is repeated in part only", () => {
+    const nines = "9".repeat(8_000_000);
+    for (const body of [{ sendAt: nines }, { sendAt: [nines] }, { data: 1, sendAt: nines }, { sendMsg: nines }]) {
+      expect(refusalOf(() => bind(sendPath, bodyWith(body))).message.length).toBeLessThan(150);
+    }
+    const nested = { notifications: [{ sendAt: nines }] };
+    const batch = { input: SendBusinessNotificationBatchRequestSchema };
+    expect(refusalOf(() => bind(batch, JSON.stringify(nested))).message.length).toBeLessThan(150);
+    expect(refusalOf(() => bind(sendPath, bodyWith({ sendAt: nines }))).message).toMatch(/^sendAt: .* out of range$/);
+  });
+});
+
+describe("keys that are no fields", () => {
+  const unknownIn = (body: string, isStrict = false) => {
+    const told: string[][] = [];
+    const bound = () => bind({ ...sendPath, isStrict }, body, (names) => told.push([...names]));
+    return { told, bound };
+  };
+
+  test("are told", () => {
+    const { told, bound } = unknownIn(bodyWith({ reliabiltyLevel: 2, offlinePushInfo: {} }));
+    expect(bound()).toMatchObject({ recvUserId: "alice" });
+    expect(told).toEqual([["reliabiltyLevel", "offlinePushInfo"]]);
+  });
+
+  test("are told also when the body is refused", () => {
+    const { told, bound } = unknownIn(bodyWith({ sendUserID: undefined, sendUser: "imAdmin" }));
+    expect(bound).toThrow(BindError);
+    expect(told).toEqual([["sendUser"]]);
+  });
+
+  test("are no matter when there are none", () => {
+    const { told, bound } = unknownIn(bodyWith({ ReliabilityLevel: 2 }));
+    bound();
+    expect(told).toEqual([]);
+  });
+
+  test("refuse the body, if that is asked for", () => {
+    const { bound } = unknownIn(bodyWith({ reliabiltyLevel: 2 }), true);
+    expect(refusalOf(bound)).toMatchObject({ httpStatus: 400, message: "unknown: reliabiltyLevel" });
+    expect(unknownIn(bodyWith({ ReliabilityLevel: 2 }), true).bound()).toMatchObject({ reliabilityLevel: 2 });
   });
 });
 
