@@ -1,7 +1,8 @@
 import type { AddressInfo, Socket } from "node:net";
 import { createServer, isIPv6 } from "node:net";
+import { createHttp1 } from "./http1.ts";
+import { createHttp2 } from "./http2.ts";
 import type { HttpHandler, ListenerLog, UpgradeHandler } from "./protocols.ts";
-import { createHttp1, createHttp2 } from "./protocols.ts";
 
 export type { HttpHandler, HttpRequest, HttpResponse, ListenerLog, UpgradeHandler } from "./protocols.ts";
 
@@ -25,7 +26,10 @@ export interface ListenerOptions {
    */
   sniffTimeoutMs?: number;
 
-  /** How many connections may be undecided at once; further ones are destroyed and counted. Default: 10,000. */
+  /**
+   * How many connections may be undecided at once; with one more, the oldest of them is destroyed and counted, so that
+   * silent connections cannot keep new ones out. Default: 10,000.
+   */
   maxUndecidedSockets?: number;
 
   /** How many connections may be open at once; further ones are closed and counted. Default: 50,000. */
@@ -52,6 +56,15 @@ export interface ListenerOptions {
 
   /** How long an HTTP/1 connection stays open between requests. Default: 65,000, above the usual 60 s of proxies. Unit: ms. */
   keepAliveTimeoutMs?: number;
+
+  /**
+   * How many requests may wait on an HTTP/1 connection for the answer to the one before them; they are served one at a
+   * time, and meanwhile nothing more is read. A connection that sends more at once is destroyed and counted. Default: 128.
+   */
+  maxPipelinedRequests?: number;
+
+  /** How long an HTTP/2 connection may be without a stream before it is closed with GOAWAY. Default: 60,000. Unit: ms. */
+  idleTimeoutMs?: number;
 
   /** How long an HTTP/2 session may be silent before it is pinged. Default: 20,000. Unit: ms. */
   pingIntervalMs?: number;
@@ -99,6 +112,8 @@ const defaults = {
   headersTimeoutMs: 20_000,
   requestTimeoutMs: 60_000,
   keepAliveTimeoutMs: 65_000,
+  maxPipelinedRequests: 128,
+  idleTimeoutMs: 60_000,
   pingIntervalMs: 20_000,
   pingTimeoutMs: 10_000,
 };
@@ -115,7 +130,7 @@ const preface = Buffer.from("PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n", "latin1");
 export function createListener(options: ListenerOptions): Listener {
   const { log } = options;
   const limits = toLimits(options);
-  const protocolOptions = { ...limits, handler: options.handler, log, onUpgrade: options.onUpgrade };
+  const protocolOptions = { ...limits, handler: options.handler, log, onUpgrade: options.onUpgrade, refuse };
   const http1 = createHttp1(protocolOptions);
   const http2 = createHttp2(protocolOptions);
   const sockets = new Set<Socket>();
@@ -133,8 +148,9 @@ export function createListener(options: ListenerOptions): Listener {
     socket.on("error", (err) => log.debug({ err }, "socket error"));
     if (undecided.size >= limits.maxUndecidedSockets) {
       refuse("maxUndecidedSockets");
-      socket.destroy();
-      return;
+      // In order of arrival, so this is the oldest. Its "close" comes too late to count it out.
+      const [oldest] = undecided;
+      if (oldest !== undefined) undecided.delete(oldest.destroy());
     }
     sockets.add(socket);
     undecided.add(socket);
@@ -148,7 +164,7 @@ export function createListener(options: ListenerOptions): Listener {
     });
   }
 
-  function refuse(limit: "maxConnections" | "maxUndecidedSockets"): void {
+  function refuse(limit: "maxConnections" | "maxUndecidedSockets" | "maxPipelinedRequests"): void {
     refused++;
     // Once a minute: who floods the port must not flood the log.
     if (performance.now() - refusalLoggedAt < 60_000) return;

@@ -419,18 +419,137 @@ describe("limits", () => {
     await until(() => expect(counts()).toMatchObject({ connections: 0, undecided: 0 }));
   });
 
-  test("connections beyond maxUndecidedSockets are closed, counted, and logged once", async () => {
+  test("beyond maxUndecidedSockets the oldest silent connection gives way, counted, and logged once", async () => {
     const { port, url, counts, log } = await useListener({ maxUndecidedSockets: 2 });
-    const first = await useSocket(port);
-    const second = await useSocket(port);
-    await until(() => expect(counts().undecided).toBe(2));
-    for (let i = 0; i < 3; i++) await (await useSocket(port)).closed;
-    expect(counts()).toEqual({ connections: 2, undecided: 2, refused: 3 });
+    const silent = [];
+    for (let i = 0; i < 5; i++) {
+      silent.push(await useSocket(port));
+      await until(() => expect(counts().undecided).toBe(Math.min(i + 1, 2)));
+    }
+    const [first, second, third, fourth, fifth] = silent;
+    await Promise.all([first?.closed, second?.closed, third?.closed]);
+    await until(() => expect(counts()).toEqual({ connections: 2, undecided: 2, refused: 3 }));
     expect(log.warn).toHaveBeenCalledTimes(1);
-    first.socket.destroy();
-    await until(() => expect(counts().undecided).toBe(1));
+    // A new one is served although the table is full.
     expect(await curl(`${url}/a`)).toBe("GET /a over 1.1: ");
-    expect(second.socket.destroyed).toBe(false);
+    await fourth?.closed;
+    expect(fifth?.socket.destroyed).toBe(false);
+    fifth?.socket.write("GET /b HTTP/1.1\r\nHost: x\r\n\r\n");
+    await until(() => expect(fifth?.text()).toContain("GET /b over 1.1"));
+  });
+
+  test("pipelined requests are served one at a time, in order, and all of them", async () => {
+    let now = 0;
+    let most = 0;
+    const { port } = await useListener({
+      handler: async (req, res) => {
+        most = Math.max(most, ++now);
+        await wait(1);
+        now--;
+        answer(res, `<${req.url}>`);
+      },
+    });
+    const { socket, text } = await useSocket(port);
+    const paths = Array.from({ length: 300 }, (_, i) => `/${i}`);
+    // Some in one packet, some on their own.
+    for (let i = 0; i < paths.length; i += 100) {
+      socket.write(
+        paths
+          .slice(i, i + 100)
+          .map((path) => `GET ${path} HTTP/1.1\r\nHost: x\r\n\r\n`)
+          .join(""),
+      );
+      await until(() => expect(text()).toContain(`</${i + 50}>`));
+    }
+    await until(() => expect(text().match(/<[^>]+>/g)).toEqual(paths.map((path) => `<${path}>`)));
+    expect(most).toBe(1);
+  });
+
+  test("a pipelined request with a body is read when its turn has come", async () => {
+    const { port } = await useListener();
+    const { socket, text } = await useSocket(port);
+    const body = "x".repeat(300_000);
+    const post = (path: string) => `POST ${path} HTTP/1.1\r\nHost: x\r\nContent-Length: ${body.length}\r\n\r\n${body}`;
+    socket.write(`GET /a HTTP/1.1\r\nHost: x\r\n\r\n${post("/b")}${post("/c")}GET /d HTTP/1.1\r\nHost: x\r\n\r\n`);
+    await until(() => expect(text().match(/(GET|POST) \/\w over 1.1/g)).toHaveLength(4));
+    expect(text().match(/(GET|POST) \/\w/g)).toEqual(["GET /a", "POST /b", "POST /c", "GET /d"]);
+  });
+
+  test("while an answer is made, no more is read than is on its way; beyond maxPipelinedRequests it is closed", async () => {
+    const unanswered: HttpResponse[] = [];
+    const { port, url, counts, log } = await useListener({
+      maxPipelinedRequests: 10,
+      handler: (req, res) => {
+        if (req.url === "/hang") unanswered.push(res);
+        else answer(res, "served");
+      },
+    });
+    const flood = await useSocket(port);
+    flood.socket.write("GET /hang HTTP/1.1\r\nHost: x\r\n\r\n".repeat(12));
+    await flood.closed;
+    expect(unanswered).toHaveLength(1);
+    expect(counts().refused).toBe(1);
+    expect(log.warn).toHaveBeenCalledWith(
+      expect.objectContaining({ limit: "maxPipelinedRequests" }),
+      expect.anything(),
+    );
+
+    // One request at a time, so that each is read by itself: then reading stops, and the kernel's buffers fill.
+    const patient = await useSocket(port);
+    const request = `GET /hang HTTP/1.1\r\nHost: x\r\nX-Long: ${"x".repeat(8_000)}\r\n\r\n`;
+    patient.socket.write(request.repeat(2_000));
+    await until(() => expect(unanswered).toHaveLength(2));
+    expect(await curl(`${url}/other`)).toBe("served");
+    expect(patient.socket.writableLength).toBeGreaterThan(0);
+    expect(patient.socket.destroyed).toBe(false);
+    expect(counts().refused).toBe(1);
+  });
+
+  test("an HTTP/2 connection without a stream for idleTimeoutMs is told to go, one with a stream is not", async () => {
+    let open: HttpResponse | undefined;
+    const { port, url, counts } = await useListener({
+      idleTimeoutMs: 150,
+      handler: (_req, res) => {
+        open = res;
+        res.write("stream");
+      },
+    });
+    const silent = await useSocket(port);
+    silent.socket.write(Buffer.concat([preface, settings, settingsAck]));
+    const busy = useHttp2(url);
+    await once(busy.request().resume(), "response");
+    await silent.closed;
+    expect(toFrames(silent.received())).toContainEqual(expect.objectContaining({ type: frameType.goaway }));
+    await wait(300);
+    expect(counts().connections).toBe(1);
+    expect(busy.closed).toBe(false);
+    const gone = once(busy, "close");
+    open?.end();
+    await gone;
+    await until(() => expect(counts().connections).toBe(0));
+  });
+
+  test("an HTTP/2 stream whose answer is out is closed, although its client never ends the request", async () => {
+    const { url } = await useListener({ handler: (_req, res) => answer(res, "refused") });
+    const session = useHttp2(url);
+    const stream = session.request({ ":method": "POST" }, { endStream: false });
+    stream.write(Buffer.alloc(200_000));
+    stream.resume();
+    await once(stream, "close");
+    expect(stream.rstCode).toBe(http2.constants.NGHTTP2_NO_ERROR);
+    expect(session.destroyed).toBe(false);
+  });
+
+  test("two Host headers are answered 400, whatever they say", async () => {
+    const handler = vi.fn<HttpHandler>((_req, res) => answer(res, "served"));
+    const { port } = await useListener({ handler });
+    for (const second of ["x", "y"]) {
+      const client = await useSocket(port);
+      client.socket.write(`GET / HTTP/1.1\r\nHost: x\r\nhost: ${second}\r\n\r\n`);
+      await client.closed;
+      expect(client.text()).toMatch(/^HTTP\/1.1 400 /);
+    }
+    expect(handler).not.toHaveBeenCalled();
   });
 
   test("connections beyond maxConnections are closed and counted", async () => {

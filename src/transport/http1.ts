@@ -1,0 +1,110 @@
+import type { IncomingMessage, ServerResponse } from "node:http";
+import { createServer } from "node:http";
+import type { Socket } from "node:net";
+import { type Protocol, type ProtocolOptions, toCheckIntervalMs, toSafeHandler } from "./protocols.ts";
+
+/** What is under way on one connection, in order of arrival. */
+interface Connection {
+  /** The responses that have not ended: at most the first of them is being made. */
+  readonly open: Set<ServerResponse>;
+  /** The requests whose turn has not come. */
+  readonly waiting: [IncomingMessage, ServerResponse][];
+}
+
+/** Creates an HTTP/1.1 server for sockets that another server accepts. */
+export function createHttp1(options: ProtocolOptions): Protocol {
+  const { log, onUpgrade } = options;
+  const serve = toSafeHandler(options);
+  const connections = new Map<Socket, Connection>();
+  let draining = false;
+
+  const server = createServer({
+    maxHeaderSize: options.maxHeaderBytes,
+    headersTimeout: options.headersTimeoutMs,
+    requestTimeout: options.requestTimeoutMs,
+    keepAliveTimeout: options.keepAliveTimeoutMs,
+    connectionsCheckingInterval: toCheckIntervalMs(options.headersTimeoutMs),
+    shouldUpgradeCallback: (req) => onUpgrade !== undefined && req.headers.upgrade?.toLowerCase() === "websocket",
+  });
+  // A client may close its side right after its request. Node would then end ours too, and drop the answer.
+  Object.assign(server, { httpAllowHalfOpen: true });
+  server.on("request", (req, res) => {
+    const connection = connections.get(req.socket);
+    // What came in one read with the request that was too many is told all the same.
+    if (connection === undefined || req.socket.destroyed) return;
+    track(req.socket, connection, res);
+    const { waiting, open } = connection;
+    if (open.size === 1) {
+      answer(req, res);
+    } else if (waiting.push([req, res]) > options.maxPipelinedRequests) {
+      options.refuse("maxPipelinedRequests");
+      req.socket.destroy();
+    } else {
+      // Each request is some kilobytes here: they are left in the kernel, and so with the peer, until their turn.
+      req.socket.pause();
+    }
+  });
+  server.on("upgrade", (req, socket: Socket, head) => {
+    try {
+      onUpgrade?.(req, socket, head);
+    } catch (err) {
+      log.error({ err, path: req.url }, "upgrade failed");
+      socket.destroy();
+    }
+  });
+  // An http.Server tracks connections only once it listens, and this one never does: without the event neither
+  // headersTimeout nor requestTimeout nor closeIdleConnections() has any effect.
+  server.emit("listening");
+
+  function answer(req: IncomingMessage, res: ServerResponse): void {
+    // RFC 9112, 3.2: two of them are how one request is told as two by two servers.
+    if (countHosts(req.rawHeaders) > 1) res.writeHead(400, { Connection: "close" }).end();
+    else serve(req, res);
+  }
+
+  function track(socket: Socket, { open, waiting }: Connection, res: ServerResponse): void {
+    open.add(res);
+    if (draining) res.shouldKeepAlive = false;
+    res.once("close", () => {
+      open.delete(res);
+      const next = waiting.shift();
+      if (next !== undefined && !socket.destroyed) {
+        answer(...next);
+        if (waiting.length === 0) socket.resume();
+      }
+      // Its headers may have promised keep-alive before the drain began.
+      if (draining && open.size === 0) socket.destroySoon();
+    });
+  }
+
+  return {
+    adopt(socket) {
+      const open = new Set<ServerResponse>();
+      const waiting: Connection["waiting"] = [];
+      connections.set(socket, { open, waiting });
+      socket.once("close", () => connections.delete(socket));
+      socket.once("end", () => {
+        // A client that waits for its answer gets it. In the middle of a stream, FIN means that nobody reads any more.
+        for (const res of open) if (res.headersSent && !res.writableEnded) socket.destroy();
+      });
+      server.emit("connection", socket);
+      // Node resumes a socket to take the rest of a body. After its own listener, which starts reading.
+      socket.on("resume", () => {
+        if (waiting.length > 0) socket.pause();
+      });
+      process.nextTick(() => socket.resume());
+    },
+    drain() {
+      draining = true;
+      for (const { open } of connections.values()) for (const res of open) res.shouldKeepAlive = false;
+      server.closeIdleConnections();
+    },
+    close: () => server.close(),
+  };
+}
+
+function countHosts(rawHeaders: readonly string[]): number {
+  let hosts = 0;
+  for (let i = 0; i < rawHeaders.length; i += 2) if (rawHeaders[i]?.toLowerCase() === "host") hosts++;
+  return hosts;
+}
