@@ -1,3 +1,4 @@
+import { readFileSync } from "node:fs";
 import { isAbsolute, resolve } from "node:path";
 import { z } from "zod";
 
@@ -59,7 +60,8 @@ export const settings = {
     is: port,
     default: "10002",
     expected: "a port, 0 to 65535",
-    means: "Port for gRPC, Connect, gRPC-Web and REST. 0 takes a free one.",
+    means:
+      "Port for gRPC, Connect, gRPC-Web and REST. 0 takes a free one. Absent: `PORT`, as many platforms give it, if that is there.",
   },
   ADMIN_HOST: {
     is: text,
@@ -103,6 +105,12 @@ export const settings = {
     expected: `at least ${minTokenSecretBytes} bytes`,
     means:
       "The secret that signs tokens (HS256), as OpenIM's share.yml. Absent: an embedded start creates one and keeps it in DATA_DIR; required with NATS_URL.",
+  },
+  TOKEN: {
+    is: text,
+    default: undefined,
+    expected: "a token",
+    means: "For the command line only: the token to use, instead of one minted with the secret of this machine.",
   },
   TOKEN_TTL: {
     is: age,
@@ -275,25 +283,33 @@ export class ConfigError extends Error {
   override name = "ConfigError";
 }
 
+/** Environment variables, such as those of the process. */
+export type Environment = Readonly<Record<string, string | undefined>>;
+
 /**
- * Reads the settings from environment variables.
+ * Reads the settings from environment variables, or from the files that those with `_FILE` at their end name. PORT, as
+ * many platforms give it, counts when MUSTREACH_PORT is absent.
  *
- * @throws {ConfigError} for the first variable that is unknown or has a bad value.
+ * @throws {ConfigError} for the first variable that is unknown or has a bad value, and for a file that cannot be read.
  */
-export function loadConfig(env: Readonly<Record<string, string | undefined>>): Config {
+export function loadConfig(env: Environment): Config {
+  const links = new Set(serviceLinksOf(env));
   for (const name of Object.keys(env)) {
-    if (name.startsWith("MUSTREACH_") && !Object.hasOwn(settings, name.slice("MUSTREACH_".length))) {
+    const setting = name.slice("MUSTREACH_".length).replace(/_FILE$/, "");
+    if (name.startsWith("MUSTREACH_") && !Object.hasOwn(settings, setting) && !links.has(name)) {
       throw new ConfigError(`${name} is not a setting of Mustreach. The settings are listed in ${documentedAt}.`);
     }
   }
   const config: Record<string, unknown> = {};
   for (const [name, setting] of Object.entries<Setting>(settings)) {
-    const given = env[`MUSTREACH_${name}`] || setting.default;
-    const parsed = given === undefined ? undefined : setting.is.safeParse(given);
+    const variable = `MUSTREACH_${name}`;
+    const { source, value = setting.default } = readValue(env, variable, links.has(variable));
+    const parsed = value === undefined ? undefined : setting.is.safeParse(value);
     if (parsed?.success === false) {
       // A bad secret is named, not shown.
-      const value = name.endsWith("_SECRET") ? "its value" : JSON.stringify(given).replace(/[^"\s,/]*@/g, "***@");
-      throw new ConfigError(`MUSTREACH_${name}: expected ${setting.expected}, not ${value}. See ${documentedAt}.`);
+      const isShown = source !== `${variable}_FILE` && !/TOKEN$|_SECRET$/.test(name);
+      const shown = isShown ? JSON.stringify(value).replace(/[^"\s,/]*@/g, "***@") : "its value";
+      throw new ConfigError(`${source}: expected ${setting.expected}, not ${shown}. See ${documentedAt}.`);
     }
     config[toCamelCase(name)] = parsed?.data;
   }
@@ -314,6 +330,37 @@ export function loadConfig(env: Readonly<Record<string, string | undefined>>): C
     );
   }
   return complete;
+}
+
+const linkToAddress = /^MUSTREACH_([A-Z0-9_]+_)?PORT$/;
+const otherLink =
+  /^MUSTREACH_([A-Z0-9_]+_)?(SERVICE_(HOST|PORT(_[A-Z0-9_]+)?)|PORT_\d+_(TCP|UDP|SCTP)(_(PROTO|PORT|ADDR))?)$/;
+
+/**
+ * The variables that Kubernetes puts into every pod of a namespace for a Service whose name begins with `mustreach`
+ * (enableServiceLinks): `MUSTREACH_PORT=tcp://10.96.12.7:10002` and others of the same form. They are no settings.
+ */
+export function serviceLinksOf(env: Environment): string[] {
+  const isAddress = (name: string) => /^(tcp|udp|sctp):\/\//.test(env[name] ?? "");
+  return Object.keys(env).filter((name) => otherLink.test(name) || (linkToAddress.test(name) && isAddress(name)));
+}
+
+/** What is given for a setting, and by which variable. An empty variable is as good as none; an empty file is not. */
+function readValue(env: Environment, variable: string, isLink: boolean): { source: string; value?: string } {
+  const value = isLink ? "" : (env[variable] ?? "");
+  const path = env[`${variable}_FILE`] ?? "";
+  if (path === "") {
+    if (value !== "") return { source: variable, value };
+    return variable === "MUSTREACH_PORT" && env.PORT ? { source: "PORT", value: env.PORT } : { source: variable };
+  }
+  if (value !== "") throw new ConfigError(`${variable} and ${variable}_FILE are both given: give one of them.`);
+  try {
+    // Editors and `echo` end a file with a newline that is none of the value.
+    return { source: `${variable}_FILE`, value: readFileSync(path, "utf8").replace(/\r?\n$/, "") };
+  } catch (error) {
+    const reason = error instanceof Error && "code" in error ? error.code : "unknown";
+    throw new ConfigError(`${variable}_FILE: ${path} cannot be read (${reason}). See ${documentedAt}.`);
+  }
 }
 
 function toCamelCase(name: string): string {

@@ -1,4 +1,4 @@
-import { ConfigError, loadConfig } from "./config.ts";
+import { ConfigError, loadConfig, serviceLinksOf } from "./config.ts";
 import { createLog } from "./observe/log.ts";
 import { startServer } from "./server.ts";
 import { tryIt } from "./try-it.ts";
@@ -10,6 +10,8 @@ import { tryIt } from "./try-it.ts";
 export async function runService(env: NodeJS.ProcessEnv): Promise<void> {
   const config = loadConfig(env);
   const log = createLog(config.logLevel);
+  const variables = serviceLinksOf(env);
+  if (variables.length > 0) log.info({ variables }, "variables of Kubernetes services are not settings: ignored");
   let stop = (): void => process.exit(130);
   for (const signal of ["SIGINT", "SIGTERM", "SIGHUP"] as const) process.on(signal, () => stop());
   // Until it has started there is nothing to answer for: the broker ends with this process.

@@ -1,6 +1,9 @@
+import { randomUUID } from "node:crypto";
+import { mkdtempSync, rmSync, writeFileSync } from "node:fs";
+import { tmpdir } from "node:os";
 import { isAbsolute, join } from "node:path";
-import { describe, expect, test } from "vitest";
-import { ConfigError, loadConfig, settings } from "../src/config.ts";
+import { afterAll, describe, expect, test } from "vitest";
+import { ConfigError, loadConfig, serviceLinksOf, settings } from "../src/config.ts";
 
 type SettingName = keyof typeof settings;
 
@@ -28,6 +31,7 @@ test("without any setting the defaults are in effect", () => {
     natsCreds: undefined,
     natsServer: undefined,
     tokenSecret: undefined,
+    token: undefined,
     tokenTtl: 90 * 86_400_000,
     jwksUrl: undefined,
     jwtIssuer: undefined,
@@ -63,6 +67,7 @@ test("every setting can be given", () => {
     NATS_CREDS: "/etc/mustreach.creds",
     NATS_SERVER: "/usr/bin/nats-server",
     TOKEN_SECRET: "a-token-secret-of-32-bytes-or-more",
+    TOKEN: "eyJ.eyJ.sig",
     TOKEN_TTL: "12h",
     JWKS_URL: "https://idp.example/keys",
     JWT_ISSUER: "https://idp.example",
@@ -97,6 +102,7 @@ test("every setting can be given", () => {
     natsCreds: "/etc/mustreach.creds",
     natsServer: "/usr/bin/nats-server",
     tokenSecret: "a-token-secret-of-32-bytes-or-more",
+    token: "eyJ.eyJ.sig",
     tokenTtl: 12 * 3_600_000,
     jwksUrl: "https://idp.example/keys",
     jwtIssuer: "https://idp.example",
@@ -144,6 +150,7 @@ const bad: Record<SettingName, readonly string[]> = {
   NATS_CREDS: [" "],
   NATS_SERVER: [" "],
   TOKEN_SECRET: ["hunter2", "x".repeat(31)],
+  TOKEN: [" "],
   TOKEN_TTL: ["0s", "90", "-1d", "1.5h", "1w", "d", "999999999d"],
   JWKS_URL: [
     "keys.json",
@@ -217,7 +224,116 @@ test.each(["MUSTREACH_PROT", "MUSTREACH_port", "MUSTREACH_", "MUSTREACH_construc
 );
 
 test("variables of other programs are none of ours", () => {
-  expect(loadConfig({ PORT: "http", HOST: " ", PATH: "/bin", NATS_URL: "?", MUST: "1" })).toEqual(load({}));
+  expect(loadConfig({ HOST: " ", PATH: "/bin", NATS_URL: "?", MUST: "1" })).toEqual(load({}));
+});
+
+describe("PORT", () => {
+  test("counts when MUSTREACH_PORT is absent or empty", () => {
+    expect(loadConfig({ PORT: "8080" }).port).toBe(8_080);
+    expect(loadConfig({ PORT: "8080", MUSTREACH_PORT: "" }).port).toBe(8_080);
+    expect(loadConfig({ PORT: "8080", MUSTREACH_PORT: "0" }).port).toBe(0);
+    expect(loadConfig({ PORT: "" }).port).toBe(10_002);
+  });
+
+  test("counts beside a service link", () => {
+    expect(loadConfig({ PORT: "8080", MUSTREACH_PORT: "tcp://10.96.12.7:10002" }).port).toBe(8_080);
+  });
+
+  test("names itself when it is no port", () => {
+    expect(refusalOf(() => loadConfig({ PORT: "http" }))).toMatch(/^PORT: expected a port/);
+  });
+});
+
+describe("what Kubernetes puts into a pod for a Service", () => {
+  /** As a kubelet writes them for Services `mustreach` and `mustreach-admin`. */
+  const links = {
+    MUSTREACH_SERVICE_HOST: "10.96.12.7",
+    MUSTREACH_SERVICE_PORT: "10002",
+    MUSTREACH_SERVICE_PORT_GRPC: "10002",
+    MUSTREACH_PORT: "tcp://10.96.12.7:10002",
+    MUSTREACH_PORT_10002_TCP: "tcp://10.96.12.7:10002",
+    MUSTREACH_PORT_10002_TCP_PROTO: "tcp",
+    MUSTREACH_PORT_10002_TCP_PORT: "10002",
+    MUSTREACH_PORT_10002_TCP_ADDR: "10.96.12.7",
+    MUSTREACH_ADMIN_SERVICE_HOST: "10.96.12.8",
+    MUSTREACH_ADMIN_SERVICE_PORT: "10003",
+    MUSTREACH_ADMIN_PORT: "tcp://10.96.12.8:10003",
+    MUSTREACH_ADMIN_PORT_10003_TCP: "tcp://10.96.12.8:10003",
+  };
+
+  test("does not keep it from starting", () => {
+    expect(loadConfig(links)).toEqual(load({}));
+    expect(serviceLinksOf({ ...links, MUSTREACH_HOST: "::", PATH: "/bin", OTHER_SERVICE_HOST: "a" })).toEqual(
+      Object.keys(links),
+    );
+  });
+
+  test.each([
+    ["MUSTREACH_PORT", "http://10.96.12.7"],
+    ["MUSTREACH_SERVICE_HOSTS", "10.96.12.7"],
+    ["MUSTREACH_SERVICES_PORT_", "1"],
+    ["MUSTREACH_PORT_10002", "tcp://10.96.12.7:10002"],
+    ["MUSTREACH_PORT_10002_TCP_URL", "1"],
+    ["MUSTREACH_HOST_PORT", "10002"],
+  ])("but what is only like it does: %s", (name, value) => {
+    expect(refusalOf(() => loadConfig({ [name]: value }))).toContain(name);
+  });
+});
+
+describe("a setting in a file", () => {
+  const dir = mkdtempSync(join(tmpdir(), "mustreach-config-"));
+  afterAll(() => rmSync(dir, { recursive: true }));
+  const file = (content: string) => {
+    const path = join(dir, randomUUID());
+    writeFileSync(path, content);
+    return path;
+  };
+  const secret = "a-token-secret-of-32-bytes-or-more";
+
+  test.each([
+    ["without a newline", secret],
+    ["with one", `${secret}\n`],
+    ["with one of Windows", `${secret}\r\n`],
+  ])("%s", (_, content) => {
+    expect(load({ TOKEN_SECRET_FILE: file(content) }).tokenSecret).toBe(secret);
+  });
+
+  test("every one can be in one", () => {
+    expect(load({ PORT_FILE: file("7\n"), LOG_LEVEL_FILE: file("warn"), NATS_URL_FILE: "" })).toMatchObject({
+      port: 7,
+      logLevel: "warn",
+    });
+  });
+
+  test("spaces and further newlines belong to it", () => {
+    expect(load({ TOKEN_SECRET_FILE: file(` ${secret}\n\n`) }).tokenSecret).toBe(` ${secret}\n`);
+  });
+
+  test("is not given twice", () => {
+    const message = refusalOf(() => load({ HOST: "::", HOST_FILE: file("::1") }));
+    expect(message).toContain("MUSTREACH_HOST and MUSTREACH_HOST_FILE");
+  });
+
+  test("that cannot be read names itself, the file and why", () => {
+    const path = join(dir, "missing");
+    expect(refusalOf(() => load({ TOKEN_SECRET_FILE: path }))).toMatch(
+      new RegExp(`^MUSTREACH_TOKEN_SECRET_FILE: ${path} .*ENOENT`),
+    );
+    expect(refusalOf(() => load({ TOKEN_SECRET_FILE: dir }))).toContain("EISDIR");
+  });
+
+  test("with a bad value, or none, names itself and does not show it", () => {
+    for (const content of ["hunter2", ""]) {
+      const message = refusalOf(() => load({ TOKEN_SECRET_FILE: file(content) }));
+      expect(message).toMatch(/^MUSTREACH_TOKEN_SECRET_FILE: expected at least 32 bytes.*, not its value/);
+    }
+    expect(refusalOf(() => load({ LOG_LEVEL_FILE: file("hunter2") }))).not.toContain("hunter2");
+  });
+
+  test("of an unknown name is unknown", () => {
+    expect(refusalOf(() => load({ PROT_FILE: file("1") }))).toContain("MUSTREACH_PROT_FILE is not a setting");
+    expect(refusalOf(() => load({ _FILE: file("1") }))).toContain("MUSTREACH__FILE is not a setting");
+  });
 });
 
 test("with an external broker a token secret is required", () => {

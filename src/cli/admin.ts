@@ -2,7 +2,7 @@ import type { DescService } from "@bufbuild/protobuf";
 import { type Client, createClient } from "@connectrpc/connect";
 import { adminPlatform } from "../auth/platform.ts";
 import { createFetchTransport } from "../client/transport.ts";
-import { adminUserId, mintToken, serviceUrl } from "./options.ts";
+import { adminUserId, findToken, serviceUrl } from "./options.ts";
 
 /** What every command that an admin gives takes. */
 export interface AdminFlags {
@@ -23,6 +23,6 @@ export async function openAdminService<S extends DescService>(
 ): Promise<AdminService<S>> {
   return {
     service: createClient(service, createFetchTransport(serviceUrl(url))),
-    options: { headers: { token: token ?? (await mintToken(adminUserId(), adminPlatform)) } },
+    options: { headers: { token: await findToken(token, adminUserId(), adminPlatform) } },
   };
 }

@@ -1,7 +1,7 @@
 import { Command, Option } from "commander";
 import { requirePlatform } from "../auth/platform.ts";
 import { createClient } from "../client/index.ts";
-import { mintToken, positiveNumber, serviceUrl, tokenOption, urlOption } from "./options.ts";
+import { findToken, positiveNumber, serviceUrl, tokenOption, urlOption } from "./options.ts";
 
 interface ListenFlags {
   readonly user: string;
@@ -25,7 +25,7 @@ export function listenCommand(): Command {
     .addOption(urlOption())
     .addOption(tokenOption())
     .action(async (flags: ListenFlags) => {
-      const token = () => flags.token ?? mintToken(flags.user, requirePlatform(flags.platform));
+      const token = () => findToken(flags.token, flags.user, requirePlatform(flags.platform));
       await new Promise<void>((resolve, reject) => {
         const client = createClient({
           baseUrl: serviceUrl(flags.url),

@@ -10,7 +10,12 @@ export function urlOption(): Option {
 
 /** `--token`: a token to use instead of one minted here. */
 export function tokenOption(): Option {
-  return new Option("--token <token>", "a token (default: minted with the secret of this machine)");
+  return new Option("--token <token>", "a token (default: MUSTREACH_TOKEN, or minted with the secret of this machine)");
+}
+
+/** The token of a command: `--token`, MUSTREACH_TOKEN, which no list of processes shows, or else one minted here. */
+export async function findToken(given: string | undefined, userId: string, platformId: number): Promise<string> {
+  return given ?? loadConfig(process.env).token ?? (await mintToken(userId, platformId));
 }
 
 /** The address of the service. */

@@ -1,7 +1,7 @@
 import { Command, InvalidArgumentError, Option } from "commander";
 import { adminPlatform } from "../auth/platform.ts";
 import { createSender } from "../client/index.ts";
-import { adminUserId, mintToken, positiveNumber, serviceUrl, tokenOption, urlOption } from "./options.ts";
+import { adminUserId, findToken, positiveNumber, serviceUrl, tokenOption, urlOption } from "./options.ts";
 
 interface SendFlags {
   readonly to?: string;
@@ -39,7 +39,7 @@ export function sendCommand(): Command {
         command.error("error: give --to <user> or --group <group>");
       const sender = createSender({
         baseUrl: serviceUrl(flags.url),
-        token: flags.token ?? (await mintToken(adminUserId(), adminPlatform)),
+        token: await findToken(flags.token, adminUserId(), adminPlatform),
       });
       const sent = await sender.send({
         sendUserID: flags.from ?? adminUserId(),
