@@ -1,12 +1,13 @@
 import { setTimeout as delay } from "node:timers/promises";
 import { JetStreamApiCodes, JetStreamApiError } from "@nats-io/jetstream";
-import type { KV, KvEntry } from "@nats-io/kv";
+import type { KV } from "@nats-io/kv";
 import type { BaseLogger } from "pino";
 import { z } from "zod";
 import { failure } from "../errors.ts";
 import type { Broker } from "./connect.ts";
+import { type DirectGet, tooManyResults } from "./direct-get.ts";
 import { declareBucket } from "./streams.ts";
-import { revokedKey, toToken } from "./subjects.ts";
+import { revokedFilter, revokedKey, revokedRepublish, revokedStream, toToken } from "./subjects.ts";
 
 /** Tokens that are no longer valid: those of a user and platform minted up to a moment. */
 export interface Revocation {
@@ -47,16 +48,26 @@ export interface RevocationOptions {
 /** How long {@link Revocations.revoke} waits for a connection, in milliseconds. */
 const connectTimeoutMs = 2_000;
 
-/** The wait before the bucket is watched again after that failed, in milliseconds. */
-const rewatchDelayMs = 250;
+/** Entries in one read. */
+const entriesPerRead = 1_000;
+
+/** The wait before the bucket is read again, in milliseconds. */
+const rereadDelayMs = 250;
 
 const stored = z.object({ userId: z.string(), platformId: z.number(), atMs: z.number() });
 
 /**
  * Opens the REVOKED bucket, created on first use, and resolves when every stored revocation is known. While the broker
  * is away, revocations of other instances are not; all are read again on every reconnect.
+ *
+ * It is read, and told by the broker's republishing: a watch would have a consumer, which a broker with a full disk
+ * cannot create, and the service could not start on what it has stored.
  */
-export async function openRevocations(broker: Broker, options: RevocationOptions): Promise<Revocations> {
+export async function openRevocations(
+  broker: Broker,
+  get: DirectGet,
+  options: RevocationOptions,
+): Promise<Revocations> {
   const { log, ttlMs } = options;
   const bucket = await declareBucket(broker, "REVOKED", {
     description: "up to which moment the tokens of a user and platform are revoked",
@@ -64,6 +75,7 @@ export async function openRevocations(broker: Broker, options: RevocationOptions
     ttlMs,
     // Tokens that were minted to live longer are still about.
     isNeverLowered: true,
+    republish: revokedRepublish,
   });
   /** In order of arrival, so that what has outlived every token is at the front. */
   const known = new Map<string, Revocation>();
@@ -82,49 +94,47 @@ export async function openRevocations(broker: Broker, options: RevocationOptions
     for (const listener of listeners) listener(revocation);
   };
 
-  const watching = Promise.withResolvers<void>();
-  const allRead = Promise.withResolvers<true>();
-  let closed = false;
-  let interrupt = () => {};
-
-  const readWatch = async (interrupted: Promise<void>) => {
-    // A request that was under way when the connection went is never answered, so it can be interrupted, too.
-    const opening = bucket.watch();
-    void Promise.all([opening, interrupted]).then(
-      ([watch]) => watch.stop(),
-      () => {},
-    );
-    const watch = await Promise.race([opening, interrupted]);
-    if (watch === undefined) return;
-    watching.resolve();
-    for await (const entry of watch) {
-      const revocation = readEntry(entry, log);
-      if (revocation !== undefined) learn(revocation);
-      if (entry.delta === 0) allRead.resolve(true);
-    }
-  };
-
-  const follow = async () => {
-    while (!closed && !broker.nc.isClosed()) {
-      const interrupted = Promise.withResolvers<void>();
-      interrupt = interrupted.resolve;
-      try {
-        await readWatch(interrupted.promise);
-      } catch (err) {
-        log.warn({ err }, "cannot follow the revocations of other instances; trying again");
+  const readAll = async (): Promise<void> => {
+    for (let seq = 1; ; ) {
+      const found = await get(revokedStream, { next_by_subj: revokedFilter, seq, batch: entriesPerRead });
+      if (found === tooManyResults) return;
+      for (const { subject, payload, header } of found.messages) {
+        const revocation = header("KV-Operation") === "" ? decode(subject, payload, log) : undefined;
+        if (revocation !== undefined) learn(revocation);
       }
-      await Promise.race([interrupted.promise, delay(rewatchDelayMs)]);
+      const last = found.messages.at(-1);
+      if (last === undefined || found.pending === 0) return;
+      seq = last.sequence + 1;
     }
   };
-  // Left to itself, nats.js takes a minute without heartbeats to notice that a restarted broker forgot the watch.
-  const forgetReconnects = broker.onReconnect(() => interrupt());
-  void follow();
 
-  await watching.promise;
-  // An empty bucket has nothing to deliver. Looked at again, because the last entry may expire before it is read.
-  do {
-    if ((await bucket.status()).values === 0) break;
-  } while (!(await Promise.race([allRead.promise, delay(rewatchDelayMs)])));
+  let isClosed = false;
+  let reading = 0;
+  /** Reads until it has, or a later reconnect has begun to. */
+  const catchUp = async (): Promise<void> => {
+    const turn = ++reading;
+    // The second time for what a copy of the stream that was behind did not have yet.
+    for (let reads = 0; reads < 2; await delay(rereadDelayMs)) {
+      if (isClosed || turn !== reading) return;
+      try {
+        await readAll();
+        reads++;
+      } catch (err) {
+        log.warn({ err }, "cannot read the revocations of other instances; trying again");
+      }
+    }
+  };
+
+  const subscription = broker.nc.subscribe(revokedRepublish.dest, {
+    callback(error, msg) {
+      const isEntry = error === null && !msg.headers?.has("KV-Operation");
+      const revocation = isEntry ? decode(msg.subject, msg.data, log) : undefined;
+      if (revocation !== undefined) learn(revocation);
+    },
+  });
+  await broker.nc.flush();
+  await readAll();
+  const forgetReconnects = broker.onReconnect(() => void catchUp());
 
   return {
     revokedAtMs: (userId, platformId) => known.get(localKey(userId, platformId))?.atMs,
@@ -140,9 +150,9 @@ export async function openRevocations(broker: Broker, options: RevocationOptions
       return () => listeners.delete(listener);
     },
     close() {
-      closed = true;
+      isClosed = true;
       forgetReconnects();
-      interrupt();
+      subscription.unsubscribe();
     },
   };
 }
@@ -152,7 +162,7 @@ async function raise(bucket: KV, revocation: Revocation): Promise<Revocation> {
   const key = revokedKey(toToken(revocation.userId), revocation.platformId);
   for (;;) {
     const entry = await bucket.get(key);
-    const before = entry === null ? undefined : readEntry(entry);
+    const before = entry?.operation === "PUT" ? decode(key, entry.value) : undefined;
     if (before !== undefined && before.atMs >= revocation.atMs) return before;
     try {
       // With the revision, so that another instance's later revocation is not lowered.
@@ -164,13 +174,12 @@ async function raise(bucket: KV, revocation: Revocation): Promise<Revocation> {
   }
 }
 
-/** The revocation in an entry; undefined for one that was deleted or that Mustreach did not write. */
-function readEntry(entry: KvEntry, log?: BaseLogger): Revocation | undefined {
-  if (entry.operation !== "PUT") return undefined;
+/** The revocation in an entry; undefined for one that Mustreach did not write. */
+function decode(subject: string, payload: Uint8Array, log?: BaseLogger): Revocation | undefined {
   try {
-    return stored.parse(entry.json());
+    return stored.parse(JSON.parse(Buffer.from(payload).toString("utf8")));
   } catch (err) {
-    log?.warn({ err, key: entry.key }, "an entry of the REVOKED bucket is not a revocation; ignoring it");
+    log?.warn({ err, subject }, "an entry of the REVOKED bucket is not a revocation; ignoring it");
     return undefined;
   }
 }

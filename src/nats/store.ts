@@ -93,7 +93,7 @@ export async function openStore(connections: Connections, config: Config, log: L
     reset: isNew,
     log,
   });
-  const revocations = await openRevocations(broker, {
+  const revocations = await openRevocations(broker, directGet, {
     replicas,
     ttlMs: Math.max(config.tokenTtl, minRevocationTtlMs),
     log,

@@ -65,7 +65,7 @@ export async function declareStream(
 ): Promise<boolean> {
   const existing = await findStream(broker, config.name);
   if (existing === undefined) await broker.jsm.streams.add(config);
-  else if (differs(existing, config)) await broker.jsm.streams.update(config.name, config);
+  else if (differs(existing.config, config)) await broker.jsm.streams.update(config.name, config);
   return existing === undefined;
 }
 
@@ -77,11 +77,13 @@ export interface BucketOptions {
   readonly ttlMs: number;
   /** Whether an existing bucket that keeps entries longer is left to it. Default false. */
   readonly isNeverLowered?: boolean;
+  /** Where each entry is told to whoever listens, when it is stored. Default: nowhere. */
+  readonly republish?: { readonly src: string; readonly dest: string };
 }
 
-/** Creates a key-value bucket with one value a key, or brings an existing one to the declared retention and replicas. */
+/** Creates a key-value bucket with one value a key, or brings an existing one to the declaration. */
 export async function declareBucket(broker: Broker, name: string, options: BucketOptions): Promise<KV> {
-  const { description, replicas, ttlMs, isNeverLowered = false } = options;
+  const { description, replicas, ttlMs, isNeverLowered = false, republish } = options;
   const bucket = await new Kvm(broker.js).create(name, {
     description,
     history: 1,
@@ -92,9 +94,8 @@ export async function declareBucket(broker: Broker, name: string, options: Bucke
   // For a bucket that is there, the client library only looks that it is.
   const { config } = (await bucket.status()).streamInfo;
   const maxAge = isNeverLowered ? Math.max(config.max_age, nanos(ttlMs)) : nanos(ttlMs);
-  if (maxAge !== config.max_age || replicas !== config.num_replicas) {
-    await broker.jsm.streams.update(config.name, { max_age: maxAge, num_replicas: replicas });
-  }
+  const declared = { max_age: maxAge, num_replicas: replicas, ...(republish === undefined ? {} : { republish }) };
+  if (differs(config, declared)) await broker.jsm.streams.update(config.name, declared);
   return bucket;
 }
 
@@ -132,7 +133,9 @@ export async function streamProblems(broker: Broker, options: StreamOptions): Pr
     Array.from({ length: options.partitions }, async (_, partition) => {
       const config = inboxStreamConfig(partition, options);
       const existing = await findStream(broker, config.name);
-      return existing !== undefined && differs(existing, config) ? `${config.name} is not as declared` : undefined;
+      return existing !== undefined && differs(existing.config, config)
+        ? `${config.name} is not as declared`
+        : undefined;
     }),
   );
   return problems.filter((problem) => problem !== undefined);
@@ -170,9 +173,9 @@ function inboxStreamConfig(partition: number, options: StreamOptions): Partial<S
   };
 }
 
-function differs(existing: StreamInfo, declared: Partial<StreamConfig>): boolean {
-  const current = existing.config;
+function differs(current: StreamConfig, declared: Partial<StreamConfig>): boolean {
   return (
+    // The broker leaves out what is false.
     [
       "num_replicas",
       "discard",
@@ -188,7 +191,7 @@ function differs(existing: StreamInfo, declared: Partial<StreamConfig>): boolean
       "republish",
       "allow_msg_schedules",
     ] as const
-  ).some((key) => declared[key] !== undefined && !isDeepStrictEqual(current[key], declared[key]));
+  ).some((key) => declared[key] !== undefined && !isDeepStrictEqual(current[key] ?? false, declared[key]));
 }
 
 async function findStream(broker: Broker, name: string): Promise<StreamInfo | undefined> {

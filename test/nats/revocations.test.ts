@@ -5,6 +5,7 @@ import { pino } from "pino";
 import { afterEach, describe, expect, test } from "vitest";
 import { toErrorFacts } from "../../src/errors.ts";
 import { type Broker, connectBroker } from "../../src/nats/connect.ts";
+import { createDirectGet } from "../../src/nats/direct-get.ts";
 import { openRevocations, type Revocation, type Revocations } from "../../src/nats/revocations.ts";
 import { revokedKey, toToken } from "../../src/nats/subjects.ts";
 import { startBroker, type TestBroker, useBroker } from "../helpers/broker.ts";
@@ -29,7 +30,9 @@ async function openInstance(server: TestBroker, { url = server.url, ttlMs = 90 *
     log,
   });
   opened.push(() => broker.close());
-  const revocations = await openRevocations(broker, { replicas: 1, ttlMs, log });
+  const get = createDirectGet(broker, { timeoutMs: 5_000 });
+  opened.push(() => get.close());
+  const revocations = await openRevocations(broker, get, { replicas: 1, ttlMs, log });
   opened.push(() => revocations.close());
   return { ...revocations, broker };
 }

@@ -1,0 +1,47 @@
+import { mkdtemp, rm, writeFile } from "node:fs/promises";
+import { tmpdir } from "node:os";
+import { join } from "node:path";
+import { pino } from "pino";
+import { expect, onTestFinished, test, vi } from "vitest";
+import { toErrorFacts } from "../../src/errors.ts";
+import { findNatsServer } from "../../src/nats/server-binary.ts";
+import { dataOf, openSender, useDevices } from "../helpers/device.ts";
+import { startProcess } from "../helpers/process.ts";
+
+const openDevice = useDevices();
+
+test("with a full disk what is stored is read, also after a start, and sends work again when there is room", async () => {
+  const dir = await mkdtemp(join(tmpdir(), "mustreach-full-"));
+  onTestFinished(() => rm(dir, { recursive: true, force: true }));
+  const { path } = await findNatsServer({ log: pino({ level: "silent" }) });
+  // A limit on the size of a file stands for the disk: beyond a block of 512 bytes, no write to any file succeeds.
+  const full = join(dir, "full");
+  const script = join(dir, "nats-server");
+  await writeFile(script, `#!/bin/sh\n[ -e ${full} ] && ulimit -f 1\nexec ${path} "$@"\n`, { mode: 0o755 });
+  const settings = { NATS_SERVER: script, SEND_TIMEOUT: "1s", HEARTBEAT: "1s" };
+
+  const before = await startProcess(settings, join(dir, "data"));
+  const send = openSender(before.url, await before.adminToken());
+  for (const data of ["1", "2", "3"]) await send({ to: "alice", data });
+  expect(await before.kill("SIGTERM")).toBe(0);
+
+  await writeFile(full, "");
+  const service = await startProcess(settings, join(dir, "data"));
+  onTestFinished(service.remove);
+  const token = await service.userToken("alice");
+  const session = await openDevice(service.url, token, "phone").subscribe();
+  expect(dataOf(await session.take(3))).toEqual(["1", "2", "3"]);
+  const sendAgain = openSender(service.url, await service.adminToken());
+  const refused = await sendAgain({ to: "alice", data: "lost" }).catch(toErrorFacts);
+  expect(refused).toMatchObject({ errCode: 90004 });
+  const other = await openDevice(service.url, token, "laptop").subscribe();
+  expect(dataOf(await other.take(3))).toEqual(["1", "2", "3"]);
+
+  await rm(full);
+  await vi.waitFor(() => sendAgain({ to: "alice", data: "4", clientMsgId: "four" }), {
+    timeout: 25_000,
+    interval: 100,
+  });
+  // What was refused may have been stored: the answer said that it cannot be told.
+  await vi.waitFor(async () => expect(dataOf(await session.take(1))).toEqual(["4"]), { timeout: 25_000 });
+}, 60_000);
