@@ -174,8 +174,10 @@ function inboxStreamConfig(partition: number, options: StreamOptions): Partial<S
 }
 
 function differs(current: StreamConfig, declared: Partial<StreamConfig>): boolean {
+  // The broker leaves out what is false.
+  const isOther = (key: keyof StreamConfig) =>
+    declared[key] !== undefined && !isDeepStrictEqual(current[key] ?? false, declared[key]);
   return (
-    // The broker leaves out what is false.
     [
       "num_replicas",
       "discard",
@@ -191,7 +193,7 @@ function differs(current: StreamConfig, declared: Partial<StreamConfig>): boolea
       "republish",
       "allow_msg_schedules",
     ] as const
-  ).some((key) => declared[key] !== undefined && !isDeepStrictEqual(current[key] ?? false, declared[key]));
+  ).some(isOther);
 }
 
 async function findStream(broker: Broker, name: string): Promise<StreamInfo | undefined> {
