@@ -2,16 +2,24 @@ import type { BaseLogger } from "pino";
 import type { Cursors } from "../nats/cursors.ts";
 import type { DeadLetters } from "../nats/dead-letters.ts";
 import type { Escalation, EscalationAttempt, Escalations } from "../nats/escalations.ts";
+import { createSlots } from "./slots.ts";
 import type { Webhook, WebhookBody } from "./webhook.ts";
 
 /** Options of {@link startEscalate}. */
 export interface EscalateOptions {
-  readonly escalations: Pick<Escalations, "consume" | "isWithdrawn">;
+  readonly escalations: Pick<Escalations, "consume" | "consumeRetries" | "isWithdrawn">;
   readonly deadLetters: Pick<DeadLetters, "add">;
   readonly cursors: Pick<Cursors, "ofUsers">;
   readonly webhook: Webhook;
-  /** Requests to the webhook at a time, on this instance. Default 16. */
+  /**
+   * First attempts at a time, on this instance, that are answered promptly. Default 16. Retries may be half as many, as
+   * of {@link maxUnderWay}.
+   */
   readonly maxConcurrent?: number;
+  /** How long an attempt is under way before it makes room for another, in milliseconds. Default 1,000. */
+  readonly slowMs?: number;
+  /** First attempts at a time, on this instance, answered promptly or not. Default 128. */
+  readonly maxUnderWay?: number;
   /** Attempts before an escalation becomes a dead letter. Default 10. */
   readonly maxAttempts?: number;
   /**
@@ -57,9 +65,9 @@ const brokerRetryMs = 2_000;
 /** Starts the worker. */
 export async function startEscalate(options: EscalateOptions): Promise<Escalate> {
   const { escalations, deadLetters, cursors, webhook, log, random = Math.random } = options;
-  const { maxConcurrent = 16, maxAttempts = 10, minDelayMs = 1_000, maxDelayMs = 300_000, stopMs = 1_500 } = options;
+  const { maxConcurrent = 16, slowMs = 1_000, maxUnderWay = 128 } = options;
+  const { maxAttempts = 10, minDelayMs = 1_000, maxDelayMs = 300_000, stopMs = 1_500 } = options;
   const counts: EscalateCounts = { delivered: 0, reached: 0, expired: 0, withdrawn: 0, retried: 0, dead: 0 };
-  const underWay = new Set<Promise<void>>();
   const stopping = new AbortController();
 
   /** Why the webhook need not be asked any more. */
@@ -95,27 +103,37 @@ export async function startEscalate(options: EscalateOptions): Promise<Escalate>
     counts.retried++;
     log.warn(facts, "the webhook has not taken a notification; it is tried again");
     const longestMs = Math.min(maxDelayMs, minDelayMs * 2 ** (attempt.attempt - 1));
-    attempt.nak(Math.max(random() * longestMs, answer.retryAfterMs ?? 0));
+    await attempt.retry(Math.max(random() * longestMs, answer.retryAfterMs ?? 0));
   };
 
-  const consumer = await escalations.consume(maxConcurrent, (attempt) => {
-    const work = tryOnce(attempt)
-      .catch((err: unknown) => {
-        log.warn({ err, escalationID: attempt.id }, "cannot look after an escalation now; it is tried again");
-        attempt.nak(brokerRetryMs);
-      })
-      .finally(() => underWay.delete(work));
-    underWay.add(work);
+  const handle = async (attempt: EscalationAttempt): Promise<void> => {
+    try {
+      await tryOnce(attempt);
+    } catch (err) {
+      log.warn({ err, escalationID: attempt.id }, "cannot look after an escalation now; it is tried again");
+      attempt.nak(brokerRetryMs);
+    }
+  };
+
+  const first = createSlots({ maxPrompt: maxConcurrent, slowMs, maxUnderWay });
+  const retries = createSlots({
+    maxPrompt: Math.ceil(maxConcurrent / 2),
+    slowMs,
+    maxUnderWay: Math.ceil(maxUnderWay / 2),
   });
+  const consumers = [
+    await escalations.consume(maxUnderWay, (attempt) => first.run(() => handle(attempt))),
+    await escalations.consumeRetries(Math.ceil(maxUnderWay / 2), (attempt) => retries.run(() => handle(attempt))),
+  ];
 
   return {
     counts,
     async stop() {
-      await consumer.pause();
+      await Promise.all(consumers.map((consumer) => consumer.pause()));
       const timer = setTimeout(() => stopping.abort(), stopMs);
-      await Promise.all(underWay);
+      await Promise.all([first.stop(), retries.stop()]);
       clearTimeout(timer);
-      await consumer.stop();
+      await Promise.all(consumers.map((consumer) => consumer.stop()));
     },
   };
 }

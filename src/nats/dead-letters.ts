@@ -5,7 +5,7 @@ import { failure } from "../errors.ts";
 import { NotificationSchema } from "../gen/mustreach/delivery/v1/delivery_pb.ts";
 import type { Broker } from "./connect.ts";
 import { type DirectGet, type DirectMessage, tooManyResults } from "./direct-get.ts";
-import { type Escalation, escalationHeaders, readEscalation } from "./escalations.ts";
+import { attemptsHeader, type Escalation, escalationHeaders, readEscalation } from "./escalations.ts";
 import type { Publisher } from "./publish.ts";
 import { declareQueue } from "./queue-stream.ts";
 import { deadLetterFilter, deadLetterStream, deadLetterSubject } from "./subjects.ts";
@@ -57,7 +57,6 @@ const keptMs = 30 * 86_400_000;
 /** A page ends with the letter that reaches this size, in bytes. */
 const maxPageBytes = 1_048_576;
 
-const attemptsHeader = "Mustreach-Attempts";
 const errorHeader = "Mustreach-Error";
 
 /** Opens the stream DEAD_LETTERS, created on first use. */

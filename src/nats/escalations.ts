@@ -10,7 +10,15 @@ import { expiresHeader, userHeader } from "./inbox-items.ts";
 import type { Publisher } from "./publish.ts";
 import { type Delivery, type Pull, startPull } from "./pull.ts";
 import { declareQueue } from "./queue-stream.ts";
-import { escalationFilter, escalationStream, escalationSubject, inboxStream, parsePlace } from "./subjects.ts";
+import {
+  escalationFilter,
+  escalationStream,
+  escalationSubject,
+  inboxStream,
+  parsePlace,
+  retryFilter,
+  retrySubject,
+} from "./subjects.ts";
 
 /** A notification that has not reached one of its recipients in time. */
 export interface Escalation {
@@ -29,10 +37,12 @@ export interface Escalation {
   readonly expiresAtMs: number | undefined;
 }
 
-/** An attempt to hand an escalation to the webhook. It is held until the first ack or nak. */
+/** An attempt to hand an escalation to the webhook. It is held until the first ack, nak or retry. */
 export interface EscalationAttempt extends Escalation, Pick<Delivery, "ack" | "nak"> {
   /** From 1. */
   readonly attempt: number;
+  /** The webhook has not taken it: another attempt is to be made in `delayMs` milliseconds. Never rejects. */
+  retry(delayMs: number): Promise<void>;
 }
 
 /** A notification in an inbox that is to be escalated. */
@@ -55,8 +65,10 @@ export interface Escalations {
    * @throws NetworkError (90004) when the broker does not answer in time.
    */
   isWithdrawn(escalation: Escalation): Promise<boolean>;
-  /** Takes part in the durable consumer `escalate`, with at most `maxHeld` attempts here at a time. */
+  /** Takes part in the durable consumer `escalate` of first attempts, with at most `maxHeld` here at a time. */
   consume(maxHeld: number, onAttempt: (attempt: EscalationAttempt) => void): Promise<Pull>;
+  /** Takes part in the durable consumer `retry` of further attempts, with at most `maxHeld` here at a time. */
+  consumeRetries(maxHeld: number, onAttempt: (attempt: EscalationAttempt) => void): Promise<Pull>;
 }
 
 /** Options of {@link openEscalations}. */
@@ -71,9 +83,12 @@ export interface EscalationOptions {
   readonly log: BaseLogger;
 }
 
-/** Attempts that may be under way or wait for their time, over all instances. */
+/** Attempts of a consumer that may be under way or wait for their time, over all instances. */
 const maxAckPending = 10_000;
 
+/** How many attempts were made. */
+export const attemptsHeader = "Mustreach-Attempts";
+const retryAtHeader = "Mustreach-Retry-At";
 const storedHeader = "Mustreach-Stored";
 
 /** Opens the queue ESCALATIONS, created on first use. */
@@ -87,7 +102,7 @@ export async function openEscalations(
   await declareQueue(broker, {
     name: escalationStream,
     description: "must-reach notifications that wait for the escalation webhook",
-    subjects: [escalationFilter],
+    subjects: [escalationFilter, retryFilter],
     retention: RetentionPolicy.Workqueue,
     // One subject is one notification in one inbox: while it waits, it cannot be put there again.
     discard: DiscardPolicy.New,
@@ -112,8 +127,11 @@ export async function openEscalations(
     return found !== tooManyResults && found.messages.length > 0;
   };
 
-  const store = async (escalation: Escalation, headers: Readonly<Record<string, string>>): Promise<void> => {
-    const subject = escalationSubject(escalation.partition, escalation.sequence);
+  const store = async (
+    subject: string,
+    escalation: Escalation,
+    headers: Readonly<Record<string, string>>,
+  ): Promise<void> => {
     const stored = await publisher.store(escalationStream, {
       subject,
       payload: toBinary(NotificationSchema, escalation.notification),
@@ -122,6 +140,25 @@ export async function openEscalations(
     if (stored.kind === "stored" || (await isQueued(subject))) return;
     throw failure("NetworkError", `the escalation queue refused the write: ${stored.reason}`);
   };
+
+  const pull = (durable: string, filter: string, maxHeld: number, onDelivery: (delivery: Delivery) => void) =>
+    startPull(broker, {
+      stream: escalationStream,
+      consumer: {
+        durable_name: durable,
+        description: "hands notifications to the escalation webhook",
+        filter_subject: filter,
+        deliver_policy: DeliverPolicy.All,
+        replay_policy: ReplayPolicy.Instant,
+        ack_policy: AckPolicy.Explicit,
+        ack_wait: nanos(ackWaitMs),
+        max_ack_pending: maxAckPending,
+        max_deliver: -1,
+      },
+      maxHeld,
+      onDelivery,
+      log,
+    });
 
   return {
     async escalate(unreached) {
@@ -132,11 +169,11 @@ export async function openEscalations(
       notification.sequence = BigInt(sequence);
       const id = escalationId(notification, partition);
       // Should the acknowledgement in `reach` be lost, the notification comes again when its attempts may be over.
-      await store({ ...unreached, notification, id }, { "Nats-Msg-Id": id });
+      await store(escalationSubject(partition, sequence), { ...unreached, notification, id }, { "Nats-Msg-Id": id });
       return "queued";
     },
 
-    requeue: (escalation) => store(escalation, {}),
+    requeue: (escalation) => store(escalationSubject(escalation.partition, escalation.sequence), escalation, {}),
 
     async isWithdrawn({ partition, sequence, storedAtMs }) {
       if (storedAtMs + retentionMs <= Date.now()) return false;
@@ -144,24 +181,31 @@ export async function openEscalations(
     },
 
     consume: (maxHeld, onAttempt) =>
-      startPull(broker, {
-        stream: escalationStream,
-        consumer: {
-          durable_name: "escalate",
-          description: "hands notifications to the escalation webhook",
-          deliver_policy: DeliverPolicy.All,
-          replay_policy: ReplayPolicy.Instant,
-          ack_policy: AckPolicy.Explicit,
-          ack_wait: nanos(ackWaitMs),
-          max_ack_pending: maxAckPending,
-          max_deliver: -1,
-        },
-        maxHeld,
-        onDelivery(delivery) {
-          const { count, ack, nak } = delivery;
-          onAttempt({ ...readEscalation(delivery), attempt: count, ack, nak });
-        },
-        log,
+      pull("escalate", escalationFilter, maxHeld, (delivery) => {
+        const { count, ack, nak } = delivery;
+        const escalation = readEscalation(delivery);
+        const retry = async (delayMs: number) => {
+          const headers = { [attemptsHeader]: String(count), [retryAtHeader]: String(Date.now() + delayMs) };
+          try {
+            await store(retrySubject(escalation.partition, escalation.sequence), escalation, headers);
+            ack();
+          } catch (err) {
+            log.warn({ err, escalationID: escalation.id }, "cannot put an escalation among the retries");
+            nak(delayMs);
+          }
+        };
+        onAttempt({ ...escalation, attempt: count, ack, nak, retry });
+      }),
+
+    // A consumer of their own: the broker delivers what comes again before what is new, so that many retries would
+    // keep first attempts waiting.
+    consumeRetries: (maxHeld, onAttempt) =>
+      pull("retry", retryFilter, maxHeld, (delivery) => {
+        const { count, ack, nak } = delivery;
+        // The first delivery is that of the pause.
+        if (count === 1) return nak(Number(delivery.header(retryAtHeader)) - Date.now());
+        const attempt = Number(delivery.header(attemptsHeader)) + count - 1;
+        onAttempt({ ...readEscalation(delivery), attempt, ack, nak, retry: async (delayMs) => nak(delayMs) });
       }),
   };
 }

@@ -293,12 +293,20 @@ export function parseInboxSubject(subject: string): string {
 /** The stream of the notifications that wait for the webhook. */
 export const escalationStream = "ESCALATIONS";
 
-/** Everything in {@link escalationStream}. */
+/** All notifications that wait for the first attempt to hand them to the webhook. */
 export const escalationFilter = "escalation.*.*";
+
+/** All notifications that wait for another attempt. */
+export const retryFilter = "retry.*.*";
 
 /** Where a notification waits for the webhook, by its place in the inboxes. */
 export function escalationSubject(partition: number, sequence: number): string {
   return `escalation.${partition}.${sequence}`;
+}
+
+/** Where it waits for another attempt. */
+export function retrySubject(partition: number, sequence: number): string {
+  return `retry.${partition}.${sequence}`;
 }
 
 /** The stream of the notifications that the webhook has not taken. */
@@ -312,7 +320,7 @@ export function deadLetterSubject(partition: number, sequence: number): string {
   return `dead.${partition}.${sequence}`;
 }
 
-/** Reads the place from an {@link escalationSubject} or a {@link deadLetterSubject}. */
+/** Reads the place from an {@link escalationSubject}, a {@link retrySubject} or a {@link deadLetterSubject}. */
 export function parsePlace(subject: string): { partition: number; sequence: number } {
   const [, partition, sequence] = subject.split(".");
   return { partition: Number(partition), sequence: Number(sequence) };

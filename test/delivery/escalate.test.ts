@@ -1,7 +1,7 @@
 import { describe, expect, test, vi } from "vitest";
 import { toPartition, toToken } from "../../src/nats/subjects.ts";
 import { useBroker } from "../helpers/broker.ts";
-import { type TestInstance, useInstances, useReceivers, verify } from "../helpers/escalation.ts";
+import { type Received, type TestInstance, useInstances, useReceivers, verify } from "../helpers/escalation.ts";
 
 const server = useBroker();
 const openInstance = useInstances(server);
@@ -221,7 +221,7 @@ describe("many escalations", () => {
       return {};
     });
     for (let i = 0; i < 30; i++) await queue(instance, `user ${i}`);
-    const { counts } = await instance.startEscalate(receiver.url, { maxConcurrent: 4 });
+    const { counts } = await instance.startEscalate(receiver.url, { maxConcurrent: 4, slowMs: 60_000 });
     await waitFor(() => expect(counts.delivered).toBe(29));
     slow.resolve({});
     await whenDone(instance);
@@ -229,6 +229,35 @@ describe("many escalations", () => {
     expect(receiver.received).toHaveLength(30);
     expect(most).toBeLessThanOrEqual(4);
     expect(most).toBeGreaterThan(1);
+  });
+
+  test("are not held up by 32 that hang", async () => {
+    const instance = await openInstance();
+    const hanging = Promise.withResolvers<object>();
+    const receiver = await openReceiver(({ body }) => (body.userID === "good" ? {} : hanging.promise));
+    for (let i = 0; i < 32; i++) await queue(instance, `hangs ${i}`);
+    await instance.startEscalate(receiver.url, { timeoutMs: 60_000 });
+    await waitFor(() => expect(receiver.received.length).toBeGreaterThanOrEqual(16));
+    await queue(instance, "good");
+    await waitFor(() => expect(receiver.received.map(({ body }) => body.userID)).toContain("good"));
+    hanging.resolve({});
+  });
+
+  test("are not held up by retries, however many wait or hang", async () => {
+    const instance = await openInstance();
+    const hanging = Promise.withResolvers<object>();
+    const isGood = ({ body }: Received) => body.userID.startsWith("good");
+    const receiver = await openReceiver((post) => {
+      if (isGood(post)) return {};
+      return post.body.attempt === 1 ? { status: 500 } : hanging.promise;
+    });
+    await instance.startEscalate(receiver.url, { maxConcurrent: 4, maxUnderWay: 8, timeoutMs: 60_000 });
+    for (let i = 0; i < 40; i++) await queue(instance, `hangs ${i}`);
+    // All that may hang at a time do; the others are due.
+    await waitFor(() => expect(receiver.received.filter(({ body }) => body.attempt === 2)).toHaveLength(4));
+    for (let i = 0; i < 40; i++) await queue(instance, `good ${i}`);
+    await waitFor(() => expect(receiver.received.filter(isGood)).toHaveLength(40));
+    hanging.resolve({});
   });
 
   test("are shared by instances, and one that stops in the middle leaves its own to the others", async () => {
