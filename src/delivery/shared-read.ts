@@ -1,5 +1,9 @@
 import type { Inbox, InboxPage } from "../nats/inbox.ts";
+import { createLimit } from "../nats/limit.ts";
 import type { ReadInbox } from "./feed.ts";
+
+/** Reads of one user's inbox at a time: whoever has many sessions in a backlog waits for themselves, not others for them. */
+const maxReadsPerUser = 2;
 
 /**
  * Creates the reads of one user's inbox, shared by the user's sessions: those that stand at the same place, as all do
@@ -7,6 +11,7 @@ import type { ReadInbox } from "./feed.ts";
  */
 export function createSharedRead(userId: string, inbox: Pick<Inbox, "read">): ReadInbox {
   const underWay = new Map<string, Promise<InboxPage>>();
+  const inTurn = createLimit({ maxInFlight: maxReadsPerUser });
   let newest: { readonly after: number; readonly page: InboxPage } | undefined;
 
   return async ({ after, limit, wanted, knownUntilMs }) => {
@@ -17,7 +22,8 @@ export function createSharedRead(userId: string, inbox: Pick<Inbox, "read">): Re
     const key = `${after}/${limit}`;
     let reading = underWay.get(key);
     if (reading === undefined) {
-      reading = inbox.read(userId, { after, limit, knownUntilMs }).finally(() => underWay.delete(key));
+      const readPage = () => inbox.read(userId, { after, limit, knownUntilMs });
+      reading = inTurn(1, readPage).finally(() => underWay.delete(key));
       underWay.set(key, reading);
     }
     const page = await reading;

@@ -57,6 +57,21 @@ describe("sessions at the same place", () => {
 });
 
 describe("sessions at different places", () => {
+  test("read two at a time", async () => {
+    const { inboxRead, read } = openShared();
+    const ends: (() => void)[] = [];
+    inboxRead.mockImplementation(
+      (_userId, { after }) =>
+        new Promise((resolve) => ends.push(() => resolve({ entries: [], throughSequence: after, pending: 0 }))),
+    );
+    const pages = Promise.all([1, 2, 3, 4, 5].map((after) => read(at(after))));
+    for (let ended = 0; ended < 5; ended++) {
+      await vi.waitFor(() => expect(inboxRead).toHaveBeenCalledTimes(Math.min(5, ended + 2)));
+      ends[ended]?.();
+    }
+    expect((await pages).map(({ throughSequence }) => throughSequence)).toEqual([1, 2, 3, 4, 5]);
+  });
+
   test("get each what follows its own", async () => {
     const { read } = openShared(["1", "2", "3"]);
     const pages = await Promise.all([read(at(0)), read(at(1)), read(at(2)), read(at(3))]);
