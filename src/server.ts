@@ -84,8 +84,7 @@ export async function startServer(config: Config, log: Logger): Promise<Server> 
     if (embedded !== undefined) started.push(() => embedded.stop());
     const connections = await openConnections({
       servers: embedded === undefined ? (config.natsUrl ?? []) : [embedded.url],
-      user: embedded?.user,
-      pass: embedded?.pass,
+      dial: embedded?.dial,
       creds: config.natsCreds,
       requestTimeoutMs: config.sendTimeout,
       // Our own broker is there by now; anybody else's may be started after us.

@@ -14,7 +14,7 @@ const floors: readonly (readonly string[])[] = [
   ["msg", "delivery"],
   ["directory"],
   ["auth", "nats", "observe"],
-  ["limits"],
+  ["data-dir", "limits"],
   ["config", "errors"],
   ["gen"],
 ];

@@ -1,7 +1,8 @@
 import { randomBytes } from "node:crypto";
-import { link, mkdir, open, readFile, rm } from "node:fs/promises";
+import { link, open, readFile, rm } from "node:fs/promises";
 import { join } from "node:path";
 import { type Config, ConfigError, minTokenSecretBytes } from "../config.ts";
+import { openDataDir } from "../data-dir.ts";
 
 /** The file in MUSTREACH_DATA_DIR that keeps a generated secret. */
 const fileName = "token-secret";
@@ -10,12 +11,13 @@ const fileName = "token-secret";
  * The secret that signs tokens: MUSTREACH_TOKEN_SECRET, else the one kept in the data directory, which is created on
  * first use (32 random bytes, readable by the owner only). Processes that start at the same time get the same one.
  *
- * @throws {ConfigError} when the kept secret is too short to be one, such as an empty file.
+ * @throws {ConfigError} when the kept secret is too short to be one, such as an empty file, or is open to other users of
+ * the machine.
  */
 export async function loadTokenSecret(config: Pick<Config, "tokenSecret" | "dataDir">): Promise<string> {
   if (config.tokenSecret !== undefined) return config.tokenSecret;
-  const path = join(config.dataDir, fileName);
-  return requireLength((await readSecret(path)) ?? (await createSecret(config.dataDir, path)), path);
+  const path = join(await openDataDir(config.dataDir), fileName);
+  return requireLength((await readSecret(path)) ?? (await createSecret(path)), path);
 }
 
 /**
@@ -59,8 +61,7 @@ async function readSecret(path: string): Promise<string | undefined> {
   }
 }
 
-async function createSecret(dataDir: string, path: string): Promise<string> {
-  await mkdir(dataDir, { recursive: true });
+async function createSecret(path: string): Promise<string> {
   const draft = `${path}.${process.pid}.${randomBytes(6).toString("hex")}`;
   try {
     const file = await open(draft, "wx", 0o600);

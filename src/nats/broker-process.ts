@@ -10,6 +10,10 @@ export interface BrokerProcess {
   readonly pid: number;
   /** How the log calls it. */
   readonly name: string;
+  /** Whether it has not ended, as far as the system has told us. */
+  isRunning(): boolean;
+  /** Resolves with the address that it accepts connections on, `127.0.0.1:43211`, when it says so. May never. */
+  readonly ready: Promise<string>;
   /** How it ended: `exit code 1`, `signal SIGKILL`. Never rejects. */
   readonly exited: Promise<string>;
   /** The last lines that it logged, errors only if there were any. For the message when it did not start. */
@@ -38,11 +42,15 @@ const script = `
 exec 3<&-
 exec "$0" "$@"`;
 
+/** What the broker gets of our environment: our settings, with the secrets among them, are none of its business. */
+const environment = ["PATH", "HOME", "TMPDIR", "TZ", "GOMAXPROCS", "GOMEMLIMIT", "GOGC"];
+
 /** Starts `nats-server -c configPath`. Its log goes to ours, with its name and process id as the field `broker`. */
 export function spawnBroker(binary: string, configPath: string, log: BaseLogger): BrokerProcess {
   const child = spawn("/bin/sh", ["-c", script, binary, "-c", configPath], {
     // A session of its own: the terminal's Ctrl-C must reach us alone, because we drain before the broker may end.
     detached: true,
+    env: Object.fromEntries(environment.flatMap((name) => (process.env[name] ? [[name, process.env[name]]] : []))),
     stdio: ["ignore", "pipe", "pipe", "pipe"],
   });
   const [, stdout, stderr, watchdog] = child.stdio;
@@ -55,12 +63,17 @@ export function spawnBroker(binary: string, configPath: string, log: BaseLogger)
 
   const name = brokerName(pid);
   const tail: LogLine[] = [];
+  const ready = Promise.withResolvers<string>();
+  let address = "";
   let readOnly: NodeJS.Timeout | undefined;
   for (const stream of [stdout, stderr]) {
     createInterface({ input: stream }).on("line", (text) => {
       const line = parseLogLine(text);
       tail.push(line);
       if (tail.length > 50) tail.shift();
+      // Nobody else can write to these pipes, whoever answers at that address by then.
+      address ||= /^Listening for client connections on (\S+)$/.exec(line.message)?.[1] ?? "";
+      if (line.message === "Server is ready" && address !== "") ready.resolve(address);
       log[line.level]({ broker: name }, line.message);
       // A stream with one failed write, as by a full disk, refuses all others until the broker starts again (2.15.2).
       if (/critical write error|will be DISABLED/i.test(line.message)) readOnly ??= setTimeout(stop, readOnlyMs);
@@ -87,6 +100,8 @@ export function spawnBroker(binary: string, configPath: string, log: BaseLogger)
   return {
     pid,
     name,
+    isRunning: () => child.exitCode === null && child.signalCode === null,
+    ready: ready.promise,
     exited,
     lastLines: () => {
       const errors = tail.filter(({ level }) => level === "error");
@@ -151,7 +166,5 @@ const levels: Readonly<Record<string, LogLine["level"]>> = {
 export function parseLogLine(text: string): LogLine {
   const [, label, message] = /^\[\d+\] (?:\S+ \S+ )?\[([A-Z]{3})\] (.*)$/.exec(text) ?? [];
   if (label === undefined || message === undefined) return { level: "error", message: text };
-  // The password is random, made anew at every start, and stands in a file that only we may read.
-  if (message.startsWith("Plaintext passwords detected")) return { level: "debug", message };
   return { level: levels[label] ?? "error", message };
 }

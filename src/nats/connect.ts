@@ -1,17 +1,27 @@
 import { readFileSync } from "node:fs";
 import { setTimeout as delay } from "node:timers/promises";
 import { type JetStreamClient, type JetStreamManager, jetstream, jetstreamManager } from "@nats-io/jetstream";
-import { type Authenticator, connect, credsAuthenticator, type NatsConnection } from "@nats-io/transport-node";
+import {
+  type Authenticator,
+  connect,
+  credsAuthenticator,
+  type NatsConnection,
+  type NodeConnectionOptions,
+} from "@nats-io/transport-node";
 import type { Logger } from "pino";
 import { failure } from "../errors.ts";
+
+/** Opens a connection to a broker. */
+export type Dial = (options: NodeConnectionOptions) => Promise<NatsConnection>;
 
 /** Options of {@link connectBroker}. */
 export interface ConnectOptions {
   /** Addresses of the broker, `nats://` or `tls://`, with `user:password@` if the broker asks for it. */
   readonly servers: string[];
-  /** User name and password, for the embedded broker. */
-  readonly user?: string | undefined;
-  readonly pass?: string | undefined;
+  /** Opens the connection, and may decide by itself where to and how to answer for us. Default: `connect`. */
+  readonly dial?: Dial | undefined;
+  /** Answers the broker's challenge. Default: by `creds`, if there are any. */
+  readonly authenticator?: Authenticator | undefined;
   /** Path of a credentials file. It is read at each connect: credentials may be rotated. */
   readonly creds?: string | undefined;
   /** What the connection is for, in the broker's list of connections and in the log. Default: `mustreach`. */
@@ -141,12 +151,14 @@ async function whenThere(options: ConnectOptions): Promise<Connected> {
 }
 
 async function connectOnce(options: ConnectOptions): Promise<Connected> {
-  const { servers, user, pass } = splitCredentials(options);
-  const nc = await connect({
+  const { dial = connect, creds } = options;
+  const { servers, user, pass } = splitCredentials(options.servers);
+  const authenticator = options.authenticator ?? (creds === undefined ? undefined : fromFile(creds));
+  const nc = await dial({
     servers,
     name: options.name ?? "mustreach",
     ...(user === undefined ? {} : { user, pass: pass ?? "" }),
-    ...(options.creds === undefined ? {} : { authenticator: fromFile(options.creds) }),
+    ...(authenticator === undefined ? {} : { authenticator }),
     timeout: options.requestTimeoutMs,
     maxReconnectAttempts: -1,
     // Two refusals in a row would otherwise close the connection for good, although an auth service that restarts, or
@@ -185,14 +197,15 @@ function fromFile(path: string): Authenticator {
 }
 
 /** Takes `user:password@` out of addresses: the client library does not read it there, and a log must not show it. */
-function splitCredentials(options: ConnectOptions): Pick<ConnectOptions, "servers" | "user" | "pass"> {
-  let { user, pass } = options;
-  const servers = options.servers.map((server) => {
+function splitCredentials(given: readonly string[]): { servers: string[]; user?: string; pass?: string } {
+  let user: string | undefined;
+  let pass: string | undefined;
+  const servers = given.map((server) => {
     const [, scheme = "", name, password, rest = ""] =
       /^(\w+:\/\/)?(?:([^:@/]*)(?::([^@/]*))?@)?(.*)$/.exec(server) ?? [];
     if (name !== undefined) user = decodeURIComponent(name);
     if (password !== undefined) pass = decodeURIComponent(password);
     return scheme + rest;
   });
-  return { servers, user, pass };
+  return { servers, ...(user !== undefined && { user }), ...(pass !== undefined && { pass }) };
 }

@@ -1,4 +1,4 @@
-import { readFileSync, rmSync, writeFileSync } from "node:fs";
+import { closeSync, openSync, readFileSync, rmSync, writeFileSync } from "node:fs";
 import { hostname } from "node:os";
 import { DatabaseSync } from "node:sqlite";
 import { setTimeout as delay } from "node:timers/promises";
@@ -22,6 +22,8 @@ export type LockHolder = string;
 export function takeLock(path: string): HeldLock | LockHolder {
   let database: DatabaseSync | undefined;
   try {
+    // SQLite would make a file that others may open, and then lock.
+    closeSync(openSync(path, "a", 0o600));
     database = new DatabaseSync(path, { timeout: 0 });
     // No journal file: nothing is ever written.
     database.exec("PRAGMA journal_mode = MEMORY; BEGIN EXCLUSIVE");
@@ -30,7 +32,7 @@ export function takeLock(path: string): HeldLock | LockHolder {
     if (isBusy(error)) return readHolder(`${path}.pid`);
     throw new Error(`cannot lock ${path}: ${error instanceof Error ? error.message : error}`, { cause: error });
   }
-  writeFileSync(`${path}.pid`, `${process.pid} ${hostname()}\n`);
+  writeFileSync(`${path}.pid`, `${process.pid} ${hostname()}\n`, { mode: 0o600 });
   const held = database;
   return {
     release: () => {

@@ -1,10 +1,18 @@
-import { randomBytes, randomInt } from "node:crypto";
-import { mkdir, realpath, writeFile } from "node:fs/promises";
+import { mkdir, writeFile } from "node:fs/promises";
 import { join } from "node:path";
 import { setTimeout as delay } from "node:timers/promises";
-import { connect } from "@nats-io/transport-node";
+import {
+  type Authenticator,
+  connect,
+  type NatsConnection,
+  type NodeConnectionOptions,
+  nkeyAuthenticator,
+  nkeys,
+} from "@nats-io/transport-node";
 import type { BaseLogger } from "pino";
-import { type BrokerProcess, spawnBroker, stopLeftoverBroker } from "./broker-process.ts";
+import { openDataDir } from "../data-dir.ts";
+import { spawnBroker, stopLeftoverBroker } from "./broker-process.ts";
+import type { Dial } from "./connect.ts";
 import { type HeldLock, takeLock } from "./data-lock.ts";
 import { isAtLeast, type NatsServer } from "./server-inspect.ts";
 import { varzSubject } from "./subjects.ts";
@@ -31,10 +39,15 @@ export interface EmbeddedBrokerOptions {
 
 /** A nats-server that this process runs and keeps running. */
 export interface EmbeddedBroker {
-  /** Address and credentials: new ones for each call of {@link startEmbeddedBroker}, kept when the broker restarts. */
+  /** Where the broker listens; another address after each restart. */
   readonly url: string;
-  readonly user: string;
-  readonly pass: string;
+  /** Signs the broker's challenge with a key made for this run of it, which never leaves this process. */
+  readonly authenticator: Authenticator;
+  /**
+   * Connects, and reconnects, to nothing but this broker: to the address that our own child has reported, and only
+   * while it runs. Whoever takes a port that the broker has had gets no connection.
+   */
+  readonly dial: Dial;
   /** The process id of the broker, of the last one while it is being restarted. */
   pid(): number;
   /** Ends the broker within 4 s and gives the data directory back. */
@@ -46,6 +59,9 @@ export class EmbeddedBrokerError extends Error {
   override name = "EmbeddedBrokerError";
 }
 
+/** An address that nobody can listen on. */
+const nowhere = "127.0.0.1:0";
+
 /** The wait before a broker that died is started again, in milliseconds: doubled from the first to the last. */
 const restartDelayMs = { first: 100, last: 5_000 };
 
@@ -53,15 +69,15 @@ const restartDelayMs = { first: 100, last: 5_000 };
 const steadyMs = 10_000;
 
 /**
- * Starts a nats-server with JetStream on the loopback interface, and answers when it accepts connections. A broker
- * that dies is restarted on the same address and data until {@link EmbeddedBroker.stop}. It ends with this process,
+ * Starts a nats-server with JetStream on a free port of the loopback interface, and answers when it says that it is
+ * ready. A broker that dies is restarted on the same data until {@link EmbeddedBroker.stop}. It ends with this process,
  * even when that is killed.
  *
  * @throws {EmbeddedBrokerError} when it does not start, and when another service runs on the same data directory.
+ * @throws {ConfigError} when the data directory is open to other users of the machine.
  */
 export async function startEmbeddedBroker(options: EmbeddedBrokerOptions): Promise<EmbeddedBroker> {
-  await mkdir(options.dataDir, { recursive: true });
-  const dataDir = await realpath(options.dataDir);
+  const dataDir = await openDataDir(options.dataDir);
   const lock = takeLock(join(dataDir, "mustreach.lock"));
   if (typeof lock === "string") {
     throw new EmbeddedBrokerError(`the data directory ${dataDir} is in use by another Mustreach service (${lock})`);
@@ -78,39 +94,31 @@ async function startLocked(options: EmbeddedBrokerOptions, dir: string, lock: He
   const { binary, log } = options;
   const configPath = join(dir, "nats-server.conf");
   const pidPath = join(dir, "nats-server.pid");
-  const user = "mustreach";
-  const pass = randomBytes(24).toString("base64url");
   const stopping = new AbortController();
 
   await mkdir(dir, { recursive: true, mode: 0o700 });
   await stopLeftoverBroker(pidPath, configPath, log);
 
-  let { broker, port } = await launchOnFreePort();
+  let user = nkeys.createUser();
+  /** Where the last child listened that was ready. */
+  let address = nowhere;
+  await writeConfig();
+  let broker = spawnBroker(binary.path, configPath, log);
   let startedAt = performance.now();
-  log.info({ broker: broker.name, version: binary.version, port }, "the embedded broker is ready");
+  const ended = await whenReady();
+  if (ended !== undefined) {
+    const said = broker.lastLines().join("\n") || "it said nothing";
+    throw new EmbeddedBrokerError(`the embedded broker did not start (${ended}): ${said}`);
+  }
+  log.info({ broker: broker.name, version: binary.version, address }, "the embedded broker is ready");
   const kept = keepRunning();
 
-  async function launchOnFreePort(): Promise<{ broker: BrokerProcess; port: number }> {
-    for (let tries = 1; ; tries++) {
-      // Below the range from which systems take the ports of outgoing connections: a client that reconnects while the
-      // broker is down could otherwise be given the broker's own port, and even connect to itself.
-      const port = randomInt(10_240, 32_768);
-      await writeFile(configPath, JSON.stringify(brokerConfig(port), null, 2), { mode: 0o600 });
-      const broker = spawnBroker(binary.path, configPath, log);
-      const ended = await whenReady(broker, port);
-      if (ended === undefined) return { broker, port };
-      const lines = broker.lastLines().join("\n");
-      if (tries === 20 || !lines.includes("address already in use")) {
-        throw new EmbeddedBrokerError(`the embedded broker did not start (${ended}): ${lines || "it said nothing"}`);
-      }
-    }
-  }
-
-  function brokerConfig(port: number) {
-    return {
+  async function writeConfig(): Promise<void> {
+    const config = {
       server_name: "mustreach",
       host: "127.0.0.1",
-      port,
+      // A free one, of the system's choice: the broker is asked for it when it listens.
+      port: -1,
       max_payload: options.maxPayloadBytes,
       pid_file: pidPath,
       jetstream: {
@@ -128,37 +136,29 @@ async function startLocked(options: EmbeddedBrokerOptions, dir: string, lock: He
         SYS: { exports: [{ service: varzSubject, response_type: "stream", accounts: ["MUSTREACH"] }] },
         MUSTREACH: {
           jetstream: "enabled",
-          users: [{ user, password: pass }],
+          users: [{ nkey: user.getPublicKey() }],
           imports: [{ service: { account: "SYS", subject: varzSubject } }],
         },
       },
     };
+    await writeFile(configPath, JSON.stringify(config, null, 2), { mode: 0o600 });
   }
 
-  /** Resolves with undefined when the broker serves a client, or with how it ended before that. */
-  async function whenReady(broker: BrokerProcess, port: number): Promise<string | undefined> {
-    const waiting = new AbortController();
-    try {
-      return await Promise.race([broker.exited, whenAnswering(port, waiting.signal)]);
-    } finally {
-      waiting.abort();
-    }
-  }
-
-  async function whenAnswering(port: number, signal: AbortSignal): Promise<undefined> {
-    const servers = `127.0.0.1:${port}`;
+  /** Resolves with undefined when the broker accepts connections, or with how it ended before that. */
+  async function whenReady(): Promise<string | undefined> {
     const since = performance.now();
-    for (let toldS = 0; !signal.aborted; ) {
-      try {
-        const connection = await connect({ servers, user, pass, reconnect: false, timeout: 2_000 });
-        return await connection.close().then(() => undefined);
-      } catch {
-        const waitedS = Math.floor((performance.now() - since) / 10_000) * 10;
-        if (waitedS > toldS) log.info({ waitedS }, "the embedded broker is still reading its store");
-        toldS = waitedS;
-        await delay(10);
-      }
-    }
+    const telling = setInterval(() => {
+      const waitedS = Math.round((performance.now() - since) / 1_000);
+      log.info({ waitedS }, "the embedded broker is still reading its store");
+    }, 10_000);
+    const ended = await Promise.race([
+      broker.exited,
+      broker.ready.then((reported) => {
+        address = reported;
+      }),
+    ]);
+    clearInterval(telling);
+    return ended ?? undefined;
   }
 
   async function keepRunning(): Promise<void> {
@@ -170,19 +170,46 @@ async function startLocked(options: EmbeddedBrokerOptions, dir: string, lock: He
       await delay(restartMs, undefined, { signal: stopping.signal }).catch(() => {});
       if (stopping.signal.aborted) return;
       restartMs = Math.min(restartMs * 2, restartDelayMs.last);
+      address = nowhere;
+      user = nkeys.createUser();
+      await writeConfig();
+      if (stopping.signal.aborted) return;
       broker = spawnBroker(binary.path, configPath, log);
       startedAt = performance.now();
-      if ((await whenReady(broker, port)) === undefined && !stopping.signal.aborted) {
-        log.info({ broker: broker.name }, "the embedded broker is ready again");
+      if ((await whenReady()) === undefined && !stopping.signal.aborted) {
+        log.info({ broker: broker.name, address }, "the embedded broker is ready again");
         options.onRestart?.();
       }
     }
   }
 
+  const authenticator: Authenticator = (nonce) => nkeyAuthenticator(user.getSeed())(nonce);
+
+  async function dial(options: NodeConnectionOptions): Promise<NatsConnection> {
+    let connection: NatsConnection | undefined;
+    connection = await connect({
+      ...options,
+      servers: broker.isRunning() ? address : nowhere,
+      authenticator,
+      ignoreClusterUpdates: true,
+      reconnectToServer: (pool) => {
+        if (connection === undefined) return null;
+        // First nowhere, for the 200 ms until the next try: the connection is lost the moment that the broker dies,
+        // and we hear of its death a moment later. Meanwhile its port is anybody's.
+        const isLost = pool.some(({ didConnect }) => didConnect);
+        connection.setServers([!isLost && broker.isRunning() ? address : nowhere]);
+        return connection.getServers()[0] ?? null;
+      },
+    });
+    return connection;
+  }
+
   return {
-    url: `nats://127.0.0.1:${port}`,
-    user,
-    pass,
+    get url() {
+      return `nats://${address}`;
+    },
+    authenticator,
+    dial,
     pid: () => broker.pid,
     stop: async () => {
       stopping.abort();

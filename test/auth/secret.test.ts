@@ -1,5 +1,5 @@
 import { execFile } from "node:child_process";
-import { mkdir, mkdtemp, readdir, readFile, rm, stat, writeFile } from "node:fs/promises";
+import { chmod, mkdir, mkdtemp, readdir, readFile, rm, stat, writeFile } from "node:fs/promises";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { promisify } from "node:util";
@@ -30,7 +30,7 @@ test("without one, 32 random bytes are created on first use, kept, and readable 
 });
 
 test("a secret that someone put there is used without the line break around it", async () => {
-  await writeFile(join(dir, "token-secret"), "a-token-secret-of-32-bytes-or-more\n");
+  await writeFile(join(dir, "token-secret"), "a-token-secret-of-32-bytes-or-more\n", { mode: 0o600 });
   expect(await loadTokenSecret({ tokenSecret: undefined, dataDir: dir })).toBe("a-token-secret-of-32-bytes-or-more");
 });
 
@@ -57,7 +57,7 @@ test("many at the same time in one process get the same secret, and leave no dra
 });
 
 test("a file that cannot be a secret is named, not replaced and not shown", async () => {
-  await writeFile(join(dir, "token-secret"), "31-bytes-are-one-byte-too-short\n");
+  await writeFile(join(dir, "token-secret"), "31-bytes-are-one-byte-too-short\n", { mode: 0o600 });
   const error = await loadTokenSecret({ tokenSecret: undefined, dataDir: dir }).catch((thrown: unknown) => thrown);
   expect(error).toMatchObject({
     name: "ConfigError",
@@ -67,7 +67,17 @@ test("a file that cannot be a secret is named, not replaced and not shown", asyn
   expect(await readFile(join(dir, "token-secret"), "utf8")).toBe("31-bytes-are-one-byte-too-short\n");
 });
 
+test("a file that others can read is named with its mode, and not used", async () => {
+  const path = join(dir, "token-secret");
+  await writeFile(path, "a-token-secret-of-32-bytes-or-more\n");
+  await chmod(path, 0o644);
+  const error = await loadTokenSecret({ tokenSecret: undefined, dataDir: dir }).catch((thrown: unknown) => thrown);
+  expect(error).toMatchObject({ name: "ConfigError", message: expect.stringContaining(`${path} (mode 0644)`) });
+  expect(String(error)).toContain(`chmod 600 '${path}'`);
+  expect(String(error)).not.toContain("a-token-secret");
+});
+
 test("a file that cannot be read is an error, not a new secret", async () => {
-  await mkdir(join(dir, "token-secret"));
+  await mkdir(join(dir, "token-secret"), { mode: 0o700 });
   await expect(loadTokenSecret({ tokenSecret: undefined, dataDir: dir })).rejects.toThrow("EISDIR");
 });

@@ -25,8 +25,8 @@ const newUser = () => `user-${++users}`;
 
 /** The hub of one instance, on a connection of its own. */
 async function openHub({ maxSessions = 100, wrapLive = (live: Live) => live } = {}) {
-  const { url, user, pass } = server;
-  const broker = await connectBroker({ servers: [url], user, pass, requestTimeoutMs: 2_000, log });
+  const { url, dial } = server;
+  const broker = await connectBroker({ servers: [url], dial, requestTimeoutMs: 2_000, log });
   opened.push(() => broker.close());
   await declareStreams(broker, { partitions: 1, replicas: 1, retentionMs: 3_600_000, maxStoreBytes: 100_000_000 });
   const publisher = createPublisher(broker, { sendTimeoutMs: 2_000, isFsynced: () => true });

@@ -1,7 +1,7 @@
 import { mkdtemp, rm } from "node:fs/promises";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
-import { connect, type NatsConnection } from "@nats-io/transport-node";
+import type { NatsConnection } from "@nats-io/transport-node";
 import { pino } from "pino";
 import { afterAll, beforeAll } from "vitest";
 import { type EmbeddedBroker, type EmbeddedBrokerOptions, startEmbeddedBroker } from "../../src/nats/embedded.ts";
@@ -40,9 +40,13 @@ export async function startBroker(options: BrokerOptions = {}): Promise<TestBrok
   };
   return {
     ...broker,
+    // It changes when the broker restarts, and a spread would keep the first.
+    get url() {
+      return broker.url;
+    },
     dir,
     connect: async () => {
-      const connection = await connect({ servers: broker.url, user: broker.user, pass: broker.pass });
+      const connection = await broker.dial({});
       connections.push(connection);
       return connection;
     },
@@ -72,12 +76,10 @@ export function useBroker(options: BrokerOptions = {}): TestBroker {
     get url() {
       return broker().url;
     },
-    get user() {
-      return broker().user;
+    get authenticator() {
+      return broker().authenticator;
     },
-    get pass() {
-      return broker().pass;
-    },
+    dial: (options) => broker().dial(options),
     get dir() {
       return broker().dir;
     },

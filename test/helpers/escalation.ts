@@ -29,8 +29,8 @@ export const webhookSecret = `whsec_${Buffer.from("a webhook's secret of 31 byte
 const keys = [Buffer.from(webhookSecret.slice("whsec_".length), "base64")];
 
 /** What an instance of the service has for reach and escalation, as `server.ts` puts it together. */
-export async function openInstance({ url, user, pass }: Pick<TestBroker, "url" | "user" | "pass">) {
-  const broker = await connectBroker({ servers: [url], user, pass, requestTimeoutMs: 2_000, log });
+export async function openInstance({ url, dial }: Pick<TestBroker, "url" | "dial">) {
+  const broker = await connectBroker({ servers: [url], dial, requestTimeoutMs: 2_000, log });
   const isNew = await declareStreams(broker, { partitions, replicas: 1, retentionMs, maxStoreBytes: 100_000_000 });
   const publisher = createPublisher(broker, { sendTimeoutMs: 5_000, isFsynced: () => true });
   const get = createDirectGet(broker, { timeoutMs: 2_000 });
@@ -147,8 +147,7 @@ export function useInstances(server: TestBroker): () => Promise<TestInstance> {
     for (const instance of open.splice(0)) await instance.close();
     const sweeper = await connectBroker({
       servers: [server.url],
-      user: server.user,
-      pass: server.pass,
+      dial: server.dial,
       requestTimeoutMs: 5_000,
       log,
     });

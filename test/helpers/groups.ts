@@ -43,8 +43,7 @@ export function useGroups(server: TestBroker): (options?: InstanceOptions) => Pr
     const { wrapBroker = (broker: Broker) => broker, wrapGet = (get: DirectGet) => get, ...options } = instance;
     const broker = await connectBroker({
       servers: [server.url],
-      user: server.user,
-      pass: server.pass,
+      dial: server.dial,
       requestTimeoutMs: options.timeoutMs ?? 20_000,
       log: pino({ level: "silent" }),
     });

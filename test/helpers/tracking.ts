@@ -33,8 +33,8 @@ export interface SendChange extends Partial<SendRecord> {
 }
 
 /** What an instance has for status and recall, as `server.ts` puts it together. */
-async function openInstance({ url, user, pass }: Pick<TestBroker, "url" | "user" | "pass">, groups: Memberships) {
-  const broker = await connectBroker({ servers: [url], user, pass, requestTimeoutMs: 5_000, log });
+async function openInstance({ url, dial }: Pick<TestBroker, "url" | "dial">, groups: Memberships) {
+  const broker = await connectBroker({ servers: [url], dial, requestTimeoutMs: 5_000, log });
   const isNew = await declareStreams(broker, { partitions, replicas: 1, retentionMs, maxStoreBytes: 200_000_000 });
   const publisher = createPublisher(broker, { sendTimeoutMs: 5_000, isFsynced: () => true });
   const get = createDirectGet(broker, { timeoutMs: 5_000 });

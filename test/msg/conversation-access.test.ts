@@ -27,9 +27,9 @@ let getConversations: GetConversations;
 let markConversationAsRead: MarkConversationAsRead;
 
 beforeAll(async () => {
-  const { url, user, pass } = server;
+  const { url, dial } = server;
   const log = pino({ level: "silent" });
-  const broker = await connectBroker({ servers: [url], user, pass, requestTimeoutMs: 5_000, log });
+  const broker = await connectBroker({ servers: [url], dial, requestTimeoutMs: 5_000, log });
   closing.push(() => broker.close());
   const get = createDirectGet(broker, { timeoutMs: 5_000 });
   closing.push(() => get.close());

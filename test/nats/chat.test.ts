@@ -16,9 +16,9 @@ type Instance = Chat & { readonly broker: Broker };
 
 /** One instance's connection and chat. */
 async function openInstance(server: TestBroker, options: Partial<ChatOptions> = {}): Promise<Instance> {
-  const { url, user, pass } = server;
+  const { url, dial } = server;
   const log = pino({ level: "silent" });
-  const broker = await connectBroker({ servers: [url], user, pass, requestTimeoutMs: 5_000, log });
+  const broker = await connectBroker({ servers: [url], dial, requestTimeoutMs: 5_000, log });
   const get = createDirectGet(broker, { timeoutMs: 5_000 });
   return { ...(await openChat(broker, get, { replicas: 1, timeoutMs: 10_000, ...options })), broker };
 }

@@ -22,8 +22,8 @@ async function openInstance(
     maxUnstored?: number;
   },
 ) {
-  const { url, user, pass } = of;
-  const broker = await connectBroker({ servers: [url], user, pass, requestTimeoutMs: 1_000, log });
+  const { url, dial } = of;
+  const broker = await connectBroker({ servers: [url], dial, requestTimeoutMs: 1_000, log });
   opened.push(() => broker.close());
   const directGet = createDirectGet(broker, { timeoutMs: 1_000 });
   const cursors = await openCursors(broker, directGet, {

@@ -11,11 +11,10 @@ let get: DirectGet;
 beforeAll(async () => {
   const server = await startBroker();
   shared.server = server;
-  const { url, user, pass } = server;
+  const { url, dial } = server;
   shared.broker = await connectBroker({
     servers: [url],
-    user,
-    pass,
+    dial,
     requestTimeoutMs: 5_000,
     log: pino({ level: "silent" }),
   });

@@ -1,15 +1,15 @@
 import { type ChildProcess, execFileSync, spawn, spawnSync } from "node:child_process";
 import { once } from "node:events";
-import { mkdir, mkdtemp, readdir, rm, stat, writeFile } from "node:fs/promises";
-import { createServer } from "node:net";
+import { chmod, mkdir, mkdtemp, readdir, readFile, rm, stat, writeFile } from "node:fs/promises";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { createInterface } from "node:readline";
 import { setTimeout as delay } from "node:timers/promises";
 import { jetstreamManager } from "@nats-io/jetstream";
-import { connect } from "@nats-io/transport-node";
+import { connect, nkeyAuthenticator, nkeys } from "@nats-io/transport-node";
 import { pino } from "pino";
-import { describe, expect, onTestFinished, test } from "vitest";
+import { describe, expect, onTestFinished, test, vi } from "vitest";
+import { ConfigError } from "../../src/config.ts";
 import { parseLogLine } from "../../src/nats/broker-process.ts";
 import { EmbeddedBrokerError } from "../../src/nats/embedded.ts";
 import { findNatsServer } from "../../src/nats/server-binary.ts";
@@ -40,13 +40,28 @@ describe("a running broker", () => {
     expect((await manager.getAccountInfo()).streams).toBe(4);
   });
 
-  test("lets nobody in without its password, which others cannot read", async () => {
-    await expect(connect({ servers: broker.url, reconnect: false })).rejects.toThrow(/authorization/i);
-    await expect(connect({ servers: broker.url, user: broker.user, pass: "wrong", reconnect: false })).rejects.toThrow(
-      /authorization/i,
-    );
-    const config = await stat(join(broker.dir, "nats", "nats-server.conf"));
-    expect(config.mode & 0o777).toBe(0o600);
+  test("lets nobody in without its key, which is in no file, and others cannot read those that there are", async () => {
+    const authenticator = nkeyAuthenticator(nkeys.createUser().getSeed());
+    for (const stranger of [{}, { user: "mustreach", pass: "" }, { authenticator }]) {
+      const connection = connect({ servers: broker.url, reconnect: false, ...stranger });
+      await expect(connection).rejects.toThrow(/authorization/i);
+    }
+    const config = join(broker.dir, "nats", "nats-server.conf");
+    expect(await readFile(config, "utf8")).not.toMatch(/password|"S[A-Z2-7]{57}"/);
+    const modeOf = async (path: string) => (await stat(path)).mode & 0o777;
+    expect(await modeOf(config)).toBe(0o600);
+    expect(await modeOf(join(broker.dir, "mustreach.lock"))).toBe(0o600);
+    expect(await modeOf(broker.dir)).toBe(0o700);
+  });
+
+  test.runIf(process.platform === "linux")("has nothing of our settings and secrets in its environment", async () => {
+    vi.stubEnv("MUSTREACH_TOKEN_SECRET", "hunter2");
+    const other = await startBroker();
+    onTestFinished(() => other.remove());
+    onTestFinished(() => void vi.unstubAllEnvs());
+    const environment = await readFile(`/proc/${other.pid()}/environ`, "utf8");
+    expect(environment).toContain("PATH=");
+    expect(environment).not.toMatch(/MUSTREACH|hunter2/);
   });
 
   test("is out of reach of the terminal's Ctrl-C, which goes to our process group", () => {
@@ -55,21 +70,21 @@ describe("a running broker", () => {
   });
 });
 
-test("a broker that is killed comes back on the same address with its data", async () => {
+test("a broker that is killed comes back with its data, and a connection finds it", async () => {
   const restarted = Promise.withResolvers<void>();
   const broker = await startBroker({ onRestart: restarted.resolve });
   onTestFinished(() => broker.remove());
   const manager = await jetstreamManager(await broker.connect());
   await manager.streams.add({ name: "KEPT", subjects: ["kept"] });
   await manager.jetstream().publish("kept", "before");
-  const { url } = broker;
+  const statuses = (await broker.connect()).status();
   const pid = broker.pid();
 
   process.kill(pid, "SIGKILL");
   await restarted.promise;
 
   expect(broker.pid()).not.toBe(pid);
-  expect(broker.url).toBe(url);
+  for await (const { type } of statuses) if (type === "reconnect") break;
   const { state } = await (await jetstreamManager(await broker.connect())).streams.info("KEPT");
   expect(state.messages).toBe(1);
 });
@@ -84,7 +99,9 @@ test("a stop gives the directory back, and the next start has the data", async (
 
   const second = await startBroker({ dataDir: first.dir });
   onTestFinished(() => second.remove());
-  expect(second.pass).not.toBe(first.pass);
+  await expect(connect({ servers: second.url, authenticator: first.authenticator, reconnect: false })).rejects.toThrow(
+    /authorization/i,
+  );
   const names = await (await jetstreamManager(await second.connect())).streams.names().next();
   expect(names).toEqual(["KEPT"]);
   expect(await readdir(first.dir)).toEqual(["mustreach.lock", "mustreach.lock.pid", "nats"]);
@@ -149,7 +166,7 @@ describe("one data directory", () => {
     const dir = await temporaryDir();
     const bystander = spawn("sleep", ["60"]);
     onTestFinished(() => void bystander.kill("SIGKILL"));
-    await mkdir(join(dir, "nats"));
+    await mkdir(join(dir, "nats"), { mode: 0o700 });
     await writeFile(join(dir, "nats", "nats-server.pid"), String(bystander.pid));
     const broker = await startBroker({ dataDir: dir });
     await broker.stop();
@@ -159,7 +176,7 @@ describe("one data directory", () => {
 
 test("a broker that does not start says why, and the directory is free again", async () => {
   const dir = await temporaryDir();
-  await mkdir(join(dir, "nats"));
+  await mkdir(join(dir, "nats"), { mode: 0o700 });
   await writeFile(join(dir, "nats", "store"), "in the way");
   const refused = startBroker({ dataDir: dir });
   await expect(refused).rejects.toThrow(EmbeddedBrokerError);
@@ -175,24 +192,84 @@ test("a binary that is no nats-server is an error, not a wait", async () => {
   await expect(startBroker({ dataDir: dir, binary })).rejects.toThrow("did not start (exit code 1): it said nothing");
 });
 
-test("a restart waits for an address that another program has taken", async () => {
-  const restarted = Promise.withResolvers<void>();
-  const broker = await startBroker({ onRestart: restarted.resolve });
-  onTestFinished(() => broker.remove());
-  const squatter = createServer();
-  process.kill(broker.pid(), "SIGKILL");
-  await until(async () => {
-    squatter.listen(Number(new URL(broker.url).port), "127.0.0.1");
-    return await Promise.race([
-      once(squatter, "listening").then(() => true),
-      once(squatter, "error").then(() => false),
-    ]);
+describe("whoever takes the broker's port", () => {
+  test("before it starts gets nothing: there is no port to take", async () => {
+    const { path, version } = await findNatsServer({ log });
+    const dir = await temporaryDir();
+    // A slow start, for someone who can see which port it will be.
+    const script = join(dir, "nats-server");
+    await writeFile(script, `#!/bin/sh\nsleep 1\nexec ${path} "$@"\n`, { mode: 0o755 });
+    const starting = startBroker({ dataDir: dir, binary: { path: script, version } });
+    const config = join(dir, "nats", "nats-server.conf");
+    await until(async () => (await readFile(config, "utf8").catch(() => "")).endsWith("}"));
+    const { port } = JSON.parse(await readFile(config, "utf8"));
+    const impostor = startImpostor(port > 0 ? port : 4222);
+    const broker = await starting;
+    onTestFinished(() => broker.remove());
+    expect(port).toBe(-1);
+    expect(impostor.got()).not.toContain("connected");
   });
-  const first = broker.pid();
-  await until(() => broker.pid() !== first && !isAlive(broker.pid()));
-  squatter.close();
-  await restarted.promise;
-  await (await broker.connect()).flush();
+
+  test("while it is restarted gets nothing, and the connection finds the restarted one elsewhere", async () => {
+    const broker = await startBroker();
+    onTestFinished(() => broker.remove());
+    const connection = await broker.connect();
+    const received: string[] = [];
+    connection.subscribe("news", { callback: (_, message) => void received.push(message.string()) });
+    await connection.flush();
+    const port = Number(new URL(broker.url).port);
+    const impostor = startImpostor(port);
+
+    process.kill(broker.pid(), "SIGKILL");
+    await until(() => impostor.got().includes("listening"));
+    connection.publish("news", "secret");
+    await until(() => {
+      connection.publish("news", "again");
+      return received.includes("again");
+    });
+
+    expect(Number(new URL(broker.url).port)).not.toBe(port);
+    expect(impostor.got()).toEqual(["listening"]);
+  });
+
+  test("and only cuts the connection gets nothing either: the broker is asked for again", async () => {
+    const broker = await startBroker();
+    onTestFinished(() => broker.remove());
+    const connection = await broker.connect();
+    const statuses = connection.status();
+    await connection.reconnect();
+    for await (const { type } of statuses) if (type === "reconnect") break;
+    await connection.flush();
+    expect(connection.getServer()).toBe(new URL(broker.url).host);
+  });
+});
+
+test.each([
+  ["the data directory", "", 0o755],
+  ["the data directory, open to its group", "", 0o2770],
+  ["the token secret", "token-secret", 0o644],
+  ["the lock", "mustreach.lock", 0o644],
+  ["the broker's directory", "nats", 0o711],
+  ["the broker's configuration", "nats/nats-server.conf", 0o640],
+])("%s with a wrong mode is refused by name", async (_, part, mode) => {
+  const dir = await temporaryDir();
+  const path = join(dir, part);
+  await mkdir(join(dir, "nats"), { mode: 0o700 });
+  for (const file of ["token-secret", "mustreach.lock", "nats/nats-server.conf"]) {
+    await writeFile(join(dir, file), "", { mode: 0o600 });
+  }
+  await chmod(path, mode);
+
+  const error = await startBroker({ dataDir: dir }).catch((thrown: unknown) => thrown);
+
+  expect(error).toBeInstanceOf(ConfigError);
+  const { message } = error as ConfigError;
+  expect(message).toContain(
+    `Other users of this machine can reach ${path} (mode ${mode.toString(8).padStart(4, "0")})`,
+  );
+  const [, command = ""] = /Run: (.*)\. Or set/.exec(message) ?? [];
+  execFileSync("/bin/sh", ["-c", command]);
+  await (await startBroker({ dataDir: dir })).stop();
 });
 
 test.concurrent("a broker that does not react is killed within 5 s", async () => {
@@ -284,6 +361,16 @@ async function startService(): Promise<Service> {
   onTestFinished(() => void child.kill("SIGKILL"));
   const [line] = await once(createInterface({ input: child.stdout }), "line");
   return { process: child, dir, brokerPid: Number(line) };
+}
+
+/** Starts a program that wants the broker's port and says what it got there. */
+function startImpostor(port: number): { got(): unknown[] } {
+  const script = join(import.meta.dirname, "..", "helpers", "impostor.mjs");
+  const child = spawn(process.execPath, [script, String(port)], { stdio: ["ignore", "pipe", "inherit"] });
+  onTestFinished(() => void child.kill("SIGKILL"));
+  const got: unknown[] = [];
+  createInterface({ input: child.stdout }).on("line", (line) => got.push(JSON.parse(line)));
+  return { got: () => got };
 }
 
 /** A broker that nobody looks after, on the configuration of a service that has ended. */

@@ -17,8 +17,8 @@ const waitFor = <T>(check: () => T | Promise<T>) => vi.waitFor(check, { timeout:
 let streams = 0;
 /** A stream of a test, with its own name and subject. */
 async function openStream() {
-  const { url, user, pass } = server;
-  const broker = await connectBroker({ servers: [url], user, pass, requestTimeoutMs: 2_000, log });
+  const { url, dial } = server;
+  const broker = await connectBroker({ servers: [url], dial, requestTimeoutMs: 2_000, log });
   opened.push(() => broker.close());
   const stream = `S${++streams}`;
   await broker.jsm.streams.add({ name: stream, subjects: [`s.${streams}.*`] });

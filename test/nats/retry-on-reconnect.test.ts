@@ -8,9 +8,9 @@ import { useBroker } from "../helpers/broker.ts";
 const server = useBroker();
 let broker: Broker;
 beforeAll(async () => {
-  const { url, user, pass } = server;
+  const { url, dial } = server;
   const log = pino({ level: "silent" });
-  broker = await connectBroker({ servers: [url], user, pass, requestTimeoutMs: 5_000, log });
+  broker = await connectBroker({ servers: [url], dial, requestTimeoutMs: 5_000, log });
 });
 afterAll(() => broker.close());
 

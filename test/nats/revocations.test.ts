@@ -21,11 +21,13 @@ afterEach(async () => {
 });
 
 /** One instance's connection and revocations. */
-async function openInstance(server: TestBroker, { url = server.url, ttlMs = 90 * dayMs } = {}) {
+async function openInstance(
+  server: TestBroker,
+  { url, ttlMs = 90 * dayMs }: { readonly url?: string; readonly ttlMs?: number } = {},
+) {
   const broker = await connectBroker({
-    servers: [url],
-    user: server.user,
-    pass: server.pass,
+    servers: [url ?? server.url],
+    ...(url === undefined ? { dial: server.dial } : { authenticator: server.authenticator }),
     requestTimeoutMs: 5_000,
     log,
   });

@@ -13,11 +13,10 @@ const shared: { server?: TestBroker; brokers: Broker[] } = { brokers: [] };
 /** The records as one instance sees them. */
 async function openInstance({ of = shared.server, maxStoreBytes = 100_000_000 } = {}): Promise<Sends> {
   if (of === undefined) throw new Error("the broker runs inside tests only");
-  const { url, user, pass } = of;
+  const { url, dial } = of;
   const broker = await connectBroker({
     servers: [url],
-    user,
-    pass,
+    dial,
     requestTimeoutMs: 1_000,
     log: pino({ level: "silent" }),
   });

@@ -14,8 +14,7 @@ let broker: Broker;
 beforeEach(async () => {
   broker = await connectBroker({
     servers: [server.url],
-    user: server.user,
-    pass: server.pass,
+    dial: server.dial,
     requestTimeoutMs: 5_000,
     log: pino({ level: "silent" }),
   });
