@@ -11,10 +11,11 @@ import { anyPlatform, platformName } from "./platform.ts";
  */
 const maxIssuedAheadMs = 60_000;
 
-/** Whose token it is, for {@link readClaims} to check. */
-export interface TokenOwner {
-  readonly userId: unknown;
-  readonly isAdmin: boolean;
+/** Options of {@link readClaims}. */
+export interface ClaimsOptions {
+  /** The claim that names the user. */
+  readonly userClaim: string;
+  readonly isAdmin: (userId: string) => boolean;
 }
 
 /**
@@ -23,9 +24,11 @@ export interface TokenOwner {
  * @throws TokenMalformedError (1503) for claims of a wrong type, without a usable user id or without `exp`, and
  * TokenNotValidYetError (1504) for a token from the future.
  */
-export function readClaims(claims: JWTPayload, { userId, isAdmin }: TokenOwner): Caller {
-  const { PlatformID: platformId = anyPlatform, exp } = claims;
-  if (typeof userId !== "string" || !isId(userId, maxUserIdBytes)) throw malformed("the token names no usable user id");
+export function readClaims(claims: JWTPayload, { userClaim, isAdmin }: ClaimsOptions): Caller {
+  const { [userClaim]: userId, PlatformID: platformId = anyPlatform, exp } = claims;
+  if (typeof userId !== "string" || !isId(userId, maxUserIdBytes)) {
+    throw malformed(`the token names no usable ${userClaim}`);
+  }
   if (typeof platformId !== "number" || (platformId !== anyPlatform && platformName(platformId) === undefined)) {
     throw malformed("the token's PlatformID is not a platform");
   }
@@ -37,7 +40,7 @@ export function readClaims(claims: JWTPayload, { userId, isAdmin }: TokenOwner):
   if (issuedAtMs > Date.now() + maxIssuedAheadMs) {
     throw failure("TokenNotValidYetError", "the token was issued in the future");
   }
-  return { userId, platformId, isAdmin, issuedAtMs, expiresAtMs };
+  return { userId, platformId, isAdmin: isAdmin(userId), issuedAtMs, expiresAtMs };
 }
 
 /** `iat` says the second; `iatMs`, which only our own tokens have, says which millisecond of it. */

@@ -74,17 +74,16 @@ export function createTokenVerifier(options: TokenVerifierOptions): TokenVerifie
         ...(jwks.issuer === undefined ? {} : { issuer: jwks.issuer }),
         audience: jwks.audience,
       });
-      const userId = payload[jwks.userClaim ?? "sub"];
       const isAdmin = hasClaim(payload, jwks.adminClaim);
-      // Whose ids are known names must not be anybody's: what admins send is pushed to their own devices too.
-      if (!isAdmin && typeof userId === "string" && adminUserIds.has(userId)) {
+      const caller = readClaims(payload, { userClaim: jwks.userClaim ?? "sub", isAdmin: () => isAdmin });
+      // An admin's id must not be anybody's: what admins send is pushed to their own devices too.
+      if (!isAdmin && adminUserIds.has(caller.userId)) {
         throw failure("TokenUnknownError", "the token names an admin and is not an admin's");
       }
-      return readClaims(payload, { userId, isAdmin });
+      return caller;
     }
     const { payload } = await jwtVerify<JWTPayload>(token, await signingKey, { algorithms: ["HS256"] });
-    const { UserID: userId } = payload;
-    return readClaims(payload, { userId, isAdmin: typeof userId === "string" && adminUserIds.has(userId) });
+    return readClaims(payload, { userClaim: "UserID", isAdmin: (userId) => adminUserIds.has(userId) });
   };
 
   return async (token) => {
