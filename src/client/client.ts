@@ -5,6 +5,7 @@ import { createBackoff } from "./backoff.ts";
 import type { ClientOptions, ClientStatus } from "./client-options.ts";
 import { memoryCursorStore } from "./cursor-store.ts";
 import { isFatal, MustreachClientError, networkErrCode } from "./error.ts";
+import type { Delivery } from "./lead.ts";
 import { createListeners } from "./listeners.ts";
 import { createMustReach } from "./must-reach.ts";
 import {
@@ -20,6 +21,7 @@ import {
 import { createOnlinePush } from "./online-push.ts";
 import type { SessionEvent } from "./session.ts";
 import { runSessions } from "./sessions.ts";
+import { canShare, shareDelivery } from "./share.ts";
 import { createTokenSource, toDeviceKey } from "./token.ts";
 import { createFetchTransport } from "./transport.ts";
 import { untilAborted, withDeadline } from "./wait.ts";
@@ -96,7 +98,8 @@ export function createClient(options: ClientOptions): MustreachClient {
   const retry = { minDelayMs: 1_000, maxDelayMs: 60_000, ...options.retry, random };
   const store = options.cursorStore ?? memoryCursorStore();
   const tokens = createTokenSource(options.token);
-  const service = createRpcClient(DeliveryService, options.transport ?? createFetchTransport(options.baseUrl));
+  const { shareStream = canShare() } = options;
+  let service: Delivery = createRpcClient(DeliveryService, options.transport ?? createFetchTransport(options.baseUrl));
 
   const listeners = createListeners<[BusinessNotification], void | Promise<void>>();
   const gapListeners = createListeners<[NotificationGap], void | Promise<void>>();
@@ -117,6 +120,7 @@ export function createClient(options: ClientOptions): MustreachClient {
   let shuttingDown: Promise<void> | undefined;
   let status: ClientStatus = "closed";
   let deviceKey: string | undefined;
+  let hasBegun = false;
   let sessionDeviceId = deviceId ?? "";
   let afterSequence: bigint | undefined;
   let droppedByService = 0n;
@@ -157,13 +161,18 @@ export function createClient(options: ClientOptions): MustreachClient {
 
   async function open(signal: AbortSignal) {
     const token = await tokens.fetch();
-    const key = options.cursorStore === undefined ? "" : toDeviceKey(token, deviceId);
+    const key = options.cursorStore === undefined && !shareStream ? "" : toDeviceKey(token, deviceId);
     if (deviceKey !== undefined && key !== deviceKey) {
       const errDlt = "the token function changed user or platform: create a client for each";
       throw new MustreachClientError({ errCode: 1505, errMsg: "TokenUnknownError", errDlt });
     }
+    if (shareStream && deviceKey === undefined) {
+      const name = `mustreach ${new URL(options.baseUrl).href} ${key}`;
+      service = shareDelivery({ service, name, idleTimeoutMs, ackTimeoutMs, ended: ended.signal });
+    }
     deviceKey = key;
-    const saved = await store.load(key);
+    // The store of tabs that share holds what the fastest has handled; this one goes on after what it has handled itself.
+    const saved = shareStream && hasBegun ? undefined : await store.load(key);
     signal.throwIfAborted();
     afterSequence = mustReach.begin(key, saved);
     const request = { deviceId: deviceId ?? "", window, start: starts[start] };
@@ -177,6 +186,7 @@ export function createClient(options: ClientOptions): MustreachClient {
     if (draining.signal.aborted) return;
     switch (event.case) {
       case "ready":
+        hasBegun = true;
         sessionDeviceId = event.value.deviceId || sessionDeviceId;
         droppedByService += droppedThisSession;
         droppedThisSession = 0n;
