@@ -29,7 +29,7 @@ import { createGetDeliveryStatus } from "./msg/get-delivery-status.ts";
 import { createMarkConversationAsRead } from "./msg/mark-conversation-as-read.ts";
 import { createPullMessages } from "./msg/pull-messages.ts";
 import { createRecall } from "./msg/recall.ts";
-import { createDeliverDue, createLater } from "./msg/schedule.ts";
+import { createDeliverDue } from "./msg/schedule.ts";
 import { createSend } from "./msg/send.ts";
 import { createSendBatch } from "./msg/send-batch.ts";
 import { createMsgService } from "./msg/service.ts";
@@ -126,9 +126,8 @@ export async function startServer(config: Config, log: Logger): Promise<Server> 
     const limits = { maxDataBytes: config.maxDataBytes, retentionMs: config.retention };
     const deliver = createDeliver({ inbox, fanout, chat });
     const durability = () => store.audit().durability;
-    const later = createLater(schedule);
     const syncSender = createSyncSender(live, config.senderSync);
-    const send = createSend({ sends, live, deliver, later, groupVersion, syncSender, durability });
+    const send = createSend({ sends, live, deliver, later: schedule.add, groupVersion, syncSender, durability });
     const removeEverywhere = createRemoveEverywhere(connections.signals, config.partitions);
     const findSend = createFindSend(sends, createAudience(membersAt));
     const recall = createRecall({
@@ -141,8 +140,8 @@ export async function startServer(config: Config, log: Logger): Promise<Server> 
       isExpanding: fanout.isQueued,
       cancelScheduled: schedule.cancel,
     });
-    const recallAgain = async (clientMsgId: string, operationId: string) => {
-      await recall({ clientMsgId, serverMsgId: "" }, operationId, { isExpansion: true });
+    const recallAgain = async (serverMsgId: string, operationId: string) => {
+      await recall({ serverMsgId, clientMsgId: "" }, operationId, { isExpansion: true });
     };
     started.push(await fanout.work(createExpand({ inbox, sends, membersAt, recallAgain })));
     started.push(await schedule.work(createDeliverDue(sends, deliver, syncSender)));

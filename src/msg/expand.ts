@@ -1,7 +1,6 @@
 import type { FanoutJob } from "../nats/fanout.ts";
 import type { Inbox } from "../nats/inbox.ts";
 import type { Sends } from "../nats/sends.ts";
-import { keyOfClientMsgId } from "./ids.ts";
 
 /** The members of a group at a version. */
 export type MembersAt = (groupId: string, version: number) => Promise<readonly string[]>;
@@ -15,7 +14,7 @@ export interface ExpandOptions {
   readonly sends: Pick<Sends, "recalledAt">;
   readonly membersAt: MembersAt;
   /** Recalls again a send that was recalled while it was being expanded. */
-  readonly recallAgain: (clientMsgId: string, operationId: string) => Promise<void>;
+  readonly recallAgain: (serverMsgId: string, operationId: string) => Promise<void>;
 }
 
 /**
@@ -27,18 +26,17 @@ export function createExpand({ inbox, sends, membersAt, recallAgain }: ExpandOpt
     const { items, groupId, groupVersion, ...options } = job;
     const members = await membersAt(groupId, groupVersion);
     for (const item of items) {
-      const { clientMsgId } = item.kind === "notification" ? item.notification : noId;
-      const isRecalled = async () =>
-        clientMsgId !== "" && (await sends.recalledAt(keyOfClientMsgId(clientMsgId))) !== undefined;
+      const { serverMsgId } = item.kind === "notification" ? item.notification : noId;
+      const isRecalled = async () => serverMsgId !== "" && (await sends.recalledAt(serverMsgId)) !== undefined;
       for (let start = 0; start < members.length && !(await isRecalled()); start += chunkSize) {
         signal.throwIfAborted();
         await inbox.writeMany(members.slice(start, start + chunkSize), item, options);
       }
       // The recall may have looked into inboxes before we wrote them.
-      if (await isRecalled()) await recallAgain(clientMsgId, job.operationId);
+      if (await isRecalled()) await recallAgain(serverMsgId, job.operationId);
     }
   };
 }
 
 /** Only notifications are recalled. */
-const noId = { clientMsgId: "" };
+const noId = { serverMsgId: "" };

@@ -12,8 +12,6 @@ export interface SendReference {
 
 /** A must-reach send that was accepted. */
 export interface FoundSend {
-  /** Under which it is recorded. */
-  readonly key: string;
   readonly record: SendRecord;
   /** In the order of their ids. */
   readonly recipients: readonly string[];
@@ -54,6 +52,6 @@ export function createFindSend(sends: Pick<Sends, "find">, audience: Audience): 
     if (record === undefined || !isIt || !record.mustReach) {
       throw failure("RecordNotFoundError", "no must-reach notification with this id is known");
     }
-    return { key, record, recipients: await audience(record) };
+    return { record, recipients: await audience(record) };
   };
 }

@@ -113,14 +113,14 @@ export function createGetDeliveryStatus(options: DeliveryStatusOptions): GetDeli
   const { findSend, sends, recalls, inbox, cursors, retentionMs } = options;
 
   return async ({ reference, state, pageNumber, showNumber }) => {
-    const { key, record, recipients } = await findSend(reference);
-    const isRecalled = (await sends.recalledAt(key)) !== undefined;
-    const findings = isRecalled ? await recalls.open(key) : undefined;
+    const { record, recipients } = await findSend(reference);
+    const isRecalled = (await sends.recalledAt(record.serverMsgId)) !== undefined;
+    const findings = isRecalled ? await recalls.open(record.serverMsgId) : undefined;
     const ownState = isRecalled ? DeliveryState.RECALLED : toOwnState(record, retentionMs, Date.now());
 
     const ofChunk = async (userIds: readonly string[]): Promise<RecipientDelivery[]> => {
       const [sequences, devices] = await Promise.all([
-        inbox.find(userIds, record.clientMsgId),
+        inbox.find(userIds, record.serverMsgId),
         cursors.ofUsers(userIds),
       ]);
       return userIds.map((userId) => {

@@ -27,9 +27,9 @@ export interface RecallOptions {
   readonly removeEverywhere: RemoveEverywhere;
   readonly cursors: Pick<Cursors, "ofUsers">;
   /** Whether a send to a group has not been written into all inboxes yet. */
-  readonly isExpanding: (groupId: string, clientMsgId: string) => Promise<boolean>;
-  /** Drops what waits for its time under the key of a send; false when nothing does. */
-  readonly cancelScheduled: (key: string) => Promise<boolean>;
+  readonly isExpanding: (groupId: string, serverMsgId: string) => Promise<boolean>;
+  /** Drops a send that waits for its time; false when it does not. */
+  readonly cancelScheduled: (serverMsgId: string) => Promise<boolean>;
 }
 
 /** Recalls a send; {@link createRecall} makes it. */
@@ -60,11 +60,11 @@ export function createRecall(options: RecallOptions): Recall {
   const { findSend, sends, recalls, inbox, removeEverywhere, cursors, isExpanding, cancelScheduled } = options;
 
   /** Notes whose devices had acknowledged it before any of it is removed, and returns where it is. */
-  const look = async ({ key, record, recipients }: FoundSend): Promise<ReadonlyMap<string, number>> => {
-    const findings = await recalls.open(key);
+  const look = async ({ record, recipients }: FoundSend): Promise<ReadonlyMap<string, number>> => {
+    const findings = await recalls.open(record.serverMsgId);
     const everywhere = new Map<string, number>();
     for (const chunk of chunksOf(recipients)) {
-      const found = await inbox.find(chunk, record.clientMsgId);
+      const found = await inbox.find(chunk, record.serverMsgId);
       if (found.size === 0) continue;
       await note(findings, found);
       for (const [userId, sequence] of found) everywhere.set(userId, sequence);
@@ -86,9 +86,9 @@ export function createRecall(options: RecallOptions): Recall {
   };
 
   /** A worker that has not heard of the recall may still write; when it has ended, nobody does. */
-  const whenExpanded = async ({ recvGroupId, clientMsgId }: FoundSend["record"]): Promise<void> => {
+  const whenExpanded = async ({ recvGroupId, serverMsgId }: FoundSend["record"]): Promise<void> => {
     const deadlineMs = Date.now() + expandTimeoutMs;
-    while (recvGroupId !== "" && (await isExpanding(recvGroupId, clientMsgId))) {
+    while (recvGroupId !== "" && (await isExpanding(recvGroupId, serverMsgId))) {
       if (Date.now() > deadlineMs) {
         throw failure("NetworkError", "the notification is still being written into inboxes; recall it again");
       }
@@ -98,19 +98,20 @@ export function createRecall(options: RecallOptions): Recall {
 
   return async (reference, operationId, { isExpansion = false } = {}) => {
     const send = await findSend(reference);
-    const { key, record, recipients } = send;
+    const { record, recipients } = send;
     const { serverMsgId, clientMsgId } = record;
     // First, so that whoever is still storing it stops.
-    const timeMs = await sends.recall(key);
-    if (record.deliverAtMs > 0 && (await cancelScheduled(key))) return { withdrawn: recipients.length, delivered: 0 };
+    const timeMs = await sends.recall(serverMsgId);
+    if (record.deliverAtMs > 0 && (await cancelScheduled(serverMsgId)))
+      return { withdrawn: recipients.length, delivered: 0 };
 
     if (!isExpansion) await whenExpanded(record);
     const found = await look(send);
-    if (found.size > maxSingleRemovals) await removeEverywhere(clientMsgId);
+    if (found.size > maxSingleRemovals) await removeEverywhere(serverMsgId);
     else await inbox.remove(found);
 
     // Read again: what another call has removed before we looked, it had noted before.
-    const findings = await recalls.open(key);
+    const findings = await recalls.open(record.serverMsgId);
     if (findings.isAny()) {
       const item = { kind: "recall", recall: create(RecallSchema, { serverMsgId, clientMsgId }), timeMs } as const;
       for (const chunk of chunksOf(recipients)) await inbox.writeMany(chunk, item, { operationId });

@@ -7,7 +7,6 @@ import type { Live } from "../nats/live.ts";
 import type { SendRecord, Sends } from "../nats/sends.ts";
 import type { Deliver, Delivery } from "./deliver.ts";
 import { createId, createServerMsgId, keyOfClientMsgId } from "./ids.ts";
-import type { Later } from "./schedule.ts";
 import type { SyncSender } from "./sync-sender.ts";
 import type { ValidSend } from "./validate.ts";
 
@@ -26,7 +25,7 @@ export interface SendOptions {
   readonly live: Pick<Live, "push" | "pushGroup">;
   readonly deliver: Deliver;
   /** Keeps a delivery until its time. */
-  readonly later: Later;
+  readonly later: (delivery: Delivery) => Promise<void>;
   /**
    * The version of a group that can be sent to: its members are the recipients.
    *
@@ -85,8 +84,8 @@ export function createSend(options: SendOptions): Send {
     const isLater = first.deliverAtMs > Date.now();
     // Also for a repeat: the first try may have ended between its record and its write, and a second write of the same
     // notification changes nothing. Only one that was recalled must not come back.
-    const isRecalled = isRepeat && request.mustReach && (await sends.recalledAt(key)) !== undefined;
-    await Promise.all([claiming, isRecalled ? undefined : isLater ? later(key, delivery) : deliver(delivery)]);
+    const isRecalled = isRepeat && request.mustReach && (await sends.recalledAt(first.serverMsgId)) !== undefined;
+    await Promise.all([claiming, isRecalled ? undefined : isLater ? later(delivery) : deliver(delivery)]);
     if (!isRepeat && !isLater) {
       if (!request.mustReach) await push(request, notification);
       await syncSender(notification);

@@ -1,7 +1,7 @@
 import { randomUUID } from "node:crypto";
 import { type MsgHdrs, headers as newHeaders } from "@nats-io/transport-node";
 import { z } from "zod";
-import { failure } from "../errors.ts";
+import type { Refusal } from "./broker-errors.ts";
 import type { Broker } from "./connect.ts";
 
 /** One message of a batch. */
@@ -14,7 +14,7 @@ export interface BatchMessage {
 /** What came of a batch: the sequence of its last message, or why none of it is stored. */
 export type BatchStored =
   | { readonly kind: "stored"; readonly sequence: number }
-  | { readonly kind: "rejected"; readonly errCode: number; readonly reason: string };
+  | ({ readonly kind: "rejected" } & Refusal);
 
 /** JetStream takes at most this many messages in a batch (ADR-50). */
 export const maxBatchMessages = 1_000;
@@ -28,7 +28,7 @@ const pubAck = z.object({
  * Stores messages of one stream, all or none (ADR-50). Only the last asks for an answer, so a batch costs one round
  * trip; the client library's own batch waits for two.
  *
- * @throws NetworkError (90004) when the broker did not answer in time: the batch is stored or not.
+ * @throws what the client library throws, such as when the broker did not answer in time: the batch is stored or not.
  */
 export async function storeBatch(
   broker: Broker,
@@ -47,11 +47,7 @@ export async function storeBatch(
       continue;
     }
     headers.set("Nats-Batch-Commit", "1");
-    const answer = await broker.nc
-      .request(message.subject, message.payload, { headers, timeout: timeoutMs })
-      .catch((cause: unknown) => {
-        throw failure("NetworkError", "the broker did not acknowledge the batch in time", cause);
-      });
+    const answer = await broker.nc.request(message.subject, message.payload, { headers, timeout: timeoutMs });
     const { seq, error } = pubAck.parse(answer.json());
     if (error !== undefined) return { kind: "rejected", errCode: error.err_code ?? 0, reason: error.description };
     return { kind: "stored", sequence: seq ?? 0 };

@@ -1,10 +1,11 @@
 import { setTimeout as delay } from "node:timers/promises";
-import { ConnectError } from "@connectrpc/connect";
 import { failure } from "../errors.ts";
 import type { Message } from "../gen/mustreach/delivery/v1/delivery_pb.ts";
+import { judge } from "./broker-errors.ts";
 import { conversationToken } from "./chat-records.ts";
 import type { ChatCopy, CopiesStored, StoreCopies } from "./chat-store.ts";
 import type { Broker } from "./connect.ts";
+import { untilAnswered } from "./until.ts";
 
 /** Copies in a batch: with what goes with each, at most 6 messages, they stay below the broker's 1,000. */
 const maxCopies = 100;
@@ -56,12 +57,12 @@ export function createAppend(broker: Broker, store: StoreCopies, timeoutMs: numb
   /** Stores copies, grouped by conversation, or puts them back into the queue; never rejects. */
   const storeAll = async (groups: readonly (readonly Waiting[])[]): Promise<void> => {
     const taken = groups.flat();
-    const end = await tryStore(taken).catch((error: unknown) => ({ kind: "failed", error }) as const);
+    const end = await tryStore(taken).catch(judge);
     if (end.kind === "stored") {
       for (const [index, message] of end.messages.entries()) taken[index]?.resolve(message);
       return;
     }
-    const isAway = end.kind === "failed" && end.error instanceof ConnectError;
+    const isAway = end.kind === "retry";
     if (!isAway && groups.length > 1) {
       // One conversation is to blame; the others do not suffer for it.
       const half = Math.ceil(groups.length / 2);
@@ -74,27 +75,13 @@ export function createAppend(broker: Broker, store: StoreCopies, timeoutMs: numb
     for (const waiting of taken) {
       if (end.kind === "incomplete") waiting.incompletes++;
       if (isTransient && waiting.incompletes < maxIncompletes) again.push(waiting);
-      else waiting.reject(failure("NetworkError", "the broker did not store the chat copy", end));
+      else waiting.reject("failure" in end ? end.failure : notInTime());
     }
     if (again.length > 0) void putBack(again);
   };
 
-  const inTime = <T>(work: Promise<T>): Promise<T> =>
-    new Promise((resolve, reject) => {
-      const giveUp = () => reject(notInTime());
-      const timer = setTimeout(giveUp, tryTimeoutMs);
-      // What was asked before is not answered any more.
-      const forget = broker.onReconnect(giveUp);
-      work.then(resolve, reject).finally(() => {
-        clearTimeout(timer);
-        forget();
-      });
-    });
-
-  const tryStore = async (taken: readonly Waiting[]): Promise<CopiesStored> => {
-    await broker.whenConnected(Date.now() + tryTimeoutMs);
-    return inTime(store(taken.map(({ copy }) => copy)));
-  };
+  const tryStore = (taken: readonly Waiting[]): Promise<CopiesStored> =>
+    untilAnswered(broker, Date.now() + tryTimeoutMs, () => store(taken.map(({ copy }) => copy)));
 
   const putBack = async (again: readonly Waiting[]): Promise<void> => {
     // Random, so that instances that got in each other's way do not do so again.

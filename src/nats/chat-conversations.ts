@@ -106,7 +106,8 @@ async function newestOfUser(get: DirectGet, user: string): Promise<Ranked[]> {
 async function readTail(get: DirectGet, filter: string): Promise<readonly DirectMessage[]> {
   const next = async (request: DirectGetRequest) => {
     const found = await get(chatStream, { next_by_subj: filter, ...request });
-    if (found === tooManyResults) throw failure("NetworkError", "the broker cannot read the conversations");
+    if (found === tooManyResults)
+      throw failure("BrokerRefusedError", "the broker cannot read the conversations: too many results");
     return found;
   };
   let from = 1;

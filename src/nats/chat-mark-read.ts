@@ -1,11 +1,9 @@
-import { setTimeout as delay } from "node:timers/promises";
-import { JetStreamApiCodes, JetStreamApiError } from "@nats-io/jetstream";
-import { failure } from "../errors.ts";
+import { JetStreamApiError } from "@nats-io/jetstream";
+import { isOvertaken } from "./broker-errors.ts";
 import {
   chatStream,
   conversationToken,
   decodeRecord,
-  encodeRecord,
   infoRecord,
   type Parties,
   placeRecord,
@@ -23,9 +21,10 @@ import {
   chatSentSubject,
   toToken,
 } from "./subjects.ts";
+import { again, untilAnswered } from "./until.ts";
 
-/** The longest pause before the next try, in milliseconds. */
-const maxRetryDelayMs = 20;
+/** One try gets this long at most, in milliseconds. */
+const tryTimeoutMs = 2_000;
 
 /** Records of places in one read. */
 const maxPlaces = 500;
@@ -73,29 +72,23 @@ export function createMarkRead(broker: Broker, get: DirectGet, timeoutMs: number
     if ((decodeRecord(infoRecord, records.get(infoSubject))?.maxSeq ?? 0) < place) return false;
     const all = decodeRecord(sentRecord, records.get(sentSubject)) ?? { sent: 0, place: 0 };
     const sent = all.place <= place ? all.sent : ((await countSent(conversation, user, place)) ?? all.sent);
-    return replace(readSubject, encodeRecord({ userId, hasReadSeq: place, sent }), before?.sequence ?? 0);
+    return replace(readSubject, readRecord.encode({ userId, hasReadSeq: place, sent }), before?.sequence ?? 0);
   };
 
   /** Stores a record if the one before it is still the same. */
   const replace = async (subject: string, record: Uint8Array, lastSubjectSequence: number): Promise<boolean> => {
     try {
-      await broker.js.publish(subject, record, { expect: { lastSubjectSequence }, timeout: timeoutMs, retries: 0 });
+      await broker.js.publish(subject, record, { expect: { lastSubjectSequence }, timeout: tryTimeoutMs, retries: 0 });
       return true;
     } catch (error) {
-      if (!(error instanceof JetStreamApiError)) return false;
-      if (error.code === JetStreamApiCodes.StreamWrongLastSequence) return false;
-      if (error.code === JetStreamApiCodes.StreamWrongLastSequenceUnknown) return false;
-      throw failure("NetworkError", `the broker refused the write: ${error.message}`, error);
+      const isLate = error instanceof JetStreamApiError && isOvertaken({ errCode: error.code, reason: error.message });
+      if (isLate) return false;
+      throw error;
     }
   };
 
-  return async (userId, parties, place) => {
-    const deadlineMs = Date.now() + timeoutMs;
-    while (Date.now() < deadlineMs) {
-      await broker.whenConnected(deadlineMs);
-      if (await tryMark(userId, parties, place)) return;
-      await delay(Math.random() * maxRetryDelayMs);
-    }
-    throw failure("NetworkError", "the broker did not store the place in time");
-  };
+  return (userId, parties, place) =>
+    untilAnswered(broker, Date.now() + timeoutMs, async () =>
+      (await tryMark(userId, parties, place)) ? undefined : again,
+    );
 }

@@ -1,5 +1,12 @@
-import { z } from "zod";
+import { create, toBinary } from "@bufbuild/protobuf";
 import { failure } from "../errors.ts";
+import {
+  ConversationRecordSchema,
+  CopyRecordSchema,
+  ReadRecordSchema,
+  SentRecordSchema,
+} from "../gen/mustreach/store/v1/chat_pb.ts";
+import { decodeStored } from "./decode-stored.ts";
 import { type DirectGet, type DirectMessage, tooManyResults } from "./direct-get.ts";
 import { pairToken, toToken } from "./subjects.ts";
 
@@ -9,41 +16,81 @@ export const chatStream = "CHAT";
 /** Whose a conversation is: two users', in the order of the bytes of their ids, or a group's. */
 export type Parties = { readonly userIds: readonly [string, string] } | { readonly groupId: string };
 
-const count = z.number().int().nonnegative();
-const place = z.number().int().positive();
+/** How a record is stored. */
+interface RecordKind<T> {
+  encode(record: T): Uint8Array;
+  decode(payload: Uint8Array): T;
+}
 
 /** What heads a conversation: whoever appends replaces it, which puts all appends in one order. */
-export const infoRecord = z.object({
-  conversationId: z.string(),
-  parties: z.union([z.object({ userIds: z.tuple([z.string(), z.string()]) }), z.object({ groupId: z.string() })]),
+export interface Conversation {
+  readonly conversationId: string;
+  readonly parties: Parties;
   /** The place of the newest copy. */
-  maxSeq: place,
+  readonly maxSeq: number;
   /** When the newest copy was sent, in epoch milliseconds. */
-  maxSeqTime: count,
-});
+  readonly maxSeqTime: number;
+}
+
+export const infoRecord: RecordKind<Conversation> = {
+  encode({ conversationId, parties, maxSeq, maxSeqTime }) {
+    const record = create(ConversationRecordSchema, {
+      conversationId,
+      ...("groupId" in parties ? { groupId: parties.groupId } : { userIds: [...parties.userIds] }),
+      maxSeq: BigInt(maxSeq),
+      maxSeqTime: BigInt(maxSeqTime),
+    });
+    return toBinary(ConversationRecordSchema, record);
+  },
+  decode(payload) {
+    const { conversationId, userIds, groupId, maxSeq, maxSeqTime } = decodeStored(ConversationRecordSchema, payload);
+    const [one, other] = userIds;
+    const isGroup = one === undefined || other === undefined;
+    const parties: Parties = isGroup ? { groupId } : { userIds: [one, other] };
+    return { conversationId, parties, maxSeq: Number(maxSeq), maxSeqTime: Number(maxSeqTime) };
+  },
+};
 
 /** Where a notification has its copy, and how many copies its sender had in the conversation with it. */
-export const placeRecord = z.object({ place, sent: place });
+export const placeRecord: RecordKind<{ readonly place: number; readonly sent: number }> = {
+  encode: ({ place, sent }) =>
+    toBinary(CopyRecordSchema, create(CopyRecordSchema, { place: BigInt(place), sent: BigInt(sent) })),
+  decode(payload) {
+    const { place, sent } = decodeStored(CopyRecordSchema, payload);
+    return { place: Number(place), sent: Number(sent) };
+  },
+};
 
 /** How many copies a user sent in a conversation, and the place of the newest. */
-export const sentRecord = z.object({ userId: z.string(), sent: place, place });
+export const sentRecord: RecordKind<{ readonly userId: string; readonly sent: number; readonly place: number }> = {
+  encode: ({ userId, sent, place }) =>
+    toBinary(SentRecordSchema, create(SentRecordSchema, { userId, sent: BigInt(sent), place: BigInt(place) })),
+  decode(payload) {
+    const { userId, sent, place } = decodeStored(SentRecordSchema, payload);
+    return { userId, sent: Number(sent), place: Number(place) };
+  },
+};
 
 /** Up to which place a user has read, and how many copies up to there the user sent. */
-export const readRecord = z.object({ userId: z.string(), hasReadSeq: place, sent: count });
+export const readRecord: RecordKind<{ readonly userId: string; readonly hasReadSeq: number; readonly sent: number }> = {
+  encode({ userId, hasReadSeq, sent }) {
+    const record = create(ReadRecordSchema, { userId, hasReadSeq: BigInt(hasReadSeq), sent: BigInt(sent) });
+    return toBinary(ReadRecordSchema, record);
+  },
+  decode(payload) {
+    const { userId, hasReadSeq, sent } = decodeStored(ReadRecordSchema, payload);
+    return { userId, hasReadSeq: Number(hasReadSeq), sent: Number(sent) };
+  },
+};
 
 /** The subject token of a conversation. Not of its id: `si_a_b_c` is that of `a` and `b_c`, and of `a_b` and `c`. */
 export function conversationToken(parties: Parties): string {
   return "groupId" in parties ? toToken(parties.groupId) : pairToken(...parties.userIds);
 }
 
-/** Encodes a record of one of the schemas above. */
-export function encodeRecord(record: object): Uint8Array {
-  return Buffer.from(JSON.stringify(record));
-}
-
 /** Decodes a record; undefined for none. */
-export function decodeRecord<T>(schema: z.ZodType<T>, message: DirectMessage | undefined): T | undefined {
-  return message === undefined ? undefined : schema.parse(JSON.parse(Buffer.from(message.payload).toString("utf8")));
+export function decodeRecord<T>(kind: RecordKind<T>, message: DirectMessage | undefined): T | undefined {
+  return message && kind.decode(message.payload);
 }
 
 /** Literal subjects in one read: below the 1,024 at which the broker refuses, and of about 200 KB at most. */

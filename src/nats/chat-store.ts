@@ -1,5 +1,4 @@
 import { clone, create, fromBinary, toBinary } from "@bufbuild/protobuf";
-import { JetStreamApiCodes } from "@nats-io/jetstream";
 import { type MsgHdrs, headers as newHeaders } from "@nats-io/transport-node";
 import {
   type Message,
@@ -7,11 +6,12 @@ import {
   type Notification,
   NotificationSchema,
 } from "../gen/mustreach/delivery/v1/delivery_pb.ts";
+import { UserConversationRecordSchema } from "../gen/mustreach/store/v1/chat_pb.ts";
 import { type BatchMessage, storeBatch } from "./batch.ts";
+import { isIncomplete, isOvertaken, toRefusal } from "./broker-errors.ts";
 import {
   conversationToken,
   decodeRecord,
-  encodeRecord,
   infoRecord,
   type Parties,
   placeRecord,
@@ -44,9 +44,7 @@ export type CopiesStored =
   /** None is stored: another instance stored a copy in the meantime, so the next try sees that. */
   | { readonly kind: "overtaken" }
   /** None is stored: the broker has too many batches under way, or dropped a message without saying why. */
-  | { readonly kind: "incomplete" }
-  /** None is stored, and trying again would not help. */
-  | { readonly kind: "refused"; readonly reason: string };
+  | { readonly kind: "incomplete" };
 
 /** Stores copies; {@link createStoreCopies} makes it. */
 export type StoreCopies = (copies: readonly ChatCopy[]) => Promise<CopiesStored>;
@@ -54,22 +52,14 @@ export type StoreCopies = (copies: readonly ChatCopy[]) => Promise<CopiesStored>
 /** How long the broker may take to acknowledge a batch, in milliseconds. */
 const batchTimeoutMs = 2_000;
 
-/** What the broker's error codes mean; any other is a refusal. */
-const rejections: Readonly<Record<number, CopiesStored>> = {
-  [JetStreamApiCodes.StreamWrongLastSequence]: { kind: "overtaken" },
-  [JetStreamApiCodes.StreamWrongLastSequenceUnknown]: { kind: "overtaken" },
-  // JSAtomicPublishTooManyInflight, and JSAtomicPublishIncompleteBatchErr for what follows it.
-  10210: { kind: "incomplete" },
-  10176: { kind: "incomplete" },
-};
-
 /**
  * Creates the store of chat copies at the next places of their conversations, with everything that depends on them, in
  * one atomic batch. It holds only if each conversation is still headed by what was read before, so of two instances
  * that append to one conversation at the same time, one is rejected. A notification that has a copy already gets that
  * one.
  *
- * Throws NetworkError (90004) when the broker did not answer in time: the copies are stored or not.
+ * Throws NetworkError (90004) when the broker did not answer in time: the copies are stored or not; what the broker
+ * refuses for good as {@link toRefusal} has it.
  *
  * @param retentionMs how long a copy is kept; undefined: for ever.
  */
@@ -101,7 +91,9 @@ export function createStoreCopies(broker: Broker, get: DirectGet, retentionMs: n
     if (batch.length > 0) {
       const stored = await storeBatch(broker, batch, batchTimeoutMs);
       if (stored.kind === "rejected") {
-        return rejections[stored.errCode] ?? { kind: "refused", reason: stored.reason };
+        if (isOvertaken(stored)) return { kind: "overtaken" };
+        if (isIncomplete(stored)) return { kind: "incomplete" };
+        throw toRefusal(stored);
       }
     }
     return { kind: "stored", messages: await Promise.all(messages) };
@@ -156,7 +148,7 @@ function createDraft(
       const copySubject = chatCopySubject(conversation, place);
       copies.push(
         // Before its copy: what follows a copy in the stream are places above it.
-        { subject: placeSubject, payload: encodeRecord({ place, sent }), headers: expiring(retentionMs) },
+        { subject: placeSubject, payload: placeRecord.encode({ place, sent }), headers: expiring(retentionMs) },
         { subject: copySubject, payload: toBinary(MessageSchema, message), headers: expiring(retentionMs) },
       );
       return message;
@@ -167,14 +159,17 @@ function createDraft(
       headers.set("Nats-Expected-Last-Subject-Sequence", String(head?.sequence ?? 0));
       return [
         ...copies,
-        ...[...senders].map(([subject, sender]) => ({ subject, payload: encodeRecord(sender) })),
+        ...[...senders].map(([subject, sender]) => ({ subject, payload: sentRecord.encode(sender) })),
         ...[...users].map((userId) => ({
           subject: conversationSubject(toToken(userId), conversation),
-          payload: encodeRecord({ userId, conversationId }),
+          payload: toBinary(
+            UserConversationRecordSchema,
+            create(UserConversationRecordSchema, { userId, conversationId }),
+          ),
         })),
         {
           subject: infoSubject,
-          payload: encodeRecord({ conversationId, parties, maxSeq: place, maxSeqTime }),
+          payload: infoRecord.encode({ conversationId, parties, maxSeq: place, maxSeqTime }),
           headers,
         },
       ];

@@ -77,7 +77,8 @@ export async function openChat(broker: Broker, get: DirectGet, options: ChatOpti
   const readCopies = async (conversation: string, first: number, last: number): Promise<Message[]> => {
     const places = Array.from({ length: last - first + 1 }, (_, n) => chatCopySubject(conversation, first + n));
     const found = await get(chatStream, { multi_last: places, max_bytes: maxPageBytes });
-    if (found === tooManyResults) throw failure("NetworkError", "the broker cannot read the chat copies");
+    if (found === tooManyResults)
+      throw failure("BrokerRefusedError", "the broker cannot read the chat copies: too many results");
     return found.messages.map(({ payload }) => fromBinary(MessageSchema, payload));
   };
 

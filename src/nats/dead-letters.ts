@@ -3,6 +3,7 @@ import { DiscardPolicy, JetStreamApiError, RetentionPolicy } from "@nats-io/jets
 import { nanos } from "@nats-io/transport-node";
 import { failure } from "../errors.ts";
 import { NotificationSchema } from "../gen/mustreach/delivery/v1/delivery_pb.ts";
+import { toFailure, toRefusal } from "./broker-errors.ts";
 import type { Broker } from "./connect.ts";
 import { type DirectGet, type DirectMessage, tooManyResults } from "./direct-get.ts";
 import { attemptsHeader, type Escalation, escalationHeaders, readEscalation } from "./escalations.ts";
@@ -88,9 +89,7 @@ export async function openDeadLetters(
           [errorHeader]: encodeURIComponent(error.toWellFormed()),
         },
       });
-      if (stored.kind === "refused") {
-        throw failure("NetworkError", `the store of dead letters refused the write: ${stored.reason}`);
-      }
+      if (stored.kind === "refused") throw toRefusal(stored);
     },
 
     async list(afterPlace, limit) {
@@ -100,7 +99,8 @@ export async function openDeadLetters(
         batch: limit,
         max_bytes: maxPageBytes,
       });
-      if (found === tooManyResults) throw failure("NetworkError", "the broker cannot read the dead letters");
+      if (found === tooManyResults)
+        throw failure("BrokerRefusedError", "the broker cannot read the dead letters: too many results");
       return { letters: found.messages.map(toDeadLetter), remaining: found.pending };
     },
 
@@ -117,7 +117,7 @@ export async function openDeadLetters(
       await broker.jsm.streams.deleteMessage(deadLetterStream, place).catch((cause: unknown) => {
         // Gone already: replaced, or removed by another call.
         if (cause instanceof JetStreamApiError) return;
-        throw failure("NetworkError", "the broker did not answer in time", cause);
+        throw toFailure(cause);
       });
     },
   };

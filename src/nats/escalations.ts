@@ -2,8 +2,8 @@ import { fromBinary, toBinary } from "@bufbuild/protobuf";
 import { AckPolicy, DeliverPolicy, DiscardPolicy, ReplayPolicy, RetentionPolicy } from "@nats-io/jetstream";
 import { nanos } from "@nats-io/transport-node";
 import type { BaseLogger } from "pino";
-import { failure } from "../errors.ts";
 import { type Notification, NotificationSchema } from "../gen/mustreach/delivery/v1/delivery_pb.ts";
+import { toFailure, toRefusal } from "./broker-errors.ts";
 import type { Broker } from "./connect.ts";
 import { type DirectGet, tooManyResults } from "./direct-get.ts";
 import { expiresHeader, userHeader } from "./inbox-items.ts";
@@ -54,7 +54,7 @@ export interface Escalations {
    * Reads a notification's body and puts it into the queue, once: what waits there already is left as it is. `gone`
    * when the inbox no longer has it.
    *
-   * @throws NetworkError (90004) when the broker did not acknowledge in time, or the queue is full.
+   * @throws NetworkError (90004) when the broker did not acknowledge in time, StoreFullError (90101) when the queue is full.
    */
   escalate(unreached: Unreached): Promise<"queued" | "gone">;
   /** Puts an escalation into the queue again. Throws as {@link escalate}. */
@@ -138,7 +138,7 @@ export async function openEscalations(
       headers: { ...escalationHeaders(escalation), ...headers },
     });
     if (stored.kind === "stored" || (await isQueued(subject))) return;
-    throw failure("NetworkError", `the escalation queue refused the write: ${stored.reason}`);
+    throw toRefusal(stored);
   };
 
   const pull = (durable: string, filter: string, maxHeld: number, onDelivery: (delivery: Delivery) => void) =>
@@ -212,7 +212,7 @@ export async function openEscalations(
 
 async function askLeader(broker: Broker, stream: string, sequence: number): Promise<Uint8Array | undefined> {
   const message = await broker.jsm.streams.getMessage(stream, { seq: sequence }).catch((cause: unknown) => {
-    throw failure("NetworkError", "the broker did not answer in time", cause);
+    throw toFailure(cause);
   });
   return message?.data;
 }

@@ -1,8 +1,13 @@
+import { create, toBinary } from "@bufbuild/protobuf";
 import type { Logger } from "pino";
 import { failure } from "../errors.ts";
+import { MessageSchema, NotificationSchema } from "../gen/mustreach/delivery/v1/delivery_pb.ts";
+import { FanoutJobSchema } from "../gen/mustreach/store/v1/job_pb.ts";
+import { toRefusal } from "./broker-errors.ts";
 import type { Broker } from "./connect.ts";
+import { decodeStored } from "./decode-stored.ts";
 import { type DirectGet, tooManyResults } from "./direct-get.ts";
-import { decodeItem, encodeItem, type InboxItem, itemKey, type WriteOptions } from "./inbox-items.ts";
+import { type InboxItem, itemKey, type WriteOptions } from "./inbox-items.ts";
 import type { Publisher } from "./publish.ts";
 import { declareStream } from "./streams.ts";
 import { fanoutFilter, fanoutStreamSubjects, fanoutSubject, messageToken, toPartition, toToken } from "./subjects.ts";
@@ -15,7 +20,7 @@ const lanes = 8;
 
 /** A group send that is to be expanded into the inboxes of the members. */
 export interface FanoutJob extends WriteOptions {
-  /** What each of them gets, in this order: the notification, the chat copy, or both. */
+  /** What each of them gets, in this order: the notification, its chat copy, or both. */
   readonly items: readonly InboxItem[];
   readonly groupId: string;
   /** The version of the group whose members get it. */
@@ -25,9 +30,10 @@ export interface FanoutJob extends WriteOptions {
 /** The group sends that wait to be expanded. */
 export interface Fanout {
   /**
-   * Queues a job, once for each client message id.
+   * Queues a job, once for each send.
    *
-   * @throws NetworkError (90004) when the broker did not acknowledge in time.
+   * @throws NetworkError (90004) when the broker did not acknowledge in time, StoreFullError (90101) when it has no
+   * space.
    */
   publish(job: FanoutJob): Promise<void>;
   /**
@@ -35,7 +41,7 @@ export interface Fanout {
    *
    * @throws NetworkError (90004) when the broker does not answer in time.
    */
-  isQueued(groupId: string, clientMsgId: string): Promise<boolean>;
+  isQueued(groupId: string, serverMsgId: string): Promise<boolean>;
   /** Does the jobs, those of a group in order, together with the other instances. Resolves to how to stop. */
   work(expand: (job: FanoutJob, signal: AbortSignal) => Promise<void>): Promise<() => Promise<void>>;
 }
@@ -52,18 +58,18 @@ export async function openFanout(
     async publish(job) {
       const lane = toPartition(toToken(job.groupId), lanes);
       const subject = fanoutSubject(lane, job.items.map((item) => itemKey(item).id).join("+"));
-      const stored = await publisher.store(streamName, { subject, payload: encodeJob(job), headers: {} });
+      const stored = await publisher.store(streamName, { subject, payload: encodeFanoutJob(job), headers: {} });
       if (stored.kind === "stored") return;
       const waiting = await get(streamName, { last_by_subj: subject });
       // Queued already, or expanded in the meantime: then the next delivery of the same send finds it all there.
       if (waiting !== tooManyResults && waiting.messages.length > 0) return;
-      throw failure("NetworkError", `the broker refused the write: ${stored.reason}`);
+      throw toRefusal(stored);
     },
-    async isQueued(groupId, clientMsgId) {
+    async isQueued(groupId, serverMsgId) {
       const lane = toPartition(toToken(groupId), lanes);
-      const id = toToken(clientMsgId);
+      const id = toToken(serverMsgId);
       // Alone, or with its chat copy.
-      const subjects = [id, `${id}+${messageToken(clientMsgId)}`].map((token) => fanoutSubject(lane, token));
+      const subjects = [id, `${id}+${messageToken(serverMsgId)}`].map((token) => fanoutSubject(lane, token));
       const found = await get(streamName, { multi_last: subjects });
       return found === tooManyResults || found.messages.length > 0;
     },
@@ -74,7 +80,8 @@ export async function openFanout(
             stream: streamName,
             durable: `fanout_${lane}`,
             filter: fanoutFilter(lane),
-            work: (job, signal) => expand(decodeJob(job.data), signal),
+            decode: decodeFanoutJob,
+            work: expand,
             log: options.log,
           }),
         ),
@@ -86,13 +93,54 @@ export async function openFanout(
   };
 }
 
-function encodeJob({ items, ...job }: FanoutJob): Buffer {
-  const encoded = items.map((item) => ({ kind: item.kind, base64: Buffer.from(encodeItem(item)).toString("base64") }));
-  return Buffer.from(JSON.stringify({ ...job, items: encoded }));
+/** The stored form of a job. The notification is in it once, so that a job is hardly larger than what it writes. */
+export function encodeFanoutJob({ items, groupVersion, expiresAtMs = 0, escalateAfterMs = 0, ...job }: FanoutJob) {
+  const own = items.find((item) => item.kind === "notification")?.notification;
+  const copy = items.find((item) => item.kind === "message")?.message;
+  const notification = own ?? copy?.notification;
+  if (notification === undefined) throw new TypeError("a job without a notification");
+  return toBinary(
+    FanoutJobSchema,
+    create(FanoutJobSchema, {
+      ...job,
+      groupVersion: BigInt(groupVersion),
+      notification: toBinary(NotificationSchema, notification),
+      mustReach: own !== undefined,
+      ...(copy && {
+        chatPlace: { conversationId: copy.conversationId, conversationSequence: copy.conversationSequence },
+      }),
+      expiresAtMs: BigInt(expiresAtMs),
+      escalateAfterMs: BigInt(escalateAfterMs),
+    }),
+  );
 }
 
-function decodeJob(payload: Uint8Array): FanoutJob {
-  const { items, ...job }: Omit<FanoutJob, "items"> & { items: { kind: InboxItem["kind"]; base64: string }[] } =
-    JSON.parse(Buffer.from(payload).toString("utf8"));
-  return { ...job, items: items.map(({ kind, base64 }) => decodeItem(kind, Buffer.from(base64, "base64"))) };
+/**
+ * Reads the stored form of a job.
+ *
+ * @throws ServerInternalError (500) for bytes that are none.
+ */
+export function decodeFanoutJob(payload: Uint8Array): FanoutJob {
+  const job = decodeStored(FanoutJobSchema, payload);
+  const { groupId, operationId, chatPlace } = job;
+  const notification = decodeStored(NotificationSchema, job.notification);
+  if (groupId === "" || notification.serverMsgId === "") {
+    throw failure("ServerInternalError", "what is stored is a fan-out without a group or a notification");
+  }
+  const items: InboxItem[] = job.mustReach ? [{ kind: "notification", notification }] : [];
+  if (chatPlace !== undefined) {
+    const { conversationId, conversationSequence } = chatPlace;
+    items.push({
+      kind: "message",
+      message: create(MessageSchema, { conversationId, conversationSequence, notification }),
+    });
+  }
+  return {
+    items,
+    groupId,
+    groupVersion: Number(job.groupVersion),
+    expiresAtMs: Number(job.expiresAtMs) || undefined,
+    escalateAfterMs: Number(job.escalateAfterMs) || undefined,
+    operationId,
+  };
 }

@@ -1,14 +1,13 @@
-import { setTimeout as delay } from "node:timers/promises";
-import { JetStreamApiCodes } from "@nats-io/jetstream";
 import { headers as newHeaders } from "@nats-io/transport-node";
 import { failure } from "../errors.ts";
 import { type BatchMessage, maxBatchMessages, storeBatch } from "./batch.ts";
+import { isOvertaken, toRefusal } from "./broker-errors.ts";
 import type { Broker } from "./connect.ts";
 import type { GroupSnapshot, ReadGroup } from "./group-reads.ts";
-import { encodeRecord, type GroupRecord, type Member, reviseStays } from "./group-records.ts";
-import { retryOnReconnect } from "./retry-on-reconnect.ts";
+import { encodeGroup, encodeStays, type GroupRecord, type Member, reviseStays } from "./group-records.ts";
 import { groupInfoSubject, groupMembersSubject, joinedSubject, membersPerSubject, toToken } from "./subjects.ts";
 import { createTurns } from "./turns.ts";
+import { again, untilAnswered } from "./until.ts";
 
 /** What a change makes of a group. */
 export interface GroupRevision {
@@ -56,12 +55,6 @@ const tryTimeoutMs = 2_000;
  */
 const maxChangesAtOnce = 8;
 
-/** The longest pause after another change came first, in milliseconds: a part of it, so that two do not meet again. */
-const maxRetryDelayMs = 20;
-
-/** The longest pause after anything else went wrong, in milliseconds. */
-const maxFaultDelayMs = 200;
-
 /** The largest record of members, in bytes: the broker's usual max_payload of 1 MiB, less headers. */
 const maxRecordBytes = 1_040_000;
 
@@ -80,22 +73,18 @@ export function createChangeGroup(broker: Broker, read: ReadGroup, options: Chan
     const subjects = [...new Set(userIds.map((userId) => membersSubject(groupId, userId)))];
     const concerned = new Set(userIds);
     const deadlineMs = Date.now() + timeoutMs;
-    for (;;) {
+    // A batch that was not acknowledged may be stored: the next try reads again, and then finds nothing to change.
+    return untilAnswered(broker, deadlineMs, async () => {
       const snapshot = await read(groupId, { subjects, minVersion, deadlineMs });
       const revision = revise(snapshot.group, membersAmong(concerned, snapshot));
       if (revision === undefined) return snapshot.group;
       const { group, messages } = toBatch(snapshot, revision, historyMs);
-      // A batch that was not acknowledged may be stored: the next try reads again, and then finds nothing to change.
-      const stored = await retryOnReconnect(broker, deadlineMs, () =>
-        storeBatch(broker, messages, Math.min(tryTimeoutMs, Math.max(1, deadlineMs - Date.now()))),
-      ).catch((error: unknown) => ({ kind: "unknown", reason: String(error) }) as const);
+      const timeLeftMs = Math.max(1, deadlineMs - Date.now());
+      const stored = await storeBatch(broker, messages, Math.min(tryTimeoutMs, timeLeftMs));
       if (stored.kind === "stored") return group;
-      const pauseMs = stored.kind === "rejected" && isOvertaken(stored.errCode) ? maxRetryDelayMs : maxFaultDelayMs;
-      await delay(Math.random() * pauseMs);
-      if (Date.now() >= deadlineMs) {
-        throw failure("NetworkError", `the broker did not store the change of the group in time: ${stored.reason}`);
-      }
-    }
+      if (isOvertaken(stored)) return again;
+      throw toRefusal(stored);
+    });
   };
 
   return (groupId, changeOptions) => inTurn(groupId, () => change(groupId, changeOptions));
@@ -122,13 +111,6 @@ export function takeChunk<U extends { readonly userId: string }>(
     if (end > start && (records.size > maxRecords || records.size + end - start + 2 > maxBatchMessages)) break;
   }
   return users.slice(start, end);
-}
-
-function isOvertaken(errCode: number): boolean {
-  return (
-    errCode === JetStreamApiCodes.StreamWrongLastSequence ||
-    errCode === JetStreamApiCodes.StreamWrongLastSequenceUnknown
-  );
 }
 
 function membersSubject(groupId: string, userId: string): string {
@@ -162,7 +144,7 @@ function toBatch({ sequence, stays, group: before }: GroupSnapshot, revision: Gr
       leave,
       historyMs,
     });
-    const payload = encodeRecord(revised);
+    const payload = encodeStays(revised);
     if (payload.length > maxRecordBytes) throw failure("ArgsError", "the group has no room for more members");
     const isHistory = revised.every(({ to }) => to !== undefined);
     messages.push({
@@ -181,7 +163,7 @@ function toBatch({ sequence, stays, group: before }: GroupSnapshot, revision: Gr
   // Last, so that it is the newest record of the group: a copy of the stream that has it has all of the change.
   const headers = newHeaders();
   headers.set("Nats-Expected-Last-Subject-Sequence", String(sequence));
-  messages.push({ subject: groupInfoSubject(groupToken), payload: encodeRecord(group), headers });
+  messages.push({ subject: groupInfoSubject(groupToken), payload: encodeGroup(group), headers });
   return { group, messages };
 }
 

@@ -1,3 +1,5 @@
+import type { Refusal } from "./broker-errors.ts";
+
 /** With this many writes waiting a batch is cheaper than single writes; below it, single writes are. */
 const minBatchMessages = 32;
 
@@ -15,9 +17,7 @@ export interface Write {
 }
 
 /** What came of a write. */
-export type Stored =
-  | { readonly kind: "stored"; readonly sequence: number }
-  | { readonly kind: "refused"; readonly reason: string };
+export type Stored = { readonly kind: "stored"; readonly sequence: number } | ({ readonly kind: "refused" } & Refusal);
 
 /** Options of {@link createGroupCommit}. */
 export interface GroupCommitOptions {

@@ -1,8 +1,8 @@
-import { setTimeout as delay } from "node:timers/promises";
 import { failure } from "../errors.ts";
 import { type DirectGet, type DirectGetResponse, type DirectMessage, tooManyResults } from "./direct-get.ts";
 import { decodeGroup, decodeStays, type GroupRecord, type Stay } from "./group-records.ts";
 import { groupInfoSubject, groupsStream, toToken } from "./subjects.ts";
+import { again, until } from "./until.ts";
 
 /** Records of a group at one moment. */
 export interface GroupSnapshot {
@@ -39,24 +39,20 @@ const maxPageBytes = 4_194_304;
 /** Records on a page that is read along the stream. */
 const pageRecords = 1_000;
 
-/** Pause before another copy of the stream is asked, in milliseconds. */
-const behindDelayMs = 20;
-
 /** Creates the reader of group records. */
 export function createReadGroup(get: DirectGet): ReadGroup {
-  return async (groupId, { subjects, after = 0, minVersion, deadlineMs }) => {
+  return (groupId, { subjects, after = 0, minVersion, deadlineMs }) => {
     const infoSubject = groupInfoSubject(toToken(groupId));
-    for (;;) {
+    return until(deadlineMs, async () => {
       const records = await readLast(get, [infoSubject, ...subjects], { after, deadlineMs });
       const info = records.get(infoSubject);
       const group = info && decodeGroup(info.payload);
-      if ((group?.version ?? 0) >= minVersion) {
-        records.delete(infoSubject);
-        const stays = records.values().map(({ subject, payload }) => [subject, decodeStays(payload)] as const);
-        return { group, sequence: info?.sequence ?? 0, stays: new Map(stays) };
-      }
-      await waitForCopy(deadlineMs);
-    }
+      // A copy of the stream that does not have the version yet: another is asked.
+      if ((group?.version ?? 0) < minVersion) return again;
+      records.delete(infoSubject);
+      const stays = records.values().map(({ subject, payload }) => [subject, decodeStays(payload)] as const);
+      return { group, sequence: info?.sequence ?? 0, stays: new Map(stays) };
+    });
   };
 }
 
@@ -65,26 +61,25 @@ export function createReadGroup(get: DirectGet): ReadGroup {
  *
  * @throws NetworkError (90004) when the broker does not answer in time.
  */
-export async function readLast(
+export function readLast(
   get: DirectGet,
   subjects: readonly string[],
   { after, deadlineMs }: { readonly after: number; readonly deadlineMs: number },
 ): Promise<Map<string, DirectMessage>> {
-  const records = new Map<string, DirectMessage>();
-  let seq = after + 1;
-  let upToSequence = 0;
-  for (;;) {
-    const page = requirePage(await get(groupsStream, { multi_last: subjects, seq, max_bytes: maxPageBytes }));
-    if ((page.upToSequence ?? 0) < upToSequence) {
+  return until(deadlineMs, async () => {
+    const records = new Map<string, DirectMessage>();
+    let seq = after + 1;
+    let upToSequence = 0;
+    for (;;) {
+      const page = requirePage(await get(groupsStream, { multi_last: subjects, seq, max_bytes: maxPageBytes }));
       // This page came from a copy that is behind the first page's: a record that is newer there may be on neither.
-      await waitForCopy(deadlineMs);
-      return readLast(get, subjects, { after, deadlineMs });
+      if ((page.upToSequence ?? 0) < upToSequence) return again;
+      upToSequence = page.upToSequence ?? 0;
+      for (const message of page.messages) records.set(message.subject, message);
+      if (page.pending === 0 || page.messages.length === 0) return records;
+      seq = (page.messages.at(-1)?.sequence ?? seq) + 1;
     }
-    upToSequence = page.upToSequence ?? 0;
-    for (const message of page.messages) records.set(message.subject, message);
-    if (page.pending === 0 || page.messages.length === 0) return records;
-    seq = (page.messages.at(-1)?.sequence ?? seq) + 1;
-  }
+  });
 }
 
 /**
@@ -108,13 +103,7 @@ export async function readAllUnder(get: DirectGet, filter: string): Promise<Read
 }
 
 function requirePage(response: DirectGetResponse | typeof tooManyResults): DirectGetResponse {
-  if (response === tooManyResults) throw failure("NetworkError", "the broker cannot read the store");
+  if (response === tooManyResults)
+    throw failure("BrokerRefusedError", "the broker cannot read the store: too many results");
   return response;
-}
-
-async function waitForCopy(deadlineMs: number): Promise<void> {
-  if (Date.now() + behindDelayMs >= deadlineMs) {
-    throw failure("NetworkError", "the broker did not have the last change in time");
-  }
-  await delay(behindDelayMs);
 }

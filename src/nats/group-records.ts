@@ -1,3 +1,8 @@
+import { create, toBinary } from "@bufbuild/protobuf";
+import { failure } from "../errors.ts";
+import { GroupRecordSchema, MembersRecordSchema } from "../gen/mustreach/store/v1/group_pb.ts";
+import { decodeStored } from "./decode-stored.ts";
+
 /** What a member may do: OpenIM's levels of owner, admin and member. */
 export const roles = { owner: 100, admin: 60, member: 20 } as const;
 
@@ -87,16 +92,67 @@ export function reviseStays(stays: readonly Stay[], revision: StaysRevision): St
     .reverse();
 }
 
-export function encodeRecord(record: GroupRecord | readonly Stay[]): Uint8Array {
-  return Buffer.from(JSON.stringify(record));
+/** The stored form of a group. */
+export function encodeGroup({ status, createTime, version, ...group }: GroupRecord): Uint8Array {
+  const record = create(GroupRecordSchema, {
+    ...group,
+    createTime: BigInt(createTime),
+    isDismissed: status === "dismissed",
+    version: BigInt(version),
+  });
+  return toBinary(GroupRecordSchema, record);
 }
 
+/** Reads the stored form of a group. */
 export function decodeGroup(payload: Uint8Array): GroupRecord {
-  return JSON.parse(Buffer.from(payload).toString("utf8"));
+  const record = decodeStored(GroupRecordSchema, payload);
+  const { groupId, groupName, ex, ownerUserId, creatorUserId, memberCount, changeId } = record;
+  return {
+    groupId,
+    groupName,
+    ex,
+    ownerUserId,
+    creatorUserId,
+    createTime: Number(record.createTime),
+    memberCount,
+    status: record.isDismissed ? "dismissed" : "active",
+    version: Number(record.version),
+    changeId,
+  };
 }
 
+/** The stored form of the stays of one record. */
+export function encodeStays(stays: readonly Stay[]): Uint8Array {
+  const record = create(MembersRecordSchema, {
+    stays: stays.map(({ userId, role, joinTime, from, to = 0, leaveTime = 0 }) => ({
+      userId,
+      role,
+      joinTime: BigInt(joinTime),
+      fromVersion: BigInt(from),
+      toVersion: BigInt(to),
+      leaveTime: BigInt(leaveTime),
+    })),
+  });
+  return toBinary(MembersRecordSchema, record);
+}
+
+/** Reads the stored form of the stays of one record. */
 export function decodeStays(payload: Uint8Array): readonly Stay[] {
-  return JSON.parse(Buffer.from(payload).toString("utf8"));
+  return decodeStored(MembersRecordSchema, payload).stays.map((stay) => ({
+    userId: stay.userId,
+    role: toRole(stay.role),
+    joinTime: Number(stay.joinTime),
+    from: Number(stay.fromVersion),
+    // No version is 0: the stay has not ended.
+    ...(stay.toVersion > 0n && { to: Number(stay.toVersion), leaveTime: Number(stay.leaveTime) }),
+  }));
+}
+
+function toRole(level: number): Role {
+  const role = Object.values(roles).find((known) => known === level);
+  if (role === undefined)
+    throw failure("ServerInternalError", `what is stored is a member of an unknown role, ${level}`);
+  return role;
 }
 
 /** A group as callers see it. */

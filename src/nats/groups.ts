@@ -8,8 +8,8 @@ import { createMembership, type MembershipChange, requireActive, requireFound } 
 import { createReadGroup, readAllUnder, readLast } from "./group-reads.ts";
 import { decodeGroup, type Group, type Member, type Role, roles, toGroup } from "./group-records.ts";
 import { declareQueue } from "./queue-stream.ts";
-import { retryOnReconnect } from "./retry-on-reconnect.ts";
 import { groupInfoSubject, groupsStream, groupsStreamSubjects, joinedFilter, toToken } from "./subjects.ts";
+import { untilAnswered } from "./until.ts";
 
 export type { MembershipChange } from "./group-membership.ts";
 export { type Group, type Member, type Role, roles } from "./group-records.ts";
@@ -95,11 +95,9 @@ export async function createGroups(broker: Broker, directGet: DirectGet, options
   const find = async (groupId: string): Promise<Group | undefined> => {
     const subject = groupInfoSubject(toToken(groupId));
     // Not a direct get: those are also answered by copies of the stream that do not have the last change yet.
-    const message = await retryOnReconnect(broker, Date.now() + timeoutMs, () =>
+    const message = await untilAnswered(broker, Date.now() + timeoutMs, () =>
       broker.jsm.streams.getMessage(groupsStream, { last_by_subj: subject }),
-    ).catch((cause: unknown) => {
-      throw failure("NetworkError", "the broker did not answer in time", cause);
-    });
+    );
     return message === null ? undefined : toGroup(decodeGroup(message.data));
   };
 
@@ -185,7 +183,7 @@ export async function createGroups(broker: Broker, directGet: DirectGet, options
 
 function withRetry(broker: Broker, get: DirectGet, timeoutMs: number): DirectGet {
   return Object.assign(
-    (...request: Parameters<DirectGet>) => retryOnReconnect(broker, Date.now() + timeoutMs, () => get(...request)),
+    (...request: Parameters<DirectGet>) => untilAnswered(broker, Date.now() + timeoutMs, () => get(...request)),
     { close: get.close },
   );
 }

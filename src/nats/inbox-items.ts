@@ -87,11 +87,11 @@ export function itemHeaders(userId: string, item: InboxItem, options: WriteOptio
 
 /** Which item it is: a token that no other item of its inbox has, and when it came to be, in epoch milliseconds. */
 export function itemKey(item: InboxItem): { id: string; timeMs: number } {
-  if (item.kind === "recall") return { id: recallToken(item.recall.clientMsgId), timeMs: item.timeMs };
+  if (item.kind === "recall") return { id: recallToken(item.recall.serverMsgId), timeMs: item.timeMs };
   if (item.kind === "notification") {
-    return { id: toToken(item.notification.clientMsgId), timeMs: Number(item.notification.sendTime) };
+    return { id: toToken(item.notification.serverMsgId), timeMs: Number(item.notification.sendTime) };
   }
   const { notification } = item.message;
   if (notification === undefined) throw new TypeError("a chat copy without its notification");
-  return { id: messageToken(notification.clientMsgId), timeMs: Number(notification.sendTime) };
+  return { id: messageToken(notification.serverMsgId), timeMs: Number(notification.sendTime) };
 }

@@ -1,5 +1,6 @@
 import { JetStreamApiError } from "@nats-io/jetstream";
 import { failure } from "../errors.ts";
+import { toFailure, toRefusal } from "./broker-errors.ts";
 import type { Broker } from "./connect.ts";
 import { type DirectGet, type DirectMessage, tooManyResults } from "./direct-get.ts";
 import type { Write } from "./group-commit.ts";
@@ -50,19 +51,20 @@ export interface ReadOptions {
 /** The stored notifications of all users. */
 export interface Inbox {
   /**
-   * Stores an item in a user's inbox. Idempotent by user, kind and client message id.
+   * Stores an item in a user's inbox. Idempotent by user, kind and server message id.
    *
-   * @throws NetworkError (90004) when the broker did not acknowledge in time, or the store is full.
+   * @throws NetworkError (90004) when the broker did not acknowledge in time, StoreFullError (90101) when it has no
+   * space.
    */
   write(userId: string, item: InboxItem, options: WriteOptions): Promise<void>;
   /**
    * Stores an item in many inboxes, in atomic batches. As idempotent as {@link write}: what is there already is left.
    *
-   * @throws NetworkError (90004) as {@link write}; some of the inboxes have the item then.
+   * Throws as {@link write}; some of the inboxes have the item then.
    */
   writeMany(userIds: readonly string[], item: InboxItem, options: WriteOptions): Promise<void>;
   /** The sequences of a notification in the inboxes that hold it, by user id. */
-  find(userIds: readonly string[], clientMsgId: string): Promise<ReadonlyMap<string, number>>;
+  find(userIds: readonly string[], serverMsgId: string): Promise<ReadonlyMap<string, number>>;
   /** Removes what {@link find} found, for good. */
   remove(found: ReadonlyMap<string, number>): Promise<void>;
   /**
@@ -157,9 +159,7 @@ export function createInbox(broker: Broker, publisher: Publisher, get: DirectGet
       if (stored.kind === "stored") return;
       const remaining = await absentOf(stream, absent);
       // None of them is there, so the refusal was about space.
-      if (remaining.length === absent.length) {
-        throw failure("NetworkError", `the notification store refused the write: ${stored.reason}`);
-      }
+      if (remaining.length === absent.length) throw toRefusal(stored);
       absent = remaining;
     }
   };
@@ -184,7 +184,7 @@ export function createInbox(broker: Broker, publisher: Publisher, get: DirectGet
         assigned[partition] = Math.max(assigned[partition] ?? 0, stored.sequence);
       } else if ((await lastBySubject(stream, subject)) === undefined) {
         // The subject is free, so the refusal was about space.
-        throw failure("NetworkError", `the notification store refused the write: ${stored.reason}`);
+        throw toRefusal(stored);
       }
     },
 
@@ -203,9 +203,9 @@ export function createInbox(broker: Broker, publisher: Publisher, get: DirectGet
       }
     },
 
-    async find(userIds, clientMsgId) {
+    async find(userIds, serverMsgId) {
       const found = new Map<string, number>();
-      const id = toToken(clientMsgId);
+      const id = toToken(serverMsgId);
       const places = userIds.map((userId) => ({ userId, ...locate(userId) }));
       for (const [stream, ofStream] of Map.groupBy(places, (place) => place.stream)) {
         for (let start = 0; start < ofStream.length; start += maxCopies) {
@@ -229,7 +229,7 @@ export function createInbox(broker: Broker, publisher: Publisher, get: DirectGet
           await broker.jsm.streams.deleteMessage(locate(userId).stream, sequence, true).catch((cause: unknown) => {
             // Gone already: removed by another call, or by the retention.
             if (cause instanceof JetStreamApiError) return;
-            throw failure("NetworkError", "the broker did not answer in time", cause);
+            throw toFailure(cause);
           });
         }
       };
@@ -250,7 +250,8 @@ export function createInbox(broker: Broker, publisher: Publisher, get: DirectGet
         indexed === tooManyResults
           ? await get(stream, { next_by_subj: inboxFilter(partition, user), ...start })
           : indexed;
-      if (found === tooManyResults) throw failure("NetworkError", "the broker cannot read the store");
+      if (found === tooManyResults)
+        throw failure("BrokerRefusedError", "the broker cannot read the store: too many results");
       const entries = found.messages.map(toEntry);
       const last = entries.at(-1)?.sequence ?? after;
       const throughSequence = found.pending === 0 ? Math.max(last, found.upToSequence ?? 0) : last;

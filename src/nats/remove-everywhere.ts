@@ -1,4 +1,4 @@
-import { failure } from "../errors.ts";
+import { toFailure } from "./broker-errors.ts";
 import type { Broker } from "./connect.ts";
 import { inboxItemFilter, inboxStream, toToken } from "./subjects.ts";
 
@@ -7,7 +7,7 @@ import { inboxItemFilter, inboxStream, toToken } from "./subjects.ts";
  *
  * Throws NetworkError (90004) when the broker did not answer in time; it is then removed from some.
  */
-export type RemoveEverywhere = (clientMsgId: string) => Promise<void>;
+export type RemoveEverywhere = (serverMsgId: string) => Promise<void>;
 
 /**
  * Creates the removal: one purge of each partition. It costs the broker a look at every subject of the partition, and
@@ -15,13 +15,13 @@ export type RemoveEverywhere = (clientMsgId: string) => Promise<void>;
  * `sync_interval: always`).
  */
 export function createRemoveEverywhere(broker: Broker, partitions: number): RemoveEverywhere {
-  return async (clientMsgId) => {
-    const id = toToken(clientMsgId);
+  return async (serverMsgId) => {
+    const id = toToken(serverMsgId);
     const purges = Array.from({ length: partitions }, (_, partition) =>
       broker.jsm.streams.purge(inboxStream(partition), { filter: inboxItemFilter(partition, id) }),
     );
     await Promise.all(purges).catch((cause: unknown) => {
-      throw failure("NetworkError", "the broker did not answer in time", cause);
+      throw toFailure(cause);
     });
   };
 }

@@ -1,27 +1,45 @@
+import { create, toBinary } from "@bufbuild/protobuf";
 import { DiscardPolicy, JetStreamApiError } from "@nats-io/jetstream";
 import type { Logger } from "pino";
 import { failure } from "../errors.ts";
+import { type Notification, NotificationSchema } from "../gen/mustreach/delivery/v1/delivery_pb.ts";
+import { ScheduledSendSchema } from "../gen/mustreach/store/v1/job_pb.ts";
+import { toFailure, toRefusal } from "./broker-errors.ts";
 import type { Broker } from "./connect.ts";
+import { decodeStored } from "./decode-stored.ts";
 import { type DirectGet, tooManyResults } from "./direct-get.ts";
 import type { Publisher } from "./publish.ts";
+import { decodeSend, encodeSend, type SendRecord } from "./sends.ts";
 import { declareStream } from "./streams.ts";
-import { dueFilter, dueSubject, scheduleStreamSubjects, scheduleSubject } from "./subjects.ts";
+import { dueFilter, dueSubject, scheduleStreamSubjects, scheduleSubject, toToken } from "./subjects.ts";
 import { startWorker, workQueueStream } from "./work-queue.ts";
 
 const streamName = "SCHEDULE";
 
+/** A send that waits for its time. */
+export interface ScheduledSend {
+  /** Its `deliverAtMs` is the time. */
+  readonly record: SendRecord;
+  readonly notification: Notification;
+  /** Whether a chat copy is stored as well. */
+  readonly sendMsg: boolean;
+  readonly escalateAfterMs: number | undefined;
+  readonly operationId: string;
+}
+
 /** The sends that wait for their time, kept by the broker (ADR-51). */
 export interface Schedule {
   /**
-   * Keeps a payload until its time, once for each key.
+   * Keeps a send until its time, once.
    *
-   * @throws NetworkError (90004) when the broker did not acknowledge in time.
+   * @throws NetworkError (90004) when the broker did not acknowledge in time, StoreFullError (90101) when it has no
+   * space.
    */
-  add(key: string, atMs: number, payload: Uint8Array): Promise<void>;
-  /** Drops what waits under a key; false when nothing does, or its time has come. */
-  cancel(key: string): Promise<boolean>;
+  add(send: ScheduledSend): Promise<void>;
+  /** Drops a send that waits; false when it does not, or its time has come. */
+  cancel(serverMsgId: string): Promise<boolean>;
   /** Handles what is due, together with the other instances. Resolves to how to stop. */
-  work(deliver: (payload: Uint8Array) => Promise<void>): Promise<() => Promise<void>>;
+  work(deliver: (send: ScheduledSend) => Promise<void>): Promise<() => Promise<void>>;
 }
 
 /** Opens the schedule, and creates it on first use. */
@@ -46,25 +64,26 @@ export async function openSchedule(
   };
 
   return {
-    async add(key, atMs, payload) {
-      const subject = scheduleSubject(key);
+    async add(send) {
+      const token = toToken(send.record.serverMsgId);
+      const subject = scheduleSubject(token);
       const headers = {
-        "Nats-Schedule": `@at ${new Date(atMs).toISOString()}`,
-        "Nats-Schedule-Target": dueSubject(key),
+        "Nats-Schedule": `@at ${new Date(send.record.deliverAtMs).toISOString()}`,
+        "Nats-Schedule-Target": dueSubject(token),
       };
-      const stored = await publisher.store(streamName, { subject, payload, headers });
+      const stored = await publisher.store(streamName, { subject, payload: encodeScheduledSend(send), headers });
       if (stored.kind === "stored") return;
-      throw failure("NetworkError", `the broker refused the write: ${stored.reason}`);
+      throw toRefusal(stored);
     },
-    async cancel(key) {
-      const sequence = await find(scheduleSubject(key));
+    async cancel(serverMsgId) {
+      const sequence = await find(scheduleSubject(toToken(serverMsgId)));
       if (sequence === undefined) return false;
       try {
         return await broker.jsm.streams.deleteMessage(streamName, sequence, true);
       } catch (cause) {
         // It has become due in the meantime.
         if (cause instanceof JetStreamApiError) return false;
-        throw failure("NetworkError", "the broker did not answer in time", cause);
+        throw toFailure(cause);
       }
     },
     async work(deliver) {
@@ -72,10 +91,42 @@ export async function openSchedule(
         stream: streamName,
         durable: "due",
         filter: dueFilter,
-        work: (job) => deliver(job.data),
+        decode: decodeScheduledSend,
+        work: deliver,
         log: options.log,
       });
       return () => worker.stop();
     },
+  };
+}
+
+/** The stored form of a send that waits. */
+export function encodeScheduledSend({ record, notification, escalateAfterMs = 0, ...send }: ScheduledSend): Uint8Array {
+  return toBinary(
+    ScheduledSendSchema,
+    create(ScheduledSendSchema, {
+      ...send,
+      record: encodeSend(record),
+      notification: toBinary(NotificationSchema, notification),
+      escalateAfterMs: BigInt(escalateAfterMs),
+    }),
+  );
+}
+
+/**
+ * Reads the stored form of a send that waits.
+ *
+ * @throws ServerInternalError (500) for bytes that are none.
+ */
+export function decodeScheduledSend(payload: Uint8Array): ScheduledSend {
+  const { record, notification, sendMsg, escalateAfterMs, operationId } = decodeStored(ScheduledSendSchema, payload);
+  if (record === undefined)
+    throw failure("ServerInternalError", "what is stored is a scheduled send without its record");
+  return {
+    record: decodeSend(record),
+    notification: decodeStored(NotificationSchema, notification),
+    sendMsg,
+    escalateAfterMs: Number(escalateAfterMs) || undefined,
+    operationId,
   };
 }

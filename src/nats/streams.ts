@@ -9,7 +9,7 @@ import {
 } from "@nats-io/jetstream";
 import { type KV, Kvm } from "@nats-io/kv";
 import { nanos } from "@nats-io/transport-node";
-import { failure } from "../errors.ts";
+import { toFailure } from "./broker-errors.ts";
 import type { Broker } from "./connect.ts";
 import { hintRepublish, inboxStream, inboxStreamSubjects } from "./subjects.ts";
 
@@ -113,7 +113,7 @@ export function createStreamState(broker: Broker): (stream: string) => Promise<S
     try {
       return (await broker.jsm.streams.info(stream)).state;
     } catch (cause) {
-      throw failure("NetworkError", "the broker did not answer in time", cause);
+      throw toFailure(cause);
     }
   };
   return (stream) => {

@@ -18,14 +18,14 @@ export function toToken(id: string): string {
     : `=${createHash("sha256").update(bytes).digest("base64url")}`;
 }
 
-/** The token of a chat copy's place in an inbox. `~` is in no other token, so that no client message id can take it. */
-export function messageToken(clientMsgId: string): string {
-  return `${toToken(clientMsgId)}~m`;
+/** The token of a chat copy's place in an inbox. `~` is in no other token, so that no other item can take it. */
+export function messageToken(serverMsgId: string): string {
+  return `${toToken(serverMsgId)}~m`;
 }
 
 /** The token of a recall's place in an inbox. */
-export function recallToken(clientMsgId: string): string {
-  return `${toToken(clientMsgId)}~r`;
+export function recallToken(serverMsgId: string): string {
+  return `${toToken(serverMsgId)}~r`;
 }
 
 /** The partition of a token: FNV-1a modulo the number of partitions. Stored data depends on it; it never changes. */
@@ -108,9 +108,9 @@ export function sentSubject(partition: number, key: string): string {
   return `sent.${partition}.${key}`;
 }
 
-/** Where it is recorded that a send was recalled. */
-export function recalledSubject(partition: number, key: string): string {
-  return `recalled.${partition}.${key}`;
+/** Where it is recorded that a send was recalled; the partition is that of its id. */
+export function recalledSubject(partition: number, send: string): string {
+  return `recalled.${partition}.${send}`;
 }
 
 /** The stream of the CURSORS bucket. */
@@ -255,14 +255,14 @@ export const scheduleStreamSubjects = ["schedule.*", "due.*"];
 /** All scheduled sends that are due. */
 export const dueFilter = "due.*";
 
-/** A send that waits for its time, by the key of its record. */
-export function scheduleSubject(key: string): string {
-  return `schedule.${key}`;
+/** A send that waits for its time. */
+export function scheduleSubject(send: string): string {
+  return `schedule.${send}`;
 }
 
 /** A scheduled send whose time has come. */
-export function dueSubject(key: string): string {
-  return `due.${key}`;
+export function dueSubject(send: string): string {
+  return `due.${send}`;
 }
 
 /** Where a pull consumer is asked for messages. */
@@ -384,9 +384,9 @@ export function parseConversationSubject(subject: string): string {
   return subject.split(".")[2] ?? "";
 }
 
-/** A part of what a recall found in the inboxes. `~` is in no key. */
-export function recallFindingsSubject(partition: number, key: string, part: number): string {
-  return `recalled.${partition}.${key}~${part}`;
+/** A part of what a recall found in the inboxes. `~` is in no token of an id. */
+export function recallFindingsSubject(partition: number, send: string, part: number): string {
+  return `recalled.${partition}.${send}~${part}`;
 }
 
 /** An item in the inboxes of all users, by its token. */

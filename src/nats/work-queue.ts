@@ -43,14 +43,16 @@ export function workQueueStream(
 }
 
 /** Options of {@link startWorker}. */
-export interface WorkerOptions {
+export interface WorkerOptions<J> {
   readonly stream: string;
   /** The durable consumer that the workers of all instances share. */
   readonly durable: string;
   /** The subjects of its jobs. */
   readonly filter: string;
+  /** Reads a job. One for which it throws is dropped, and told in the log: it would fail each time, and block the rest. */
+  readonly decode: (payload: Uint8Array) => J;
   /** Does a job. It is called again, here or elsewhere, until it resolves, so it must be idempotent. */
-  readonly work: (job: JsMsg, signal: AbortSignal) => Promise<void>;
+  readonly work: (job: J, signal: AbortSignal) => Promise<void>;
   readonly log: Logger;
 }
 
@@ -61,8 +63,8 @@ export interface Worker {
 }
 
 /** Starts a worker of a durable consumer, and creates the consumer on first use. */
-export async function startWorker(broker: Broker, options: WorkerOptions): Promise<Worker> {
-  const { stream, durable, filter, work, log } = options;
+export async function startWorker<J>(broker: Broker, options: WorkerOptions<J>): Promise<Worker> {
+  const { stream, durable, filter, decode, work, log } = options;
   const stopping = new AbortController();
   await broker.jsm.consumers.add(stream, {
     durable_name: durable,
@@ -74,10 +76,26 @@ export async function startWorker(broker: Broker, options: WorkerOptions): Promi
     max_deliver: -1,
   });
 
+  const read = (job: JsMsg): J | undefined => {
+    try {
+      return decode(job.data);
+    } catch (err) {
+      const { subject, seq: sequence } = job;
+      log.error(
+        { err, durable, stream, subject, sequence },
+        "a job cannot be read and is dropped: nobody gets what it was",
+      );
+      job.term("it cannot be read");
+      return undefined;
+    }
+  };
+
   const handle = async (job: JsMsg): Promise<void> => {
+    const content = read(job);
+    if (content === undefined) return;
     const alive = setInterval(() => job.working(), aliveEveryMs);
     try {
-      await work(job, stopping.signal);
+      await work(content, stopping.signal);
       // Confirmed: a job that is acknowledged into nowhere would be done twice.
       await job.ackAck();
     } catch (err) {

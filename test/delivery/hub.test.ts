@@ -203,7 +203,7 @@ describe("an acknowledgement", () => {
       userId,
       {
         kind: "notification",
-        notification: create(NotificationSchema, { data, clientMsgId: data, sendTime: BigInt(Date.now()) }),
+        notification: create(NotificationSchema, { data, serverMsgId: data, sendTime: BigInt(Date.now()) }),
       },
       { operationId: "test" },
     );

@@ -123,10 +123,10 @@ describe("without a webhook", () => {
 
   test("chat copies and recalls are nobody's to be reached", async () => {
     const { inbox, startReach, consumed, cursors } = await openInstance();
-    const notification = create(NotificationSchema, { clientMsgId: "1", sendTime: BigInt(Date.now()) });
+    const notification = create(NotificationSchema, { serverMsgId: "1", sendTime: BigInt(Date.now()) });
     const options = { operationId: "test" };
     await inbox.write("ann", { kind: "message", message: create(MessageSchema, { notification }) }, options);
-    const recall = create(RecallSchema, { clientMsgId: "1" });
+    const recall = create(RecallSchema, { serverMsgId: "1" });
     await inbox.write("ann", { kind: "recall", recall, timeMs: Date.now() }, options);
     const ofUsers = vi.fn(cursors.ofUsers);
     const { counts } = await startReach({ cursors: { ofUsers }, wakeDelayMs: 60_000 });

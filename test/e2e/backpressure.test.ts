@@ -25,7 +25,7 @@ describe("in a process of its own", () => {
   const fill = async (userId: string, count: number, toData: (index: number) => string) => {
     const sendTime = BigInt(Date.now());
     const writes = Array.from({ length: count }, (_, i) => {
-      const notification = create(NotificationSchema, { data: toData(i), clientMsgId: `${userId}-${i}`, sendTime });
+      const notification = create(NotificationSchema, { data: toData(i), serverMsgId: `${userId}-${i}`, sendTime });
       return inbox.write(userId, { kind: "notification", notification }, { operationId: "test" });
     });
     await Promise.all(writes);

@@ -73,7 +73,7 @@ test("a worker that is killed twice on its way leaves each member exactly one co
   const second = await send("behind it");
   expect(second.durability).toBe(Durability.FSYNCED);
   expect((await jsm.streams.info("FANOUT")).state.messages).toBe(2);
-  expect((await countCopies()).get(toToken(second.clientMsgId))).toBeUndefined();
+  expect((await countCopies()).get(toToken(second.serverMsgId))).toBeUndefined();
   reached.push(await killAfter(0.6));
   await whenExpanded();
 
@@ -83,7 +83,7 @@ test("a worker that is killed twice on its way leaves each member exactly one co
   expect(new Set([0, ...reached, memberCount]).size).toBe(4);
 
   const users = memberIds.map((userId) => toToken(userId)).sort();
-  for (const { clientMsgId } of [first, second]) expect(await holdersOf(clientMsgId)).toEqual(users);
+  for (const { serverMsgId } of [first, second]) expect(await holdersOf(serverMsgId)).toEqual(users);
   expect([...(await countCopies()).values()]).toEqual([memberCount, memberCount]);
   // Nothing was stored and taken back, or stored in the place of another.
   for (const { state } of await inboxes()) expect(state.last_seq).toBe(state.messages);
@@ -112,12 +112,12 @@ test("an expansion that nobody disturbs is measured, beside the same batches bar
   const writing: number[] = [];
   const writeBare = await openBareStreams();
   for (let run = 1; run <= 3; run++) {
-    const { clientMsgId } = await send(`undisturbed ${run}`);
+    const { serverMsgId } = await send(`undisturbed ${run}`);
     const repliedAt = performance.now();
     await whenExpanded();
     expanding.push(performance.now() - repliedAt);
-    expect(await holdersOf(clientMsgId)).toHaveLength(memberCount);
-    writing.push(await writeBare(clientMsgId));
+    expect(await holdersOf(serverMsgId)).toHaveLength(memberCount);
+    writing.push(await writeBare(serverMsgId));
   }
   const [expanded, bare] = [toRate(expanding), toRate(writing)];
   const share = Math.round((100 * expanded) / bare);
@@ -165,8 +165,8 @@ async function countCopies(): Promise<Map<string, number>> {
 }
 
 /** The tokens of those who have a notification, in order, each as often as it has it. */
-async function holdersOf(clientMsgId: string): Promise<string[]> {
-  const token = toToken(clientMsgId);
+async function holdersOf(serverMsgId: string): Promise<string[]> {
+  const token = toToken(serverMsgId);
   return (await listCopies()).flatMap(({ user, id }) => (id === token ? [user] : [])).sort();
 }
 
@@ -193,7 +193,7 @@ async function whenExpanded(): Promise<void> {
  * Makes streams as the inboxes are. What it resolves to writes all copies of a notification into them, in the batches
  * of an expansion, and resolves to how long that took, in milliseconds.
  */
-async function openBareStreams(): Promise<(clientMsgId: string) => Promise<number>> {
+async function openBareStreams(): Promise<(serverMsgId: string) => Promise<number>> {
   for (const { config } of await inboxes()) {
     const p = config.name.replace("INBOX_", "");
     await jsm.streams.add({
@@ -211,13 +211,13 @@ async function openBareStreams(): Promise<(clientMsgId: string) => Promise<numbe
   const bare = await connectBroker({ servers: [broker.url], requestTimeoutMs: 20_000, log });
   cleanups.push(() => bare.close());
 
-  return async (clientMsgId) => {
+  return async (serverMsgId) => {
     const users = memberIds.map((userId) => ({ userId, token: toToken(userId) }));
     const batches: BatchMessage[][] = [];
     for (const chunk of slices(users, chunkSize)) {
       for (const [p, ofPartition] of Map.groupBy(chunk, ({ token }) => toPartition(token, partitions))) {
         for (const batch of slices(ofPartition, batchSize)) {
-          const subject = inboxIdFilter(p, batch[0]?.token ?? "", toToken(clientMsgId));
+          const subject = inboxIdFilter(p, batch[0]?.token ?? "", toToken(serverMsgId));
           const copy = await jsm.streams.getMessage(`INBOX_${p}`, { last_by_subj: subject });
           if (copy === null) throw new Error("a member has no copy");
           const [, , , day, id] = copy.subject.split(".");

@@ -308,7 +308,7 @@ test("a hint that is lost is healed by the next heartbeat", async () => {
   expect(dataOf(await session.take(3))).toEqual(["1", "2", "3"]);
 });
 
-test("a full store refuses with 90004, and nothing that was acknowledged is lost", async () => {
+test("a full store refuses with 90101, and nothing that was acknowledged is lost", async () => {
   const server = await startServerUntilEnd({ MAX_STORE_BYTES: "1048576", PARTITIONS: "1" });
   const send = openSender(server.url, await server.adminToken());
   const acknowledged: string[] = [];
@@ -326,13 +326,13 @@ test("a full store refuses with 90004, and nothing that was acknowledged is lost
       await Promise.all(sending);
     }
     expect(refusals.length).toBeGreaterThan(0);
-    for (const refusal of refusals) expect(refusal).toMatchObject({ errCode: 90004, errMsg: "NetworkError" });
+    for (const refusal of refusals) expect(refusal).toMatchObject({ errCode: 90101, errMsg: "StoreFullError" });
   }
   expect(acknowledged.length).toBeGreaterThan(64);
   // Also under an id of the caller's, whose record may still find room when its notification does not.
   const withId = { to: "alice", data: "x".repeat(20_000), clientMsgId: "once" };
-  expect(await send(withId).catch(toErrorFacts)).toMatchObject({ errCode: 90004 });
-  expect(await send(withId).catch(toErrorFacts)).toMatchObject({ errCode: 90004 });
+  expect(await send(withId).catch(toErrorFacts)).toMatchObject({ errCode: 90101 });
+  expect(await send(withId).catch(toErrorFacts)).toMatchObject({ errCode: 90101 });
   const session = await openDevice(server.url, await server.userToken("alice")).subscribe({ window: 1_000 });
   const received = dataOf(await session.takeUntilIdle());
   expect(new Set(received).size).toBe(received.length);

@@ -131,7 +131,7 @@ async function openInstance({ url, dial }: Pick<TestBroker, "url" | "dial">, gro
       own: {
         readonly inbox?: Partial<Inbox>;
         readonly removeEverywhere?: RemoveEverywhere;
-        readonly cancelScheduled?: (key: string) => Promise<boolean>;
+        readonly cancelScheduled?: (serverMsgId: string) => Promise<boolean>;
       } = {},
     ) {
       const recall = createRecall({

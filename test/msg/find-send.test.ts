@@ -71,7 +71,6 @@ describe("a send", () => {
     const { byServer, byClient } = useRecords(send, record("order-78"));
     const found = await byServer(send.serverMsgId);
     expect(found).toEqual({
-      key: keyOfClientMsgId("order-77"),
       record: send,
       recipients: ["ann"],
     });

@@ -1,7 +1,7 @@
 import { beforeAll, describe, expect, test, vi } from "vitest";
 import { failure, toErrorFacts } from "../../src/errors.ts";
 import { DeliveryState } from "../../src/gen/mustreach/msg/v1/msg_pb.ts";
-import { keyOfClientMsgId } from "../../src/msg/ids.ts";
+import { createServerMsgId } from "../../src/msg/ids.ts";
 import type { Inbox } from "../../src/nats/inbox.ts";
 import { useBroker } from "../helpers/broker.ts";
 import { type Tracking, useTracking } from "../helpers/tracking.ts";
@@ -108,10 +108,10 @@ describe("a recall", () => {
   });
 
   test("is marked before anything is looked for, so that who is still storing it stops", async () => {
-    const { id } = await sendToUser();
+    const { record, id } = await sendToUser();
     const marks: (number | undefined)[] = [];
     const find: Inbox["find"] = async (...asked) => {
-      marks.push(await tracking.sends.recalledAt(keyOfClientMsgId(id)));
+      marks.push(await tracking.sends.recalledAt(record.serverMsgId));
       return tracking.inbox.find(...asked);
     };
     await tracking.recall(id, { inbox: { find } });
@@ -121,7 +121,7 @@ describe("a recall", () => {
   test("of what is not known is 1004, and marks nothing", async () => {
     const id = newId("unknown");
     expect(await tracking.recall(id).catch(toErrorFacts)).toMatchObject({ errCode: 1004 });
-    expect(await tracking.sends.recalledAt(keyOfClientMsgId(id))).toBeUndefined();
+    expect(await tracking.sends.recalledAt(createServerMsgId(0, id))).toBeUndefined();
   });
 });
 
@@ -169,9 +169,9 @@ describe("a recall of a group send", () => {
     const late = members.filter((_, i) => i % 30 === 0);
     await tracking.acknowledgeNewest("phone", ...late);
     const sizes: number[] = [];
-    const find: Inbox["find"] = (userIds, clientMsgId) => {
+    const find: Inbox["find"] = (userIds, serverMsgId) => {
       sizes.push(userIds.length);
-      return tracking.inbox.find(userIds, clientMsgId);
+      return tracking.inbox.find(userIds, serverMsgId);
     };
     expect(await tracking.recall(id, { inbox: { find } })).toEqual({ withdrawn: 1_160, delivered: 40 });
     expect(sizes).toEqual([500, 500, 200]);
@@ -241,13 +241,13 @@ describe("a recall of a group send", () => {
 describe("a recall of a scheduled send", () => {
   test("cancels it: nobody is told of what nobody got", async () => {
     const deliverAtMs = Date.now() + 60_000;
-    const { members, id } = await sendToGroup(5, { deliverAtMs, storedFor: [] });
+    const { members, record, id } = await sendToGroup(5, { deliverAtMs, storedFor: [] });
     const cancelled: string[] = [];
-    const cancelScheduled = async (key: string) => cancelled.push(key) === 1;
+    const cancelScheduled = async (serverMsgId: string) => cancelled.push(serverMsgId) === 1;
     for (let times = 0; times < 2; times++) {
       expect(await tracking.recall(id, { cancelScheduled })).toEqual({ withdrawn: 5, delivered: 0 });
     }
-    expect(cancelled).toEqual([keyOfClientMsgId(id), keyOfClientMsgId(id)]);
+    expect(cancelled).toEqual([record.serverMsgId, record.serverMsgId]);
     expect(await kindsOfAll(members)).toEqual(new Set([""]));
     expect((await tracking.status(id)).counts).toMatchObject({ total: 5, recalled: 5, scheduled: 0 });
   });

@@ -115,7 +115,7 @@ describe("an escalation", () => {
   });
 });
 
-test("a full queue refuses with 90004 what does not wait there already", async () => {
+test("a full queue refuses with 90101 what does not wait there already", async () => {
   const instance = await openInstance();
   const log = pino({ level: "silent" });
   const get = createDirectGet(instance.broker, { timeoutMs: 2_000 });
@@ -126,7 +126,7 @@ test("a full queue refuses with 90004 what does not wait there already", async (
   expect(await escalations.escalate(first)).toBe("queued");
   const second = await sendUnreached(instance, "bob", "b".repeat(1_000));
   const thrown = await escalations.escalate(second).catch((error: unknown) => error);
-  expect(toErrorFacts(thrown)).toMatchObject({ errCode: 90_004 });
+  expect(toErrorFacts(thrown)).toMatchObject({ errCode: 90_101 });
   expect(await escalations.escalate(first)).toBe("queued");
   get.close();
 });

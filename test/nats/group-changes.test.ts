@@ -1,3 +1,4 @@
+import { TimeoutError } from "@nats-io/transport-node";
 import fc from "fast-check";
 import { beforeAll, describe, expect, test } from "vitest";
 import { toErrorFacts } from "../../src/errors.ts";
@@ -180,7 +181,7 @@ describe("a change that ends in the middle", () => {
     const groupId = newGroupId();
     const cut = await openInstance({
       timeoutMs: 400,
-      wrapBroker: (broker) => withRequests(broker, async () => Promise.reject(new Error("the process ends here"))),
+      wrapBroker: (broker) => withRequests(broker, async () => Promise.reject(new TimeoutError())),
     });
     const [here] = instances;
     const created = await here.open(groupId, ["ann"]);
@@ -199,7 +200,7 @@ test("a change that was stored but not acknowledged counts once, and succeeds", 
     wrapBroker: (broker) =>
       withRequests(broker, async (request) => {
         const answer = await request();
-        if (lost++ % 2 === 0) throw new Error("timeout");
+        if (lost++ % 2 === 0) throw new TimeoutError();
         return answer;
       }),
   });

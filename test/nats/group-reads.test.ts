@@ -7,7 +7,7 @@ import {
   tooManyResults,
 } from "../../src/nats/direct-get.ts";
 import { createReadGroup, readAllUnder, readLast } from "../../src/nats/group-reads.ts";
-import { encodeRecord, type GroupRecord } from "../../src/nats/group-records.ts";
+import { encodeGroup, type GroupRecord } from "../../src/nats/group-records.ts";
 import { groupInfoSubject, toToken } from "../../src/nats/subjects.ts";
 
 const message = (subject: string, sequence: number, payload: Uint8Array = Buffer.from(subject)) => ({
@@ -109,7 +109,7 @@ describe("a group", () => {
     changeId: "",
   });
   const infoSubject = groupInfoSubject(toToken("g"));
-  const found = (version: number) => page([message(infoSubject, version * 10, encodeRecord(info(version)))], 0, 100);
+  const found = (version: number) => page([message(infoSubject, version * 10, encodeGroup(info(version)))], 0, 100);
   const options = { subjects: ["s"], minVersion: 3 };
 
   test("is read again until it has the version", async () => {

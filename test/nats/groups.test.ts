@@ -1,6 +1,6 @@
 import { beforeAll, describe, expect, test, vi } from "vitest";
 import { toErrorFacts } from "../../src/errors.ts";
-import { encodeRecord, type GroupRecord } from "../../src/nats/group-records.ts";
+import { encodeGroup, type GroupRecord } from "../../src/nats/group-records.ts";
 import { roles } from "../../src/nats/groups.ts";
 import { groupInfoSubject, joinedSubject, toToken } from "../../src/nats/subjects.ts";
 import { startBroker, useBroker } from "../helpers/broker.ts";
@@ -182,9 +182,9 @@ describe("membership", () => {
     for (const [index, groupId] of groupIds.slice(1).entries()) {
       const group: GroupRecord = { ...one, groupId, changeId: "", status: index < 100 ? "dismissed" : "active" };
       here.broker.nc.publish(joinedSubject(user, toToken(groupId)), groupId);
-      here.broker.nc.publish(groupInfoSubject(toToken(groupId)), encodeRecord(group));
+      here.broker.nc.publish(groupInfoSubject(toToken(groupId)), encodeGroup(group));
     }
-    await here.broker.js.publish(groupInfoSubject(toToken(newId("last"))), encodeRecord({ ...one, changeId: "" }));
+    await here.broker.js.publish(groupInfoSubject(toToken(newId("last"))), encodeGroup({ ...one, changeId: "" }));
     const expected = [one.groupId, ...groupIds.slice(101)].sort();
     expect(await there.joinedIds(userId)).toEqual(expected);
     await there.remove(one.groupId, [userId]);

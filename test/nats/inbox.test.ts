@@ -41,10 +41,10 @@ afterAll(async () => {
 let users = 0;
 const newUser = () => `user-${++users}`;
 
-const toItem = (data: string, sendTime = Date.now(), clientMsgId = `id of ${data.slice(0, 100)}`) =>
+const toItem = (data: string, sendTime = Date.now(), serverMsgId = `id of ${data.slice(0, 100)}`) =>
   ({
     kind: "notification",
-    notification: create(NotificationSchema, { data, clientMsgId, sendTime: BigInt(sendTime), reliabilityLevel: 2 }),
+    notification: create(NotificationSchema, { data, serverMsgId, sendTime: BigInt(sendTime), reliabilityLevel: 2 }),
   }) as const;
 
 const write = (userId: string, data: string, { sendTime = Date.now(), expiresAtMs = 0, into = inbox } = {}) =>
@@ -187,7 +187,7 @@ describe("a write", () => {
     expect(dataOf(await readAll(user))).toEqual(["once"]);
   });
 
-  test("to a full store fails with 90004, and a repeated one of what is there does not", async () => {
+  test("to a full store fails with 90101, and a repeated one of what is there does not", async () => {
     const server = await startExternalBroker();
     try {
       const small = await connectTo(server, 1_048_576);
@@ -195,7 +195,7 @@ describe("a write", () => {
       await small.inbox.write("alice", first, { operationId: "test" });
       const second = toItem("y".repeat(600_000), Date.now(), "second");
       const refused = small.inbox.write("alice", second, { operationId: "test" });
-      expect(await refused.catch(toErrorFacts)).toMatchObject({ errCode: 90004 });
+      expect(await refused.catch(toErrorFacts)).toMatchObject({ errCode: 90101 });
       await small.inbox.write("alice", first, { operationId: "test" });
       expect((await small.inbox.read("alice", { after: 0, limit: 10 })).entries).toHaveLength(1);
       await small.broker.close();
@@ -270,6 +270,6 @@ describe("an item that is written late", () => {
       vi.useRealTimers();
     }
     expect((await inbox.read(alice, { after: 0, limit: 100 })).entries).toHaveLength(1);
-    expect((await inbox.find([alice], item.notification.clientMsgId)).size).toBe(1);
+    expect((await inbox.find([alice], item.notification.serverMsgId)).size).toBe(1);
   });
 });

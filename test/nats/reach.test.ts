@@ -63,7 +63,7 @@ describe("the consumers", () => {
   test("tell of expiry, an escalation delay and the kind", async () => {
     const instance = await openInstance();
     await instance.send("ann", "1", { expiresAtMs: 5_000_000_000_000, escalateAfterMs: 7_000 });
-    const recall = { kind: "recall", recall: create(RecallSchema, { clientMsgId: "1" }), timeMs: Date.now() } as const;
+    const recall = { kind: "recall", recall: create(RecallSchema, { serverMsgId: "1" }), timeMs: Date.now() } as const;
     await instance.inbox.write("ann", recall, { operationId: "test" });
     const { entries, consumers } = await collect(instance);
     await waitFor(() => expect(entries).toHaveLength(2));

@@ -31,8 +31,8 @@ afterAll(async () => {
   await server.remove();
 });
 
-const write = (clientMsgId: string) => {
-  const notification = create(NotificationSchema, { clientMsgId, sendTime: BigInt(Date.now()) });
+const write = (serverMsgId: string) => {
+  const notification = create(NotificationSchema, { serverMsgId, sendTime: BigInt(Date.now()) });
   return inbox.writeMany(users, { kind: "notification", notification }, { operationId: "test" });
 };
 
@@ -46,8 +46,8 @@ test("a notification is removed from all inboxes for good, also when the broker 
   for (const user of users) {
     const { entries } = await inbox.read(user, { after: 0, limit: 10 });
     expect(entries).toMatchObject([
-      { notification: { clientMsgId: "before *" } },
-      { notification: { clientMsgId: "after *" } },
+      { notification: { serverMsgId: "before *" } },
+      { notification: { serverMsgId: "after *" } },
     ]);
   }
 });

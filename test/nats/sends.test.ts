@@ -81,7 +81,7 @@ describe("a claim", () => {
     expect(claimed).not.toContain(true);
   });
 
-  test("fails with 90004 when the store is full, or the broker is away", async () => {
+  test("fails with 90101 when the store is full, with 90004 when the broker is away", async () => {
     const own = await startBroker();
     try {
       const sends = await openInstance({ of: own, maxStoreBytes: 30_000 });
@@ -91,7 +91,7 @@ describe("a claim", () => {
           refusal = toErrorFacts(error);
         });
       }
-      expect(refusal).toMatchObject({ errCode: 90004 });
+      expect(refusal).toMatchObject({ errCode: 90101 });
       await own.stop();
       expect(await sends.claim(newKey(), record("x")).catch(toErrorFacts)).toMatchObject({ errCode: 90004 });
       expect(await sends.find(newKey()).catch(toErrorFacts)).toMatchObject({ errCode: 90004 });

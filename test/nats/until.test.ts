@@ -2,7 +2,7 @@ import { pino } from "pino";
 import { afterAll, beforeAll, describe, expect, test } from "vitest";
 import { toErrorFacts } from "../../src/errors.ts";
 import { type Broker, connectBroker } from "../../src/nats/connect.ts";
-import { retryOnReconnect } from "../../src/nats/retry-on-reconnect.ts";
+import { untilAnswered } from "../../src/nats/until.ts";
 import { useBroker } from "../helpers/broker.ts";
 
 const server = useBroker();
@@ -19,13 +19,13 @@ const soon = () => Date.now() + 20_000;
 describe("a question to the broker", () => {
   test("is asked once when it is answered", async () => {
     let asked = 0;
-    expect(await retryOnReconnect(broker, soon(), async () => ++asked)).toBe(1);
+    expect(await untilAnswered(broker, soon(), async () => ++asked)).toBe(1);
     expect(asked).toBe(1);
   });
 
   test("is asked once when the answer is an error", async () => {
     let asked = 0;
-    const answer = retryOnReconnect(broker, soon(), async () => {
+    const answer = untilAnswered(broker, soon(), async () => {
       asked++;
       throw new Error("no");
     });
@@ -35,7 +35,7 @@ describe("a question to the broker", () => {
 
   test("is asked again when the broker was killed before it answered", async () => {
     let asked = 0;
-    const answer = retryOnReconnect(broker, soon(), () => {
+    const answer = untilAnswered(broker, soon(), () => {
       if (++asked > 1) return Promise.resolve("answered");
       process.kill(server.pid(), "SIGKILL");
       return new Promise<string>(() => {});
@@ -52,9 +52,7 @@ describe("a question to the broker", () => {
     await server.stop();
     await down.promise;
     let asked = 0;
-    const thrown = await retryOnReconnect(broker, Date.now() + 200, async () => ++asked).catch(
-      (error: unknown) => error,
-    );
+    const thrown = await untilAnswered(broker, Date.now() + 200, async () => ++asked).catch((error: unknown) => error);
     expect(toErrorFacts(thrown)).toMatchObject({ errCode: 90004 });
     expect(asked).toBe(0);
   });
