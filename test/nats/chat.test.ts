@@ -498,7 +498,7 @@ describe("with a broker of its own", () => {
     const { config, state } = await chat.broker.jsm.streams.info("CHAT");
     await chat.broker.jsm.streams.update("CHAT", { ...config, max_bytes: state.bytes + 10 });
     const refusal = await chat.append(copyOf(parties, "a", "x".repeat(1_000))).catch((error: unknown) => error);
-    expect(toErrorFacts(refusal)).toMatchObject({ errCode: 90004 });
+    expect(toErrorFacts(refusal)).toMatchObject({ errCode: 90101 });
     expect((await pull(chat, parties)).messages).toEqual([kept]);
     await chat.broker.close();
     await server.remove();
