@@ -94,7 +94,7 @@ export async function startServer(config: Config, log: Logger): Promise<Server> 
     started.push(() => connections.close());
     const store = await openStore(connections, config, log);
     started.push(() => store.close());
-    const { inbox, sends, recalls, live, cursors, revocations, groups, chat, fanout, schedule } = store;
+    const { inbox, sends, recalls, live, openSession, cursors, revocations, groups, chat, fanout, schedule } = store;
 
     // Who calls.
     const { adminUserIds } = config;
@@ -115,7 +115,7 @@ export async function startServer(config: Config, log: Logger): Promise<Server> 
     const groupPush = createGroupPush(live, groupIdsOf);
     const metrics = createMetrics();
     const onGap = (reason: Gap_Reason) => metrics.gap(reason === Gap_Reason.RETENTION ? "retention" : "expired");
-    const hub = createHub({ inbox, live, cursors, groupPush, onGap, maxSessions, heartbeatMs, log });
+    const hub = createHub({ inbox, live, openSession, cursors, groupPush, onGap, maxSessions, heartbeatMs, log });
     metrics.watch("mustreach_sessions", "Sessions of devices now.", hub.size);
     revocations.onRevoke(({ userId }) => hub.endRevoked(userId));
     connections.signals.onReconnect(() => hub.reconcileAll());

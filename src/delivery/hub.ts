@@ -4,17 +4,20 @@ import { failure } from "../errors.ts";
 import { type Gap_Reason, type Notification, NotificationSchema } from "../gen/mustreach/delivery/v1/delivery_pb.ts";
 import type { Cursors } from "../nats/cursors.ts";
 import type { Inbox } from "../nats/inbox.ts";
-import type { Live, LiveListener, SessionAnnouncement } from "../nats/live.ts";
+import type { Live, LiveListener } from "../nats/live.ts";
+import type { OpenSession } from "../nats/session-order.ts";
 import { toToken } from "../nats/subjects.ts";
 import type { ReadInbox } from "./feed.ts";
 import type { GroupMembership, GroupPush } from "./group-push.ts";
 import { createSession, type Session, type SessionEnd } from "./session.ts";
 import { createSharedRead } from "./shared-read.ts";
+import { createTakeover, type Takeover } from "./takeover.ts";
 
 /** Options of {@link createHub}. */
 export interface HubOptions {
   readonly inbox: Inbox;
   readonly live: Live;
+  readonly openSession: OpenSession;
   readonly cursors: Pick<Cursors, "read">;
   readonly groupPush: GroupPush;
   /** Told of each gap that a device is told of. */
@@ -41,9 +44,11 @@ export interface OpenOptions {
 /** The sessions of this instance, by user and device. */
 export interface Hub {
   /**
-   * Opens a session, and ends older ones of the same device on every instance with 1506.
+   * Opens a session, and ends older ones of the same device on every instance with 1506. Of several, the one whose
+   * opening the broker recorded last stays; another may have ended by the time that this resolves.
    *
-   * @throws ConnOverMaxNumLimit (1601) when this instance holds its maximum, NetworkError (90004) when it is stopping.
+   * @throws ConnOverMaxNumLimit (1601) when this instance holds its maximum, NetworkError (90004) when it is stopping
+   * or the broker does not answer in time.
    */
   open(options: OpenOptions): Promise<Session>;
   /** Forgets a session. A user's live signals are no longer received when it was the last. */
@@ -52,7 +57,7 @@ export interface Hub {
   acknowledge(userId: string, deviceId: string, sequence: number): void;
   /** Ends a user's sessions whose tokens have been revoked, with 1506. */
   endRevoked(userId: string): void;
-  /** Has every session look into its inbox, after hints may have been lost. */
+  /** Has every session look into its inbox, and tells others of them, after signals may have been lost. */
   reconcileAll(): void;
   /** Ends every session after a `reconnect` event, and refuses new ones. */
   drain(): void;
@@ -60,23 +65,8 @@ export interface Hub {
   size(): number;
 }
 
-/** Sessions that were opened within this time of each other, in milliseconds, were opened at the same moment. */
-const sameMomentMs = 20;
-
-/** When a session is announced again, in milliseconds after it was opened. */
-const reannounceMs = 500;
-
-interface OpenSession {
-  readonly session: Session;
-  readonly openedAtMs: number;
-  readonly isRevoked: () => boolean;
-  /** Whether our own announcement has come back: then one that comes later is of a newer session. */
-  announced: boolean;
-}
-
 interface User {
-  /** By device token. */
-  readonly sessions: Map<string, OpenSession>;
+  readonly sessions: Takeover;
   readonly groups: GroupMembership;
   /** Resolves when the user's live signals are being received. */
   readonly listening: Promise<{ close(): void }>;
@@ -86,7 +76,8 @@ interface User {
 }
 
 /** Creates the hub of an instance. */
-export function createHub({ inbox, live, cursors, groupPush, onGap, maxSessions, heartbeatMs, log }: HubOptions): Hub {
+export function createHub(options: HubOptions): Hub {
+  const { inbox, live, openSession, cursors, groupPush, onGap, maxSessions, heartbeatMs, log } = options;
   const users = new Map<string, User>();
   let count = 0;
   let draining = false;
@@ -94,24 +85,24 @@ export function createHub({ inbox, live, cursors, groupPush, onGap, maxSessions,
   const join = (userId: string): User => {
     let user = users.get(userId);
     if (user === undefined) {
-      const sessions = new Map<string, OpenSession>();
+      const sessions = createTakeover({
+        // The newer session's device may have acknowledged here before we heard of it.
+        onReplaced(session) {
+          if (session.acknowledged() > 0) live.publishAck(userId, session.deviceId, session.acknowledged());
+        },
+        tell: (session, order) => live.publishSession(userId, session.deviceId, order),
+      });
       const push = (notification: Notification) => {
-        for (const { session } of sessions.values()) session.push(notification);
-      };
-      // The newer session's device may have acknowledged here before we heard of it.
-      const forward = (session: Session) => {
-        if (session.acknowledged() > 0) live.publishAck(userId, session.deviceId, session.acknowledged());
+        for (const { session } of sessions) session.push(notification);
       };
       const groups = groupPush.join(userId, push);
-      const listening = live
-        .subscribe(userId, toListener(sessions, push, groups.change, forward))
-        .then(async (subscription) => {
-          await groups.refresh().catch((error: unknown) => {
-            subscription.close();
-            throw error;
-          });
-          return subscription;
+      const listening = live.subscribe(userId, toListener(sessions, push, groups.change)).then(async (subscription) => {
+        await groups.refresh().catch((error: unknown) => {
+          subscription.close();
+          throw error;
         });
+        return subscription;
+      });
       user = { sessions, groups, listening, read: createSharedRead(userId, inbox), count: 0 };
       users.set(userId, user);
     }
@@ -137,7 +128,6 @@ export function createHub({ inbox, live, cursors, groupPush, onGap, maxSessions,
       if (count >= maxSessions) {
         throw failure("ConnOverMaxNumLimit", `this instance holds its maximum of ${maxSessions} sessions`);
       }
-      const device = toToken(deviceId);
       const user = join(userId);
       try {
         await user.listening;
@@ -153,16 +143,9 @@ export function createHub({ inbox, live, cursors, groupPush, onGap, maxSessions,
           log,
         });
         if (draining) throw failure("NetworkError", "the server is stopping");
-        user.sessions.get(device)?.session.end(superseded());
-        const openedAtMs = Date.now();
-        user.sessions.set(device, { session, openedAtMs, isRevoked, announced: false });
-        const announce = (isRepeated: boolean) =>
-          live.publishSupersede(userId, deviceId, { sessionId: session.id, openedAtMs, isRepeated });
-        announce(false);
-        // One that was being opened elsewhere at this moment may have missed it.
-        setTimeout(() => {
-          if (user.sessions.get(device)?.session === session) announce(true);
-        }, reannounceMs).unref();
+        await user.sessions.enter({ session, device: toToken(deviceId), isRevoked }, () =>
+          openSession(userId, deviceId),
+        );
         return session;
       } catch (error) {
         leave(userId, user);
@@ -173,20 +156,19 @@ export function createHub({ inbox, live, cursors, groupPush, onGap, maxSessions,
     close(userId, session) {
       const user = users.get(userId);
       if (user === undefined) return;
-      const device = toToken(session.deviceId);
-      // A newer session of the device may have taken the place.
-      if (user.sessions.get(device)?.session === session) user.sessions.delete(device);
+      user.sessions.leave(session);
       leave(userId, user);
     },
 
     acknowledge(userId, deviceId, sequence) {
-      const open = users.get(userId)?.sessions.get(toToken(deviceId));
+      const open = users.get(userId)?.sessions.of(toToken(deviceId)) ?? [];
       // What is here may be the remains of a session that another instance has by now.
-      if (!open?.session.acknowledge(sequence)) live.publishAck(userId, deviceId, sequence);
+      const isNews = open.map((session) => session.acknowledge(sequence)).includes(true);
+      if (!isNews) live.publishAck(userId, deviceId, sequence);
     },
 
     endRevoked(userId) {
-      for (const { session, isRevoked } of users.get(userId)?.sessions.values() ?? []) {
+      for (const { session, isRevoked } of users.get(userId)?.sessions ?? []) {
         if (isRevoked()) session.end({ error: failure("TokenKickedError", "the token was revoked") });
       }
     },
@@ -194,14 +176,15 @@ export function createHub({ inbox, live, cursors, groupPush, onGap, maxSessions,
     reconcileAll() {
       for (const user of users.values()) {
         user.groups.refresh().catch((err: unknown) => log.warn({ err }, "cannot read a user's groups now"));
-        for (const { session } of user.sessions.values()) session.reconcile();
+        for (const { session } of user.sessions) session.reconcile();
+        user.sessions.repeat();
       }
     },
 
     drain() {
       draining = true;
       for (const user of users.values()) {
-        for (const { session } of user.sessions.values()) session.end(drained());
+        for (const { session } of user.sessions) session.end(drained());
       }
     },
 
@@ -210,50 +193,25 @@ export function createHub({ inbox, live, cursors, groupPush, onGap, maxSessions,
 }
 
 function toListener(
-  sessions: Map<string, OpenSession>,
+  sessions: Takeover,
   push: (notification: Notification) => void,
   onMember: LiveListener["onMember"],
-  onSuperseded: (session: Session) => void,
 ): LiveListener {
   return {
     // Decoded once for all sessions of the user.
     onPush: (notification) => push(fromBinary(NotificationSchema, notification)),
     onMember,
     onHint(sequence) {
-      for (const { session } of sessions.values()) session.hint(sequence);
+      for (const { session } of sessions) session.hint(sequence);
     },
     onWake() {
-      for (const { session } of sessions.values()) session.reconcile();
+      for (const { session } of sessions) session.reconcile();
     },
     onAck(device, sequence) {
-      sessions.get(device)?.session.acknowledge(sequence);
+      for (const session of sessions.of(device)) session.acknowledge(sequence);
     },
-    onSupersede(device, other) {
-      const open = sessions.get(device);
-      if (open === undefined) return;
-      if (open.session.id === other.sessionId) {
-        open.announced = true;
-        return;
-      }
-      // The session that was announced later stays. Instances need not see announcements of the same moment in the same
-      // order, so those, and repeated ones, are compared by time and id, as each of them finds alike.
-      const isSameMoment = Math.abs(other.openedAtMs - open.openedAtMs) <= sameMomentMs;
-      if (isSameMoment || other.isRepeated) {
-        if (isOlder(other, open)) return;
-      } else if (!open.announced) return;
-      open.session.end(superseded());
-      sessions.delete(device);
-      onSuperseded(open.session);
-    },
+    onSession: sessions.hear,
   };
-}
-
-function isOlder(other: SessionAnnouncement, { openedAtMs, session }: OpenSession): boolean {
-  return other.openedAtMs < openedAtMs || (other.openedAtMs === openedAtMs && other.sessionId < session.id);
-}
-
-function superseded(): SessionEnd {
-  return { error: failure("TokenKickedError", "a newer session of this device was opened") };
 }
 
 function drained(): SessionEnd {

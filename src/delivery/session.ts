@@ -1,4 +1,3 @@
-import { randomUUID } from "node:crypto";
 import { create } from "@bufbuild/protobuf";
 import type { ConnectError } from "@connectrpc/connect";
 import type { Logger } from "pino";
@@ -42,8 +41,6 @@ export interface SessionEnd {
 
 /** One live stream of one device. */
 export interface Session {
-  /** Unique over all instances. */
-  readonly id: string;
   readonly deviceId: string;
   /**
    * The session's events, from `ready` on. They are pulled: nothing is read from the store before the device has
@@ -106,7 +103,6 @@ export function createSession(options: SessionOptions): Session {
   };
 
   return {
-    id: randomUUID(),
     deviceId,
 
     async *events() {

@@ -1,3 +1,4 @@
+import type { Msg } from "@nats-io/transport-node";
 import { z } from "zod";
 import { failure } from "../errors.ts";
 import type { Broker } from "./connect.ts";
@@ -6,10 +7,10 @@ import {
   ackSubject,
   groupPushSubject,
   liveFilter,
+  liveSessionSubject,
   memberSubject,
   parseLiveSubject,
   pushSubject,
-  supersedeSubject,
   toPartition,
   toToken,
   wakeSubject,
@@ -25,16 +26,13 @@ export interface MemberSignal {
   readonly version: number;
 }
 
-/** That a session was opened. */
-export interface SessionAnnouncement {
-  readonly sessionId: string;
-  /** When, in epoch milliseconds of its instance. */
-  readonly openedAtMs: number;
-  /** Whether it is told again. */
-  readonly isRepeated: boolean;
+/** That a device has a session. */
+export interface SessionSignal {
+  /** Its place in the order of the device's sessions; see `OpenSession` in session-order.ts. */
+  readonly order: number;
+  /** Whether its instance tells it again, and not the broker when it was opened. */
+  readonly isRepeat: boolean;
 }
-
-const announcement = z.object({ sessionId: z.string(), openedAtMs: z.number(), isRepeated: z.boolean() });
 
 /** How long a subscription waits for the broker, in milliseconds. */
 const subscribeTimeoutMs = 1_000;
@@ -51,8 +49,8 @@ export interface LiveListener {
   onMember(change: MemberSignal): void;
   /** A device acknowledged through an instance that does not hold its session. */
   onAck(deviceToken: string, sequence: number): void;
-  /** A session of a device was opened. */
-  onSupersede(deviceToken: string, announcement: SessionAnnouncement): void;
+  /** A device has a session; also of those of this instance. */
+  onSession(deviceToken: string, signal: SessionSignal): void;
 }
 
 /** The subjects on which instances tell each other about a user, none of them stored. */
@@ -79,8 +77,8 @@ export interface Live {
   publishWake(userToken: string): void;
   /** Tells the instance that holds a device's session of an acknowledgement. */
   publishAck(userId: string, deviceId: string, sequence: number): void;
-  /** Tells every instance that a device has a new session. */
-  publishSupersede(userId: string, deviceId: string, announcement: SessionAnnouncement): void;
+  /** Tells every instance again that a device has a session: some may have missed that it was opened. */
+  publishSession(userId: string, deviceId: string, order: number): void;
 }
 
 /** Creates the live subjects of a broker connection. */
@@ -108,8 +106,8 @@ export function createLive(broker: Broker, publisher: Publisher, partitions: num
               return listener.onMember(member.parse(msg.json()));
             case "ack":
               return listener.onAck(signal.device, Number(msg.string()));
-            case "supersede":
-              return listener.onSupersede(signal.device, announcement.parse(msg.json()));
+            case "session":
+              return listener.onSession(signal.device, readSession(msg));
           }
         },
       });
@@ -148,9 +146,15 @@ export function createLive(broker: Broker, publisher: Publisher, partitions: num
       const user = toToken(userId);
       tell(ackSubject(toPartition(user, partitions), user, toToken(deviceId)), String(sequence));
     },
-    publishSupersede(userId, deviceId, session) {
+    publishSession(userId, deviceId, order) {
       const user = toToken(userId);
-      tell(supersedeSubject(toPartition(user, partitions), user, toToken(deviceId)), JSON.stringify(session));
+      tell(liveSessionSubject(toPartition(user, partitions), user, toToken(deviceId)), String(order));
     },
   };
+}
+
+/** The broker tells of an opening by its sequence, without a body; an instance repeats it as the body. */
+function readSession(msg: Msg): SessionSignal {
+  const isRepeat = msg.data.length > 0;
+  return { isRepeat, order: Number(isRepeat ? msg.string() : msg.headers?.get("Nats-Sequence")) };
 }

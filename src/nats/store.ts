@@ -18,6 +18,7 @@ import { createRecalls, type Recalls } from "./recalls.ts";
 import { openRevocations, type Revocations } from "./revocations.ts";
 import { openSchedule, type Schedule } from "./schedule.ts";
 import { createSends, type Sends } from "./sends.ts";
+import { createOpenSession, type OpenSession } from "./session-order.ts";
 import { declareStreams, missingStreams, streamProblems } from "./streams.ts";
 import { declaredStreams } from "./subjects.ts";
 
@@ -31,6 +32,7 @@ export interface Store {
   readonly sends: Sends;
   readonly recalls: Recalls;
   readonly live: Live;
+  readonly openSession: OpenSession;
   readonly cursors: Cursors;
   readonly revocations: Revocations;
   readonly groups: Groups;
@@ -116,6 +118,8 @@ export async function openStore(connections: Connections, config: Config, log: L
     sends: createSends(publisher, directGet, partitions),
     recalls: createRecalls(publisher, directGet, partitions),
     live,
+    // On the connection of the live signals: the broker knows of a subscription before it records the session.
+    openSession: await createOpenSession(broker, { partitions, replicas, timeoutMs }),
     cursors,
     revocations,
     groups,

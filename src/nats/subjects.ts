@@ -43,7 +43,7 @@ export function toDay(timeMs: number): number {
 /** Every subject of a stream. */
 export const everything = ">";
 
-/** Every stream that Mustreach declares. */
+/** Every stream that Mustreach declares, but for {@link sessionStream}, which is declared anew when it is gone. */
 export function declaredStreams(partitions: number): string[] {
   const inboxes = Array.from({ length: partitions }, (_, partition) => inboxStream(partition));
   return [
@@ -56,6 +56,7 @@ export function declaredStreams(partitions: number): string[] {
     "SCHEDULE",
     "ESCALATIONS",
     "DEAD_LETTERS",
+    epochStream,
   ];
 }
 
@@ -151,23 +152,49 @@ export function ackSubject(partition: number, user: string, device: string): str
   return `live.${partition}.${user}.ack.${device}`;
 }
 
-/** Announces a new session of a device, which ends its older ones on every instance. */
-export function supersedeSubject(partition: number, user: string, device: string): string {
-  return `live.${partition}.${user}.supersede.${device}`;
+/** Tells that a device has a session, and its place in the order of the device's sessions. */
+export function liveSessionSubject(partition: number, user: string, device: string): string {
+  return `live.${partition}.${user}.session.${device}`;
 }
 
 /** What a message on a {@link liveFilter} subject is. */
 export type LiveSignal =
   | { readonly kind: "push" | "hint" | "wake" | "member" }
-  | { readonly kind: "ack" | "supersede"; readonly device: string };
+  | { readonly kind: "ack" | "session"; readonly device: string };
 
 /** Reads a `live.<p>.<user>.…` subject; undefined for one that this version does not know. */
 export function parseLiveSubject(subject: string): LiveSignal | undefined {
   const [, , , kind, device] = subject.split(".");
   if (kind === "push" || kind === "hint" || kind === "wake" || kind === "member") return { kind };
-  if ((kind === "ack" || kind === "supersede") && device !== undefined) return { kind, device };
+  if ((kind === "ack" || kind === "session") && device !== undefined) return { kind, device };
   return undefined;
 }
+
+/** The stream that orders the sessions of a device. */
+export const sessionStream = "SESSIONS";
+
+/** Holds, in {@link sessionStream}, where the sequences of the broker's present life begin. */
+export const sessionEpochSubject = "session.epoch";
+
+/** Everything in {@link sessionStream}. */
+export const sessionStreamSubjects = [sessionEpochSubject, "session.*.*.*"];
+
+/** Where the opening of a session is recorded. */
+export function sessionSubject(partition: number, user: string, device: string): string {
+  return `session.${partition}.${user}.${device}`;
+}
+
+/** How the broker turns a recorded opening into a signal. */
+export const sessionRepublish = {
+  src: "session.*.*.*",
+  dest: "live.{{wildcard(1)}}.{{wildcard(2)}}.session.{{wildcard(3)}}",
+};
+
+/** The stream that counts how often what the broker keeps in memory began anew. */
+export const epochStream = "EPOCHS";
+
+/** What {@link epochStream} counts for {@link sessionStream}. */
+export const epochSubject = "epoch.sessions";
 
 /** The stream of groups and their members. */
 export const groupsStream = "GROUPS";

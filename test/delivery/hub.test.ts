@@ -10,6 +10,7 @@ import { createDirectGet } from "../../src/nats/direct-get.ts";
 import { createInbox, type Inbox } from "../../src/nats/inbox.ts";
 import { createLive, type Live } from "../../src/nats/live.ts";
 import { createPublisher } from "../../src/nats/publish.ts";
+import { createOpenSession } from "../../src/nats/session-order.ts";
 import { declareStreams } from "../../src/nats/streams.ts";
 import { useBroker } from "../helpers/broker.ts";
 
@@ -36,6 +37,7 @@ async function openHub({ maxSessions = 100, wrapLive = (live: Live) => live } = 
   const hub = createHub({
     inbox,
     live: wrapLive(live),
+    openSession: await createOpenSession(broker, { partitions: 1, replicas: 1, timeoutMs: 2_000 }),
     cursors: { read: async () => undefined },
     groupPush: { join: () => ({ refresh: async () => {}, change() {}, close() {} }) },
     maxSessions,
@@ -185,6 +187,30 @@ describe("a newer session of a device", () => {
     expect(await older).toBe(1506);
     for (const end of ends) expect(await isPending(end)).toBe(true);
   });
+
+  // By clocks and random ids, each ended the other about every second time.
+  test.each([1, 2])(
+    "is the only one that stays of two of the same moment, on %i instances, 200 times",
+    async (count) => {
+      vi.useFakeTimers({ toFake: ["Date"] });
+      const hubs = [(await openHub({ maxSessions: 1_000 })).hub];
+      if (count === 2) hubs.push((await openHub({ maxSessions: 1_000 })).hub);
+      const [one, two = one] = hubs;
+      const alive: Promise<unknown>[] = [];
+      const play = async (): Promise<unknown[]> => {
+        const alice = newUser();
+        const sessions = await Promise.all([one, two].map((hub) => open(hub as Hub, alice)));
+        const ends = sessions.map(whenEnded);
+        const isFirst = Symbol("the first has ended");
+        const first = await Promise.race([ends[0]?.then(() => isFirst), ends[1]]);
+        const [ended, living] = first === isFirst ? ends : ends.toReversed();
+        alive.push(living as Promise<unknown>);
+        return [await ended, await isPending(living as Promise<unknown>)];
+      };
+      for (let i = 0; i < 200; i++) expect(await play()).toEqual([1506, true]);
+      expect(await Promise.all(alive.map(isPending))).toEqual(Array(200).fill(true));
+    },
+  );
 
   test("keeps its place when the older one is closed afterwards", async () => {
     const { hub } = await openHub();

@@ -144,6 +144,7 @@ describe("without a webhook", () => {
         ...live,
         subscribe: (userId, listener) => live.subscribe(userId, { ...listener, onHint: () => void hints++ }),
       },
+      openSession: async () => 1,
       cursors,
       groupPush: createGroupPush(live, async () => []),
       maxSessions: 10,

@@ -93,6 +93,38 @@ describe("a newer session of a device on another instance", () => {
     }
   });
 
+  test.each(["only cut off", "cut off, and the broker was restarted"])(
+    "ends the older one also when its instance was %s meanwhile",
+    async (how) => {
+      const { onOne, onTwo, sendOnTwo, one, two, lineOfOne } = await newUser();
+      const older = await onOne().subscribe();
+      lineOfOne.cut();
+      await whenReady(one, false);
+      const newer = await onTwo().subscribe();
+      if (how !== "only cut off") {
+        await shared.broker?.pause();
+        await shared.broker?.resume();
+        await whenReady(two);
+      }
+      lineOfOne.restore();
+      expect(await older.whenEnded()).toMatchObject({ errCode: 1506 });
+      await sendOnTwo("1");
+      expect(dataOf(await newer.take(1))).toEqual(["1"]);
+    },
+  );
+
+  test("ends also those that were opened before the broker was restarted", async () => {
+    const { onOne, onTwo, sendOnOne, one, two } = await newUser();
+    const older = await onOne().subscribe();
+    await shared.broker?.pause();
+    await shared.broker?.resume();
+    await Promise.all([whenReady(one), whenReady(two)]);
+    const newer = await onTwo().subscribe();
+    expect(await older.whenEnded()).toMatchObject({ errCode: 1506 });
+    await sendOnOne("1");
+    expect(dataOf(await newer.take(1))).toEqual(["1"]);
+  });
+
   test("leaves exactly one alive when both are opened at the same moment", async () => {
     const play = async (): Promise<string> => {
       const { onOne, onTwo, sendOnOne } = await newUser();

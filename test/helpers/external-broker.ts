@@ -17,6 +17,8 @@ export interface ExternalBrokerOptions {
   readonly password?: string;
   /** Where it listens. Default: a free port. */
   readonly port?: number;
+  /** Whether the account may store in memory. Default: true. */
+  readonly memory?: boolean;
 }
 
 /** A nats-server as an operator would run it: no service's child, no credentials, JetStream on the default account. */
@@ -60,7 +62,7 @@ export async function startExternalBroker(options: ExternalBrokerOptions = {}): 
           ? {}
           : { exports: [{ service: varz, response_type: "stream", accounts: ["MUSTREACH"] }] },
       MUSTREACH: {
-        jetstream: "enabled",
+        jetstream: options.memory === false ? { max_mem: 0, max_file: 1_073_741_824 } : "enabled",
         users: [{ user: "anyone", password: password ?? "anyone" }],
         imports: options.varz === false ? [] : [{ service: { account: "SYS", subject: varz } }],
       },

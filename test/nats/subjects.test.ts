@@ -9,6 +9,7 @@ import {
   inboxStreamSubjects,
   inboxSubject,
   liveFilter,
+  liveSessionSubject,
   messageToken,
   parseLiveSubject,
   pushSubject,
@@ -16,7 +17,6 @@ import {
   recallToken,
   revokedKey,
   sentSubject,
-  supersedeSubject,
   toDay,
   toPartition,
   toToken,
@@ -108,7 +108,7 @@ describe("the filters of a user", () => {
         expect(matches(inboxDayFilter(3, mine, day + 1), subject)).toBe(false);
         expect(matches(liveFilter(3, mine), pushSubject(3, theirs))).toBe(own);
         expect(matches(liveFilter(3, mine), ackSubject(3, theirs, toToken(messageId)))).toBe(own);
-        expect(matches(liveFilter(3, mine), supersedeSubject(3, theirs, toToken(messageId)))).toBe(own);
+        expect(matches(liveFilter(3, mine), liveSessionSubject(3, theirs, toToken(messageId)))).toBe(own);
         expect(inboxStreamSubjects(3).filter((filter) => matches(filter, subject))).toHaveLength(1);
         for (const record of [sentSubject(3, mine), recalledSubject(3, mine)]) {
           expect(inboxStreamSubjects(3).filter((filter) => matches(filter, record))).toHaveLength(1);
@@ -127,8 +127,8 @@ describe("a live subject", () => {
         expect(parseLiveSubject(pushSubject(0, userToken))).toEqual({ kind: "push" });
         expect(parseLiveSubject(`live.0.${userToken}.hint.20779.${deviceToken}`)).toEqual({ kind: "hint" });
         expect(parseLiveSubject(ackSubject(0, userToken, deviceToken))).toEqual({ kind: "ack", device: deviceToken });
-        expect(parseLiveSubject(supersedeSubject(0, userToken, deviceToken))).toEqual({
-          kind: "supersede",
+        expect(parseLiveSubject(liveSessionSubject(0, userToken, deviceToken))).toEqual({
+          kind: "session",
           device: deviceToken,
         });
       }),

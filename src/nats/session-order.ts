@@ -1,0 +1,149 @@
+import { JetStreamApiCodes, JetStreamApiError, StorageType } from "@nats-io/jetstream";
+import { failure } from "../errors.ts";
+import type { Broker } from "./connect.ts";
+import { retryOnReconnect } from "./retry-on-reconnect.ts";
+import { declareStream } from "./streams.ts";
+import {
+  epochStream,
+  epochSubject,
+  sessionEpochSubject,
+  sessionRepublish,
+  sessionStream,
+  sessionStreamSubjects,
+  sessionSubject,
+  toPartition,
+  toToken,
+} from "./subjects.ts";
+
+/**
+ * Records that a session of a device opens, and resolves to its place in the order of all sessions: higher than that of
+ * each one that was recorded before, on whatever instance, also over a restart of the broker. The broker tells the
+ * instances that listen for the user. One write into memory, and one retry when the memory began anew.
+ *
+ * Throws NetworkError (90004) when the broker does not answer in time. It may have told of the session all the same.
+ */
+export type OpenSession = (userId: string, deviceId: string) => Promise<number>;
+
+/** Options of {@link createOpenSession}. */
+export interface SessionOrderOptions {
+  readonly partitions: number;
+  readonly replicas: number;
+  /** How long a recording may take, in milliseconds. */
+  readonly timeoutMs: number;
+}
+
+/**
+ * Sequences that an epoch of the memory can use before they would meet those of the next: two years of 1,000 sessions a
+ * second. JavaScript's numbers are exact for 131,071 epochs.
+ */
+const epochSize = 2 ** 36;
+
+/** How long a record is kept: it has done its work when the broker has passed it on. */
+const recordTtl = "1s";
+
+/** JSMemoryResourcesExceeded: the account may not store in memory, or no more. */
+const insufficientMemory = 10028;
+
+/** Recordings of a session that are tried: the memory can begin anew between two of them. */
+const maxTries = 3;
+
+/** Declares what the order needs, and creates the {@link OpenSession}. */
+export async function createOpenSession(broker: Broker, options: SessionOrderOptions): Promise<OpenSession> {
+  const { partitions, replicas, timeoutMs } = options;
+  await declareStream(broker, {
+    name: epochStream,
+    description: "how often what is kept in memory began anew",
+    subjects: [epochSubject],
+    storage: StorageType.File,
+    num_replicas: replicas,
+    max_msgs_per_subject: 1,
+  });
+
+  const declare = (storage: StorageType) =>
+    declareStream(broker, {
+      name: sessionStream,
+      description: "the order in which sessions of devices are opened",
+      subjects: sessionStreamSubjects,
+      storage,
+      num_replicas: replicas,
+      max_msgs_per_subject: 1,
+      allow_msg_ttl: true,
+      republish: sessionRepublish,
+    });
+
+  const findEpoch = async (): Promise<number> => {
+    // In memory, since a device that connects must not wait for a disk, nor fail for a full one. A single broker forgets
+    // such a stream when it is restarted, one of a cluster its content.
+    await declare(StorageType.Memory).catch((error: unknown) => {
+      if (!(error instanceof JetStreamApiError && error.code === insufficientMemory)) throw error;
+      return declare(StorageType.File);
+    });
+    for (;;) {
+      // Not a direct get: a replica that is behind would not have it.
+      const marker = await broker.jsm.streams.getMessage(sessionStream, { last_by_subj: sessionEpochSubject });
+      if (marker !== null) return marker.seq;
+      // The count is on disk, so that no epoch comes twice. Two instances may both begin one: the later has the higher
+      // sequences, which is all that matters.
+      const { seq: count } = await broker.js.publish(epochSubject);
+      await broker.jsm.streams.purge(sessionStream, { seq: count * epochSize });
+      await broker.js
+        .publish(sessionEpochSubject, "", { expect: { lastSubjectSequence: 0 } })
+        .catch((error: unknown) => {
+          if (!isOvertaken(error)) throw error;
+        });
+    }
+  };
+
+  /** The sequence with which the epoch began, as last looked up. */
+  let known: Promise<number> | undefined;
+  const epoch = (): Promise<number> => {
+    known ??= findEpoch();
+    return known;
+  };
+  // What was asked then is not answered, and a broker that was restarted has another epoch.
+  broker.onDisconnect(() => {
+    known = undefined;
+  });
+
+  const record = async (subject: string): Promise<number> => {
+    for (let tries = 1; ; tries++) {
+      const asked = epoch();
+      try {
+        const first = await asked;
+        const { seq } = await broker.js.publish(subject, "", { ttl: recordTtl });
+        if (seq > first) return seq;
+        // The memory has begun anew since, and nobody has moved its sequences forward yet.
+        throw new EpochEndedError();
+      } catch (error) {
+        if (known === asked) known = undefined;
+        if (tries === maxTries || !isAnew(error)) throw error;
+      }
+    }
+  };
+
+  await epoch();
+  return async (userId, deviceId) => {
+    const user = toToken(userId);
+    const subject = sessionSubject(toPartition(user, partitions), user, toToken(deviceId));
+    // Recorded twice when the first answer was lost: the later one counts, there as here.
+    return retryOnReconnect(broker, Date.now() + timeoutMs, () => record(subject)).catch((cause: unknown) => {
+      throw failure("NetworkError", "the broker did not record the session in time", cause);
+    });
+  };
+}
+
+class EpochEndedError extends Error {}
+
+/** Whether the memory is empty or gone. */
+function isAnew(error: unknown): boolean {
+  if (error instanceof EpochEndedError) return true;
+  // What the client library makes of a write to a stream that is not there.
+  return error instanceof Error && error.name === "JetStreamNotEnabled";
+}
+
+/** Whether another instance was faster. */
+function isOvertaken(error: unknown): boolean {
+  if (!(error instanceof JetStreamApiError)) return false;
+  const codes: number[] = [JetStreamApiCodes.StreamWrongLastSequence, JetStreamApiCodes.StreamWrongLastSequenceUnknown];
+  return codes.includes(error.code);
+}
