@@ -71,6 +71,20 @@ export async function createOpenSession(broker: Broker, options: SessionOrderOpt
       republish: sessionRepublish,
     });
 
+  /** The highest place that was given here. */
+  let highest = 1;
+
+  /** Counts an epoch. The count is on disk, so that none comes twice. */
+  const countEpoch = async (): Promise<number> => {
+    try {
+      return (await broker.js.publish(epochSubject)).seq;
+    } catch (error) {
+      if (!(error instanceof JetStreamApiError)) throw error;
+      // With a full disk the old count must do: sessions are there to read, and this instance knows its own.
+      return (await broker.jsm.streams.info(epochStream)).state.last_seq;
+    }
+  };
+
   const findEpoch = async (): Promise<number> => {
     // In memory, since a device that connects must not wait for a disk, nor fail for a full one. A single broker forgets
     // such a stream when it is restarted, one of a cluster its content.
@@ -82,10 +96,8 @@ export async function createOpenSession(broker: Broker, options: SessionOrderOpt
       // Not a direct get: a replica that is behind would not have it.
       const marker = await broker.jsm.streams.getMessage(sessionStream, { last_by_subj: sessionEpochSubject });
       if (marker !== null) return marker.seq;
-      // The count is on disk, so that no epoch comes twice. Two instances may both begin one: the later has the higher
-      // sequences, which is all that matters.
-      const { seq: count } = await broker.js.publish(epochSubject);
-      await broker.jsm.streams.purge(sessionStream, { seq: count * epochSize });
+      // Two instances may both begin one: the later has the higher sequences, which is all that matters.
+      await broker.jsm.streams.purge(sessionStream, { seq: Math.max((await countEpoch()) * epochSize, highest + 1) });
       await broker.js
         .publish(sessionEpochSubject, "", { expect: { lastSubjectSequence: 0 } })
         .catch((error: unknown) => {
@@ -111,7 +123,10 @@ export async function createOpenSession(broker: Broker, options: SessionOrderOpt
       try {
         const first = await asked;
         const { seq } = await broker.js.publish(subject, "", { ttl: recordTtl });
-        if (seq > first) return seq;
+        if (seq > first) {
+          highest = Math.max(highest, seq);
+          return seq;
+        }
         // The memory has begun anew since, and nobody has moved its sequences forward yet.
         throw new EpochEndedError();
       } catch (error) {

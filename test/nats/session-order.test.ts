@@ -1,12 +1,13 @@
+import { DiscardPolicy } from "@nats-io/jetstream";
 import { pino } from "pino";
 import { afterEach, describe, expect, test, vi } from "vitest";
 import { toErrorFacts } from "../../src/errors.ts";
-import { type Broker, type ConnectOptions, connectBroker } from "../../src/nats/connect.ts";
+import { type Broker, connectBroker } from "../../src/nats/connect.ts";
 import { createLive, type SessionSignal } from "../../src/nats/live.ts";
 import { createPublisher } from "../../src/nats/publish.ts";
 import { createOpenSession } from "../../src/nats/session-order.ts";
 import { epochStream, sessionStream } from "../../src/nats/subjects.ts";
-import { useBroker } from "../helpers/broker.ts";
+import { type TestBroker, useBroker } from "../helpers/broker.ts";
 import { startExternalBroker } from "../helpers/external-broker.ts";
 
 const server = useBroker();
@@ -16,9 +17,9 @@ afterEach(async () => {
 });
 
 /** What an instance has of the order, on a connection of its own. */
-async function openInstance({ url, user, pass }: Pick<ConnectOptions, "user" | "pass"> & { url: string } = server) {
+async function openInstance({ url, dial }: Pick<TestBroker, "url"> & Partial<Pick<TestBroker, "dial">> = server) {
   const log = pino({ level: "silent" });
-  const broker = await connectBroker({ servers: [url], user, pass, requestTimeoutMs: 2_000, log });
+  const broker = await connectBroker({ servers: [url], dial, requestTimeoutMs: 2_000, log });
   opened.push(broker);
   const open = await createOpenSession(broker, { partitions: 4, replicas: 1, timeoutMs: 2_000 });
   return { broker, open, live: createLive(broker, createPublisher(broker, options), 4) };
@@ -81,6 +82,17 @@ describe("the order of sessions", () => {
         before = order;
       }
     }
+  });
+
+  test("goes on when the disk is full, and the epoch cannot be counted", async () => {
+    const { broker, open } = await openInstance();
+    const before = await open("alice", "phone");
+    // As a full disk does, it refuses the write.
+    const refusing = { discard: DiscardPolicy.New, discard_new_per_subject: true };
+    await broker.jsm.streams.update(epochStream, refusing);
+    await broker.jsm.streams.delete(sessionStream);
+    expect(await open("alice", "phone")).toBeGreaterThan(before);
+    await broker.jsm.streams.update(epochStream, { discard: DiscardPolicy.Old, discard_new_per_subject: false });
   });
 
   test("stays exact: its numbers are far from those that JavaScript would round", async () => {
