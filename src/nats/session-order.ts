@@ -1,7 +1,6 @@
-import { JetStreamApiCodes, JetStreamApiError, StorageType } from "@nats-io/jetstream";
-import { failure } from "../errors.ts";
+import { JetStreamApiError, StorageType } from "@nats-io/jetstream";
+import { isOvertaken } from "./broker-errors.ts";
 import type { Broker } from "./connect.ts";
-import { retryOnReconnect } from "./retry-on-reconnect.ts";
 import { declareStream } from "./streams.ts";
 import {
   epochStream,
@@ -14,11 +13,12 @@ import {
   toPartition,
   toToken,
 } from "./subjects.ts";
+import { again, untilAnswered } from "./until.ts";
 
 /**
  * Records that a session of a device opens, and resolves to its place in the order of all sessions: higher than that of
  * each one that was recorded before, on whatever instance, also over a restart of the broker. The broker tells the
- * instances that listen for the user. One write into memory, and one retry when the memory began anew.
+ * instances that listen for the user. One write into memory.
  *
  * Throws NetworkError (90004) when the broker does not answer in time. It may have told of the session all the same.
  */
@@ -43,9 +43,6 @@ const recordTtl = "1s";
 
 /** JSMemoryResourcesExceeded: the account may not store in memory, or no more. */
 const insufficientMemory = 10028;
-
-/** Recordings of a session that are tried: the memory can begin anew between two of them. */
-const maxTries = 3;
 
 /** Declares what the order needs, and creates the {@link OpenSession}. */
 export async function createOpenSession(broker: Broker, options: SessionOrderOptions): Promise<OpenSession> {
@@ -101,7 +98,9 @@ export async function createOpenSession(broker: Broker, options: SessionOrderOpt
       await broker.js
         .publish(sessionEpochSubject, "", { expect: { lastSubjectSequence: 0 } })
         .catch((error: unknown) => {
-          if (!isOvertaken(error)) throw error;
+          const isLate =
+            error instanceof JetStreamApiError && isOvertaken({ errCode: error.code, reason: error.message });
+          if (!isLate) throw error;
         });
     }
   };
@@ -117,48 +116,30 @@ export async function createOpenSession(broker: Broker, options: SessionOrderOpt
     known = undefined;
   });
 
-  const record = async (subject: string): Promise<number> => {
-    for (let tries = 1; ; tries++) {
-      const asked = epoch();
-      try {
-        const first = await asked;
-        const { seq } = await broker.js.publish(subject, "", { ttl: recordTtl });
-        if (seq > first) {
-          highest = Math.max(highest, seq);
-          return seq;
-        }
-        // The memory has begun anew since, and nobody has moved its sequences forward yet.
-        throw new EpochEndedError();
-      } catch (error) {
-        if (known === asked) known = undefined;
-        if (tries === maxTries || !isAnew(error)) throw error;
+  const record = async (subject: string): Promise<number | typeof again> => {
+    const asked = epoch();
+    try {
+      const first = await asked;
+      const { seq } = await broker.js.publish(subject, "", { ttl: recordTtl });
+      if (seq > first) {
+        highest = Math.max(highest, seq);
+        return seq;
       }
+    } catch (error) {
+      // Perhaps because the stream is gone.
+      if (known === asked) known = undefined;
+      throw error;
     }
+    // The memory has begun anew since, and nobody has moved its sequences forward yet.
+    if (known === asked) known = undefined;
+    return again;
   };
 
   await epoch();
-  return async (userId, deviceId) => {
+  return (userId, deviceId) => {
     const user = toToken(userId);
     const subject = sessionSubject(toPartition(user, partitions), user, toToken(deviceId));
     // Recorded twice when the first answer was lost: the later one counts, there as here.
-    return retryOnReconnect(broker, Date.now() + timeoutMs, () => record(subject)).catch((cause: unknown) => {
-      throw failure("NetworkError", "the broker did not record the session in time", cause);
-    });
+    return untilAnswered(broker, Date.now() + timeoutMs, () => record(subject));
   };
-}
-
-class EpochEndedError extends Error {}
-
-/** Whether the memory is empty or gone. */
-function isAnew(error: unknown): boolean {
-  if (error instanceof EpochEndedError) return true;
-  // What the client library makes of a write to a stream that is not there.
-  return error instanceof Error && error.name === "JetStreamNotEnabled";
-}
-
-/** Whether another instance was faster. */
-function isOvertaken(error: unknown): boolean {
-  if (!(error instanceof JetStreamApiError)) return false;
-  const codes: number[] = [JetStreamApiCodes.StreamWrongLastSequence, JetStreamApiCodes.StreamWrongLastSequenceUnknown];
-  return codes.includes(error.code);
 }

@@ -129,8 +129,15 @@ describe("the order of sessions", () => {
   });
 
   test("cannot be had without the broker, which is 90004", async () => {
-    const { broker, open } = await openInstance();
-    await broker.close();
-    expect(await open("alice", "phone").catch(toErrorFacts)).toMatchObject({ errCode: 90004 });
+    const external = await startExternalBroker();
+    try {
+      const { broker, open } = await openInstance(external);
+      const disconnected = new Promise<void>((resolve) => broker.onDisconnect(resolve));
+      await external.pause();
+      await disconnected;
+      expect(await open("alice", "phone").catch(toErrorFacts)).toMatchObject({ errCode: 90004 });
+    } finally {
+      await external.remove();
+    }
   });
 });
