@@ -1,0 +1,117 @@
+import { once } from "node:events";
+import { accessSync, constants } from "node:fs";
+import { createServer } from "node:http";
+import type { AddressInfo } from "node:net";
+import { delimiter, join } from "node:path";
+import { fileURLToPath } from "node:url";
+import { type Browser, type BrowserContext, chromium, type Page } from "playwright-core";
+import { rolldown } from "rolldown";
+import { beforeAll, onTestFinished } from "vitest";
+import type { Tab } from "./tab.ts";
+
+/** What reaches the network besides the pages of the tests is switched off. */
+const args = [
+  "--no-sandbox",
+  "--disable-gpu",
+  "--disable-quic",
+  "--no-first-run",
+  "--disable-background-networking",
+  "--disable-component-update",
+  "--disable-sync",
+];
+
+/** What a tab is opened with. */
+export interface TabSettings {
+  readonly baseUrl: string;
+  readonly token: string;
+  readonly deviceId?: string;
+  readonly shareStream?: "false";
+}
+
+/** A page of the test's origin with `test/helpers/tab.ts` in it. */
+export interface OpenTab {
+  readonly page: Page;
+  /** Reads from the tab. */
+  read<T>(read: (tab: Tab) => T | Promise<T>): Promise<T>;
+  /** Whether it holds a Web Lock of ours. */
+  leads(): Promise<boolean>;
+}
+
+/** A profile of its own, in which tabs know each other. */
+export interface Profile {
+  open(settings: TabSettings): Promise<OpenTab>;
+}
+
+/** A headless Chromium for all tests of a file, and an origin for its pages. */
+export function useBrowser(): { profile(): Promise<Profile> } {
+  const holder: { browser?: Browser; origin?: string } = {};
+
+  beforeAll(async () => {
+    const script = await bundle(fileURLToPath(new URL("tab.ts", import.meta.url)));
+    const server = createServer(({ url }, response) => {
+      const isScript = url === "/tab.js";
+      response.setHeader("content-type", isScript ? "text/javascript" : "text/html");
+      response.end(isScript ? script : '<!doctype html><title>tab</title><script src="/tab.js"></script>');
+    }).listen(0, "127.0.0.1");
+    await once(server, "listening");
+    holder.origin = `http://127.0.0.1:${(server.address() as AddressInfo).port}`;
+    holder.browser = await chromium.launch({ executablePath: findChromium(), args, headless: true });
+    return async () => {
+      await holder.browser?.close();
+      server.close();
+      server.closeAllConnections();
+    };
+  });
+
+  return {
+    async profile() {
+      if (holder.browser === undefined) throw new Error("the browser is there inside tests only");
+      const context = await holder.browser.newContext();
+      onTestFinished(() => context.close());
+      return { open: (settings) => openTab(context, `${holder.origin}/#${new URLSearchParams({ ...settings })}`) };
+    },
+  };
+}
+
+async function openTab(context: BrowserContext, url: string): Promise<OpenTab> {
+  const page = await context.newPage();
+  await page.goto(url);
+  return {
+    page,
+    read: (read) => page.evaluate(`(${read})(globalThis.tab)`),
+    leads: () =>
+      page.evaluate(async () => {
+        const probe = crypto.randomUUID();
+        return navigator.locks.request(probe, async () => {
+          const { held = [] } = await navigator.locks.query();
+          const own = held.find(({ name }) => name === probe)?.clientId;
+          return held.some(({ name, clientId }) => name?.startsWith("mustreach ") && clientId === own);
+        });
+      }),
+  };
+}
+
+/** One script of a module and all that it imports. */
+async function bundle(input: string): Promise<string> {
+  const build = await rolldown({ input, platform: "browser", logLevel: "silent" });
+  const { output } = await build.generate({ format: "iife" });
+  await build.close();
+  return output[0].code;
+}
+
+/** Chromium or Chrome of the machine: the tests do not fetch one. */
+function findChromium(): string {
+  const names = ["chromium", "chromium-browser", "google-chrome", "google-chrome-stable"];
+  const places = (process.env.PATH ?? "").split(delimiter).flatMap((dir) => names.map((name) => join(dir, name)));
+  places.push("/Applications/Google Chrome.app/Contents/MacOS/Google Chrome");
+  const found = places.find((place) => {
+    try {
+      accessSync(place, constants.X_OK);
+      return true;
+    } catch {
+      return false;
+    }
+  });
+  if (found !== undefined) return found;
+  throw new Error(`this test needs ${names.join(" or ")} on PATH: on Debian, apt-get install chromium`);
+}
