@@ -11,8 +11,8 @@ export interface ClientOptions {
   readonly token: Token;
 
   /**
-   * The device's own stable name, at most 256 bytes. Two clients of one name supersede each other. Default: the
-   * platform name of the token.
+   * The device's own stable name, at most 256 bytes. Two clients of one name share a stream (`shareStream`) or supersede
+   * each other. Default: the platform name of the token.
    */
   readonly deviceId?: string | undefined;
 
