@@ -152,7 +152,8 @@ export async function startServer(config: Config, log: Logger): Promise<Server> 
     const escalate = webhook && escalations.escalate;
     const { publishWake: wake } = live;
     const { escalationDelay: escalationDelayMs } = config;
-    const reach = await startReach({ consume: store.consumeReach, cursors, wake, escalate, escalationDelayMs, log });
+    const { consumeReach: consume, laterLooks } = store;
+    const reach = await startReach({ consume, later: laterLooks.add, cursors, wake, escalate, escalationDelayMs, log });
     started.push(reach.stop);
     metrics.watch("mustreach_reach", "What came of stored notifications since the start, here.", () => ({
       ...reach.counts,

@@ -1,16 +1,24 @@
 import type { BaseLogger } from "pino";
 import type { Cursors } from "../nats/cursors.ts";
 import type { ReachConsumers, ReachEntry } from "../nats/reach.ts";
+import { createDueQueue } from "./due-queue.ts";
 
 /** Options of {@link startReach}. */
 export interface ReachOptions {
-  /** Takes part in the durable consumers `reach`. */
+  /** Takes part in the durable consumers that deliver entries, at first and for a later look. */
   readonly consume: (onEntry: (entry: ReachEntry) => void) => Promise<ReachConsumers>;
   readonly cursors: Pick<Cursors, "ofUsers">;
   /** Has the live sessions of a user, on every instance, look into the inbox. */
   readonly wake: (userToken: string) => void;
   /** Hands an entry to the webhook; undefined without one. `gone` when the inbox no longer has it. */
   readonly escalate?: ((entry: ReachEntry) => Promise<"queued" | "gone">) | undefined;
+  /** Keeps entries until a moment, in epoch milliseconds, when `consume` delivers them again. */
+  readonly later: (entries: readonly ReachEntry[], atMs: number) => Promise<void>;
+  /**
+   * With a webhook: an entry whose next look is further away than this, in milliseconds, goes to `later`, since what
+   * waits in `reach` takes a place there. Default 10,000.
+   */
+  readonly maxNakMs?: number;
   /** The age at which an entry is looked at first, in milliseconds. Default 5,000. */
   readonly wakeDelayMs?: number;
   /** The age at which an entry without one of its own is escalated, in milliseconds. Default 30,000. */
@@ -62,14 +70,15 @@ const maxLook = 256;
  * share of that read, and one ack. What no device has acknowledged by then wakes the user's sessions, and comes back.
  */
 export async function startReach(options: ReachOptions): Promise<Reach> {
-  const { consume, cursors, wake, escalate, wakeDelayMs = 5_000, escalationDelayMs = 30_000, maxLooks = 5 } = options;
-  const { comeBackMs = 10_000, gatherMs = 100, retryMs = 2_000, log } = options;
+  const { consume, cursors, wake, escalate, later, maxNakMs = 10_000, maxLooks = 5 } = options;
+  const { wakeDelayMs = 5_000, escalationDelayMs = 30_000, comeBackMs = 10_000 } = options;
+  const { gatherMs = 100, retryMs = 2_000, log } = options;
   const counts: ReachCounts = { reached: 0, woken: 0, escalated: 0, expired: 0, withdrawn: 0, letGo: 0 };
   /** The highest sequence that a device of each user has acknowledged, as far as it was read lately. */
   const known = new Map<string, number>();
   let knownSinceMs = 0;
-  /** Entries that wait for their look, by when it is due. */
-  const waiting = new Map<ReachEntry, number>();
+  /** Entries that wait for their look. */
+  const waiting = createDueQueue<ReachEntry>();
   let looking: Promise<void> | undefined;
   let timer: NodeJS.Timeout | undefined;
   let timerAtMs = Number.POSITIVE_INFINITY;
@@ -110,6 +119,17 @@ export async function startReach(options: ReachOptions): Promise<Reach> {
     }
   };
 
+  /** Has entries kept for a look at a moment, and lets go of them. */
+  const keep = async (entries: readonly ReachEntry[], atMs: number): Promise<void> => {
+    try {
+      await later(entries, atMs);
+      for (const entry of entries) entry.ack();
+    } catch (err) {
+      log.warn({ err }, "cannot keep notifications for a later look now; it is tried again");
+      for (const entry of entries) entry.nak(retryMs);
+    }
+  };
+
   const isReached = ({ userId, sequence }: ReachEntry) => (known.get(userId) ?? 0) >= sequence;
 
   /** Reads the cursors of those users whose known ones do not settle it. */
@@ -129,7 +149,8 @@ export async function startReach(options: ReachOptions): Promise<Reach> {
     await learn(entries);
     const now = Date.now();
     const woken = new Set<string>();
-    const handovers: Promise<void>[] = [];
+    const underWay: Promise<void>[] = [];
+    const far: { readonly entry: ReachEntry; readonly second: number }[] = [];
     for (const entry of entries) {
       const { userToken, storedAtMs, expiresAtMs } = entry;
       const ageMs = now - storedAtMs;
@@ -140,7 +161,7 @@ export async function startReach(options: ReachOptions): Promise<Reach> {
         counts.expired++;
         entry.ack();
       } else if (escalate !== undefined && ageMs >= escalateAfterMs(entry)) {
-        handovers.push(handOver(entry, escalate));
+        underWay.push(handOver(entry, escalate));
       } else {
         counts.woken++;
         woken.add(userToken);
@@ -149,24 +170,26 @@ export async function startReach(options: ReachOptions): Promise<Reach> {
           counts.letGo++;
           entry.ack();
         } else {
-          entry.nak(Math.min(storedAtMs + nextMs, expiresAtMs ?? Number.POSITIVE_INFINITY) - now);
+          const atMs = Math.min(storedAtMs + nextMs, expiresAtMs ?? Number.POSITIVE_INFINITY);
+          if (escalate === undefined || atMs - now <= maxNakMs) entry.nak(atMs - now);
+          // By the second in which all of them are due: many share a job.
+          else far.push({ entry, second: Math.ceil(atMs / 1_000) });
         }
       }
     }
     for (const userToken of woken) wake(userToken);
-    await Promise.all(handovers);
+    for (const [second, group] of Map.groupBy(far, (one) => one.second)) {
+      underWay.push(
+        keep(
+          group.map(({ entry }) => entry),
+          second * 1_000,
+        ),
+      );
+    }
+    await Promise.all(underWay);
   };
 
-  const takeDue = (): ReachEntry[] => {
-    const now = Date.now();
-    const due: ReachEntry[] = [];
-    for (const [entry, dueMs] of waiting) {
-      if (dueMs > now) continue;
-      waiting.delete(entry);
-      if (due.push(entry) === maxLook) break;
-    }
-    return due;
-  };
+  const takeDue = () => waiting.take(Date.now(), maxLook);
 
   const lookAtDue = async (): Promise<void> => {
     for (let due = takeDue(); due.length > 0; due = isStopped ? [] : takeDue()) {
@@ -186,7 +209,8 @@ export async function startReach(options: ReachOptions): Promise<Reach> {
       timerAtMs = Number.POSITIVE_INFINITY;
       looking = lookAtDue().finally(() => {
         looking = undefined;
-        if (waiting.size > 0) schedule(Math.min(...waiting.values()));
+        const nextMs = waiting.nextMs();
+        if (nextMs !== undefined) schedule(nextMs);
       });
     }, atMs - Date.now());
   };
@@ -194,7 +218,7 @@ export async function startReach(options: ReachOptions): Promise<Reach> {
   const consumers = await consume((entry) => {
     if (entry.kind !== "notification") return entry.ack();
     const dueMs = toDueMs(entry, Date.now());
-    waiting.set(entry, dueMs);
+    waiting.add(entry, dueMs);
     schedule(dueMs);
   });
 

@@ -3,6 +3,7 @@ import { nanos } from "@nats-io/transport-node";
 import type { BaseLogger } from "pino";
 import type { Broker } from "./connect.ts";
 import { escalateHeader, expiresHeader, kindHeader, userHeader } from "./inbox-items.ts";
+import type { LaterLooks } from "./later-looks.ts";
 import { type Delivery, startPull } from "./pull.ts";
 import { inboxPartitionFilter, inboxStream, parseInboxSubject } from "./subjects.ts";
 
@@ -35,11 +36,13 @@ export interface ReachConsumerOptions {
   readonly maxAckPending?: number;
   /** Entries of one partition that this instance holds at a time. Default 512. */
   readonly maxHeld?: number;
+  /** Delivers what was kept for a later look as well. */
+  readonly laterLooks: Pick<LaterLooks, "consume">;
   readonly onEntry: (entry: ReachEntry) => void;
   readonly log: BaseLogger;
 }
 
-/** The durable consumers `reach` of all partitions, as far as this instance takes part in them. */
+/** The durable consumers `reach` of all partitions, and `look`, as far as this instance takes part in them. */
 export interface ReachConsumers {
   /** Takes no more entries. What is held can still be acked. */
   pause(): Promise<void>;
@@ -48,14 +51,17 @@ export interface ReachConsumers {
 }
 
 /**
- * Binds the durable consumer `reach` of each inbox stream, created on first use. Instances share the entries.
+ * Binds the durable consumer `reach` of each inbox stream, created on first use, and that of later looks. Instances
+ * share the entries.
  *
  * @throws when the broker refuses a consumer or does not answer.
  */
 export async function consumeReach(broker: Broker, options: ReachConsumerOptions): Promise<ReachConsumers> {
-  const { partitions, onEntry, log, ackWaitMs = 60_000, maxAckPending = 50_000, maxHeld = 512 } = options;
-  const pulls = await Promise.all(
-    Array.from({ length: partitions }, (_, partition) =>
+  const { partitions, laterLooks, onEntry, log } = options;
+  const { ackWaitMs = 60_000, maxAckPending = 50_000, maxHeld = 512 } = options;
+  const pulls = await Promise.all([
+    laterLooks.consume(onEntry),
+    ...Array.from({ length: partitions }, (_, partition) =>
       startPull(broker, {
         stream: inboxStream(partition),
         consumer: {
@@ -75,7 +81,7 @@ export async function consumeReach(broker: Broker, options: ReachConsumerOptions
         log,
       }),
     ),
-  );
+  ]);
   return {
     pause: async () => void (await Promise.all(pulls.map((pull) => pull.pause()))),
     stop: async () => void (await Promise.all(pulls.map((pull) => pull.stop()))),

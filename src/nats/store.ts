@@ -11,6 +11,7 @@ import { type Escalations, openEscalations } from "./escalations.ts";
 import { type Fanout, openFanout } from "./fanout.ts";
 import { createGroups, type Groups } from "./groups.ts";
 import { createInbox, type Inbox } from "./inbox.ts";
+import { type LaterLooks, openLaterLooks } from "./later-looks.ts";
 import { createLive, type Live } from "./live.ts";
 import { createPublisher, type Publisher } from "./publish.ts";
 import { consumeReach, type ReachConsumerOptions, type ReachConsumers } from "./reach.ts";
@@ -41,7 +42,8 @@ export interface Store {
   readonly schedule: Schedule;
   readonly escalations: Escalations;
   readonly deadLetters: DeadLetters;
-  /** Takes part in the durable consumers `reach`. */
+  readonly laterLooks: Pick<LaterLooks, "add">;
+  /** Takes part in the durable consumers `reach` and `look`. */
   consumeReach(onEntry: ReachConsumerOptions["onEntry"]): Promise<ReachConsumers>;
   /** What of it is missing or not as declared, in sentences. */
   problems(): Promise<readonly string[]>;
@@ -110,6 +112,7 @@ export async function openStore(connections: Connections, config: Config, log: L
   const queues = { replicas, log };
   // What waits for the webhook, and what it has not taken, is a small part of what is sent.
   const maxStoreBytes = Math.max(Math.floor(config.maxStoreBytes / 10), 16 * (config.maxDataBytes + maxOverheadBytes));
+  const laterLooks = await openLaterLooks(broker, publisher, { ...queues, retentionMs });
   return {
     audit: () => audit,
     publisher,
@@ -128,7 +131,8 @@ export async function openStore(connections: Connections, config: Config, log: L
     schedule: await openSchedule(broker, publisher, directGet, queues),
     escalations: await openEscalations(broker, publisher, directGet, { ...queues, retentionMs, maxStoreBytes }),
     deadLetters: await openDeadLetters(broker, publisher, directGet, { replicas, maxStoreBytes }),
-    consumeReach: (onEntry) => consumeReach(broker, { partitions, onEntry, log }),
+    laterLooks,
+    consumeReach: (onEntry) => consumeReach(broker, { partitions, laterLooks, onEntry, log }),
     async problems() {
       const missing = await missingStreams(broker, declaredStreams(partitions));
       return missing.length > 0 ? [`streams are missing: ${missing.join(", ")}`] : streamProblems(broker, streams);

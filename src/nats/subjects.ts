@@ -57,6 +57,7 @@ export function declaredStreams(partitions: number): string[] {
     "ESCALATIONS",
     "DEAD_LETTERS",
     epochStream,
+    laterStream,
   ];
 }
 
@@ -315,6 +316,25 @@ export function inboxPartitionFilter(partition: number): string {
 /** The user token of an {@link inboxSubject}. */
 export function parseInboxSubject(subject: string): string {
   return subject.split(".")[2] ?? "";
+}
+
+/** The stream of the notifications that are to be looked at later. */
+export const laterStream = "LATER_LOOKS";
+
+/** All looks that wait for their time. */
+export const laterFilter = "later.*";
+
+/** All looks that are due. */
+export const lookFilter = "look.*";
+
+/** Where a job of looks waits for its time. */
+export function laterSubject(id: string): string {
+  return `later.${id}`;
+}
+
+/** Where it is when its time has come. */
+export function lookSubject(id: string): string {
+  return `look.${id}`;
 }
 
 /** The stream of the notifications that wait for the webhook. */

@@ -291,4 +291,74 @@ describe("with a webhook", () => {
     await waitFor(async () => expect((await consumed("reach")).pending).toBe(0));
     expect(taken).toHaveLength(50);
   });
+
+  describe("what is far from its escalation", () => {
+    test("holds no place in the consumer, so that what is due soon is escalated in time", async () => {
+      const { send, startReach, consumed } = await openInstance();
+      const { taken, escalate } = takeAll();
+      for (let i = 0; i < 60; i++) await send(`user ${i}`, String(i), { escalateAfterMs: 3_600_000 });
+      await startReach({ escalate, maxAckPending: 20, maxHeld: 10, wakeDelayMs: 100 });
+      await send("soon", "soon", { escalateAfterMs: 2_000 });
+      await waitFor(() => expect(taken.map(({ userId }) => userId)).toEqual(["soon"]));
+      await waitFor(async () => expect(await consumed("reach")).toMatchObject({ pending: 0 }));
+    });
+
+    test("is woken once before, and escalated in its time, once, unless it has reached or expired", async () => {
+      const { send, acknowledge, startReach, consumed, broker } = await openInstance();
+      const { taken, escalate } = takeAll();
+      const wake = vi.fn();
+      const { counts } = await startReach({
+        escalate,
+        wake,
+        maxNakMs: 200,
+        wakeDelayMs: 100,
+        escalationDelayMs: 2_500,
+      });
+      const sequence = await send("reached", "1");
+      await send("expired", "2", { expiresAtMs: Date.now() + 1_200 });
+      await send("ann", "3", { escalateAfterMs: 3_000 });
+      await send("bob", "4");
+      await waitFor(() => expect(counts.woken).toBe(4));
+      await waitFor(async () => expect(await consumed("reach")).toEqual({ pending: 0, deliveries: 4 }));
+      await acknowledge("reached", sequence);
+      await waitFor(() => expect(counts).toMatchObject({ reached: 1, expired: 1, escalated: 2, woken: 4 }));
+      expect(taken.map(({ userId }) => userId)).toEqual(["bob", "ann"]);
+      expect(taken[1]).toMatchObject({ kind: "notification", userToken: toToken("ann"), escalateAfterMs: 3_000 });
+      expect(wake).toHaveBeenCalledTimes(4);
+      await waitFor(async () => expect((await broker.jsm.streams.info("LATER_LOOKS")).state.messages).toBe(0));
+    });
+
+    test("shares a job with what is due in the same second", async () => {
+      const { send, startReach, laterLooks } = await openInstance();
+      const add = vi.fn(laterLooks.add);
+      for (let i = 0; i < 100; i++) await send(`user ${i}`, String(i), { escalateAfterMs: 3_600_000 });
+      const { counts } = await startReach({ escalate: takeAll().escalate, later: add });
+      await waitFor(() => expect(counts.woken).toBe(100));
+      await waitFor(() => expect(add.mock.calls.reduce((count, [entries]) => count + entries.length, 0)).toBe(100));
+      expect(add.mock.calls.length).toBeLessThan(50);
+    });
+
+    test("stays in the consumer when it cannot be kept", async () => {
+      const { send, startReach, laterLooks } = await openInstance();
+      const { taken, escalate } = takeAll();
+      const later = vi.fn(laterLooks.add).mockRejectedValueOnce(new Error("no answer"));
+      await startReach({ escalate, later, maxNakMs: 200, escalationDelayMs: 1_000, retryMs: 50 });
+      await send("ann", "1");
+      await waitFor(() => expect(taken.map(({ userId }) => userId)).toEqual(["ann"]));
+      expect(later.mock.calls.length).toBeGreaterThan(1);
+    });
+
+    test("is not lost with a broker that is killed", async () => {
+      const { send, startReach, broker, consumed } = await openInstance();
+      const { taken, escalate } = takeAll();
+      const { counts } = await startReach({ escalate, maxNakMs: 100, escalationDelayMs: 3_000, ackWaitMs: 2_000 });
+      const users = Array.from({ length: 20 }, (_, i) => `user ${i}`);
+      for (const user of users) await send(user, user);
+      await waitFor(() => expect(counts.woken).toBeGreaterThanOrEqual(20));
+      await waitFor(async () => expect((await consumed("reach")).pending).toBe(0));
+      process.kill(server.pid(), "SIGKILL");
+      await broker.whenConnected(Date.now() + 10_000);
+      await waitFor(() => expect(new Set(taken.map(({ userId }) => userId))).toEqual(new Set(users)));
+    });
+  });
 });

@@ -15,6 +15,7 @@ import { openDeadLetters } from "../../src/nats/dead-letters.ts";
 import { createDirectGet } from "../../src/nats/direct-get.ts";
 import { openEscalations } from "../../src/nats/escalations.ts";
 import { createInbox } from "../../src/nats/inbox.ts";
+import { openLaterLooks } from "../../src/nats/later-looks.ts";
 import { createLive } from "../../src/nats/live.ts";
 import { createPublisher } from "../../src/nats/publish.ts";
 import { consumeReach, type ReachConsumerOptions } from "../../src/nats/reach.ts";
@@ -45,6 +46,7 @@ export async function openInstance({ url, dial }: Pick<TestBroker, "url" | "dial
     ackWaitMs: 5_000,
     log,
   });
+  const laterLooks = await openLaterLooks(broker, publisher, { replicas: 1, retentionMs, ackWaitMs: 5_000, log });
   const deadLetters = await openDeadLetters(broker, publisher, get, { replicas: 1, maxStoreBytes });
   const desk = createDeadLetterDesk({ deadLetters, escalations });
   const stops: (() => Promise<void>)[] = [];
@@ -56,15 +58,19 @@ export async function openInstance({ url, dial }: Pick<TestBroker, "url" | "dial
     cursors,
     escalations,
     deadLetters,
+    laterLooks,
     desk,
 
     /** Starts the watch, without a webhook unless `escalate` is given; looks come after 100 ms. */
     async startReach(
-      options: Partial<ReachOptions> & Partial<Pick<ReachConsumerOptions, "ackWaitMs" | "maxHeld">> = {},
+      options: Partial<ReachOptions> &
+        Partial<Pick<ReachConsumerOptions, "ackWaitMs" | "maxAckPending" | "maxHeld">> = {},
     ) {
-      const { ackWaitMs = 10_000, maxHeld = 512, ...rest } = options;
+      const { ackWaitMs = 10_000, maxAckPending = 50_000, maxHeld = 512, ...rest } = options;
       const reach = await startReach({
-        consume: (onEntry) => consumeReach(broker, { partitions, ackWaitMs, maxHeld, onEntry, log }),
+        consume: (onEntry) =>
+          consumeReach(broker, { partitions, ackWaitMs, maxAckPending, maxHeld, laterLooks, onEntry, log }),
+        later: laterLooks.add,
         cursors,
         wake: live.publishWake,
         wakeDelayMs: 100,
@@ -119,8 +125,8 @@ export async function openInstance({ url, dial }: Pick<TestBroker, "url" | "dial
     },
 
     /** How many messages the durable consumers of these streams hold or have not got yet, and how many deliveries. */
-    async consumed(consumer: "reach" | "escalate") {
-      const streams = consumer === "escalate" ? ["ESCALATIONS"] : ["INBOX_0", "INBOX_1"];
+    async consumed(consumer: "reach" | "look" | "escalate") {
+      const streams = { reach: ["INBOX_0", "INBOX_1"], look: ["LATER_LOOKS"], escalate: ["ESCALATIONS"] }[consumer];
       const infos = await Promise.all(streams.map((stream) => broker.jsm.consumers.info(stream, consumer)));
       const sum = (pick: (info: (typeof infos)[number]) => number) => infos.reduce((total, i) => total + pick(i), 0);
       return {

@@ -12,10 +12,15 @@ import { type TestInstance, useInstances } from "../helpers/escalation.ts";
 const openInstance = useInstances(useBroker());
 const waitFor = <T>(check: () => T | Promise<T>) => vi.waitFor(check, { timeout: 15_000, interval: 10 });
 
-async function collect({ broker }: TestInstance) {
+async function collect({ broker, laterLooks }: TestInstance) {
   const entries: ReachEntry[] = [];
   const log = pino({ level: "silent" });
-  const consumers = await consumeReach(broker, { partitions: 2, log, onEntry: (entry) => void entries.push(entry) });
+  const consumers = await consumeReach(broker, {
+    partitions: 2,
+    laterLooks,
+    log,
+    onEntry: (entry) => void entries.push(entry),
+  });
   return { entries, consumers };
 }
 
