@@ -1,5 +1,5 @@
 import { ConfigError, loadConfig, serviceLinksOf } from "./config.ts";
-import { createLog } from "./observe/log.ts";
+import { createLog, flushLog } from "./observe/log.ts";
 import { startServer } from "./server.ts";
 import { tryIt } from "./try-it.ts";
 
@@ -12,18 +12,24 @@ export async function runService(env: NodeJS.ProcessEnv): Promise<void> {
   const log = createLog(config.logLevel);
   const variables = serviceLinksOf(env);
   if (variables.length > 0) log.info({ variables }, "variables of Kubernetes services are not settings: ignored");
+  // Where it can be written to no longer is no reason to end: the service is not there to print.
+  for (const stream of [process.stdout, process.stderr]) stream.on("error", () => {});
   let stop = (): void => process.exit(130);
   for (const signal of ["SIGINT", "SIGTERM", "SIGHUP"] as const) process.on(signal, () => stop());
-  // Until it has started there is nothing to answer for: the broker ends with this process.
-  const server = await startServer(config, log);
-  const stopping = new Promise<void>((resolve) => {
-    stop = resolve;
-  });
-  process.stdout.write(await tryIt(server, config.adminUserIds));
-  await stopping;
-  log.info("stopping");
-  await server.stop();
-  log.info("stopped");
+  try {
+    // Until it has started there is nothing to answer for: the broker ends with this process.
+    const server = await startServer(config, log);
+    const stopping = new Promise<void>((resolve) => {
+      stop = resolve;
+    });
+    process.stdout.write(await tryIt(server, config.adminUserIds));
+    await stopping;
+    log.info("stopping");
+    await server.stop();
+    log.info("stopped");
+  } finally {
+    await flushLog(log);
+  }
 }
 
 if (import.meta.main) {

@@ -18,7 +18,7 @@ import { createSubscribe } from "./delivery/subscribe.ts";
 import { createWebhook, type Webhook } from "./delivery/webhook.ts";
 import { requireGroup } from "./directory/require-group.ts";
 import { createGroupService } from "./directory/service.ts";
-import { Gap_Reason } from "./gen/mustreach/delivery/v1/delivery_pb.ts";
+import { DeliveryService, Gap_Reason } from "./gen/mustreach/delivery/v1/delivery_pb.ts";
 import { createAudience } from "./msg/audience.ts";
 import { createConversationAccess } from "./msg/conversation-access.ts";
 import { createDeliver } from "./msg/deliver.ts";
@@ -42,6 +42,7 @@ import { findNatsServer } from "./nats/server-binary.ts";
 import { maxOverheadBytes, openStore, type Store } from "./nats/store.ts";
 import { createCallLog } from "./observe/call-log.ts";
 import { createHealth, type Readiness } from "./observe/health.ts";
+import { droppedLines } from "./observe/log.ts";
 import { createMetrics } from "./observe/metrics.ts";
 import { startAdmin } from "./transport/admin.ts";
 import { createGate } from "./transport/gate.ts";
@@ -113,10 +114,15 @@ export async function startServer(config: Config, log: Logger): Promise<Server> 
     // Receiving.
     const { maxSessions, heartbeat: heartbeatMs } = config;
     const groupPush = createGroupPush(live, groupIdsOf);
-    const metrics = createMetrics();
+    const metrics = createMetrics({ services: [DeliveryService], brokerVersion: () => store.audit().version });
     const onGap = (reason: Gap_Reason) => metrics.gap(reason === Gap_Reason.RETENTION ? "retention" : "expired");
     const hub = createHub({ inbox, live, openSession, cursors, groupPush, onGap, maxSessions, heartbeatMs, log });
     metrics.watch("mustreach_sessions", "Sessions of devices now.", hub.size);
+    metrics.watch("mustreach_broker_connected", "1 while all connections to the broker are up, else 0.", () =>
+      connections.isConnected() ? 1 : 0,
+    );
+    const lost = () => droppedLines(log);
+    metrics.count("mustreach_log_lines_dropped_total", "Lines of the log that could not be written.", lost);
     revocations.onRevoke(({ userId }) => hub.endRevoked(userId));
     connections.signals.onReconnect(() => hub.reconcileAll());
     const subscribe = createSubscribe(hub, createResume(inbox, cursors), cursors, revokedAtMs);
@@ -155,13 +161,13 @@ export async function startServer(config: Config, log: Logger): Promise<Server> 
     const { consumeReach: consume, laterLooks } = store;
     const reach = await startReach({ consume, later: laterLooks.add, cursors, wake, escalate, escalationDelayMs, log });
     started.push(reach.stop);
-    metrics.watch("mustreach_reach", "What came of stored notifications since the start, here.", () => ({
+    metrics.count("mustreach_reach_total", "What came of stored notifications, by `outcome`.", () => ({
       ...reach.counts,
     }));
     if (webhook !== undefined) {
       const { counts, stop } = await startEscalate({ escalations, deadLetters, cursors, webhook, log });
       started.push(stop);
-      metrics.watch("mustreach_escalations", "What came of escalations since the start, here.", () => ({ ...counts }));
+      metrics.count("mustreach_escalations_total", "What came of escalations, by `outcome`.", () => ({ ...counts }));
     }
     const desk = createDeadLetterDesk({ deadLetters, escalations: webhook && escalations });
 
@@ -202,6 +208,9 @@ export async function startServer(config: Config, log: Logger): Promise<Server> 
       log,
     });
     const listener = createListener({ handler, log });
+    metrics.watch("mustreach_connections", "Connections to the port now.", () => listener.counts().connections);
+    const refused = () => listener.counts().refused;
+    metrics.count("mustreach_connections_refused_total", "Connections refused by a limit of the port.", refused);
     const { url, port } = await listener.listen({ host: config.host, port: config.port });
     started.push(async () => {
       hub.drain();

@@ -1,0 +1,116 @@
+import { write, writeSync } from "node:fs";
+
+/** Where log lines go. It never holds up who writes: a line that cannot be written is dropped and counted. */
+export interface LogDestination {
+  write(line: string): void;
+  /** Calls back when no line waits any more, or after 1 s. */
+  flush(done: () => void): void;
+  /** Lines dropped since the start. */
+  dropped(): number;
+}
+
+/** Options of {@link createLogDestination}. */
+export interface LogDestinationOptions {
+  /** Where to write. Default: standard error. */
+  readonly fd?: number;
+  /** Called when lines can be written again after some were dropped, with their number. */
+  readonly onRecovery?: (dropped: number) => void;
+}
+
+/** How much may wait for a slow reader, in characters; as much again may be under way. */
+const maxWaitingLength = 1_048_576;
+
+/** Pause before a pipe that was full is tried again, in milliseconds. */
+const retryMs = 50;
+
+/** How long {@link LogDestination.flush} waits at most, in milliseconds. */
+const flushMs = 1_000;
+
+/**
+ * Creates the destination of the log. Not pino's own (sonic-boom), which has no bound by default, ends the process when
+ * the disk is full, and on the way out tries for ever to write the rest: the process hung, deaf to SIGTERM.
+ */
+export function createLogDestination(options: LogDestinationOptions = {}): LogDestination {
+  // Node makes its pipes and sockets non-blocking when it is asked for the stream, and sets them back at the end. Written
+  // to as the process was given it, a pipe that nobody reads would hold a thread of libuv's pool, and the exit with it.
+  const { fd = process.stderr.fd, onRecovery } = options;
+  let waiting: string[] = [];
+  let waitingLength = 0;
+  let isWriting = false;
+  /** Whether the last thing written is a part of a line. */
+  let isTorn = false;
+  let dropped = 0;
+  let told = 0;
+  let flushed: (() => void)[] = [];
+
+  const next = (): void => {
+    isWriting = waiting.length > 0;
+    if (isWriting) {
+      const batch = Buffer.from((isTorn ? "\n" : "") + waiting.join(""));
+      waiting = [];
+      waitingLength = 0;
+      writeOut(batch, 0);
+    } else {
+      for (const done of flushed.splice(0)) done();
+    }
+  };
+
+  const writeOut = (batch: Buffer, offset: number): void => {
+    write(fd, batch, offset, batch.length - offset, null, (error, bytes) => {
+      if (error !== null && (error.code === "EAGAIN" || error.code === "EBUSY")) {
+        setTimeout(() => writeOut(batch, offset), retryMs).unref();
+      } else if (error !== null) {
+        // Without the newline that ends a torn line.
+        dropped +=
+          batch
+            .subarray(Math.max(offset, isTorn ? 1 : 0))
+            .toString()
+            .split("\n").length - 1;
+        if (offset > 0) isTorn = batch[offset - 1] !== 0x0a;
+        next();
+      } else if (offset + bytes < batch.length) {
+        writeOut(batch, offset + bytes);
+      } else {
+        isTorn = false;
+        const lost = dropped - told;
+        told = dropped;
+        if (lost > 0) onRecovery?.(lost);
+        next();
+      }
+    });
+  };
+
+  // A crash does not flush. The batch under way is finished by Node; of the rest, as much as there is room for.
+  process.on("exit", () => {
+    try {
+      if (waitingLength > 0) writeSync(fd, waiting.join(""));
+    } catch {
+      // There is nobody left to tell.
+    }
+  });
+
+  return {
+    write(line) {
+      if (waitingLength + line.length > maxWaitingLength) {
+        dropped++;
+        return;
+      }
+      waiting.push(line);
+      waitingLength += line.length;
+      if (!isWriting) next();
+    },
+    flush(done) {
+      if (!isWriting) return done();
+      const timer = setTimeout(() => {
+        flushed = flushed.filter((other) => other !== finish);
+        done();
+      }, flushMs);
+      const finish = () => {
+        clearTimeout(timer);
+        done();
+      };
+      flushed.push(finish);
+    },
+    dropped: () => dropped,
+  };
+}
