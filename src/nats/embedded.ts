@@ -11,7 +11,7 @@ import {
 } from "@nats-io/transport-node";
 import type { BaseLogger } from "pino";
 import { openDataDir } from "../data-dir.ts";
-import { spawnBroker, stopLeftoverBroker } from "./broker-process.ts";
+import { type BrokerProcess, spawnBroker, stopLeftoverBroker } from "./broker-process.ts";
 import type { Dial } from "./connect.ts";
 import { type HeldLock, takeLock } from "./data-lock.ts";
 import { isAtLeast, type NatsServer } from "./server-inspect.ts";
@@ -102,8 +102,7 @@ async function startLocked(options: EmbeddedBrokerOptions, dir: string, lock: He
   let user = nkeys.createUser();
   /** Where the last child listened that was ready. */
   let address = nowhere;
-  await writeConfig();
-  let broker = spawnBroker(binary.path, configPath, log);
+  let broker = await launch();
   let startedAt = performance.now();
   const ended = await whenReady();
   if (ended !== undefined) {
@@ -113,6 +112,17 @@ async function startLocked(options: EmbeddedBrokerOptions, dir: string, lock: He
   log.info({ broker: broker.name, version: binary.version, address }, "the embedded broker is ready");
   const kept = keepRunning();
 
+  /** Writes the configuration and starts the broker on it. */
+  async function launch(): Promise<BrokerProcess> {
+    await writeConfig();
+    const launched = spawnBroker(binary.path, configPath, log);
+    // Not by the broker's own pid_file: with a full disk it would not start, and what is stored could not be read.
+    await writeFile(pidPath, String(launched.pid), { mode: 0o600 }).catch((err: unknown) =>
+      log.warn({ err }, "cannot note the process id of the embedded broker"),
+    );
+    return launched;
+  }
+
   async function writeConfig(): Promise<void> {
     const config = {
       server_name: "mustreach",
@@ -120,7 +130,6 @@ async function startLocked(options: EmbeddedBrokerOptions, dir: string, lock: He
       // A free one, of the system's choice: the broker is asked for it when it listens.
       port: -1,
       max_payload: options.maxPayloadBytes,
-      pid_file: pidPath,
       jetstream: {
         store_dir: join(dir, "store"),
         sync_interval: options.syncInterval ?? "always",
@@ -172,9 +181,7 @@ async function startLocked(options: EmbeddedBrokerOptions, dir: string, lock: He
       restartMs = Math.min(restartMs * 2, restartDelayMs.last);
       address = nowhere;
       user = nkeys.createUser();
-      await writeConfig();
-      if (stopping.signal.aborted) return;
-      broker = spawnBroker(binary.path, configPath, log);
+      broker = await launch();
       startedAt = performance.now();
       if ((await whenReady()) === undefined && !stopping.signal.aborted) {
         log.info({ broker: broker.name, address }, "the embedded broker is ready again");

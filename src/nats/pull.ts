@@ -1,7 +1,8 @@
-import { type ConsumerConfig, JetStreamApiError } from "@nats-io/jetstream";
+import type { ConsumerConfig } from "@nats-io/jetstream";
 import { createInbox, type Msg, nanos } from "@nats-io/transport-node";
 import type { BaseLogger } from "pino";
 import type { Broker } from "./connect.ts";
+import { declareConsumer } from "./declare-consumer.ts";
 import { nextMessageSubject, parseDelivery } from "./subjects.ts";
 
 /** A message that a durable consumer has delivered to this instance. It is held until the first ack or nak. */
@@ -55,9 +56,6 @@ const retryMs = 250;
 const pauseTimeoutMs = 1_000;
 
 const ackBytes = Buffer.from("+ACK");
-
-/** JSConsumerExistingErrF: there is one with another configuration. */
-const consumerExists = 10148;
 
 /**
  * Pulls from a durable consumer, which it creates or brings up to date.
@@ -169,15 +167,6 @@ export async function startPull(broker: Broker, options: PullOptions): Promise<P
       for (const delivery of held) delivery.nak(0);
     },
   };
-}
-
-async function declareConsumer(broker: Broker, stream: string, config: PullOptions["consumer"]): Promise<void> {
-  try {
-    await broker.jsm.consumers.add(stream, config);
-  } catch (error) {
-    if (!(error instanceof JetStreamApiError && error.code === consumerExists)) throw error;
-    await broker.jsm.consumers.update(stream, config.durable_name, config);
-  }
 }
 
 function toDelivery(msg: Msg, onSettle: () => void): Delivery {

@@ -9,6 +9,7 @@ import {
 import { nanos } from "@nats-io/transport-node";
 import type { Logger } from "pino";
 import type { Broker } from "./connect.ts";
+import { declareConsumer } from "./declare-consumer.ts";
 
 /** A job whose worker has given no sign of life for this long is given to another, in milliseconds. */
 const ackWaitMs = 10_000;
@@ -66,7 +67,7 @@ export interface Worker {
 export async function startWorker<J>(broker: Broker, options: WorkerOptions<J>): Promise<Worker> {
   const { stream, durable, filter, decode, work, log } = options;
   const stopping = new AbortController();
-  await broker.jsm.consumers.add(stream, {
+  await declareConsumer(broker, stream, {
     durable_name: durable,
     filter_subject: filter,
     ack_policy: AckPolicy.Explicit,

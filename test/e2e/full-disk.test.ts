@@ -14,10 +14,10 @@ test("with a full disk what is stored is read, also after a start, and sends wor
   const dir = await mkdtemp(join(tmpdir(), "mustreach-full-"));
   onTestFinished(() => rm(dir, { recursive: true, force: true }));
   const { path } = await findNatsServer({ log: pino({ level: "silent" }) });
-  // A limit on the size of a file stands for the disk: beyond a block of 512 bytes, no write to any file succeeds.
+  // A limit on the size of a file stands for the disk: while it is in force, the broker can write to no file.
   const full = join(dir, "full");
   const script = join(dir, "nats-server");
-  await writeFile(script, `#!/bin/sh\n[ -e ${full} ] && ulimit -f 1\nexec ${path} "$@"\n`, { mode: 0o755 });
+  await writeFile(script, `#!/bin/sh\n[ -e ${full} ] && ulimit -f 0\nexec ${path} "$@"\n`, { mode: 0o755 });
   const settings = { NATS_SERVER: script, SEND_TIMEOUT: "1s", HEARTBEAT: "1s" };
 
   const before = await startProcess(settings, join(dir, "data"));

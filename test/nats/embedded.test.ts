@@ -386,6 +386,8 @@ async function leaveBroker(): Promise<{ dir: string; leftover: number }> {
   const lines = createInterface({ input: child.stderr });
   for await (const line of lines) if (line.includes("Server is ready")) break;
   if (child.pid === undefined) throw new Error("not started");
+  // As its service would have.
+  await writeFile(join(dir, "nats", "nats-server.pid"), String(child.pid));
   return { dir, leftover: child.pid };
 }
 
