@@ -44,6 +44,7 @@ import { createCallLog } from "./observe/call-log.ts";
 import { createHealth, type Readiness } from "./observe/health.ts";
 import { droppedLines } from "./observe/log.ts";
 import { createMetrics } from "./observe/metrics.ts";
+import { peerKey } from "./observe/peer.ts";
 import { startAdmin } from "./transport/admin.ts";
 import { createGate } from "./transport/gate.ts";
 import { createListener } from "./transport/listener.ts";
@@ -102,7 +103,10 @@ export async function startServer(config: Config, log: Logger): Promise<Server> 
     const { revokedAtMs, revoke } = revocations;
     const mint = createTokenMinter({ secret, ttlMs: config.tokenTtl });
     const verify = createTokenVerifier({ secret, adminUserIds, jwks: toJwks(config), revokedAtMs });
-    const auth = createAuthService({ secret, adminUserIds, mint, verify, revoke });
+    const auth = createAuthService({
+      ...{ secret, adminUserIds, mint, verify, revoke },
+      peerOf: ({ values }) => values.get(peerKey),
+    });
 
     // Who is in which group.
     const groupIdsOf = async (userId: string) => (await groups.joined(userId)).map(({ groupId }) => groupId);

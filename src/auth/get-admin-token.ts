@@ -1,6 +1,7 @@
 import { createHash, timingSafeEqual } from "node:crypto";
 import { failure } from "../errors.ts";
 import { maxUserIdBytes, requireId } from "../limits.ts";
+import type { GuessLimit } from "./guess-limit.ts";
 import type { MintedToken, TokenMinter } from "./mint-token.ts";
 import { adminPlatform } from "./platform.ts";
 
@@ -9,20 +10,27 @@ export interface AdminTokenOptions {
   readonly secret: string;
   readonly adminUserIds: ReadonlySet<string>;
   readonly mint: TokenMinter;
+  readonly guesses: GuessLimit;
 }
 
 /**
  * Mints an admin's token for whoever knows the secret.
  *
- * @throws ArgsError (1001) for a user that is not an admin, NoPermissionError (1002) for a wrong secret. Who does not
- * know the secret does not learn who is an admin.
+ * @param peer the address of who asks.
+ * @throws ArgsError (1001) for a user that is not an admin, NoPermissionError (1002) for a wrong secret,
+ * TooManyRequestsError (429) after too many of those. Who does not know the secret does not learn who is an admin.
  */
 export async function getAdminToken(
-  { secret, adminUserIds, mint }: AdminTokenOptions,
+  { secret, adminUserIds, mint, guesses }: AdminTokenOptions,
   request: { readonly secret: string; readonly userId: string },
+  peer: string,
 ): Promise<MintedToken> {
   const userId = requireId(request.userId, "userID", maxUserIdBytes);
-  if (!timingSafeEqual(digest(request.secret), digest(secret))) throw failure("NoPermissionError", "secret is wrong");
+  guesses.check(peer);
+  if (!timingSafeEqual(digest(request.secret), digest(secret))) {
+    guesses.wrong(peer);
+    throw failure("NoPermissionError", "secret is wrong");
+  }
   if (!adminUserIds.has(userId)) throw failure("ArgsError", "userID is not an admin");
   return mint({ userId, platformId: adminPlatform });
 }

@@ -1,9 +1,11 @@
 import type { ServiceImpl } from "@connectrpc/connect";
 import { failure } from "../errors.ts";
 import type { AuthService } from "../gen/mustreach/auth/v1/auth_pb.ts";
+import type { CallerContext } from "./caller.ts";
 import { forceLogout } from "./force-logout.ts";
 import { getAdminToken } from "./get-admin-token.ts";
 import { getUserToken } from "./get-user-token.ts";
+import { createGuessLimit } from "./guess-limit.ts";
 import type { MintedToken, TokenMinter } from "./mint-token.ts";
 import type { TokenVerifier } from "./verify-token.ts";
 
@@ -15,17 +17,20 @@ export interface AuthServiceOptions {
   readonly adminUserIds: Iterable<string>;
   readonly mint: TokenMinter;
   readonly verify: TokenVerifier;
+  /** The address that a call comes from. */
+  readonly peerOf: (context: CallerContext) => string;
   /** Revokes a user's tokens for a platform that were minted up to `atMs` (epoch milliseconds), on every instance. */
   readonly revoke: (userId: string, platformId: number, atMs: number) => Promise<void>;
 }
 
 /** The AuthService. GetUserToken and ForceLogout expect the caller in the context. */
 export function createAuthService(options: AuthServiceOptions): ServiceImpl<typeof AuthService> {
-  const { secret, mint, verify, revoke } = options;
+  const { secret, mint, verify, peerOf, revoke } = options;
   const adminUserIds = new Set(options.adminUserIds);
+  const guesses = createGuessLimit();
   return {
-    async getAdminToken(request) {
-      return toResponse(await getAdminToken({ secret, adminUserIds, mint }, request));
+    async getAdminToken(request, context) {
+      return toResponse(await getAdminToken({ secret, adminUserIds, mint, guesses }, request, peerOf(context)));
     },
     async getUserToken(request, context) {
       return toResponse(await getUserToken({ adminUserIds, mint }, request, context));

@@ -1,10 +1,10 @@
 import { Code, ConnectError, createClient, createRouterTransport } from "@connectrpc/connect";
-import { describe, expect, test } from "vitest";
+import { afterEach, describe, expect, test, vi } from "vitest";
 import { createAuthenticator, createAuthGate } from "../../src/auth/authenticate.ts";
 import { createTokenMinter } from "../../src/auth/mint-token.ts";
 import { createAuthService } from "../../src/auth/service.ts";
 import { createTokenVerifier } from "../../src/auth/verify-token.ts";
-import { failure, toErrorFacts } from "../../src/errors.ts";
+import { failure, retryAfterMsOf, toErrorFacts } from "../../src/errors.ts";
 import { AuthService } from "../../src/gen/mustreach/auth/v1/auth_pb.ts";
 
 const secret = "openIM123";
@@ -14,6 +14,7 @@ const adminUserIds = ["imAdmin", "openIMAdmin"];
 function openService(options: { readonly ttlMs?: number; readonly revoke?: () => void } = {}) {
   const { ttlMs = 7_776_000_000, revoke = () => {} } = options;
   const revoked = new Map<string, number>();
+  const peer = { address: "10.0.0.7" };
   const verify = createTokenVerifier({
     secret,
     adminUserIds,
@@ -24,6 +25,7 @@ function openService(options: { readonly ttlMs?: number; readonly revoke?: () =>
     adminUserIds,
     mint: createTokenMinter({ secret, ttlMs }),
     verify,
+    peerOf: () => peer.address,
     revoke: async (userId, platformId, atMs) => {
       revoke();
       revoked.set(`${platformId} ${userId}`, atMs);
@@ -36,6 +38,7 @@ function openService(options: { readonly ttlMs?: number; readonly revoke?: () =>
   return {
     client,
     revoked,
+    peer,
     asAdmin: async () => {
       const { token } = await client.getAdminToken({ secret, userId: "imAdmin" });
       return { headers: { token } };
@@ -76,6 +79,33 @@ describe("GetAdminToken", () => {
     const facts = await factsOf(openService().client.getAdminToken({ secret: given, userId }));
     expect(facts.errCode).toBe(errCode);
     expect(facts.errDlt).not.toContain("openIM12");
+  });
+});
+
+describe("wrong secrets", () => {
+  afterEach(() => void vi.useRealTimers());
+
+  test("from one address are slowed after ten, the right one with them, and nobody else is", async () => {
+    vi.useFakeTimers({ toFake: ["Date"] });
+    const { client, peer } = openService();
+    const guess = (given: string) => client.getAdminToken({ secret: given, userId: "imAdmin" });
+    for (let n = 0; n < 10; n++) expect(await factsOf(guess(`guess ${n}`))).toMatchObject({ errCode: 1002 });
+
+    for (const given of ["guess 10", secret]) {
+      const refused = await guess(given).catch((error: unknown) => error);
+      expect(toErrorFacts(refused)).toMatchObject({ errCode: 429, errMsg: "TooManyRequestsError" });
+      expect(retryAfterMsOf(refused)).toBe(6_000);
+    }
+    peer.address = "10.0.0.8";
+    await guess(secret);
+    peer.address = "10.0.0.7";
+
+    vi.advanceTimersByTime(5_999);
+    expect(await factsOf(guess(secret))).toMatchObject({ errCode: 429 });
+    vi.advanceTimersByTime(1);
+    await guess(secret);
+    expect(await factsOf(guess("guess 11"))).toMatchObject({ errCode: 1002 });
+    expect(await factsOf(guess(secret))).toMatchObject({ errCode: 429 });
   });
 });
 

@@ -234,7 +234,8 @@ export const AuthService: GenService<{
   /**
    * GetAdminToken mints a token for an admin, for whoever knows the token secret. Needs no token.
    *
-   * Errors: 1002 for a wrong secret, 1001 for a user that is not in MUSTREACH_ADMIN_USER_IDS.
+   * Errors: 1002 for a wrong secret, 1001 for a user that is not in MUSTREACH_ADMIN_USER_IDS, 429 for an address that
+   * has given more than 10 wrong secrets: one more is looked at every 6 s.
    *
    * @generated from rpc mustreach.auth.v1.AuthService.GetAdminToken
    */
@@ -259,7 +260,7 @@ export const AuthService: GenService<{
   /**
    * ParseToken verifies a token and tells what it says. Needs no other token.
    *
-   * Errors: 1501 and 1503 to 1506 for a bad token.
+   * Errors: 1501 and 1503 to 1506 for a bad token, 90104 when the identity provider's keys cannot be fetched.
    *
    * @generated from rpc mustreach.auth.v1.AuthService.ParseToken
    */
