@@ -1,9 +1,11 @@
 import { JetStreamApiError } from "@nats-io/jetstream";
 import { headers as newHeaders } from "@nats-io/transport-node";
+import { failure } from "../errors.ts";
 import { storeBatch } from "./batch.ts";
 import { mayBeTaken } from "./broker-errors.ts";
 import type { Broker } from "./connect.ts";
 import { createGroupCommit, type Stored, type Write } from "./group-commit.ts";
+import { createLimit } from "./limit.ts";
 import { untilAnswered } from "./until.ts";
 
 /** Writes to the broker. */
@@ -15,7 +17,7 @@ export interface Publisher {
    *
    * @param stream the stream that has the subject.
    * @throws NetworkError (90004) when the broker has not acknowledged within the send timeout: the message may be
-   * stored all the same. ArgsError (1001) for one that is larger than the broker takes, BrokerRefusedError (90102) for
+   * stored all the same. TooManyRequestsError (429) when 128 MiB wait here already. ArgsError (1001) for one that is larger than the broker takes, BrokerRefusedError (90102) for
    * what it refuses for another reason.
    */
   store(stream: string, write: Write): Promise<Stored>;
@@ -40,20 +42,28 @@ export interface PublisherOptions {
   readonly isFsynced: () => boolean;
 }
 
+/** Writes that the broker is asked for at a time; more wait here. Where it syncs each write, batches come before. */
+const maxInFlight = 1_024;
+
+/** What is written at a time adds up to this, in bytes: a batch has 4 MiB, and two streams have two. */
+const maxInFlightBytes = 33_554_432;
+
+/** Writes that are asked for and not answered yet add up to this, in bytes; one more is refused. */
+const maxHeldBytes = 134_217_728;
+
 /** One try gets this long at most, in milliseconds: a write may be lost when a stream changes its leader. */
 const tryTimeoutMs = 2_500;
 
 /** Creates the publisher of a broker connection. */
 export function createPublisher(broker: Broker, options: PublisherOptions): Publisher {
   const streams = new Map<string, (write: Write) => Promise<Stored>>();
+  const limit = createLimit({ maxInFlight, maxWeight: maxInFlightBytes });
+  let heldBytes = 0;
 
   const storeOne = async ({ subject, payload, headers }: Write): Promise<Stored> => {
     try {
-      const ack = await broker.js.publish(subject, payload, {
-        headers: toHeaders(headers),
-        timeout: tryTimeoutMs,
-        retries: 0,
-      });
+      const options = { headers: toHeaders(headers), timeout: tryTimeoutMs, retries: 0 };
+      const ack = await limit(payload.length, () => broker.js.publish(subject, payload, options));
       return { kind: "stored", sequence: ack.seq };
     } catch (error) {
       if (!(error instanceof JetStreamApiError)) throw error;
@@ -65,7 +75,7 @@ export function createPublisher(broker: Broker, options: PublisherOptions): Publ
 
   const storeAll = async (writes: readonly Write[]): Promise<Stored> => {
     const messages = writes.map((write) => ({ ...write, headers: toHeaders(write.headers) }));
-    const stored = await storeBatch(broker, messages, tryTimeoutMs);
+    const stored = await limit(bytesOf(writes), () => storeBatch(broker, messages, tryTimeoutMs));
     return stored.kind === "stored" ? stored : { ...stored, kind: "refused" };
   };
 
@@ -78,17 +88,30 @@ export function createPublisher(broker: Broker, options: PublisherOptions): Publ
     return store;
   };
 
-  const persist = (attempt: () => Promise<Stored>) =>
-    untilAnswered(broker, Date.now() + options.sendTimeoutMs, attempt);
+  const persist = async (bytes: number, attempt: () => Promise<Stored>): Promise<Stored> => {
+    if (heldBytes > 0 && heldBytes + bytes > maxHeldBytes) {
+      throw failure("TooManyRequestsError", "this instance has as many writes waiting as it holds in memory");
+    }
+    heldBytes += bytes;
+    try {
+      return await untilAnswered(broker, Date.now() + options.sendTimeoutMs, attempt);
+    } finally {
+      heldBytes -= bytes;
+    }
+  };
 
   return {
-    store: (stream, write) => persist(() => writesOf(stream)(write)),
-    storeAll: (writes) => persist(() => storeAll(writes)),
+    store: (stream, write) => persist(write.payload.length, () => writesOf(stream)(write)),
+    storeAll: (writes) => persist(bytesOf(writes), () => storeAll(writes)),
     async push(subject, payload) {
       await broker.whenConnected(Date.now() + options.sendTimeoutMs);
       broker.nc.publish(subject, payload);
     },
   };
+}
+
+function bytesOf(writes: readonly Write[]): number {
+  return writes.reduce((bytes, { payload }) => bytes + payload.length, 0);
 }
 
 function toHeaders(headers: Readonly<Record<string, string>>) {

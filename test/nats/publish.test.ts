@@ -98,6 +98,41 @@ describe("store", () => {
   });
 });
 
+describe("a mass of writes", () => {
+  test("is asked of the broker 1,024 at a time", async () => {
+    const publish = broker.js.publish.bind(broker.js);
+    let underWay = 0;
+    let most = 0;
+    broker.js.publish = async (...args) => {
+      most = Math.max(most, ++underWay);
+      return publish(...args).finally(() => underWay--);
+    };
+    const publisher = open({ fsynced: false, sendTimeoutMs: 30_000 });
+    await Promise.all(Array.from({ length: 3_000 }, (_, i) => publisher.store("INBOX_0", write(`id-${i}`))));
+    expect(await count()).toBe(3_000);
+    expect(most).toBe(1_024);
+  });
+
+  test("is refused with 429 beyond what is held in memory, and only that", async () => {
+    const publisher = open({ sendTimeoutMs: 1_000 });
+    await server.pause();
+    await expect.poll(() => broker.isConnected()).toBe(false);
+    const payload = Buffer.alloc(1_048_576);
+    const outcomes = await Promise.all(
+      Array.from({ length: 130 }, (_, i) =>
+        publisher.store("INBOX_0", { ...write(`id-${i}`), payload }).catch(toErrorFacts),
+      ),
+    );
+    const codes = outcomes.map((outcome) => ("errCode" in outcome ? outcome.errCode : 0));
+    expect(codes.filter((code) => code === 90004)).toHaveLength(128);
+    expect(codes.filter((code) => code === 429)).toHaveLength(2);
+    await server.resume();
+    await broker.whenConnected(Date.now() + 20_000);
+    // What was given up makes room.
+    expect(await publisher.store("INBOX_0", write("a"))).toMatchObject({ kind: "stored" });
+  });
+});
+
 describe("storeAll", () => {
   test("stores all in their order, or none", async () => {
     const publisher = open();
