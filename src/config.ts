@@ -232,6 +232,20 @@ export const settings = {
     expected: "a whole number, 1 to 1000000",
     means: "Sessions that one instance holds at a time. One more is refused with 1601.",
   },
+  MAX_SESSIONS_PER_USER: {
+    is: count(1, 1_000_000),
+    default: "50",
+    expected: "a whole number, 1 to 1000000",
+    means:
+      "Sessions of one user, so devices, that one instance holds at a time, and twice as many that one may open within a moment. One more is refused with 1601.",
+  },
+  MAX_SESSIONS_PER_ADDRESS: {
+    is: count(0, 1_000_000),
+    default: "0",
+    expected: "a whole number, 0 to 1000000",
+    means:
+      "Sessions from one address that one instance holds at a time. One more is refused with 1601. 0: no limit, since behind a proxy all have its address.",
+  },
   HEARTBEAT: {
     is: wait,
     default: "15s",

@@ -6,6 +6,7 @@ import { createAuthService } from "./auth/service.ts";
 import { createTokenVerifier } from "./auth/verify-token.ts";
 import type { Config } from "./config.ts";
 import { createAcknowledge } from "./delivery/acknowledge.ts";
+import { createAdmission } from "./delivery/admission.ts";
 import { createDeadLetterService } from "./delivery/dead-letter-service.ts";
 import { createDeadLetterDesk } from "./delivery/dead-letters.ts";
 import { startEscalate } from "./delivery/escalate.ts";
@@ -116,11 +117,12 @@ export async function startServer(config: Config, log: Logger): Promise<Server> 
       (await groups.membersAt(groupId, version)).map(({ userId }) => userId);
 
     // Receiving.
-    const { maxSessions, heartbeat: heartbeatMs } = config;
+    const admission = createAdmission(config);
+    const { heartbeat: heartbeatMs } = config;
     const groupPush = createGroupPush(live, groupIdsOf);
     const metrics = createMetrics({ services: [DeliveryService], brokerVersion: () => store.audit().version });
     const onGap = (reason: Gap_Reason) => metrics.gap(reason === Gap_Reason.RETENTION ? "retention" : "expired");
-    const hub = createHub({ inbox, live, openSession, cursors, groupPush, onGap, maxSessions, heartbeatMs, log });
+    const hub = createHub({ inbox, live, openSession, cursors, groupPush, onGap, admission, heartbeatMs, log });
     metrics.watch("mustreach_sessions", "Sessions of devices now.", hub.size);
     metrics.watch("mustreach_broker_connected", "1 while all connections to the broker are up, else 0.", () =>
       connections.isConnected() ? 1 : 0,

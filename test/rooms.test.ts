@@ -14,7 +14,7 @@ const floors: readonly (readonly string[])[] = [
   ["msg", "delivery"],
   ["directory"],
   ["auth", "nats", "observe"],
-  ["data-dir", "limits"],
+  ["data-dir", "limits", "rate-limit"],
   ["config", "errors"],
   ["gen"],
 ];
@@ -33,7 +33,7 @@ const longerLists: Readonly<Record<string, number>> = { "config.ts": 450, "nats/
 const vagueNames = /^(utils?|types?|commons?|helpers?)$/;
 /** What the subjects of the broker begin with, and its own interfaces. */
 const subject =
-  /["'`](?:(?:inbox|live|sent|recalled|push|group|joined|fanout|schedule|due|chat|conversation|escalation|retry|dead|later|look)\.|\$(?:JS|SYS|KV)\.)/;
+  /["'`](?:(?:inbox|live|sent|recalled|push|group|joined|fanout|schedule|due|chat|conversation|escalation|retry|dead|later|look|session|epoch)\.|\$(?:JS|SYS|KV)\.)/;
 
 test("every file of src imports in the direction of the house", () => {
   const tree = readTree(resolve(import.meta.dirname, "..", "src"));

@@ -7,6 +7,7 @@ import type { Inbox } from "../nats/inbox.ts";
 import type { Live, LiveListener } from "../nats/live.ts";
 import type { OpenSession } from "../nats/session-order.ts";
 import { toToken } from "../nats/subjects.ts";
+import type { Admission } from "./admission.ts";
 import type { ReadInbox } from "./feed.ts";
 import type { GroupMembership, GroupPush } from "./group-push.ts";
 import { createSession, type Session, type SessionEnd } from "./session.ts";
@@ -22,8 +23,8 @@ export interface HubOptions {
   readonly groupPush: GroupPush;
   /** Told of each gap that a device is told of. */
   readonly onGap: (reason: Gap_Reason) => void;
-  /** Sessions that this instance holds at a time. */
-  readonly maxSessions: number;
+  /** Counts the sessions. */
+  readonly admission: Admission;
   /** How often an idle session sends a heartbeat, in milliseconds. */
   readonly heartbeatMs: number;
   readonly log: Logger;
@@ -33,6 +34,8 @@ export interface HubOptions {
 export interface OpenOptions {
   readonly userId: string;
   readonly deviceId: string;
+  /** The address that it is opened from. */
+  readonly peer: string;
   /** Whether the token that opens it has been revoked by now. */
   readonly isRevoked: () => boolean;
   /** How many must-reach notifications may be unacknowledged. */
@@ -47,8 +50,8 @@ export interface Hub {
    * Opens a session, and ends older ones of the same device on every instance with 1506. Of several, the one whose
    * opening the broker recorded last stays; another may have ended by the time that this resolves.
    *
-   * @throws ConnOverMaxNumLimit (1601) when this instance holds its maximum, NetworkError (90004) when it is stopping
-   * or the broker does not answer in time.
+   * @throws ConnOverMaxNumLimit (1601) as {@link Admission.enter}, NetworkError (90004) when the instance is stopping or
+   * the broker does not answer in time.
    */
   open(options: OpenOptions): Promise<Session>;
   /** Forgets a session. A user's live signals are no longer received when it was the last. */
@@ -77,9 +80,10 @@ interface User {
 
 /** Creates the hub of an instance. */
 export function createHub(options: HubOptions): Hub {
-  const { inbox, live, openSession, cursors, groupPush, onGap, maxSessions, heartbeatMs, log } = options;
+  const { inbox, live, openSession, cursors, groupPush, onGap, admission, heartbeatMs, log } = options;
   const users = new Map<string, User>();
-  let count = 0;
+  /** How sessions are counted out. */
+  const exits = new WeakMap<Session, () => void>();
   let draining = false;
 
   const join = (userId: string): User => {
@@ -107,12 +111,10 @@ export function createHub(options: HubOptions): Hub {
       users.set(userId, user);
     }
     user.count++;
-    count++;
     return user;
   };
 
   const leave = (userId: string, user: User): void => {
-    count--;
     if (--user.count > 0) return;
     users.delete(userId);
     user.groups.close();
@@ -123,11 +125,11 @@ export function createHub(options: HubOptions): Hub {
   };
 
   return {
-    async open({ userId, deviceId, isRevoked, window, resumeSequence }) {
+    async open({ userId, deviceId, peer, isRevoked, window, resumeSequence }) {
       if (draining) throw failure("NetworkError", "the server is stopping");
-      if (count >= maxSessions) {
-        throw failure("ConnOverMaxNumLimit", `this instance holds its maximum of ${maxSessions} sessions`);
-      }
+      const device = toToken(deviceId);
+      const isTakeover = (users.get(userId)?.sessions.of(device).length ?? 0) > 0;
+      const exit = admission.enter({ userId, peer, isTakeover });
       const user = join(userId);
       try {
         await user.listening;
@@ -143,11 +145,11 @@ export function createHub(options: HubOptions): Hub {
           log,
         });
         if (draining) throw failure("NetworkError", "the server is stopping");
-        await user.sessions.enter({ session, device: toToken(deviceId), isRevoked }, () =>
-          openSession(userId, deviceId),
-        );
+        await user.sessions.enter({ session, device, isRevoked }, () => openSession(userId, deviceId));
+        exits.set(session, exit);
         return session;
       } catch (error) {
+        exit();
         leave(userId, user);
         throw error;
       }
@@ -157,6 +159,7 @@ export function createHub(options: HubOptions): Hub {
       const user = users.get(userId);
       if (user === undefined) return;
       user.sessions.leave(session);
+      exits.get(session)?.();
       leave(userId, user);
     },
 
@@ -188,7 +191,7 @@ export function createHub(options: HubOptions): Hub {
       }
     },
 
-    size: () => count,
+    size: admission.size,
   };
 }
 

@@ -4,6 +4,7 @@ import { platformName } from "../auth/platform.ts";
 import { failure } from "../errors.ts";
 import { type DeliveryService, Start } from "../gen/mustreach/delivery/v1/delivery_pb.ts";
 import { maxDeviceIdBytes, requireId } from "../limits.ts";
+import { peerKey } from "../observe/peer.ts";
 import type { Acknowledge } from "./acknowledge.ts";
 import type { Subscribe } from "./subscribe.ts";
 
@@ -29,6 +30,7 @@ export function createDeliveryService(
       return subscribe({
         caller,
         deviceId: toDeviceId(request.deviceId, context),
+        peer: context.values.get(peerKey),
         start: request.start,
         afterSequence:
           request.afterSequence === undefined ? undefined : toSequence(request.afterSequence, "after_sequence"),

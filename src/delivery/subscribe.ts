@@ -10,6 +10,8 @@ import type { Resume } from "./resume.ts";
 export interface SubscribeOptions {
   readonly caller: Caller;
   readonly deviceId: string;
+  /** The address of the connection. */
+  readonly peer: string;
   readonly start: Start;
   readonly afterSequence: number | undefined;
   readonly window: number;
@@ -25,11 +27,12 @@ const maxTimerMs = 2 ** 31 - 1;
 
 /** Creates the {@link Subscribe} of every door. */
 export function createSubscribe(hub: Hub, resume: Resume, cursors: Cursors, revokedAtMs: RevokedAtMs): Subscribe {
-  return async function* ({ caller, deviceId, start, afterSequence, window, signal }) {
+  return async function* ({ caller, deviceId, peer, start, afterSequence, window, signal }) {
     const { userId } = caller;
     const session = await hub.open({
       userId,
       deviceId,
+      peer,
       isRevoked: () => isRevoked(caller, revokedAtMs),
       window,
       resumeSequence: () => resume({ userId, deviceId, start, afterSequence }),

@@ -1,6 +1,7 @@
 import { create } from "@bufbuild/protobuf";
 import { pino } from "pino";
 import { afterEach, describe, expect, test, vi } from "vitest";
+import { createAdmission } from "../../src/delivery/admission.ts";
 import { createHub, type Hub } from "../../src/delivery/hub.ts";
 import type { Session } from "../../src/delivery/session.ts";
 import { failure, toErrorFacts } from "../../src/errors.ts";
@@ -40,7 +41,7 @@ async function openHub({ maxSessions = 100, wrapLive = (live: Live) => live } = 
     openSession: await createOpenSession(broker, { partitions: 1, replicas: 1, timeoutMs: 2_000 }),
     cursors: { read: async () => undefined },
     groupPush: { join: () => ({ refresh: async () => {}, change() {}, close() {} }) },
-    maxSessions,
+    admission: createAdmission({ maxSessions, maxSessionsPerUser: 50, maxSessionsPerAddress: 0 }),
     heartbeatMs: 60_000,
     onGap: () => {},
     log,
@@ -59,6 +60,7 @@ const open = (hub: Hub, userId: string, options: OpenTestOptions = {}) =>
   hub.open({
     userId,
     deviceId: "phone",
+    peer: "127.0.0.1",
     window: 10,
     isRevoked: () => false,
     resumeSequence: async () => 0,

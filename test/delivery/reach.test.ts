@@ -1,6 +1,7 @@
 import { create } from "@bufbuild/protobuf";
 import { pino } from "pino";
 import { describe, expect, test, vi } from "vitest";
+import { createAdmission } from "../../src/delivery/admission.ts";
 import { createGroupPush } from "../../src/delivery/group-push.ts";
 import { createHub } from "../../src/delivery/hub.ts";
 import { MessageSchema, NotificationSchema, RecallSchema } from "../../src/gen/mustreach/delivery/v1/delivery_pb.ts";
@@ -147,7 +148,7 @@ describe("without a webhook", () => {
       openSession: async () => 1,
       cursors,
       groupPush: createGroupPush(live, async () => []),
-      maxSessions: 10,
+      admission: createAdmission({ maxSessions: 10, maxSessionsPerUser: 10, maxSessionsPerAddress: 0 }),
       // No heartbeat looks into the inbox while the test runs.
       heartbeatMs: 60_000,
       onGap: () => {},
@@ -156,6 +157,7 @@ describe("without a webhook", () => {
     const session = await hub.open({
       userId: "ann",
       deviceId: "phone",
+      peer: "127.0.0.1",
       window: 10,
       isRevoked: () => false,
       resumeSequence: async () => 0,

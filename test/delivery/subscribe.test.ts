@@ -42,6 +42,7 @@ function openSubscription({ tokenTtlMs = dayMs, heartbeatMs = 3_600_000 } = {}) 
   const events = subscribe({
     caller,
     deviceId: "phone",
+    peer: "127.0.0.1",
     start: Start.RESUME,
     afterSequence: undefined,
     window: 10,
@@ -58,6 +59,7 @@ describe("a subscription", () => {
     expect(resume).toHaveBeenCalledWith({
       userId: "alice",
       deviceId: "phone",
+      peer: "127.0.0.1",
       start: Start.RESUME,
       afterSequence: undefined,
     });
