@@ -59,7 +59,6 @@ describe("a subscription", () => {
     expect(resume).toHaveBeenCalledWith({
       userId: "alice",
       deviceId: "phone",
-      peer: "127.0.0.1",
       start: Start.RESUME,
       afterSequence: undefined,
     });
