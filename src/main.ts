@@ -1,13 +1,17 @@
-import { ConfigError, loadConfig, serviceLinksOf } from "./config.ts";
+import { closeSync, openSync } from "node:fs";
+import { isatty } from "node:tty";
+import type { Logger } from "pino";
+import { type Config, ConfigError, type Environment, loadConfig, serviceLinksOf } from "./config.ts";
 import { createLog, flushLog } from "./observe/log.ts";
-import { startServer } from "./server.ts";
+import { type Server, startServer } from "./server.ts";
 import { tryIt } from "./try-it.ts";
 
 /**
- * Runs the service until it is told to stop. Standard output is for people (how to try it), standard error for the
- * log. As a program it exits with 0 after a stop, 1 when it could not start, 2 for a bad setting.
+ * Runs the service until SIGINT or SIGTERM, or the end of its terminal; SIGHUP makes it {@link reload}. Standard output
+ * is for people (how to try it), standard error for the log. As a program it exits with 0 after a stop, 1 when it could
+ * not start, 2 for a bad setting.
  */
-export async function runService(env: NodeJS.ProcessEnv): Promise<void> {
+export async function runService(env: Environment): Promise<void> {
   const config = loadConfig(env);
   const log = createLog(config.logLevel);
   const variables = serviceLinksOf(env);
@@ -15,20 +19,59 @@ export async function runService(env: NodeJS.ProcessEnv): Promise<void> {
   // Where it can be written to no longer is no reason to end: the service is not there to print.
   for (const stream of [process.stdout, process.stderr]) stream.on("error", () => {});
   let stop = (): void => process.exit(130);
-  for (const signal of ["SIGINT", "SIGTERM", "SIGHUP"] as const) process.on(signal, () => stop());
+  let hangUp = (): void => {};
+  const hasTerminal = isatty(0);
+  for (const signal of ["SIGINT", "SIGTERM"] as const) process.on(signal, () => stop());
+  process.on("SIGHUP", () => (hasTerminal && isTerminalGone() ? stop() : hangUp()));
   try {
     // Until it has started there is nothing to answer for: the broker ends with this process.
     const server = await startServer(config, log);
     const stopping = new Promise<void>((resolve) => {
       stop = resolve;
     });
-    process.stdout.write(await tryIt(server, config.adminUserIds));
+    hangUp = () => void reload(env, config, server, log);
+    process.stdout.write(await tryIt({ server, config, isTerminal: process.stdout.isTTY }));
     await stopping;
     log.info("stopping");
     await server.stop();
     log.info("stopped");
   } finally {
     await flushLog(log);
+  }
+}
+
+/** What a reload puts in force. */
+const reloaded: readonly (keyof Config)[] = ["logLevel", "tokenSecret"];
+
+/**
+ * Reads the settings again: those in files may have changed. The log level, the token secret and the keys of the
+ * identity provider are renewed; of the others, the log names those that wait for a restart. With a bad setting
+ * everything stays as it is.
+ */
+async function reload(env: Environment, config: Config, server: Server, log: Logger): Promise<void> {
+  try {
+    const next = loadConfig(env);
+    await server.reload(next);
+    log.level = next.logLevel;
+    const names = Object.keys(next) as (keyof Config)[];
+    const waiting = names.filter((name) => !reloaded.includes(name) && !isSame(next[name], config[name]));
+    log.warn({ logLevel: next.logLevel, needRestart: waiting.length > 0 ? waiting : undefined }, "reloaded");
+  } catch (err) {
+    log.error({ err }, "cannot reload: all settings stay as they are");
+  }
+}
+
+function isSame(a: unknown, b: unknown): boolean {
+  return JSON.stringify(a) === JSON.stringify(b);
+}
+
+/** Whether the terminal that the service was started from was closed: then nobody is there to stop it. */
+function isTerminalGone(): boolean {
+  try {
+    closeSync(openSync("/dev/tty", "r"));
+    return false;
+  } catch {
+    return true;
   }
 }
 

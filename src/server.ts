@@ -1,9 +1,9 @@
 import type { Logger } from "pino";
 import { createAuthenticator, createAuthGate } from "./auth/authenticate.ts";
-import { createTokenMinter, type TokenMinter } from "./auth/mint-token.ts";
+import { createCredentials } from "./auth/credentials.ts";
+import type { TokenMinter } from "./auth/mint-token.ts";
 import { loadTokenSecret } from "./auth/secret.ts";
 import { createAuthService } from "./auth/service.ts";
-import { createTokenVerifier } from "./auth/verify-token.ts";
 import type { Config } from "./config.ts";
 import { createAcknowledge } from "./delivery/acknowledge.ts";
 import { createAdmission } from "./delivery/admission.ts";
@@ -62,6 +62,11 @@ export interface Server {
   readonly mint: TokenMinter;
   /** The process id of the embedded broker; undefined with an external one. */
   brokerPid(): number | undefined;
+  /**
+   * Puts the token secret of the settings, or of the data directory, in force, and fetches the keys of the identity
+   * provider again at their next use. Nothing else changes; sessions stay.
+   */
+  reload(config: Pick<Config, "tokenSecret" | "dataDir">): Promise<void>;
   /** Ends sessions with a `reconnect`, answers what is under way, stores cursors, and stops the embedded broker. */
   stop(): Promise<void>;
 }
@@ -102,10 +107,11 @@ export async function startServer(config: Config, log: Logger): Promise<Server> 
     // Who calls.
     const { adminUserIds } = config;
     const { revokedAtMs, revoke } = revocations;
-    const mint = createTokenMinter({ secret, ttlMs: config.tokenTtl });
-    const verify = createTokenVerifier({ secret, adminUserIds, jwks: toJwks(config), revokedAtMs });
+    const jwks = toJwks(config);
+    const credentials = createCredentials({ secret, ttlMs: config.tokenTtl, adminUserIds, jwks, revokedAtMs });
+    const { mint, verify } = credentials;
     const auth = createAuthService({
-      ...{ secret, adminUserIds, mint, verify, revoke },
+      ...{ secret: credentials.secret, adminUserIds, mint, verify, revoke },
       peerOf: ({ values }) => values.get(peerKey),
     });
 
@@ -225,7 +231,8 @@ export async function startServer(config: Config, log: Logger): Promise<Server> 
     });
     const adminUrl = admin?.url;
     log.info({ url, adminUrl, broker: store.audit().version, durability: durabilityName(durability()) }, "listening");
-    return { url, port, adminUrl, mint, brokerPid: () => embedded?.pid(), stop };
+    const reload: Server["reload"] = async (next) => credentials.renew(await loadTokenSecret(next));
+    return { url, port, adminUrl, mint, brokerPid: () => embedded?.pid(), reload, stop };
   } catch (error) {
     await stop();
     throw error;

@@ -1,17 +1,23 @@
 import { adminPlatform, webPlatform } from "./auth/platform.ts";
+import type { Config } from "./config.ts";
 import type { Server } from "./server.ts";
 
+/** Options of {@link tryIt}. */
+export interface TryItOptions {
+  readonly server: Pick<Server, "url" | "adminUrl" | "mint">;
+  readonly config: Pick<Config, "adminUserIds" | "dataDir" | "tokenSecret">;
+  /** Whether the text is for the operator's own terminal. Otherwise it holds no token: a collector of logs may keep it. */
+  readonly isTerminal: boolean;
+}
+
 /**
- * What a newcomer pastes to see a notification arrive: a command that listens, and one that sends, with an admin's
- * token. The tokens are as good as any: standard output of the service is the operator's own terminal.
+ * What a newcomer pastes to see a notification arrive: commands that listen, and that send. No token is in an argument
+ * of a command of ours, where other users of the machine could see it.
  */
-export async function tryIt(
-  server: Pick<Server, "url" | "adminUrl" | "mint">,
-  adminUserIds: readonly string[],
-): Promise<string> {
-  const admin = adminUserIds[0] ?? "imAdmin";
-  const { token } = await server.mint({ userId: admin, platformId: adminPlatform });
-  const alice = await server.mint({ userId: "alice", platformId: webPlatform });
+export async function tryIt({ server, config, isTerminal }: TryItOptions): Promise<string> {
+  const { url, adminUrl } = server;
+  const admin = config.adminUserIds[0] ?? "imAdmin";
+  const tokenOf = async (userId: string, platformId: number) => (await server.mint({ userId, platformId })).token;
   const body = JSON.stringify({
     sendUserID: admin,
     recvUserID: "alice",
@@ -19,18 +25,30 @@ export async function tryIt(
     data: '{"id":77}',
     reliabilityLevel: 2,
   });
+  const asAlice = isTerminal ? `export MUSTREACH_TOKEN=${await tokenOf("alice", webPlatform)}` : whereSecretIs(config);
+  const asAdmin = isTerminal
+    ? `export TOKEN=${await tokenOf(admin, adminPlatform)}`
+    : `${whereSecretIs(config)}\nexport TOKEN=$(npm run -s mustreach -- token --admin)`;
+  const operator = adminUrl === undefined ? "" : `For the operator: ${adminUrl}/metrics and ${adminUrl}/readyz. `;
   return `
-Mustreach answers at ${server.url}. Try it:
+Mustreach answers at ${url}. Try it:
 
 1. In a second terminal, listen as a device of alice:
 
-npm run -s mustreach -- listen --user alice --device phone --url ${server.url} --token ${alice.token}
+${asAlice}
+npm run -s mustreach -- listen --user alice --device phone --url ${url}
 
 2. In a third, send her a notification that must reach:
 
-export TOKEN=${token}
-curl -sS ${server.url}/msg/send_business_notification -H "operationID: $(date +%s)" -H "token: $TOKEN" -d '${body}'
+${asAdmin}
+curl -sS ${url}/msg/send_business_notification -H "operationID: $(date +%s)" -H "token: $TOKEN" -d '${body}'
 
-${server.adminUrl === undefined ? "" : `Metrics and health, for the operator: ${server.adminUrl}/metrics, ${server.adminUrl}/readyz. `}Ctrl-C stops the service; what is stored stays.
+${operator}Ctrl-C stops the service; what is stored stays.
 `;
+}
+
+/** By which a command mints a token for itself. */
+function whereSecretIs({ dataDir, tokenSecret }: TryItOptions["config"]): string {
+  if (tokenSecret !== undefined) return "# with the service's MUSTREACH_TOKEN_SECRET, or its file:";
+  return `export MUSTREACH_DATA_DIR='${dataDir.replaceAll("'", "'\\''")}'`;
 }

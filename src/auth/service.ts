@@ -11,8 +11,8 @@ import type { TokenVerifier } from "./verify-token.ts";
 
 /** Options of {@link createAuthService}. */
 export interface AuthServiceOptions {
-  /** The token secret. */
-  readonly secret: string;
+  /** The token secret in force. */
+  readonly secret: () => string;
   /** The users who are admins. */
   readonly adminUserIds: Iterable<string>;
   readonly mint: TokenMinter;
@@ -30,7 +30,8 @@ export function createAuthService(options: AuthServiceOptions): ServiceImpl<type
   const guesses = createGuessLimit();
   return {
     async getAdminToken(request, context) {
-      return toResponse(await getAdminToken({ secret, adminUserIds, mint, guesses }, request, peerOf(context)));
+      const options = { secret: secret(), adminUserIds, mint, guesses };
+      return toResponse(await getAdminToken(options, request, peerOf(context)));
     },
     async getUserToken(request, context) {
       return toResponse(await getUserToken({ adminUserIds, mint }, request, context));

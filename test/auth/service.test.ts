@@ -21,7 +21,7 @@ function openService(options: { readonly ttlMs?: number; readonly revoke?: () =>
     revokedAtMs: (userId, platformId) => revoked.get(`${platformId} ${userId}`),
   });
   const service = createAuthService({
-    secret,
+    secret: () => secret,
     adminUserIds,
     mint: createTokenMinter({ secret, ttlMs }),
     verify,

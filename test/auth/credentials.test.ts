@@ -1,0 +1,57 @@
+import { once } from "node:events";
+import { createServer } from "node:http";
+import { exportJWK, generateKeyPair, SignJWT } from "jose";
+import { expect, onTestFinished, test } from "vitest";
+import { createCredentials } from "../../src/auth/credentials.ts";
+import { toErrorFacts } from "../../src/errors.ts";
+
+const nowS = () => Math.floor(Date.now() / 1_000);
+const options = { ttlMs: 60_000, adminUserIds: ["imAdmin"], revokedAtMs: () => undefined };
+const [first, second] = ["the-first-secret-has-32-bytes-too", "the-second-secret-has-32-bytes-too"] as const;
+
+async function errCodeOf(attempt: Promise<unknown>): Promise<number> {
+  try {
+    await attempt;
+    return 0;
+  } catch (error) {
+    return toErrorFacts(error).errCode;
+  }
+}
+
+test("a renewed secret mints and verifies; tokens by the old one are refused, also those that were verified before", async () => {
+  const { secret, mint, verify, renew } = createCredentials({ ...options, secret: first });
+  const old = await mint({ userId: "alice", platformId: 5 });
+  expect(await verify(old.token)).toMatchObject({ userId: "alice" });
+  renew(second);
+  expect(secret()).toBe(second);
+  expect(await errCodeOf(verify(old.token))).toBe(1505);
+  expect(await verify((await mint({ userId: "alice", platformId: 5 })).token)).toMatchObject({ userId: "alice" });
+});
+
+test("renewing fetches the identity provider's keys again, whatever is kept", async () => {
+  const keys = [await generateKeyPair("ES256"), await generateKeyPair("ES256")] as const;
+  let published = 0;
+  const provider = createServer(async (_, response) => {
+    const key = { ...(await exportJWK((keys[published] ?? keys[0]).publicKey)), kid: "k" };
+    response.end(JSON.stringify({ keys: [key] }));
+  }).listen(0, "127.0.0.1");
+  onTestFinished(() => void provider.close());
+  await once(provider, "listening");
+  const address = provider.address();
+  if (address === null || typeof address === "string") throw new Error("no port");
+  const sign = ({ privateKey }: (typeof keys)[number]) =>
+    new SignJWT({ sub: "alice", aud: "mustreach", exp: nowS() + 300 })
+      .setProtectedHeader({ alg: "ES256", kid: "k" })
+      .sign(privateKey);
+  const jwks = { url: `http://127.0.0.1:${address.port}/keys`, audience: "mustreach" };
+  const { verify, renew } = createCredentials({ ...options, secret: first, jwks });
+  const [old, replaced] = [await sign(keys[0]), await sign(keys[1])];
+  expect(await errCodeOf(verify(old))).toBe(0);
+
+  published = 1;
+  expect(await errCodeOf(verify(old))).toBe(0);
+  expect(await errCodeOf(verify(replaced))).toBe(1505);
+  renew(first);
+  expect(await errCodeOf(verify(old))).toBe(1505);
+  expect(await errCodeOf(verify(replaced))).toBe(0);
+});
