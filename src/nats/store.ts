@@ -85,12 +85,10 @@ export async function openStore(connections: Connections, config: Config, log: L
 
   const streams = { partitions, replicas, retentionMs, maxStoreBytes: config.maxStoreBytes };
   const isNew = await declareStreams(broker, streams);
-  const publisher = createPublisher(writes, {
-    sendTimeoutMs: timeoutMs,
-    isFsynced: () => audit.durability === Durability.FSYNCED,
-  });
+  const publishing = { sendTimeoutMs: timeoutMs, isFsynced: () => audit.durability === Durability.FSYNCED };
+  const publisher = createPublisher(writes, publishing);
   const directGet = createDirectGet(reads, { timeoutMs });
-  const live = createLive(broker, publisher, partitions);
+  const live = createLive(broker, createPublisher(broker, publishing), partitions);
   const cursors = await openCursors(writes, directGet, {
     replicas,
     ttlMs: retentionMs + cursorGraceMs,
