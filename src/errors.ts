@@ -62,6 +62,8 @@ export interface FailureDetails {
   readonly field?: string;
   /** The wait before the next try, in milliseconds, where it is not that of the table; sent as google.rpc.RetryInfo. */
   readonly retryAfterMs?: number;
+  /** The gRPC and Connect code, where it is not that of the table. REST knows the errCode only. */
+  readonly code?: Code;
 }
 
 /**
@@ -70,8 +72,8 @@ export interface FailureDetails {
  */
 export function failure(name: ErrorName, errDlt: string, cause?: unknown, details: FailureDetails = {}): ConnectError {
   const row: ErrorRow = errorTable[name];
-  const { errCode, code } = row;
-  const { field, retryAfterMs = row.retryAfterMs } = details;
+  const { errCode } = row;
+  const { field, retryAfterMs = row.retryAfterMs, code = row.code } = details;
   const info = {
     desc: ErrorInfoSchema,
     value: create(ErrorInfoSchema, {
@@ -118,10 +120,12 @@ export function toErrorFacts(thrown: unknown): ErrorFacts {
     case Code.InvalidArgument:
     case Code.ResourceExhausted:
     case Code.OutOfRange:
+    case Code.Unimplemented:
       return { errCode: errorTable.ArgsError.errCode, errMsg: "ArgsError", errDlt: thrown.rawMessage };
     case Code.Unavailable:
     case Code.DeadlineExceeded:
     case Code.Canceled:
+    case Code.Aborted:
       return { errCode: errorTable.NetworkError.errCode, errMsg: "NetworkError", errDlt: thrown.rawMessage };
     default:
       return internal;

@@ -204,6 +204,7 @@ export async function startServer(config: Config, log: Logger): Promise<Server> 
         : await startAdmin({ host: adminHost, port: adminPort, health, metrics, log });
     if (admin !== undefined) started.push(admin.stop);
 
+    const callLog = createCallLog(log, metrics);
     const shutdown = new AbortController();
     const handler = createRoutes({
       msg,
@@ -211,8 +212,8 @@ export async function startServer(config: Config, log: Logger): Promise<Server> 
       auth,
       groups: createGroupService({ groups }),
       deadLetters: createDeadLetterService(desk),
-      gate: createGate(createAuthGate(createAuthenticator(verify)), log),
-      interceptors: [createCallLog(log, metrics)],
+      gate: createGate(createAuthGate(createAuthenticator(verify)), callLog),
+      callLog,
       health,
       strictJson: config.strictJson,
       maxNotificationBytes: config.maxDataBytes + maxOverheadBytes,

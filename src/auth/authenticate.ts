@@ -1,13 +1,10 @@
 import type { HandlerContext } from "@connectrpc/connect";
-import { AuthService } from "../gen/mustreach/auth/v1/auth_pb.ts";
+import { accessOf } from "./access.ts";
 import { type Caller, callerKey, missingToken } from "./caller.ts";
 import type { TokenVerifier } from "./verify-token.ts";
 
 /** Finds out who makes a request by its headers. */
 export type Authenticator = (headers: Headers) => Promise<Caller>;
-
-/** The RPCs that need no token. */
-const openMethods: ReadonlySet<unknown> = new Set([AuthService.method.getAdminToken, AuthService.method.parseToken]);
 
 /**
  * Takes the token from the header `token` (OpenIM's), else from `authorization: Bearer`, and verifies it.
@@ -24,11 +21,11 @@ export function createAuthenticator(verify: TokenVerifier): Authenticator {
 
 /**
  * What to give Connect as `requestGate`, and to call for every other door: leaves the caller in the context before the
- * body of a request is read, or throws. GetAdminToken and ParseToken pass without a token.
+ * body of a request is read, or throws. Open methods pass without a token.
  */
 export function createAuthGate(authenticate: Authenticator): (context: HandlerContext) => Promise<void> {
   return async (context) => {
-    if (openMethods.has(context.method)) return;
+    if (accessOf(context.method) === "open") return;
     context.values.set(callerKey, await authenticate(context.requestHeader));
   };
 }

@@ -1,4 +1,4 @@
-import { createContextKey, type HandlerContext } from "@connectrpc/connect";
+import { Code, createContextKey, type HandlerContext } from "@connectrpc/connect";
 import { failure } from "../errors.ts";
 
 /** Who makes a call: what a verified token says. */
@@ -48,7 +48,7 @@ export function requireAdmin(context: CallerContext, errDlt: string): Caller {
   return caller;
 }
 
-/** What a call without a token is answered: OpenIM's own words and its 1001, not a 15xx. */
+/** What a call without a token is answered: OpenIM's own words and its 1001, not a 15xx; over gRPC and Connect, Unauthenticated. */
 export function missingToken() {
-  return failure("ArgsError", "header must have token");
+  return failure("ArgsError", "header must have token", undefined, { code: Code.Unauthenticated });
 }

@@ -11,7 +11,7 @@ import {
 } from "@nats-io/transport-node";
 import type { BaseLogger } from "pino";
 import { openDataDir } from "../data-dir.ts";
-import { spawnBroker, stopLeftoverBroker } from "./broker-process.ts";
+import { type BrokerProcess, spawnBroker, stopLeftoverBroker } from "./broker-process.ts";
 import type { Dial } from "./connect.ts";
 import { type HeldLock, takeLock } from "./data-lock.ts";
 import { isAtLeast, type NatsServer } from "./server-inspect.ts";
@@ -41,7 +41,7 @@ export interface EmbeddedBrokerOptions {
 export interface EmbeddedBroker {
   /** Where the broker listens; another address after each restart. */
   readonly url: string;
-  /** Signs the broker's challenge with a key made at each {@link startEmbeddedBroker}, which never leaves the process. */
+  /** Signs the broker's challenge with a key made for this run of it, which never leaves this process. */
   readonly authenticator: Authenticator;
   /**
    * Connects, and reconnects, to nothing but this broker: to the address that our own child has reported, and only
@@ -99,14 +99,11 @@ async function startLocked(options: EmbeddedBrokerOptions, dir: string, lock: He
   await mkdir(dir, { recursive: true, mode: 0o700 });
   await stopLeftoverBroker(pidPath, configPath, log);
 
-  const user = nkeys.createUser();
-  const authenticator = nkeyAuthenticator(user.getSeed());
-  await writeConfig();
+  let user = nkeys.createUser();
   /** Where the last child listened that was ready. */
   let address = nowhere;
-  let broker = spawnBroker(binary.path, configPath, log);
+  let broker = await launch();
   let startedAt = performance.now();
-  await notePid();
   const ended = await whenReady();
   if (ended !== undefined) {
     const said = broker.lastLines().join("\n") || "it said nothing";
@@ -115,14 +112,17 @@ async function startLocked(options: EmbeddedBrokerOptions, dir: string, lock: He
   log.info({ broker: broker.name, version: binary.version, address }, "the embedded broker is ready");
   const kept = keepRunning();
 
-  /** Not by the broker's own pid_file: with a full disk it would not start, and what is stored could not be read. */
-  async function notePid(): Promise<void> {
-    await writeFile(pidPath, String(broker.pid), { mode: 0o600 }).catch((err: unknown) =>
+  /** Writes the configuration and starts the broker on it. */
+  async function launch(): Promise<BrokerProcess> {
+    await writeConfig();
+    const launched = spawnBroker(binary.path, configPath, log);
+    // Not by the broker's own pid_file: with a full disk it would not start, and what is stored could not be read.
+    await writeFile(pidPath, String(launched.pid), { mode: 0o600 }).catch((err: unknown) =>
       log.warn({ err }, "cannot note the process id of the embedded broker"),
     );
+    return launched;
   }
 
-  /** Once, and not at each restart: a full disk, which is a reason for one, must not be in its way. */
   async function writeConfig(): Promise<void> {
     const config = {
       server_name: "mustreach",
@@ -180,16 +180,17 @@ async function startLocked(options: EmbeddedBrokerOptions, dir: string, lock: He
       if (stopping.signal.aborted) return;
       restartMs = Math.min(restartMs * 2, restartDelayMs.last);
       address = nowhere;
-      // In one turn with the look at `stopping`: a stop must find the broker that is to be stopped.
-      broker = spawnBroker(binary.path, configPath, log);
+      user = nkeys.createUser();
+      broker = await launch();
       startedAt = performance.now();
-      await notePid();
       if ((await whenReady()) === undefined && !stopping.signal.aborted) {
         log.info({ broker: broker.name, address }, "the embedded broker is ready again");
         options.onRestart?.();
       }
     }
   }
+
+  const authenticator: Authenticator = (nonce) => nkeyAuthenticator(user.getSeed())(nonce);
 
   async function dial(options: NodeConnectionOptions): Promise<NatsConnection> {
     let connection: NatsConnection | undefined;

@@ -1,4 +1,12 @@
-import type { Interceptor, StreamResponse, UnaryResponse } from "@connectrpc/connect";
+import {
+  Code,
+  type ConnectError,
+  type ContextValues,
+  createContextKey,
+  type Interceptor,
+  type StreamResponse,
+  type UnaryResponse,
+} from "@connectrpc/connect";
 import type { Logger } from "pino";
 import { errorTable, toErrorFacts, toWireError } from "../errors.ts";
 import type { Metrics } from "./metrics.ts";
@@ -6,49 +14,85 @@ import { operationIdKey } from "./operation-id.ts";
 import { peerKey } from "./peer.ts";
 import { unknownFieldsKey } from "./unknown-fields.ts";
 
-/**
- * Creates the interceptor that logs and measures every call with its operation id and outcome, and lets nothing but errors made for
- * the caller out: anything else becomes ServerInternalError, with the original in the log only.
- */
-export function createCallLog(log: Logger, metrics: Pick<Metrics, "call">): Interceptor {
-  return (next) => async (request) => {
+/** A call, by the context values that all of its stations share. */
+export interface ObservedCall {
+  /** Its method, such as `mustreach.msg.v1.MsgService/GetConversations`. */
+  readonly rpc: string;
+  readonly values: ContextValues;
+}
+
+/** Logs and measures every call, once, with its operation id, its peer and its outcome. */
+export interface CallLog {
+  /**
+   * Sees the calls that reach their method. Lets nothing but errors made for the caller out: anything else becomes
+   * ServerInternalError, with the original in the log only.
+   */
+  readonly interceptor: Interceptor;
+  /**
+   * Logs and counts a call that ended with an error before {@link interceptor} saw it; does nothing for one that was
+   * seen, or refused already. Returns what goes on the wire.
+   */
+  refuse(call: ObservedCall, thrown: unknown): ConnectError;
+}
+
+const seenKey = createContextKey(false, { description: "whether the call log has seen the call" });
+
+/** Whether a call is logged and counted, or will be when it ends. */
+export function isSeen(values: ContextValues): boolean {
+  return values.get(seenKey);
+}
+
+/** Codes of a call that its caller has ended. */
+const endedByCaller: ReadonlySet<Code> = new Set([Code.Canceled, Code.Aborted, Code.DeadlineExceeded]);
+
+/** Creates the log of calls. */
+export function createCallLog(log: Logger, metrics: Pick<Metrics, "call">): CallLog {
+  const begin = ({ rpc, values }: ObservedCall) => {
+    values.set(seenKey, true);
     const startedMs = performance.now();
     const call = {
-      operationID: request.contextValues.get(operationIdKey),
-      peer: request.contextValues.get(peerKey),
-      unknownFields: toLogged(request.contextValues.get(unknownFieldsKey)),
-      rpc: `${request.service.typeName}/${request.method.name}`,
+      operationID: values.get(operationIdKey),
+      peer: values.get(peerKey),
+      unknownFields: toLogged(values.get(unknownFieldsKey)),
+      rpc,
     };
-    const fail = (thrown: unknown) => {
-      const error = toWireError(thrown);
-      const { errCode, errMsg, errDlt } = toErrorFacts(error);
-      const line = { ...call, ms: elapsed(startedMs), errCode, errMsg, errDlt };
-      metrics.call(call.rpc, errCode, line.ms / 1_000);
-      if (errCode === errorTable.ServerInternalError.errCode || error.cause !== undefined) {
-        log.error({ ...line, err: error.cause ?? thrown }, "call failed");
-      } else {
-        log.info(line, "call refused");
-      }
-      return error;
+    return {
+      call,
+      fail(thrown: unknown): ConnectError {
+        const error = toWireError(thrown);
+        const { errCode, errMsg, errDlt } = toErrorFacts(error);
+        const line = { ...call, ms: elapsed(startedMs), errCode, errMsg, errDlt };
+        metrics.call(rpc, errCode, line.ms / 1_000);
+        if (isFault(error, errCode)) log.error({ ...line, err: error.cause ?? thrown }, "call failed");
+        else log.info(line, "call refused");
+        return error;
+      },
+      succeed(): void {
+        const line = { ...call, ms: elapsed(startedMs) };
+        metrics.call(rpc, 0, line.ms / 1_000);
+        log.info(line, "call answered");
+      },
     };
-    const succeed = () => {
-      const line = { ...call, ms: elapsed(startedMs) };
-      metrics.call(call.rpc, 0, line.ms / 1_000);
-      log.info(line, "call answered");
-    };
+  };
 
-    let response: UnaryResponse | StreamResponse;
-    try {
-      response = await next(request);
-    } catch (error) {
-      throw fail(error);
-    }
-    if (!response.stream) {
-      succeed();
-      return response;
-    }
-    log.info(call, "stream opened");
-    return { ...response, message: observe(response.message, succeed, fail) };
+  return {
+    interceptor: (next) => async (request) => {
+      const rpc = `${request.service.typeName}/${request.method.name}`;
+      const { call, fail, succeed } = begin({ rpc, values: request.contextValues });
+      let response: UnaryResponse | StreamResponse;
+      try {
+        response = await next(request);
+      } catch (error) {
+        throw fail(error);
+      }
+      if (!response.stream) {
+        succeed();
+        return response;
+      }
+      log.info(call, "stream opened");
+      return { ...response, message: observe(response.message, succeed, fail) };
+    },
+    refuse: (call, thrown) => (isSeen(call.values) ? toWireError(thrown) : begin(call).fail(thrown)),
   };
 }
 
@@ -59,6 +103,12 @@ async function* observe<T>(messages: AsyncIterable<T>, succeed: () => void, fail
   } catch (error) {
     throw fail(error);
   }
+}
+
+/** Whether an error is ours, or of what we stand on, rather than the caller's, who has been told what is wrong. */
+function isFault(error: ConnectError, errCode: number): boolean {
+  if (errCode === errorTable.ServerInternalError.errCode) return true;
+  return errCode >= errorTable.NetworkError.errCode && error.cause !== undefined && !endedByCaller.has(error.code);
 }
 
 /** What is not there leaves no trace in a line. */

@@ -2,6 +2,7 @@ import type { Health } from "../observe/health.ts";
 import type { Metrics } from "../observe/metrics.ts";
 import { createListener, type ListenerLog } from "./listener.ts";
 import { createPages, healthz, notFound, writeJson } from "./pages.ts";
+import { readTarget } from "./target.ts";
 
 /** Options of {@link startAdmin}. */
 export interface AdminOptions {
@@ -45,7 +46,7 @@ export async function startAdmin({ host, port, health, metrics, log }: AdminOpti
   const listener = createListener({
     log,
     handler: (request, response) => {
-      if (!pages(request, response)) notFound(response);
+      if (!pages(request, response, readTarget(request))) notFound(response);
     },
   });
   const { url } = await listener.listen({ host, port }).catch((cause: unknown) => {

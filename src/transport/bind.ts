@@ -1,11 +1,11 @@
 import { type DescMessage, fromJson, type JsonValue, type Message } from "@bufbuild/protobuf";
 import { isFieldError } from "@bufbuild/protobuf/reflect";
+import { failure } from "../errors.ts";
 import {
   SendBusinessNotificationBatchRequestSchema,
   SendBusinessNotificationRequestSchema,
 } from "../gen/mustreach/msg/v1/msg_pb.ts";
 import { isObject, matchFieldNames } from "./field-names.ts";
-import type { HttpRequest } from "./listener.ts";
 
 /** Which message a body is bound to, and how. */
 export interface Binding {
@@ -25,8 +25,26 @@ export class BindError extends Error {
   }
 }
 
+/** Any error as one for the caller. */
+export function toFailure(error: unknown): unknown {
+  return error instanceof BindError ? failure("ArgsError", error.message) : error;
+}
+
 // Fatal: replacing what does not decode would send a notification to somebody else.
 const utf8 = new TextDecoder("utf-8", { fatal: true });
+
+/**
+ * The text of a body.
+ *
+ * @throws {BindError} with this status when it is not UTF-8.
+ */
+export function toText(body: Uint8Array, badStatus: 200 | 400): string {
+  try {
+    return utf8.decode(body);
+  } catch {
+    throw new BindError("the body is not UTF-8", badStatus);
+  }
+}
 
 /**
  * The messages that OpenIM's handlers bind with gin's BindJSON, and the fields that it requires. Such a handler answers
@@ -40,39 +58,6 @@ const boundByBindJson: Readonly<Record<string, readonly string[]>> = {
 /** The HTTP status of a body that does not bind to a message. */
 export function bindStatus({ typeName }: DescMessage): 200 | 400 {
   return boundByBindJson[typeName] === undefined ? 200 : 400;
-}
-
-/**
- * Reads a request's body. Rejects with {@link BindError} and 413 when it is larger than `maxBytes`; the rest is still
- * taken from the wire and thrown away, so that the answer can be read. Rejects with `badStatus` when it is not UTF-8 or
- * is cut off.
- */
-export function readBody(request: HttpRequest, maxBytes: number, badStatus: 200 | 400 = 400): Promise<string> {
-  return new Promise((resolve, reject) => {
-    let chunks: Buffer[] = [];
-    let bytes = 0;
-    request.on("data", (chunk: Buffer) => {
-      bytes += chunk.length;
-      if (bytes <= maxBytes) {
-        chunks.push(chunk);
-        return;
-      }
-      chunks = [];
-      reject(new BindError(`the body is larger than ${maxBytes} bytes`, 413));
-    });
-    request.on("end", () => {
-      try {
-        resolve(utf8.decode(Buffer.concat(chunks)));
-      } catch {
-        reject(new BindError("the body is not UTF-8", badStatus));
-      }
-    });
-    request.on("error", reject);
-    request.on("close", () => {
-      // An error is made only where there is one: its stack costs more than the rest of this function.
-      if (!request.readableEnded) reject(new BindError("the body was cut off", badStatus));
-    });
-  });
 }
 
 /**
@@ -110,8 +95,8 @@ export function bind(
   }
 }
 
-/** What is wrong with a body, by the documented name of the field; protobuf's own words have the proto's. */
-function explain(error: unknown): string {
+/** What is wrong with a message, by the documented name of the field; protobuf's own words have the proto's. */
+export function explain(error: unknown): string {
   if (!(error instanceof Error)) return "the body does not fit";
   if (!isFieldError(error.cause)) return shorten(error.message);
   const field = error.cause.field();

@@ -19,21 +19,25 @@ import {
   type ServiceImpl,
   type UnaryRequest,
 } from "@connectrpc/connect";
-import { failure, toErrorFacts } from "../errors.ts";
+import { type ErrorFacts, errorTable, retryAfterMsOf, toErrorFacts } from "../errors.ts";
 import { http } from "../gen/google/api/annotations_pb.ts";
+import type { CallLog } from "../observe/call-log.ts";
 import { peerKey, peerOf } from "../observe/peer.ts";
 import { unknownFieldsKey } from "../observe/unknown-fields.ts";
-import { BindError, type Binding, bind, bindStatus, readBody } from "./bind.ts";
+import { BindError, type Binding, bind, bindStatus, toFailure, toText } from "./bind.ts";
+import type { ReadBody } from "./body.ts";
 import { compileToOpenImJson, errorEnvelope, headerFields, successEnvelope, type ToOpenImJson } from "./envelope.ts";
-import type { Gate } from "./gate.ts";
+import { badHostKey, type Gate } from "./gate.ts";
+import { toHeaders } from "./headers.ts";
 import type { HttpRequest, HttpResponse } from "./listener.ts";
+import type { Target } from "./target.ts";
 
 /** Options of {@link createRest}. */
 export interface RestOptions {
   readonly gate: Gate;
   readonly interceptors: readonly Interceptor[];
-  /** The largest request body, in bytes; a larger one is answered with 413 and 1001. */
-  readonly maxBodyBytes: number;
+  readonly readBody: ReadBody;
+  readonly callLog: Pick<CallLog, "refuse">;
   /** Whether a body with a key that is no field is refused. Default: the key is ignored, and named in a header. */
   readonly isStrict?: boolean;
 }
@@ -46,7 +50,7 @@ export interface Rest {
   /** Adds a service's annotated methods. Throws for an annotation that is not supported. */
   register<S extends DescService>(service: S, implementation: Partial<ServiceImpl<S>>): void;
   /** Answers a request if its path is one of ours. */
-  handle(request: HttpRequest, response: HttpResponse): boolean;
+  handle(request: HttpRequest, response: HttpResponse, target: Target): boolean;
 }
 
 interface Route extends Binding {
@@ -63,15 +67,20 @@ const done = new ConnectError("the call has ended", Code.Canceled);
 export function createRest(options: RestOptions): Rest {
   const routes = new Map<string, Route>();
 
-  const answer = async (route: Route, request: HttpRequest, response: HttpResponse): Promise<void> => {
+  const answer = async (
+    route: Route,
+    request: HttpRequest,
+    response: HttpResponse,
+    { url, isHostBad }: Target,
+  ): Promise<void> => {
     const context = createHandlerContext({
       service: route.service,
       method: route.method,
       protocolName: "rest",
       requestMethod: "POST",
-      url: `http://${request.headers.host ?? "localhost"}${request.url ?? "/"}`,
+      url,
       requestHeader: toHeaders(request),
-      contextValues: createContextValues().set(peerKey, peerOf(request.socket)),
+      contextValues: createContextValues().set(peerKey, peerOf(request.socket)).set(badHostKey, isHostBad),
     });
     const onClose = () => {
       if (!response.writableFinished) context.abort(done);
@@ -79,8 +88,8 @@ export function createRest(options: RestOptions): Rest {
     response.once("close", onClose);
     try {
       await options.gate(context);
-      const body = await readBody(request, options.maxBodyBytes, bindStatus(route.input));
-      const input = bind(route, body, (unknown) => {
+      const body = await options.readBody(request, context);
+      const input = bind(route, toText(body, bindStatus(route.input)), (unknown) => {
         context.values.set(unknownFieldsKey, unknown);
         context.responseHeader.set(unknownFieldsHeader, unknown.join(", "));
       });
@@ -93,11 +102,15 @@ export function createRest(options: RestOptions): Rest {
       }
       write(response, 200, context.responseHeader, successEnvelope(route.toOpenImJson(json)));
     } catch (error) {
-      // A business error is OpenIM's HTTP 200; what cannot be bound to the method has a status of its own.
-      const status = error instanceof BindError ? error.httpStatus : 200;
-      const facts = toErrorFacts(error instanceof BindError ? failure("ArgsError", error.message) : error);
+      const rpc = `${route.service.typeName}/${route.method.name}`;
+      const refusal = options.callLog.refuse({ rpc, values: context.values }, toFailure(error));
+      const facts = toErrorFacts(refusal);
+      const retryAfterMs = retryAfterMsOf(refusal);
+      if (retryAfterMs !== undefined) {
+        context.responseHeader.set("Retry-After", String(Math.ceil(retryAfterMs / 1_000)));
+      }
       await discardBody(request);
-      write(response, status, context.responseHeader, errorEnvelope(facts));
+      write(response, toStatus(error, facts), context.responseHeader, errorEnvelope(facts));
     } finally {
       response.off("close", onClose);
       // Takes the context's listeners off the shutdown signal.
@@ -124,14 +137,19 @@ export function createRest(options: RestOptions): Rest {
       }
     },
 
-    handle(request, response) {
-      const path = (request.url ?? "").split("?", 1)[0] ?? "";
-      const route = routes.get(path);
+    handle(request, response, target) {
+      const route = routes.get(target.path);
       if (route === undefined || request.method !== "POST") return false;
-      answer(route, request, response).catch(() => response.destroy());
+      answer(route, request, response, target).catch(() => response.destroy());
       return true;
     },
   };
+}
+
+/** A business error is OpenIM's HTTP 200; a body that cannot be bound, and a rate, have a status of their own. */
+function toStatus(error: unknown, { errCode }: ErrorFacts): number {
+  if (error instanceof BindError) return error.httpStatus;
+  return errCode === errorTable.TooManyRequestsError.errCode ? 429 : 200;
 }
 
 /** The path of a method's annotation; undefined for a method without one. */
@@ -212,14 +230,4 @@ function write(response: HttpResponse, status: number, headers: Headers, body: s
   response.statusCode = status;
   // As bytes: with a text, Node writes the headers as UTF-8 as well, and not as they came.
   response.end(Buffer.from(body));
-}
-
-function toHeaders(request: HttpRequest): Headers {
-  const headers = new Headers();
-  for (const [name, value] of Object.entries(request.headers)) {
-    // HTTP/2 pseudo headers are not headers.
-    if (name.startsWith(":")) continue;
-    for (const item of Array.isArray(value) ? value : [value ?? ""]) headers.append(name, item);
-  }
-  return headers;
 }

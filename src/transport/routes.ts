@@ -1,17 +1,21 @@
-import { Code, ConnectError, type ConnectRouter, type Interceptor, type ServiceImpl } from "@connectrpc/connect";
+import { Code, ConnectError, type ConnectRouter, type ServiceImpl } from "@connectrpc/connect";
 import type { BaseLogger } from "pino";
 import { AuthService } from "../gen/mustreach/auth/v1/auth_pb.ts";
 import { DeadLetterService } from "../gen/mustreach/delivery/v1/dead_letter_pb.ts";
 import { DeliveryService } from "../gen/mustreach/delivery/v1/delivery_pb.ts";
 import { GroupService } from "../gen/mustreach/directory/v1/directory_pb.ts";
 import { MsgService } from "../gen/mustreach/msg/v1/msg_pb.ts";
+import type { CallLog } from "../observe/call-log.ts";
 import type { Health } from "../observe/health.ts";
+import { createReadBody } from "./body.ts";
 import { answerCors } from "./cors.ts";
 import type { Gate } from "./gate.ts";
+import { takeIdempotencyKey } from "./idempotency-key.ts";
 import type { HttpHandler } from "./listener.ts";
 import { createPages, healthz, notFound, writeJson } from "./pages.ts";
 import { createRest } from "./rest.ts";
 import { createRpc } from "./rpc.ts";
+import { readTarget } from "./target.ts";
 
 /** Options of {@link createRoutes}. */
 export interface RouteOptions {
@@ -21,7 +25,7 @@ export interface RouteOptions {
   readonly groups: ServiceImpl<typeof GroupService>;
   readonly deadLetters: ServiceImpl<typeof DeadLetterService>;
   readonly gate: Gate;
-  readonly interceptors: Interceptor[];
+  readonly callLog: CallLog;
   readonly health: Health;
   readonly log: BaseLogger;
   /** Whether a REST body with a key that is no field is refused. */
@@ -40,10 +44,12 @@ const maxTimeoutMs = 30 * 86_400_000;
 
 /** Creates the handler of every request: where each path leads. */
 export function createRoutes(options: RouteOptions): HttpHandler {
-  const { gate, interceptors } = options;
+  const { gate, callLog, log } = options;
+  const interceptors = [callLog.interceptor, takeIdempotencyKey];
   // JSON may write every byte as \u00XX.
   const maxRequestBytes = Math.max(minRequestBytes, options.maxNotificationBytes * 6);
-  const rest = createRest({ gate, interceptors, maxBodyBytes: maxRequestBytes, isStrict: options.strictJson });
+  const readBody = createReadBody({ maxBytes: maxRequestBytes });
+  const rest = createRest({ gate, interceptors, readBody, callLog, isStrict: options.strictJson });
   const register = (router: ConnectRouter) => {
     router.service(MsgService, options.msg);
     router.service(DeliveryService, options.delivery);
@@ -57,14 +63,13 @@ export function createRoutes(options: RouteOptions): HttpHandler {
   rest.register(DeadLetterService, options.deadLetters);
   const rpc = createRpc({
     routes: register,
-    log: options.log,
-    requestGate: gate,
+    gate,
     interceptors,
-    readMaxBytes: maxRequestBytes,
+    readBody,
+    callLog,
+    log,
     maxTimeoutMs,
     shutdownSignal: options.shutdownSignal,
-    // Compressed requests are not taken: they would be a way round the size limits of what is held in memory.
-    acceptCompression: [],
   });
   const pages = createPages({
     "/healthz": healthz,
@@ -75,8 +80,10 @@ export function createRoutes(options: RouteOptions): HttpHandler {
   });
 
   return (request, response) => {
-    if (answerCors(request, response) || rest.handle(request, response) || pages(request, response)) return;
-    if (!rpc(request, response)) notFound(response);
+    if (answerCors(request, response)) return;
+    const target = readTarget(request);
+    if (rest.handle(request, response, target) || pages(request, response, target)) return;
+    if (!rpc(request, response, target)) notFound(response);
   };
 }
 

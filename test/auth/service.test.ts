@@ -216,7 +216,7 @@ test("without a token it is the gate that answers, not the checks of the body", 
   const { client } = openService();
   for (const call of [client.getUserToken({}), client.forceLogout({})]) {
     const thrown = await call.catch((error: unknown) => error);
-    expect(thrown).toMatchObject({ code: Code.InvalidArgument });
+    expect(thrown).toMatchObject({ code: Code.Unauthenticated });
     expect(toErrorFacts(thrown)).toEqual({ errCode: 1001, errMsg: "ArgsError", errDlt: "header must have token" });
   }
 });

@@ -220,11 +220,11 @@ describe("it reads the error detail", () => {
   });
 
   test.each<[what: string, code: status, errCode: string, refused: () => Promise<unknown>]>([
-    ["without a token", status.INVALID_ARGUMENT, "1001", () => send({}, {})],
+    ["without a token", status.UNAUTHENTICATED, "1001", () => send({}, {})],
     ["with a bad token", status.UNAUTHENTICATED, "1503", () => send({}, { token: "x" })],
     ["with a user's token", status.PERMISSION_DENIED, "1002", () => send({}, userHeaders)],
     ["to a group that is not there", status.NOT_FOUND, "1004", () => send({ recvUserId: "", recvGroupId: "g" })],
-    ["of a stream without a token", status.INVALID_ARGUMENT, "1001", () => subscribe({}, {}).next()],
+    ["of a stream without a token", status.UNAUTHENTICATED, "1001", () => subscribe({}, {}).next()],
     [
       "of a stream with a bad window",
       status.INVALID_ARGUMENT,

@@ -130,7 +130,7 @@ describe.each(protocols)("%s", (name, connect) => {
 
   test("one of many errors at the gate as well", async () => {
     const error = await send({}, {}).then(() => expect.fail("it was accepted"), ConnectError.from);
-    expect(error.code).toBe(Code.InvalidArgument);
+    expect(error.code).toBe(Code.Unauthenticated);
     expect(toErrorFacts(error)).toEqual({ errCode: 1001, errMsg: "ArgsError", errDlt: "header must have token" });
     expect(error.findDetails(ErrorInfoSchema)).toHaveLength(1);
   });

@@ -81,8 +81,6 @@ test("a broker that is killed comes back with its data, and a connection finds i
   await manager.streams.add({ name: "KEPT", subjects: ["kept"] });
   await manager.jetstream().publish("kept", "before");
   const statuses = (await broker.connect()).status();
-  const config = join(broker.dir, "nats", "nats-server.conf");
-  const { mtimeMs, ino } = await stat(config);
   const pid = broker.pid();
 
   process.kill(pid, "SIGKILL");
@@ -90,8 +88,6 @@ test("a broker that is killed comes back with its data, and a connection finds i
 
   expect(broker.pid()).not.toBe(pid);
   for await (const { type } of statuses) if (type === "reconnect") break;
-  // With a full disk, which can be why it died, writing would fail.
-  expect(await stat(config)).toMatchObject({ mtimeMs, ino });
   const { state } = await (await jetstreamManager(await broker.connect())).streams.info("KEPT");
   expect(state.messages).toBe(1);
 });

@@ -1,7 +1,4 @@
-import { once } from "node:events";
-import { createServer } from "node:http";
-import { type AddressInfo, connect } from "node:net";
-import { afterEach, describe, expect, test } from "vitest";
+import { describe, expect, test } from "vitest";
 import { GetUserTokenRequestSchema, ParseTokenRequestSchema } from "../../src/gen/mustreach/auth/v1/auth_pb.ts";
 import {
   CreateGroupRequestSchema,
@@ -14,7 +11,7 @@ import {
   SendBusinessNotificationBatchRequestSchema,
   SendBusinessNotificationRequestSchema,
 } from "../../src/gen/mustreach/msg/v1/msg_pb.ts";
-import { BindError, bind, readBody } from "../../src/transport/bind.ts";
+import { BindError, bind, toText } from "../../src/transport/bind.ts";
 
 const sendPath = { input: SendBusinessNotificationRequestSchema };
 const authPath = { input: GetUserTokenRequestSchema };
@@ -201,86 +198,9 @@ describe("keys that are no fields", () => {
   });
 });
 
-describe("readBody", () => {
-  const cleanups: (() => unknown)[] = [];
-  afterEach(() => {
-    for (const cleanup of cleanups.splice(0)) cleanup();
-  });
-
-  /** Reads the body of the next request on a real port. */
-  async function useReader(maxBytes: number) {
-    let settle = (_: Promise<string>) => {};
-    const read = new Promise<string>((resolve) => {
-      settle = resolve;
-    });
-    read.catch(() => {});
-    const server = createServer((req, res) => {
-      const reading = readBody(req, maxBytes);
-      settle(reading);
-      reading.catch(() => {}).finally(() => res.end());
-    });
-    server.listen(0, "127.0.0.1");
-    await once(server, "listening");
-    cleanups.push(() => {
-      server.closeAllConnections();
-      server.close();
-    });
-    const { port } = server.address() as AddressInfo;
-    return {
-      read,
-      /** Writes each piece of a body of `length` bytes when the one before it has been sent. */
-      async write(length: number, ...pieces: (Buffer | string)[]) {
-        const socket = connect(port, "127.0.0.1");
-        cleanups.push(() => socket.destroy());
-        socket.setNoDelay(true);
-        socket.on("error", () => {});
-        await once(socket, "connect");
-        for (const piece of [`POST / HTTP/1.1\r\nHost: x\r\nContent-Length: ${length}\r\n\r\n`, ...pieces]) {
-          await new Promise((resolve) => socket.write(piece, resolve));
-        }
-        return socket;
-      },
-    };
-  }
-
-  test("takes a body of the largest size, and not one byte more", async () => {
-    const exact = await useReader(1_000);
-    await exact.write(1_000, "x".repeat(1_000));
-    expect(await exact.read).toBe("x".repeat(1_000));
-    const larger = await useReader(1_000);
-    await larger.write(1_001, "x".repeat(1_001));
-    await expect(larger.read).rejects.toMatchObject({ httpStatus: 413, message: expect.stringContaining("1000") });
-  });
-
-  test("counts bytes, not characters", async () => {
-    const reader = await useReader(10);
-    await reader.write(12, "日本語文");
-    await expect(reader.read).rejects.toMatchObject({ httpStatus: 413 });
-  });
-
-  test("puts together a character that comes in two pieces", async () => {
-    const bytes = Buffer.from("😀日");
-    const reader = await useReader(100);
-    await reader.write(bytes.length, ...Array.from(bytes, (_, index) => bytes.subarray(index, index + 1)));
-    expect(await reader.read).toBe("😀日");
-  });
-
-  test("refuses bytes that are not UTF-8, rather than to change them", async () => {
-    for (const bytes of [
-      [0x22, 0xff, 0x22],
-      [0x22, 0xc3, 0x22],
-      [0x22, 0xed, 0xa0, 0x80, 0x22],
-    ]) {
-      const reader = await useReader(100);
-      await reader.write(bytes.length, Buffer.from(bytes));
-      await expect(reader.read).rejects.toMatchObject({ httpStatus: 400 });
-    }
-  });
-
-  test("fails when the caller goes away in the middle", async () => {
-    const reader = await useReader(100);
-    const socket = await reader.write(10, "12345");
-    socket.destroy();
-    await expect(reader.read).rejects.toThrow();
-  });
-});
+test.each([[[0x22, 0xff, 0x22]], [[0x22, 0xc3, 0x22]], [[0x22, 0xed, 0xa0, 0x80, 0x22]]])(
+  "bytes that are not UTF-8 are refused, rather than changed: %j",
+  (bytes) => {
+    expect(refusalOf(() => toText(Buffer.from(bytes), 400))).toMatchObject({ httpStatus: 400 });
+  },
+);

@@ -17,11 +17,14 @@ import {
 } from "@bufbuild/protobuf/wkt";
 import { Code, ConnectError, type HandlerContext, type Interceptor } from "@connectrpc/connect";
 import { afterEach, describe, expect, test } from "vitest";
-import { failure } from "../../src/errors.ts";
+import { type Caller, callerKey } from "../../src/auth/caller.ts";
+import { failure, toWireError } from "../../src/errors.ts";
 import { file_google_api_annotations, http } from "../../src/gen/google/api/annotations_pb.ts";
 import { HttpRuleSchema } from "../../src/gen/google/api/http_pb.ts";
+import { createReadBody } from "../../src/transport/body.ts";
 import type { Gate } from "../../src/transport/gate.ts";
 import { createRest, type RestOptions } from "../../src/transport/rest.ts";
+import { readTarget } from "../../src/transport/target.ts";
 
 type Rule = MessageInitShape<typeof HttpRuleSchema>;
 
@@ -72,6 +75,16 @@ function compileService(...methods: MethodOptions[]): DescService {
 
 const post = (path: string): Rule => ({ pattern: { case: "post", value: path }, body: "*" });
 
+const admin: Caller = { userId: "imAdmin", platformId: 10, isAdmin: true, issuedAtMs: 0, expiresAtMs: 1 };
+const defaults: RestOptions = {
+  gate: async ({ values }) => {
+    values.set(callerKey, admin);
+  },
+  interceptors: [],
+  readBody: createReadBody({ maxBytes: 64 }),
+  callLog: { refuse: (_, thrown) => toWireError(thrown) },
+};
+
 type GetTime = (request: Message, context: HandlerContext) => unknown;
 
 const cleanups: (() => unknown)[] = [];
@@ -81,10 +94,10 @@ afterEach(async () => {
 
 /** Serves `service Clock` with a method at /clock/get_time, on a real port. */
 async function useRest(getTime: GetTime, options: Partial<RestOptions> = {}) {
-  const rest = createRest({ gate: async () => {}, interceptors: [], maxBodyBytes: 64, ...options });
+  const rest = createRest({ ...defaults, ...options });
   rest.register(compileService({ rule: post("/clock/get_time") }), { getTime } as never);
   const server = createServer((req, res) => {
-    if (!rest.handle(req, res)) res.writeHead(404).end("not ours");
+    if (!rest.handle(req, res, readTarget(req))) res.writeHead(404).end("not ours");
   });
   server.listen(0, "127.0.0.1");
   await once(server, "listening");
@@ -125,19 +138,19 @@ describe("an annotation that cannot be served is refused when the service starts
     ["a client stream", { rule: post("/clock"), clientStreaming: true }],
   ];
   test.each(refused)("%s", (_, method) => {
-    const rest = createRest({ gate: async () => {}, interceptors: [], maxBodyBytes: 64 });
+    const rest = createRest(defaults);
     const service = compileService(method);
     expect(() => rest.register(service, { getTime: () => ({}) } as never)).toThrow(/test\.Clock\.GetTime/);
   });
 
   test("two methods at one path", () => {
-    const rest = createRest({ gate: async () => {}, interceptors: [], maxBodyBytes: 64 });
+    const rest = createRest(defaults);
     const service = compileService({ rule: post("/clock") }, { name: "SetTime", rule: post("/clock") });
     expect(() => rest.register(service, { getTime: () => ({}), setTime: () => ({}) } as never)).toThrow("/clock");
   });
 
   test("a method without an annotation is no matter, and has no path", async () => {
-    const rest = createRest({ gate: async () => {}, interceptors: [], maxBodyBytes: 64 });
+    const rest = createRest(defaults);
     expect(() => rest.register(compileService({}), { getTime: () => ({}) } as never)).not.toThrow();
   });
 });

@@ -1,0 +1,143 @@
+import type { HandlerContext } from "@connectrpc/connect";
+import { accessOf } from "../auth/access.ts";
+import { callerKey } from "../auth/caller.ts";
+import { failure } from "../errors.ts";
+import { BindError } from "./bind.ts";
+import { type Body, type BodyBudget, createBodyBudget, minBodyBytes } from "./body-budget.ts";
+import type { HttpRequest } from "./listener.ts";
+
+/** The part of a HandlerContext that decides how much of a body is taken. */
+export type BodyContext = Pick<HandlerContext, "method" | "values">;
+
+/**
+ * Reads the body of a call that the gate has let through.
+ *
+ * Rejects with {@link BindError} 413 when it is too large, with NoPermissionError (1002) when it is so for a caller who
+ * may not call the method anyway, and with TooManyRequestsError (429) when it had to give way. The rest of it is taken
+ * from the wire and thrown away, so that the answer can be read.
+ */
+export type ReadBody = (request: HttpRequest, context: BodyContext) => Promise<Buffer>;
+
+/** Options of {@link createReadBody}. */
+export interface ReadBodyOptions {
+  /** The largest body, in bytes. */
+  readonly maxBytes: number;
+  /** The bytes kept for unfinished bodies of one connection. Default: two of the largest. */
+  readonly maxConnectionBytes?: number;
+  /** The bytes kept for unfinished bodies of this instance. Default: eight of the largest. */
+  readonly maxInstanceBytes?: number;
+}
+
+/** The largest body of a method that needs no token, and of a caller who may not call the method, in bytes. */
+const maxUntrustedBytes = 16_384;
+
+/** Creates the reader of every body, whatever the protocol. */
+export function createReadBody(options: ReadBodyOptions): ReadBody {
+  const { maxBytes } = options;
+  const largest = Math.max(maxBytes, minBodyBytes);
+  const { maxConnectionBytes = largest * 2, maxInstanceBytes = largest * 8 } = options;
+  const instance = createBodyBudget(maxInstanceBytes);
+  const connections = new WeakMap<object, BodyBudget>();
+
+  const budgetOf = (request: HttpRequest): BodyBudget => {
+    // The socket of an HTTP/2 request is a view of it made for that request.
+    const connection = ("stream" in request ? request.stream.session : request.socket) ?? request;
+    const budget = connections.get(connection) ?? createBodyBudget(maxConnectionBytes);
+    connections.set(connection, budget);
+    return budget;
+  };
+
+  return (request, context) => {
+    const limit = limitOf(context, maxBytes);
+    return receive(request, limit, [budgetOf(request), instance]);
+  };
+}
+
+interface Limit {
+  readonly maxBytes: number;
+  readonly tooLarge: () => Error;
+}
+
+/**
+ * In the documented order a caller who may not call a method is told so after what is wrong with the body; a body that
+ * is no ordinary one is not waited for.
+ */
+function limitOf({ method, values }: BodyContext, maxBytes: number): Limit {
+  const access = accessOf(method);
+  if (access === "open") return limit(Math.min(maxBytes, maxUntrustedBytes));
+  if (access === "user" || values.get(callerKey)?.isAdmin === true) return limit(maxBytes);
+  return {
+    maxBytes: Math.min(maxBytes, maxUntrustedBytes),
+    tooLarge: () => failure("NoPermissionError", access.adminsOnly),
+  };
+}
+
+function limit(maxBytes: number): Limit {
+  return { maxBytes, tooLarge: () => new BindError(`the body is larger than ${maxBytes} bytes`, 413) };
+}
+
+function cutOff(): BindError {
+  return new BindError("the body was cut off", 400);
+}
+
+function receive(request: HttpRequest, limit: Limit, budgets: readonly BodyBudget[]): Promise<Buffer> {
+  return new Promise((resolve, reject) => {
+    // One buffer that grows, not the chunks as they came: a chunk of one byte may hold on to a whole read of the socket.
+    let bytes = Buffer.alloc(0);
+    let length = 0;
+    let isOver = false;
+    const body: Body = {
+      capacity: 0,
+      giveWay: () => fail(failure("TooManyRequestsError", "too many bytes of bodies are under way")),
+    };
+
+    function release(): void {
+      isOver = true;
+      for (const budget of budgets) budget.remove(body);
+      bytes = Buffer.alloc(0);
+    }
+
+    function fail(error: unknown): void {
+      if (isOver) return;
+      release();
+      reject(error);
+    }
+
+    function grow(needed: number): void {
+      // The first piece is mostly the whole; after that, each byte is copied twice on average.
+      const capacity =
+        length === 0 ? needed : Math.min(limit.maxBytes, Math.max(4_096, 2 ** Math.ceil(Math.log2(needed))));
+      for (const budget of budgets) budget.remove(body);
+      body.capacity = capacity;
+      for (const budget of budgets) budget.add(body);
+      for (const budget of budgets) budget.enforce();
+      if (isOver) return;
+      const grown = Buffer.allocUnsafe(capacity);
+      bytes.copy(grown, 0, 0, length);
+      bytes = grown;
+    }
+
+    request.on("data", (chunk: Buffer) => {
+      if (isOver) return;
+      const needed = length + chunk.length;
+      if (needed > limit.maxBytes) return fail(limit.tooLarge());
+      if (needed > bytes.length) grow(needed);
+      if (isOver) return;
+      chunk.copy(bytes, length);
+      length = needed;
+    });
+    request.on("end", () => {
+      if (isOver) return;
+      // A stream that its client resets without an error ends like one that is whole.
+      if ("stream" in request && request.stream.aborted) return fail(cutOff());
+      const whole = bytes.subarray(0, length);
+      release();
+      resolve(whole);
+    });
+    request.on("error", () => fail(cutOff()));
+    request.on("close", () => {
+      // An error is made only where there is one: its stack costs more than the rest of this function.
+      if (!isOver) fail(cutOff());
+    });
+  });
+}

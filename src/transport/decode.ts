@@ -1,0 +1,68 @@
+import { type DescMessage, fromBinary, fromJson, type Message } from "@bufbuild/protobuf";
+import { failure } from "../errors.ts";
+import { explain } from "./bind.ts";
+
+/** How a request's message is written, by its Content-Type. */
+export interface Encoding {
+  readonly isJson: boolean;
+  /** Whether it stands in an envelope of flags and length: gRPC, gRPC-Web, and Connect's streams. */
+  readonly isEnveloped: boolean;
+}
+
+/** A message's envelope: a byte of flags, and the length in 4 bytes. */
+const envelopeBytes = 5;
+const compressedFlag = 1;
+
+const utf8 = new TextDecoder("utf-8", { fatal: true });
+
+/** Reads the encoding of an RPC from its Content-Type; one that is none of ours is refused by Connect. */
+export function toEncoding(contentType: string): Encoding {
+  return {
+    isJson: /^application\/(?:[\w-]+\+)?json\b/i.test(contentType),
+    isEnveloped: /^application\/(?:grpc|connect)/i.test(contentType),
+  };
+}
+
+/**
+ * Decodes the one message of a request: of a unary call or of a server stream.
+ *
+ * @throws ArgsError (1001) for anything else.
+ */
+export function decodeMessage(input: DescMessage, { isJson, isEnveloped }: Encoding, body: Uint8Array): Message {
+  const bytes = isEnveloped ? openEnvelope(body) : body;
+  try {
+    if (!isJson) return fromBinary(input, bytes);
+    return fromJson(input, parseJson(bytes), { ignoreUnknownFields: true });
+  } catch (error) {
+    throw failure("ArgsError", `the body is not a ${input.typeName}: ${explain(error)}`);
+  }
+}
+
+/** The shortest body that Connect takes for a message. */
+export function encodeEmpty({ isJson, isEnveloped }: Encoding): Uint8Array {
+  const message = Buffer.from(isJson ? "{}" : "");
+  return isEnveloped ? Buffer.concat([Buffer.of(0, 0, 0, 0, message.length), message]) : message;
+}
+
+function openEnvelope(body: Uint8Array): Uint8Array {
+  if (body.length === 0) throw failure("ArgsError", "the body has no message");
+  const view = new DataView(body.buffer, body.byteOffset, body.length);
+  const length = body.length < envelopeBytes ? undefined : view.getUint32(1);
+  if (length === undefined || length > body.length - envelopeBytes) {
+    throw failure("ArgsError", "the message in the body is cut off");
+  }
+  if (length < body.length - envelopeBytes) throw failure("ArgsError", "the body has more than one message");
+  // Calls that name an encoding are refused for it: none is accepted.
+  if ((view.getUint8(0) & compressedFlag) !== 0)
+    throw failure("ArgsError", "the message is compressed, by no encoding");
+  return body.subarray(envelopeBytes);
+}
+
+function parseJson(bytes: Uint8Array) {
+  try {
+    return JSON.parse(utf8.decode(bytes));
+  } catch {
+    // The parser's own words quote the body, which may hold a token or a secret.
+    throw new Error("it is not JSON");
+  }
+}
