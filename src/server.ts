@@ -102,7 +102,20 @@ export async function startServer(config: Config, log: Logger): Promise<Server> 
     started.push(() => connections.close());
     const store = await openStore(connections, config, log);
     started.push(() => store.close());
-    const { inbox, sends, recalls, live, openSession, cursors, revocations, groups, chat, fanout, schedule } = store;
+    const {
+      inbox,
+      sends,
+      recalls,
+      tombstones,
+      live,
+      openSession,
+      cursors,
+      revocations,
+      groups,
+      chat,
+      fanout,
+      schedule,
+    } = store;
 
     // Who calls.
     const { adminUserIds } = config;
@@ -154,12 +167,12 @@ export async function startServer(config: Config, log: Logger): Promise<Server> 
       recalls,
       inbox,
       removeEverywhere,
+      tombstones,
       cursors,
-      isExpanding: fanout.isQueued,
       cancelScheduled: schedule.cancel,
     });
     const recallAgain = async (serverMsgId: string, operationId: string) => {
-      await recall({ serverMsgId, clientMsgId: "" }, operationId, { isExpansion: true });
+      await recall({ serverMsgId, clientMsgId: "" }, operationId);
     };
     started.push(await fanout.work(createExpand({ inbox, sends, membersAt, recallAgain })));
     started.push(await schedule.work(createDeliverDue(sends, deliver, syncSender)));

@@ -32,7 +32,7 @@ export function createExpand({ inbox, sends, membersAt, recallAgain }: ExpandOpt
         signal.throwIfAborted();
         await inbox.writeMany(members.slice(start, start + chunkSize), item, options);
       }
-      // The recall may have looked into inboxes before we wrote them.
+      // It may have ended halfway.
       if (await isRecalled()) await recallAgain(serverMsgId, job.operationId);
     }
   };

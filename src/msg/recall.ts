@@ -1,4 +1,3 @@
-import { setTimeout as delay } from "node:timers/promises";
 import { create } from "@bufbuild/protobuf";
 import { failure } from "../errors.ts";
 import { RecallSchema } from "../gen/mustreach/delivery/v1/delivery_pb.ts";
@@ -7,6 +6,7 @@ import type { Inbox } from "../nats/inbox.ts";
 import type { RecallFindings, Recalls } from "../nats/recalls.ts";
 import type { RemoveEverywhere } from "../nats/remove-everywhere.ts";
 import type { Sends } from "../nats/sends.ts";
+import type { Tombstones } from "../nats/tombstones.ts";
 import { chunksOf } from "./audience.ts";
 import type { FindSend, FoundSend, SendReference } from "./find-send.ts";
 
@@ -25,51 +25,59 @@ export interface RecallOptions {
   readonly recalls: Recalls;
   readonly inbox: Pick<Inbox, "find" | "remove" | "writeMany">;
   readonly removeEverywhere: RemoveEverywhere;
+  readonly tombstones: Tombstones;
   readonly cursors: Pick<Cursors, "ofUsers">;
-  /** Whether a send to a group has not been written into all inboxes yet. */
-  readonly isExpanding: (groupId: string, serverMsgId: string) => Promise<boolean>;
   /** Drops a send that waits for its time; false when it does not. */
   readonly cancelScheduled: (serverMsgId: string) => Promise<boolean>;
 }
 
 /** Recalls a send; {@link createRecall} makes it. */
-export type Recall = (reference: SendReference, operationId: string, options?: RecallTiming) => Promise<Recalled>;
-
-/** When a send to a group is recalled. */
-export interface RecallTiming {
-  /** Whether it is its own expansion that recalls it again, and so must not wait for its end. Default false. */
-  readonly isExpansion?: boolean;
-}
-
-/** How long a recall waits for an expansion that is to stop, in milliseconds: until another worker does a dead one's. */
-const expandTimeoutMs = 15_000;
-
-/** How often it looks, in milliseconds. */
-const expandPollMs = 100;
+export type Recall = (reference: SendReference, operationId: string) => Promise<Recalled>;
 
 /** Up to this many are removed one by one; more at once, which costs the broker a look at all inboxes. */
 const maxSingleRemovals = 50;
 
+/** How often what is stored meanwhile is removed. Who stores it ends when it hears of the recall: twice is much. */
+const maxRemovals = 10;
+
 /**
  * Creates the recall. Idempotent: a second one, also after the first ended halfway, does what is left to do and answers
- * the same. Who stores a notification that was recalled meanwhile calls it once more afterwards.
+ * the same. Once it has resolved, no inbox has the notification, and none gets it: a send that is still under way, on
+ * whatever instance, finds its place taken.
  *
  * Throws as {@link FindSend}; after NetworkError (90004) the send is recalled for some of its recipients.
  */
 export function createRecall(options: RecallOptions): Recall {
-  const { findSend, sends, recalls, inbox, removeEverywhere, cursors, isExpanding, cancelScheduled } = options;
+  const { findSend, sends, recalls, inbox, removeEverywhere, tombstones, cursors, cancelScheduled } = options;
 
   /** Notes whose devices had acknowledged it before any of it is removed, and returns where it is. */
-  const look = async ({ record, recipients }: FoundSend): Promise<ReadonlyMap<string, number>> => {
+  const look = async (
+    { record, recipients }: FoundSend,
+    findIn: (userIds: readonly string[]) => Promise<ReadonlyMap<string, number>>,
+  ): Promise<ReadonlyMap<string, number>> => {
     const findings = await recalls.open(record.serverMsgId);
     const everywhere = new Map<string, number>();
     for (const chunk of chunksOf(recipients)) {
-      const found = await inbox.find(chunk, record.serverMsgId);
+      const found = await findIn(chunk);
       if (found.size === 0) continue;
       await note(findings, found);
       for (const [userId, sequence] of found) everywhere.set(userId, sequence);
     }
     return everywhere;
+  };
+
+  /** Removes it from all inboxes, and takes its place there: as often as it was stored before that was taken. */
+  const withdraw = async (send: FoundSend, operationId: string): Promise<void> => {
+    const { serverMsgId, sendTime, deliverAtMs } = send.record;
+    const notification = { serverMsgId, sendTimeMs: deliverAtMs || sendTime };
+    let found = await look(send, (userIds) => inbox.find(userIds, serverMsgId));
+    for (let removals = 0; removals < maxRemovals; removals++) {
+      if (found.size > maxSingleRemovals) await removeEverywhere(serverMsgId, found);
+      else await inbox.remove(found);
+      found = await look(send, (userIds) => tombstones.place(userIds, notification, operationId));
+      if (found.size === 0) return;
+    }
+    throw failure("NetworkError", "the notification is still being written into inboxes; recall it again");
   };
 
   const note = async (findings: RecallFindings, found: ReadonlyMap<string, number>): Promise<void> => {
@@ -85,30 +93,14 @@ export function createRecall(options: RecallOptions): Recall {
     await findings.add(acknowledged);
   };
 
-  /** A worker that has not heard of the recall may still write; when it has ended, nobody does. */
-  const whenExpanded = async ({ recvGroupId, serverMsgId }: FoundSend["record"]): Promise<void> => {
-    const deadlineMs = Date.now() + expandTimeoutMs;
-    while (recvGroupId !== "" && (await isExpanding(recvGroupId, serverMsgId))) {
-      if (Date.now() > deadlineMs) {
-        throw failure("NetworkError", "the notification is still being written into inboxes; recall it again");
-      }
-      await delay(expandPollMs);
-    }
-  };
-
-  return async (reference, operationId, { isExpansion = false } = {}) => {
+  return async (reference, operationId) => {
     const send = await findSend(reference);
     const { record, recipients } = send;
     const { serverMsgId, clientMsgId } = record;
-    // First, so that whoever is still storing it stops.
+    // First, so that whoever has not begun to store it does not.
     const timeMs = await sends.recall(serverMsgId);
-    if (record.deliverAtMs > 0 && (await cancelScheduled(serverMsgId)))
-      return { withdrawn: recipients.length, delivered: 0 };
-
-    if (!isExpansion) await whenExpanded(record);
-    const found = await look(send);
-    if (found.size > maxSingleRemovals) await removeEverywhere(serverMsgId);
-    else await inbox.remove(found);
+    if (record.deliverAtMs > 0) await cancelScheduled(serverMsgId);
+    await withdraw(send, operationId);
 
     // Read again: what another call has removed before we looked, it had noted before.
     const findings = await recalls.open(record.serverMsgId);

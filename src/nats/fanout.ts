@@ -10,7 +10,7 @@ import { type DirectGet, tooManyResults } from "./direct-get.ts";
 import { type InboxItem, itemKey, type WriteOptions } from "./inbox-items.ts";
 import type { Publisher } from "./publish.ts";
 import { declareStream } from "./streams.ts";
-import { fanoutFilter, fanoutStreamSubjects, fanoutSubject, messageToken, toPartition, toToken } from "./subjects.ts";
+import { fanoutFilter, fanoutStreamSubjects, fanoutSubject, toPartition, toToken } from "./subjects.ts";
 import { startWorker, workQueueStream } from "./work-queue.ts";
 
 const streamName = "FANOUT";
@@ -36,12 +36,6 @@ export interface Fanout {
    * space.
    */
   publish(job: FanoutJob): Promise<void>;
-  /**
-   * Whether a notification to a group still waits or is being expanded.
-   *
-   * @throws NetworkError (90004) when the broker does not answer in time.
-   */
-  isQueued(groupId: string, serverMsgId: string): Promise<boolean>;
   /** Does the jobs, those of a group in order, together with the other instances. Resolves to how to stop. */
   work(expand: (job: FanoutJob, signal: AbortSignal) => Promise<void>): Promise<() => Promise<void>>;
 }
@@ -64,14 +58,6 @@ export async function openFanout(
       // Queued already, or expanded in the meantime: then the next delivery of the same send finds it all there.
       if (waiting !== tooManyResults && waiting.messages.length > 0) return;
       throw toRefusal(stored);
-    },
-    async isQueued(groupId, serverMsgId) {
-      const lane = toPartition(toToken(groupId), lanes);
-      const id = toToken(serverMsgId);
-      // Alone, or with its chat copy.
-      const subjects = [id, `${id}+${messageToken(serverMsgId)}`].map((token) => fanoutSubject(lane, token));
-      const found = await get(streamName, { multi_last: subjects });
-      return found === tooManyResults || found.messages.length > 0;
     },
     async work(expand) {
       const workers = await Promise.all(

@@ -39,9 +39,11 @@ export const expiresHeader = "Mustreach-Expires";
 export const escalateHeader = "Mustreach-Escalate-After";
 /** Whose inbox it is, URI-encoded: the subject may have a hash only. */
 export const userHeader = "Mustreach-User";
-/** `message` or `recall`; absent for a notification. */
+/** `message`, `recall` or `tombstone`; absent for a notification. */
 export const kindHeader = "Mustreach-Kind";
 const operationHeader = "Mustreach-Operation-Id";
+/** The kind of what is no item. */
+const tombstone = "tombstone";
 
 /** Reads a stored item, with its place. */
 export function toEntry(message: DirectMessage): InboxEntry {
@@ -83,6 +85,20 @@ export function itemHeaders(userId: string, item: InboxItem, options: WriteOptio
     ...(options.expiresAtMs === undefined ? {} : { [expiresHeader]: String(options.expiresAtMs) }),
     ...(options.escalateAfterMs === undefined ? {} : { [escalateHeader]: String(options.escalateAfterMs) }),
   };
+}
+
+/** What is stored in the place of a notification that was withdrawn, so that nobody can store it there again. */
+export function tombstoneHeaders(userId: string, operationId: string): Record<string, string> {
+  return {
+    [operationHeader]: encodeURIComponent(operationId),
+    [userHeader]: encodeURIComponent(userId),
+    [kindHeader]: tombstone,
+  };
+}
+
+/** Whether a message is in the place of a withdrawn notification, and no item. */
+export function isTombstone(message: Pick<DirectMessage, "header">): boolean {
+  return message.header(kindHeader) === tombstone;
 }
 
 /** Which item it is: a token that no other item of its inbox has, and when it came to be, in epoch milliseconds. */

@@ -8,11 +8,13 @@ import {
   encodeItem,
   type InboxEntry,
   type InboxItem,
+  isTombstone,
   itemHeaders,
   itemKey,
   toEntry,
   type WriteOptions,
 } from "./inbox-items.ts";
+import { lastOfEach } from "./last-of-each.ts";
 import type { Publisher } from "./publish.ts";
 import { createStreamState } from "./streams.ts";
 import {
@@ -51,7 +53,8 @@ export interface ReadOptions {
 /** The stored notifications of all users. */
 export interface Inbox {
   /**
-   * Stores an item in a user's inbox. Idempotent by user, kind and server message id.
+   * Stores an item in a user's inbox. Idempotent by user, kind and server message id; a notification that was withdrawn
+   * is not stored again.
    *
    * @throws NetworkError (90004) when the broker did not acknowledge in time, StoreFullError (90101) when it has no
    * space.
@@ -87,7 +90,7 @@ export interface Inbox {
 }
 
 /** An item's time may be this far from the broker's, in milliseconds: what is not {@link maxLateMs late}, and skew. */
-const maxClockSkewMs = 600_000;
+export const maxClockSkewMs = 600_000;
 
 /** An item that is written this long after it came to be is late, in milliseconds. */
 const maxLateMs = 300_000;
@@ -131,23 +134,10 @@ export function createInbox(broker: Broker, publisher: Publisher, get: DirectGet
     return { userId, partition, stream, subject, isLate, anyDay: inboxIdFilter(partition, user, id) };
   };
 
-  /** The messages of subjects that match one each, as far as there are any. */
-  const lastOfEach = async (stream: string, subjects: readonly string[]): Promise<readonly DirectMessage[]> => {
-    const messages: DirectMessage[] = [];
-    // A page ends at a size; the rest follows the last sequence.
-    for (let seq = 1; ; ) {
-      const found = await get(stream, { multi_last: subjects, seq });
-      if (found === tooManyResults) throw new RangeError("too many subjects");
-      messages.push(...found.messages);
-      if (found.pending === 0) return messages;
-      seq = (found.messages.at(-1)?.sequence ?? 0) + 1;
-    }
-  };
-
   /** Those of some copies that are in no day's bucket yet. */
   const absentOf = async (stream: string, copies: readonly Copy[]): Promise<readonly Copy[]> => {
     const filters = copies.map(({ anyDay }) => anyDay);
-    const present = new Set((await lastOfEach(stream, filters)).map(({ subject }) => toInboxId(subject)));
+    const present = new Set((await lastOfEach(get, stream, filters)).map(({ subject }) => toInboxId(subject)));
     return copies.filter(({ subject }) => !present.has(toInboxId(subject)));
   };
 
@@ -212,9 +202,9 @@ export function createInbox(broker: Broker, publisher: Publisher, get: DirectGet
           const asked = ofStream.slice(start, start + maxCopies);
           const userIdOf = new Map(asked.map(({ user, userId }) => [`${user}.${id}`, userId]));
           const filters = asked.map(({ partition, user }) => inboxIdFilter(partition, user, id));
-          for (const { subject, sequence } of await lastOfEach(stream, filters)) {
-            const userId = userIdOf.get(toInboxId(subject));
-            if (userId !== undefined) found.set(userId, sequence);
+          for (const message of await lastOfEach(get, stream, filters)) {
+            const userId = userIdOf.get(toInboxId(message.subject));
+            if (userId !== undefined && !isTombstone(message)) found.set(userId, message.sequence);
           }
         }
       }
@@ -252,8 +242,8 @@ export function createInbox(broker: Broker, publisher: Publisher, get: DirectGet
           : indexed;
       if (found === tooManyResults)
         throw failure("BrokerRefusedError", "the broker cannot read the store: too many results");
-      const entries = found.messages.map(toEntry);
-      const last = entries.at(-1)?.sequence ?? after;
+      const entries = found.messages.filter((message) => !isTombstone(message)).map(toEntry);
+      const last = found.messages.at(-1)?.sequence ?? after;
       const throughSequence = found.pending === 0 ? Math.max(last, found.upToSequence ?? 0) : last;
       assigned[partition] = Math.max(assigned[partition] ?? 0, throughSequence);
       return { entries, throughSequence, pending: found.pending };

@@ -22,6 +22,7 @@ import { createSends, type Sends } from "./sends.ts";
 import { createOpenSession, type OpenSession } from "./session-order.ts";
 import { declareStreams, missingStreams, streamProblems } from "./streams.ts";
 import { declaredStreams } from "./subjects.ts";
+import { createTombstones, type Tombstones } from "./tombstones.ts";
 
 /** Everything that Mustreach keeps in the broker, declared and ready. */
 export interface Store {
@@ -32,6 +33,7 @@ export interface Store {
   readonly inbox: Inbox;
   readonly sends: Sends;
   readonly recalls: Recalls;
+  readonly tombstones: Tombstones;
   readonly live: Live;
   readonly openSession: OpenSession;
   readonly cursors: Cursors;
@@ -118,6 +120,7 @@ export async function openStore(connections: Connections, config: Config, log: L
     inbox: createInbox(broker, publisher, directGet, partitions),
     sends: createSends(publisher, directGet, partitions),
     recalls: createRecalls(publisher, directGet, partitions),
+    tombstones: createTombstones(publisher, directGet, partitions),
     live,
     // On the connection of the live signals: the broker knows of a subscription before it records the session.
     openSession: await createOpenSession(broker, { partitions, replicas, timeoutMs }),

@@ -136,6 +136,14 @@ describe("without a webhook", () => {
     expect(counts).toMatchObject({ reached: 0, woken: 0, letGo: 0 });
   });
 
+  test("the place of what was withdrawn is nobody's to be reached", async () => {
+    const { tombstones, startReach, consumed } = await openInstance();
+    await tombstones.place(["ann"], { serverMsgId: "1", sendTimeMs: Date.now() }, "test");
+    const { counts } = await startReach({ wakeDelayMs: 60_000 });
+    await waitFor(async () => expect(await consumed("reach")).toEqual({ pending: 0, deliveries: 1 }));
+    expect(counts).toMatchObject({ reached: 0, woken: 0, letGo: 0 });
+  });
+
   test("a lost hint is healed by the wake", async () => {
     const { inbox, live, cursors, send, startReach } = await openInstance();
     let hints = 0;

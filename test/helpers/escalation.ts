@@ -20,6 +20,7 @@ import { createLive } from "../../src/nats/live.ts";
 import { createPublisher } from "../../src/nats/publish.ts";
 import { consumeReach, type ReachConsumerOptions } from "../../src/nats/reach.ts";
 import { declareStreams } from "../../src/nats/streams.ts";
+import { createTombstones } from "../../src/nats/tombstones.ts";
 import type { TestBroker } from "./broker.ts";
 
 const log = pino({ level: "silent" });
@@ -59,6 +60,7 @@ export async function openInstance({ url, dial }: Pick<TestBroker, "url" | "dial
     escalations,
     deadLetters,
     laterLooks,
+    tombstones: createTombstones(publisher, get, partitions),
     desk,
 
     /** Starts the watch, without a webhook unless `escalate` is given; looks come after 100 ms. */

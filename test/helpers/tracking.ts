@@ -16,6 +16,7 @@ import { createRecalls } from "../../src/nats/recalls.ts";
 import { createRemoveEverywhere, type RemoveEverywhere } from "../../src/nats/remove-everywhere.ts";
 import { createSends, type SendRecord } from "../../src/nats/sends.ts";
 import { declareStreams } from "../../src/nats/streams.ts";
+import { createTombstones } from "../../src/nats/tombstones.ts";
 import type { TestBroker } from "./broker.ts";
 
 const log = pino({ level: "silent" });
@@ -44,6 +45,7 @@ async function openInstance({ url, dial }: Pick<TestBroker, "url" | "dial">, gro
   const cursors = await openCursors(broker, get, { replicas: 1, ttlMs: 86_400_000, reset: isNew, log });
   const membersAt = async (groupId: string, version: number) => groups.get(`${groupId}@${version}`) ?? [];
   const removeEverywhere = createRemoveEverywhere(broker, partitions);
+  const tombstones = createTombstones(publisher, get, partitions);
   const audience = createAudience(membersAt);
   const findSend = createFindSend(sends, audience);
   const getStatus = createGetDeliveryStatus({ findSend, sends, recalls, inbox, cursors, retentionMs });
@@ -64,6 +66,7 @@ async function openInstance({ url, dial }: Pick<TestBroker, "url" | "dial">, gro
     sends,
     recalls,
     removeEverywhere,
+    tombstones,
 
     /** Records a must-reach send and stores it. */
     async accept(clientMsgId: string, change: SendChange): Promise<SendRecord> {
@@ -141,7 +144,7 @@ async function openInstance({ url, dial }: Pick<TestBroker, "url" | "dial">, gro
         inbox: { ...inbox, ...own.inbox },
         removeEverywhere: own.removeEverywhere ?? removeEverywhere,
         cursors,
-        isExpanding: async () => false,
+        tombstones,
         cancelScheduled: own.cancelScheduled ?? (async () => false),
       });
       return recall({ serverMsgId: "", clientMsgId }, "test");

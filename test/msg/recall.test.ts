@@ -1,7 +1,15 @@
+import { create } from "@bufbuild/protobuf";
 import { beforeAll, describe, expect, test, vi } from "vitest";
 import { failure, toErrorFacts } from "../../src/errors.ts";
-import { DeliveryState } from "../../src/gen/mustreach/msg/v1/msg_pb.ts";
+import { NotificationSchema } from "../../src/gen/mustreach/delivery/v1/delivery_pb.ts";
+import { DeliveryState, Durability } from "../../src/gen/mustreach/msg/v1/msg_pb.ts";
+import { createDeliver, type Deliver } from "../../src/msg/deliver.ts";
+import { createExpand } from "../../src/msg/expand.ts";
 import { createServerMsgId } from "../../src/msg/ids.ts";
+import { createDeliverDue } from "../../src/msg/schedule.ts";
+import { createSend } from "../../src/msg/send.ts";
+import type { ValidSend } from "../../src/msg/validate.ts";
+import type { FanoutJob } from "../../src/nats/fanout.ts";
 import type { Inbox } from "../../src/nats/inbox.ts";
 import { useBroker } from "../helpers/broker.ts";
 import { type Tracking, useTracking } from "../helpers/tracking.ts";
@@ -212,14 +220,17 @@ describe("a recall of a group send", () => {
     expect((await tracking.status(id)).counts).toMatchObject({ total: 6, recalled: 6 });
   });
 
-  test.each([6, 60])("withdraws from %i what was stored while it ran when it is called again", async (count) => {
+  test.each([6, 60])("withdraws from %i what is stored while it runs", async (count) => {
     const { members, record, id } = await sendToGroup(count, { storedFor: [] });
     await tracking.write(record, members.slice(0, 2));
     await tracking.acknowledgeNewest("phone", ...members.slice(0, 1));
-    await tracking.recall(id);
-    await tracking.write(record, members.slice(1));
-    await tracking.acknowledgeNewest("phone", ...members.slice(3, 4));
-    expect(await tracking.recall(id)).toEqual({ withdrawn: count - 2, delivered: 2 });
+    const find: Inbox["find"] = async (...asked) => {
+      const found = await tracking.inbox.find(...asked);
+      await tracking.write(record, members.slice(1));
+      await tracking.acknowledgeNewest("phone", ...members.slice(3, 4));
+      return found;
+    };
+    expect(await tracking.recall(id, { inbox: { find } })).toEqual({ withdrawn: count - 2, delivered: 2 });
     expect(await kindsOfAll(members)).toEqual(new Set(["recall"]));
     const { recipients } = await tracking.status(id, { state: DELIVERED });
     expect(recipients.map(({ userId }) => userId)).toEqual([members[0], members[3]]);
@@ -264,6 +275,146 @@ describe("a recall of a scheduled send", () => {
     const cancelScheduled = vi.fn(async () => false);
     await tracking.recall(id, { cancelScheduled });
     expect(cancelScheduled).not.toHaveBeenCalled();
+  });
+});
+
+/** Sends with an instance that the recall meets at the worst moment, and what the recall was answered. */
+async function sendAndRecall(request: Partial<ValidSend>) {
+  const other = await instances.open();
+  const clientMsgId = newId("order");
+  const answers: unknown[] = [];
+  const recallNow = async () => void answers.push(await tracking.recall(clientMsgId));
+  const notWanted = async () => {
+    throw new Error("not wanted");
+  };
+  const jobs: FanoutJob[] = [];
+  const deliver = createDeliver({
+    inbox: other.inbox,
+    fanout: { publish: async (job) => void jobs.push(job) },
+    chat: { append: notWanted },
+  });
+  const send = createSend({
+    sends: other.sends,
+    live: { push: notWanted, pushGroup: notWanted },
+    // The record is stored, and the notification is not.
+    deliver: async (delivery) => {
+      await recallNow();
+      await deliver(delivery);
+    },
+    later: notWanted,
+    groupVersion: async () => 3,
+    syncSender: async () => {},
+    durability: () => Durability.FSYNCED,
+  });
+  const valid: ValidSend = {
+    sendUserId: "system",
+    recvUserId: "",
+    recvGroupId: "",
+    key: "k",
+    data: "data",
+    sendMsg: false,
+    mustReach: true,
+    clientMsgId,
+    ttlMs: 0,
+    sendAtMs: 0,
+    escalateAfterMs: undefined,
+    ...request,
+  };
+  expect(await send(valid, "test")).toMatchObject({ clientMsgId });
+  return { other, clientMsgId, answers, jobs };
+}
+
+describe("a recall that meets its send under way on another instance", () => {
+  test("leaves nothing of a send to a user, and nothing comes later", async () => {
+    const userId = newId("user");
+    const { answers, other, clientMsgId } = await sendAndRecall({ recvUserId: userId });
+    expect(answers).toEqual([{ withdrawn: 1, delivered: 0 }]);
+    expect(await other.kindsOf(userId)).toEqual([]);
+    expect((await tracking.status(clientMsgId)).counts).toMatchObject({ total: 1, recalled: 1 });
+    expect(await tracking.recall(clientMsgId)).toEqual({ withdrawn: 1, delivered: 0 });
+    expect(await other.kindsOf(userId)).toEqual([]);
+  });
+
+  test("leaves nothing of a write that is repeated since its answer was lost", async () => {
+    const { userId, record, id } = await sendToUser();
+    expect(await tracking.recall(id)).toEqual({ withdrawn: 1, delivered: 0 });
+    const other = await instances.open();
+    await other.write(record, [userId]);
+    expect(await other.kindsOf(userId)).toEqual(["recall"]);
+  });
+
+  test("leaves nothing of a write that is late, and so goes to another day", async () => {
+    const { userId, record, id } = await sendToUser({ storedFor: [], sendTime: Date.now() - 3 * 86_400_000 });
+    expect(await tracking.recall(id)).toEqual({ withdrawn: 1, delivered: 0 });
+    const other = await instances.open();
+    await other.write(record, [userId]);
+    expect(await other.kindsOf(userId)).toEqual([]);
+  });
+
+  test("leaves nothing of a send to a group that was not queued yet", async () => {
+    const recvGroupId = newId("group");
+    const members = Array.from({ length: 70 }, (_, i) => `${recvGroupId}/${i}`);
+    instances.groups.set(`${recvGroupId}@3`, members);
+    const { answers, jobs, other } = await sendAndRecall({ recvGroupId });
+    expect(answers).toEqual([{ withdrawn: 70, delivered: 0 }]);
+    expect(jobs).toHaveLength(1);
+    for (const job of jobs) {
+      // A replica that lags behind has not heard of the recall.
+      const sends = { recalledAt: async () => undefined };
+      const expand = createExpand({ ...other, sends, membersAt: async () => members, recallAgain: async () => {} });
+      await expand(job, new AbortController().signal);
+    }
+    expect(await kindsOfAll(members)).toEqual(new Set([""]));
+  });
+
+  test("leaves nothing of a send to a group whose worker looked before it, and writes after it", async () => {
+    const { members, record, id } = await sendToGroup(70, { storedFor: [] });
+    const other = await instances.open();
+    const answers: unknown[] = [];
+    const notification = create(NotificationSchema, {
+      serverMsgId: record.serverMsgId,
+      clientMsgId: id,
+      sendTime: BigInt(record.sendTime),
+    });
+    const writeMany: Inbox["writeMany"] = async (userIds, ...rest) => {
+      await other.inbox.writeMany(userIds.slice(0, 60), ...rest);
+      if (answers.length === 0) answers.push(await tracking.recall(id));
+      await other.inbox.writeMany(userIds, ...rest);
+    };
+    const again: string[] = [];
+    const expand = createExpand({
+      inbox: { writeMany },
+      sends: other.sends,
+      membersAt: async () => members,
+      recallAgain: async (serverMsgId) => void again.push(serverMsgId),
+    });
+    const job = { groupId: record.recvGroupId, groupVersion: 3, operationId: "test" };
+    await expand({ ...job, items: [{ kind: "notification", notification }] }, new AbortController().signal);
+    expect(answers).toEqual([{ withdrawn: 70, delivered: 0 }]);
+    expect(await kindsOfAll(members)).toEqual(new Set(["recall"]));
+    expect(again).toEqual([record.serverMsgId]);
+  });
+
+  test("leaves nothing of a scheduled send that is just being delivered", async () => {
+    const { userId, record, id } = await sendToUser({ storedFor: [], deliverAtMs: Date.now() - 10 });
+    const other = await instances.open();
+    const answers: unknown[] = [];
+    const deliver: Deliver = async ({ record: due }) => {
+      answers.push(await tracking.recall(id));
+      await other.write(due, [userId]);
+    };
+    const delivery = { record, notification: create(NotificationSchema), sendMsg: false, operationId: "test" };
+    await createDeliverDue(other.sends, deliver, async () => {})({ ...delivery, escalateAfterMs: undefined });
+    expect(answers).toEqual([{ withdrawn: 1, delivered: 0 }]);
+    expect(await other.kindsOf(userId)).toEqual([]);
+  });
+
+  test("leaves nothing of a scheduled send that was cancelled, and is delivered all the same", async () => {
+    const { userId, record, id } = await sendToUser({ storedFor: [], deliverAtMs: Date.now() + 60_000 });
+    await tracking.recall(id, { cancelScheduled: async () => true });
+    const other = await instances.open();
+    await other.write(record, [userId]);
+    expect(await other.kindsOf(userId)).toEqual([]);
   });
 });
 

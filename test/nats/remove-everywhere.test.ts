@@ -31,16 +31,17 @@ afterAll(async () => {
   await server.remove();
 });
 
-const write = (serverMsgId: string) => {
+const write = (serverMsgId: string, userIds: readonly string[] = users) => {
   const notification = create(NotificationSchema, { serverMsgId, sendTime: BigInt(Date.now()) });
-  return inbox.writeMany(users, { kind: "notification", notification }, { operationId: "test" });
+  return inbox.writeMany(userIds, { kind: "notification", notification }, { operationId: "test" });
 };
 
 test("a notification is removed from all inboxes for good, also when the broker is killed, and no other is", async () => {
   for (const id of ["before *", "*", "after *"]) await write(id);
-  await removeEverywhere("*");
+  await removeEverywhere("*", await inbox.find(users, "*"));
+  const found = await inbox.find(users, "before *");
   await server.pause();
-  expect(await removeEverywhere("before *").catch(toErrorFacts)).toMatchObject({ errCode: 90004 });
+  expect(await removeEverywhere("before *", found).catch(toErrorFacts)).toMatchObject({ errCode: 90004 });
   await server.resume();
   await broker.whenConnected(Date.now() + 10_000);
   for (const user of users) {
@@ -54,6 +55,16 @@ test("a notification is removed from all inboxes for good, also when the broker 
 
 test("removing what is in no inbox changes nothing", async () => {
   const before = await inbox.read("user 0", { after: 0, limit: 10 });
-  await removeEverywhere("nowhere");
+  await removeEverywhere("nowhere", new Map());
   expect(await inbox.read("user 0", { after: 0, limit: 10 })).toEqual(before);
+});
+
+test("what was stored after it was found stays", async () => {
+  const [early, late] = [users.slice(0, 10), users.slice(10)];
+  await write("twice", early);
+  const found = await inbox.find(users, "twice");
+  expect([...found.keys()].sort()).toEqual([...early].sort());
+  await write("twice", late);
+  await removeEverywhere("twice", found);
+  expect([...(await inbox.find(users, "twice")).keys()].sort()).toEqual([...late].sort());
 });
