@@ -15,6 +15,10 @@ test("who tries secrets is slowed at every door, and tokens work on", async () =
   expect(count(1002)).toBeGreaterThanOrEqual(10);
   expect(count(1002)).toBeLessThan(15);
   expect(count(1002) + count(429)).toBe(30);
+  for (const { status, headers } of answers.filter(({ json }) => json.errCode === 429)) {
+    expect(status).toBe(429);
+    expect(headers.get("retry-after")).toMatch(/^[1-6]$/);
+  }
 
   const client = createClient(AuthService, createGrpcTransport({ baseUrl: server.url }));
   const refused = await client
