@@ -1,12 +1,13 @@
 import { spawn } from "node:child_process";
 import { once } from "node:events";
-import { mkdtemp, readFile, rm, writeFile } from "node:fs/promises";
+import { mkdtemp, open, readFile, rm, writeFile } from "node:fs/promises";
 import { tmpdir } from "node:os";
 import { join, resolve } from "node:path";
 import { expect, onTestFinished, test, vi } from "vitest";
 import { createTokenMinter } from "../src/auth/mint-token.ts";
 import { type ServiceProcess, startProcess, whenGone } from "./helpers/process.ts";
 
+const root = resolve(import.meta.dirname, "..");
 const soon = { timeout: 30_000, interval: 50 };
 const secrets = ["the-first-secret-has-32-bytes-too", "the-second-secret-has-32-bytes-too"] as const;
 
@@ -14,6 +15,13 @@ async function useDir(): Promise<string> {
   const dir = await mkdtemp(join(tmpdir(), "mustreach-main-"));
   onTestFinished(() => rm(dir, { recursive: true, force: true }));
   return dir;
+}
+
+/** The environment of a service on free ports, with its data in a directory. */
+function environment(dir: string): NodeJS.ProcessEnv {
+  const own = Object.entries(process.env).filter(([name]) => !name.startsWith("MUSTREACH_"));
+  const settings = { MUSTREACH_PORT: "0", MUSTREACH_ADMIN_PORT: "0", MUSTREACH_DATA_DIR: join(dir, "data") };
+  return { ...Object.fromEntries(own), ...settings };
 }
 
 /** Runs a service whose log level and token secret are in files. */
@@ -97,15 +105,37 @@ test("the variables that Kubernetes gives a pod for a Service do not stop the st
   ]);
 });
 
+test("a standard output that is full does not end it", async () => {
+  const dir = await useDir();
+  // Every write to it fails with ENOSPC.
+  const full = await open("/dev/full", "w");
+  onTestFinished(() => full.close());
+  const child = spawn(process.execPath, ["src/main.ts"], {
+    cwd: root,
+    env: environment(dir),
+    stdio: ["ignore", full.fd, "pipe"],
+  });
+  const closed = once(child, "close");
+  onTestFinished(() => void child.kill("SIGKILL"));
+  let log = "";
+  child.stderr?.on("data", (chunk) => {
+    log += chunk;
+  });
+  await vi.waitFor(() => expect(log).toContain('"msg":"listening"'), soon);
+  const { adminUrl } = JSON.parse(/^.*"msg":"listening".*$/m.exec(log)?.[0] ?? "");
+  await vi.waitFor(async () => expect((await fetch(`${adminUrl}/healthz`)).status).toBe(200), soon);
+  child.kill("SIGTERM");
+  expect(await closed).toEqual([0, null]);
+  expect(log).toContain('"msg":"stopped"');
+});
+
 test("on a terminal it prints tokens to try it with, and ends when the terminal is closed", async () => {
   const dir = await useDir();
-  const own = Object.entries(process.env).filter(([name]) => !name.startsWith("MUSTREACH_"));
-  const settings = { MUSTREACH_PORT: "0", MUSTREACH_ADMIN_PORT: "0", MUSTREACH_DATA_DIR: join(dir, "data") };
   // util-linux's script is a terminal for what it runs.
   const run = `exec '${process.execPath}' src/main.ts 2>'${join(dir, "log")}'`;
   const terminal = spawn("script", ["-qec", run, "/dev/null"], {
-    cwd: resolve(import.meta.dirname, ".."),
-    env: { ...Object.fromEntries(own), ...settings, SHELL: "/bin/sh" },
+    cwd: root,
+    env: { ...environment(dir), SHELL: "/bin/sh" },
     stdio: ["pipe", "pipe", "ignore"],
   });
   const closed = once(terminal, "exit");

@@ -20,10 +20,11 @@ const maxUnknownLength = 64;
 const compiled = new WeakMap<DescMessage, FieldNames>();
 
 /**
- * Gives the fields of a body their documented names, at every depth, as Go's encoding/json matches them: a key that is
- * not exactly a name is the name that it equals without regard to case. Of several keys for one field the last in the
- * body counts, exact or not, but for null, which changes nothing. Beyond Go's rule: an object replaces an earlier one,
- * it is not merged with it; and a key that is repeated exactly has the place of its first.
+ * Gives the fields of a body their documented names, at every depth, as Go's encoding/json matches them (decode.go,
+ * `object`; fold.go): a key is the field with exactly that name, or else the one whose name it equals without regard to
+ * case. Of several keys for one field the last in the body counts, exact or not, but for null, which changes nothing.
+ * Two things are not as in Go: an object replaces an earlier one and is not merged with it, and a key that is repeated
+ * exactly has the place of its first, where JSON.parse leaves it.
  *
  * A body with exact names costs one look-up a key and is not copied.
  *
