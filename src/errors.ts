@@ -88,6 +88,11 @@ export function failure(name: ErrorName, errDlt: string, cause?: unknown, detail
   return new ConnectError(`${name}: ${errDlt}`, code, undefined, [info, ...retry, ...badRequest], cause);
 }
 
+/** ArgsError (1001) for one field, by its documented JSON name. */
+export function wrongField(field: string, errDlt: string): ConnectError {
+  return failure("ArgsError", errDlt, undefined, { field });
+}
+
 /** How long to wait before a failed call is tried again, in milliseconds; undefined when that does not mend it. */
 export function retryAfterMsOf(thrown: unknown): number | undefined {
   const [info] = thrown instanceof ConnectError ? thrown.findDetails(RetryInfoSchema) : [];

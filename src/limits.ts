@@ -1,4 +1,4 @@
-import { failure } from "./errors.ts";
+import { wrongField } from "./errors.ts";
 
 /** The longest user id, in bytes of UTF-8. */
 export const maxUserIdBytes = 1_024;
@@ -14,6 +14,12 @@ export const maxClientMsgIdBytes = 256;
 
 /** The longest device id, in bytes of UTF-8. */
 export const maxDeviceIdBytes = 256;
+
+/**
+ * What is stored or published of a notification besides its `data`, at most, in bytes: ids, key and headers. It holds for
+ * each form that it has on its way: in an inbox, as a chat copy, to a group, until its time, and for the webhook.
+ */
+export const maxOverheadBytes = 16_384;
 
 // Cc is C0, DEL and C1. Cs with the flag u matches lone surrogates only: encoded as UTF-8 they all become U+FFFD, and
 // two different ids would be one subject.
@@ -33,7 +39,8 @@ export function isId(value: string, maxBytes: number): boolean {
  */
 export function requireId(value: string, field: string, maxBytes: number): string {
   if (!isId(value, maxBytes)) {
-    throw failure("ArgsError", `${field} must be 1 to ${maxBytes} bytes of UTF-8 without control characters`);
+    const errDlt = `${field} must be 1 to ${maxBytes} bytes of UTF-8 without control characters`;
+    throw wrongField(field, errDlt);
   }
   return value;
 }

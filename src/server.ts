@@ -20,6 +20,7 @@ import { createWebhook, type Webhook } from "./delivery/webhook.ts";
 import { requireGroup } from "./directory/require-group.ts";
 import { createGroupService } from "./directory/service.ts";
 import { DeliveryService, Gap_Reason } from "./gen/mustreach/delivery/v1/delivery_pb.ts";
+import { maxOverheadBytes } from "./limits.ts";
 import { createAudience } from "./msg/audience.ts";
 import { createConversationAccess } from "./msg/conversation-access.ts";
 import { createDeliver } from "./msg/deliver.ts";
@@ -40,7 +41,7 @@ import { type Connections, openConnections } from "./nats/connections.ts";
 import { type EmbeddedBroker, startEmbeddedBroker } from "./nats/embedded.ts";
 import { createRemoveEverywhere } from "./nats/remove-everywhere.ts";
 import { findNatsServer } from "./nats/server-binary.ts";
-import { maxOverheadBytes, openStore, type Store } from "./nats/store.ts";
+import { openStore, type Store } from "./nats/store.ts";
 import { createCallLog } from "./observe/call-log.ts";
 import { createHealth, type Readiness } from "./observe/health.ts";
 import { droppedLines } from "./observe/log.ts";
@@ -154,7 +155,8 @@ export async function startServer(config: Config, log: Logger): Promise<Server> 
     const delivery = createDeliveryService(subscribe, createAcknowledge(hub, inbox, cursors));
 
     // Sending.
-    const limits = { maxDataBytes: config.maxDataBytes, retentionMs: config.retention };
+    const { maxDataBytes, retention: retentionMs } = config;
+    const limits = { maxDataBytes, retentionMs, maxPayloadBytes: () => store.audit().maxPayloadBytes };
     const deliver = createDeliver({ inbox, fanout, chat });
     const durability = () => store.audit().durability;
     const syncSender = createSyncSender(live, config.senderSync);
@@ -202,7 +204,7 @@ export async function startServer(config: Config, log: Logger): Promise<Server> 
       limits,
       send,
       sendBatch: createSendBatch({ send, limits, log }),
-      getDeliveryStatus: createGetDeliveryStatus({ findSend, sends, recalls, inbox, cursors, ...limits }),
+      getDeliveryStatus: createGetDeliveryStatus({ findSend, sends, recalls, inbox, cursors, retentionMs }),
       recall,
       pullMessages: createPullMessages(chat, access),
       getConversations: createGetConversations(chat, groupIdsOf),

@@ -1,5 +1,5 @@
 import { createHash, timingSafeEqual } from "node:crypto";
-import { failure } from "../errors.ts";
+import { failure, wrongField } from "../errors.ts";
 import { maxUserIdBytes, requireId } from "../limits.ts";
 import type { GuessLimit } from "./guess-limit.ts";
 import type { MintedToken, TokenMinter } from "./mint-token.ts";
@@ -31,7 +31,7 @@ export async function getAdminToken(
     guesses.wrong(peer);
     throw failure("NoPermissionError", "secret is wrong");
   }
-  if (!adminUserIds.has(userId)) throw failure("ArgsError", "userID is not an admin");
+  if (!adminUserIds.has(userId)) throw wrongField("userID", "userID is not an admin");
   return mint({ userId, platformId: adminPlatform });
 }
 

@@ -1,4 +1,4 @@
-import { failure } from "../errors.ts";
+import { wrongField } from "../errors.ts";
 
 /** OpenIM's platforms by platformID, as in its `constant` package. */
 const platformNames: ReadonlyMap<number, string> = new Map([
@@ -38,6 +38,6 @@ export function platformName(id: number): string | undefined {
  * @throws ArgsError (1001)
  */
 export function requirePlatform(id: number): number {
-  if (!platformNames.has(id)) throw failure("ArgsError", `platformID must be 1 to ${platformNames.size}`);
+  if (!platformNames.has(id)) throw wrongField("platformID", `platformID must be 1 to ${platformNames.size}`);
   return id;
 }

@@ -1,5 +1,5 @@
 import type { ServiceImpl } from "@connectrpc/connect";
-import { failure } from "../errors.ts";
+import { wrongField } from "../errors.ts";
 import type { AuthService } from "../gen/mustreach/auth/v1/auth_pb.ts";
 import type { CallerContext } from "./caller.ts";
 import { forceLogout } from "./force-logout.ts";
@@ -37,7 +37,7 @@ export function createAuthService(options: AuthServiceOptions): ServiceImpl<type
       return toResponse(await getUserToken({ adminUserIds, mint }, request, context));
     },
     async parseToken({ token }) {
-      if (token === "") throw failure("ArgsError", "token must not be empty");
+      if (token === "") throw wrongField("token", "token must not be empty");
       const { userId, platformId, expiresAtMs } = await verify(token);
       return { userId, platformId, expireTimeSeconds: BigInt(Math.floor(expiresAtMs / 1_000)) };
     },

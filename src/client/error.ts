@@ -1,5 +1,5 @@
 import { Code, ConnectError } from "@connectrpc/connect";
-import { ErrorInfoSchema } from "../gen/google/rpc/error_details_pb.ts";
+import { ErrorInfoSchema, RetryInfoSchema } from "../gen/google/rpc/error_details_pb.ts";
 
 /** What OpenIM's envelope says of an error. */
 export interface ErrorFacts {
@@ -23,11 +23,21 @@ export class MustreachClientError extends Error implements ErrorFacts {
   readonly errMsg: string;
   readonly errDlt: string;
 
-  constructor({ errCode, errMsg, errDlt }: ErrorFacts, options?: ErrorOptions) {
+  /**
+   * How long to wait before the next try, in milliseconds, 0 when that is the caller's choice; undefined when trying
+   * again does not mend it.
+   */
+  readonly retryAfterMs: number | undefined;
+
+  constructor(
+    { errCode, errMsg, errDlt }: ErrorFacts,
+    options: ErrorOptions & { readonly retryAfterMs?: number } = {},
+  ) {
     super(`${errMsg} (${errCode}): ${errDlt}`, options);
     this.errCode = errCode;
     this.errMsg = errMsg;
     this.errDlt = errDlt;
+    this.retryAfterMs = options.retryAfterMs ?? (errCode === networkErrCode ? 0 : undefined);
   }
 }
 
@@ -56,10 +66,17 @@ export function toClientError(thrown: unknown): MustreachClientError {
   const errCode = Number(metadata?.errCode);
   if (metadata !== undefined && Number.isInteger(errCode)) {
     const { errMsg = "", errDlt = "" } = metadata;
-    return new MustreachClientError({ errCode, errMsg, errDlt }, { cause: error });
+    return new MustreachClientError({ errCode, errMsg, errDlt }, { cause: error, ...toRetry(error) });
   }
   const [code, errMsg] = toFacts(error);
   return new MustreachClientError({ errCode: code, errMsg, errDlt: error.rawMessage }, { cause: error });
+}
+
+function toRetry(error: ConnectError): { readonly retryAfterMs?: number } {
+  const delay = error.findDetails(RetryInfoSchema)[0]?.retryDelay;
+  return delay === undefined
+    ? {}
+    : { retryAfterMs: Number(delay.seconds) * 1_000 + Math.ceil(delay.nanos / 1_000_000) };
 }
 
 function toFacts(error: ConnectError): readonly [errCode: number, errMsg: string] {

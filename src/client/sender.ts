@@ -2,7 +2,7 @@ import { createClient as createRpcClient, type Transport } from "@connectrpc/con
 import { MsgService } from "../gen/mustreach/msg/v1/msg_pb.ts";
 import { createBackoff } from "./backoff.ts";
 import { createClientMsgID } from "./client-msg-id.ts";
-import { networkErrCode, toClientError } from "./error.ts";
+import { toClientError } from "./error.ts";
 import { createTokenSource, type Token } from "./token.ts";
 import { createFetchTransport } from "./transport.ts";
 import { wait, withDeadline } from "./wait.ts";
@@ -19,8 +19,9 @@ export interface SenderOptions {
   readonly transport?: Transport | undefined;
 
   /**
-   * When the network or the broker fails (90004): delays before sending again, and for how long in all, in
-   * milliseconds. Default 200 to 5,000, for 30,000.
+   * When the network fails, or the service says that it may be tried again: delays before sending again, each as long
+   * as the service asks for if that is not above the longest, and for how long in all, in milliseconds. Default 200 to
+   * 5,000, for 30,000.
    */
   readonly retry?:
     | { readonly minDelayMs?: number; readonly maxDelayMs?: number; readonly timeoutMs?: number }
@@ -151,9 +152,10 @@ export function createSender(options: SenderOptions): Sender {
         } catch (thrown) {
           signal?.throwIfAborted();
           const error = toClientError(thrown);
-          const delayMs = backoff.next();
           const isSafe = request.clientMsgId !== "";
-          if (!isSafe || error.errCode !== networkErrCode || Date.now() + delayMs > giveUpAt) throw error;
+          if (!isSafe || error.retryAfterMs === undefined) throw error;
+          const delayMs = Math.min(Math.max(backoff.next(), error.retryAfterMs), delays.maxDelayMs);
+          if (Date.now() + delayMs > giveUpAt) throw error;
           await wait(delayMs, signal ?? never);
         }
       }

@@ -1,4 +1,4 @@
-import { failure } from "../errors.ts";
+import { wrongField } from "../errors.ts";
 import type { Cursors } from "../nats/cursors.ts";
 import type { Inbox } from "../nats/inbox.ts";
 import type { Hub } from "./hub.ts";
@@ -14,7 +14,7 @@ export type Acknowledge = (userId: string, deviceId: string, sequence: number) =
 export function createAcknowledge(hub: Hub, inbox: Inbox, cursors: Cursors): Acknowledge {
   return async (userId, deviceId, sequence) => {
     // A cursor beyond the inbox would swallow what comes.
-    if (!(await inbox.isAssigned(userId, sequence))) throw failure("ArgsError", "sequence was never assigned");
+    if (!(await inbox.isAssigned(userId, sequence))) throw wrongField("sequence", "sequence was never assigned");
     hub.acknowledge(userId, deviceId, sequence);
     return cursors.advance(userId, deviceId, sequence);
   };

@@ -1,6 +1,6 @@
 import type { ServiceImpl } from "@connectrpc/connect";
 import { requireAdmin } from "../auth/caller.ts";
-import { failure } from "../errors.ts";
+import { wrongField } from "../errors.ts";
 import type { DeadLetterService } from "../gen/mustreach/delivery/v1/dead_letter_pb.ts";
 import type { DeadLetterDesk } from "./dead-letters.ts";
 
@@ -14,8 +14,8 @@ const maxLetters = 1_000;
 export function createDeadLetterService(desk: DeadLetterDesk): ServiceImpl<typeof DeadLetterService> {
   return {
     async listDeadLetters({ pageSize, pageToken }, context) {
-      if (pageSize < 0 || pageSize > maxLetters) throw failure("ArgsError", `pageSize must be 1 to ${maxLetters}`);
-      if (!/^\d{0,15}$/.test(pageToken)) throw failure("ArgsError", "pageToken must be one that a page ended with");
+      if (pageSize < 0 || pageSize > maxLetters) throw wrongField("pageSize", `pageSize must be 1 to ${maxLetters}`);
+      if (!/^\d{0,15}$/.test(pageToken)) throw wrongField("pageToken", "pageToken must be one that a page ended with");
       requireAdmin(context, "only an admin token may list dead letters");
       const { letters, remaining } = await desk.list(Number(pageToken), pageSize || defaultPageSize);
       return {
@@ -33,8 +33,8 @@ export function createDeadLetterService(desk: DeadLetterDesk): ServiceImpl<typeo
     },
 
     async replayDeadLetters({ escalationIds, all }, context) {
-      if (all === escalationIds.length > 0) throw failure("ArgsError", "give either escalationIDs or all");
-      if (escalationIds.length > maxLetters) throw failure("ArgsError", `at most ${maxLetters} escalationIDs`);
+      if (all === escalationIds.length > 0) throw wrongField("escalationIDs", "give either escalationIDs or all");
+      if (escalationIds.length > maxLetters) throw wrongField("escalationIDs", `at most ${maxLetters} escalationIDs`);
       requireAdmin(context, "only an admin token may replay dead letters");
       return { replayed: await desk.replay(all ? "all" : { escalationIds }) };
     },

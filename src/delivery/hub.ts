@@ -50,8 +50,8 @@ export interface Hub {
    * Opens a session, and ends older ones of the same device on every instance with 1506. Of several, the one whose
    * opening the broker recorded last stays; another may have ended by the time that this resolves.
    *
-   * @throws ConnOverMaxNumLimit (1601) as {@link Admission.enter}, NetworkError (90004) when the instance is stopping or
-   * the broker does not answer in time.
+   * @throws ConnOverMaxNumLimit (1601) as {@link Admission.enter}, ServerStoppingError (90103) when the instance is
+   * stopping, NetworkError (90004) when the broker does not answer in time.
    */
   open(options: OpenOptions): Promise<Session>;
   /** Forgets a session. A user's live signals are no longer received when it was the last. */
@@ -126,7 +126,7 @@ export function createHub(options: HubOptions): Hub {
 
   return {
     async open({ userId, deviceId, peer, isRevoked, window, resumeSequence }) {
-      if (draining) throw failure("NetworkError", "the server is stopping");
+      if (draining) throw failure("ServerStoppingError", "the server is stopping");
       const device = toToken(deviceId);
       const isTakeover = (users.get(userId)?.sessions.of(device).length ?? 0) > 0;
       const exit = admission.enter({ userId, peer, isTakeover });
@@ -144,7 +144,7 @@ export function createHub(options: HubOptions): Hub {
           oldestSequence: () => inbox.oldestSequence(userId),
           log,
         });
-        if (draining) throw failure("NetworkError", "the server is stopping");
+        if (draining) throw failure("ServerStoppingError", "the server is stopping");
         await user.sessions.enter({ session, device, isRevoked }, () => openSession(userId, deviceId));
         exits.set(session, exit);
         return session;

@@ -1,7 +1,7 @@
 import type { HandlerContext, ServiceImpl } from "@connectrpc/connect";
 import { requireCaller } from "../auth/caller.ts";
 import { platformName } from "../auth/platform.ts";
-import { failure } from "../errors.ts";
+import { wrongField } from "../errors.ts";
 import { type DeliveryService, Start } from "../gen/mustreach/delivery/v1/delivery_pb.ts";
 import { maxDeviceIdBytes, requireId } from "../limits.ts";
 import { peerKey } from "../observe/peer.ts";
@@ -23,10 +23,10 @@ export function createDeliveryService(
     subscribe(request, context) {
       const caller = requireCaller(context);
       if (request.window < 0 || request.window > maxWindow) {
-        throw failure("ArgsError", `window must be 1 to ${maxWindow}`);
+        throw wrongField("window", `window must be 1 to ${maxWindow}`);
       }
       if (request.start < Start.UNSPECIFIED || request.start > Start.ALL)
-        throw failure("ArgsError", "start must be RESUME, NEW or ALL");
+        throw wrongField("start", "start must be RESUME, NEW or ALL");
       return subscribe({
         caller,
         deviceId: toDeviceId(request.deviceId, context),
@@ -43,7 +43,7 @@ export function createDeliveryService(
       const { userId } = requireCaller(context);
       const deviceId = toDeviceId(request.deviceId, context);
       const sequence = toSequence(request.sequence, "sequence");
-      if (sequence === 0) throw failure("ArgsError", "sequence must be above 0");
+      if (sequence === 0) throw wrongField("sequence", "sequence must be above 0");
       return { sequence: BigInt(await acknowledge(userId, deviceId, sequence)) };
     },
   };
@@ -56,6 +56,6 @@ function toDeviceId(deviceId: string, context: HandlerContext): string {
 
 function toSequence(value: bigint, field: string): number {
   // Stream sequences stay far below 2^53: a million a second reach it after 285 years.
-  if (value > BigInt(Number.MAX_SAFE_INTEGER)) throw failure("ArgsError", `${field} was never assigned`);
+  if (value > BigInt(Number.MAX_SAFE_INTEGER)) throw wrongField(field, `${field} was never assigned`);
   return Number(value);
 }

@@ -1,5 +1,5 @@
 import { type CallerContext, requireAdmin } from "../auth/caller.ts";
-import { failure } from "../errors.ts";
+import { wrongField } from "../errors.ts";
 import type { AddMembersRequest } from "../gen/mustreach/directory/v1/directory_pb.ts";
 import { maxGroupIdBytes, requireId } from "../limits.ts";
 import { type Groups, roles } from "../nats/groups.ts";
@@ -18,7 +18,7 @@ export async function addMembers(
   context: CallerContext,
 ): Promise<void> {
   const groupId = requireId(request.groupId, "groupID", maxGroupIdBytes);
-  if (request.invitedUserIds.length === 0) throw failure("ArgsError", "invitedUserIDs must name a user");
+  if (request.invitedUserIds.length === 0) throw wrongField("invitedUserIDs", "invitedUserIDs must name a user");
   requireUsers(request.invitedUserIds, "invitedUserIDs");
   requireAdmin(context, "only an admin token may add members");
   await groups.add(groupId, request.invitedUserIds, roles.member);

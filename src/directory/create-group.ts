@@ -1,6 +1,6 @@
 import { randomInt } from "node:crypto";
 import { type CallerContext, requireAdmin } from "../auth/caller.ts";
-import { failure } from "../errors.ts";
+import { failure, wrongField } from "../errors.ts";
 import type { CreateGroupRequest } from "../gen/mustreach/directory/v1/directory_pb.ts";
 import { maxGroupIdBytes, maxUserIdBytes, requireId } from "../limits.ts";
 import { type Group, type Groups, roles } from "../nats/groups.ts";
@@ -28,13 +28,14 @@ export async function createGroup(
   const ownerUserId = requireId(request.ownerUserId, "ownerUserID", maxUserIdBytes);
   requireUsers([...request.adminUserIds, ...request.memberUserIds], "memberUserIDs and adminUserIDs together");
   if ([...request.adminUserIds, ...request.memberUserIds].includes(ownerUserId)) {
-    throw failure("ArgsError", "the owner must not be named as a member or admin again");
+    throw wrongField("memberUserIDs", "the owner must not be named as a member or admin again");
   }
-  if (groupInfo === undefined) throw failure("ArgsError", "groupInfo is required");
+  if (groupInfo === undefined) throw wrongField("groupInfo", "groupInfo is required");
   if (groupInfo.groupId !== "") requireId(groupInfo.groupId, "groupID", maxGroupIdBytes);
   requireText(groupInfo.groupName, "groupName", maxGroupNameBytes);
   requireText(groupInfo.ex, "ex", maxExBytes);
-  if (groupInfo.groupType !== workingGroup) throw failure("ArgsError", `groupType must be ${workingGroup}`);
+  if (groupInfo.groupType !== workingGroup)
+    throw wrongField("groupInfo.groupType", `groupType must be ${workingGroup}`);
   const { userId: creatorUserId } = requireAdmin(context, "only an admin token may create groups");
 
   const group = {
@@ -61,7 +62,7 @@ export async function createGroup(
 function requireText(value: string, field: string, maxBytes: number): void {
   // A lone surrogate has no UTF-8: what is read back would not be what was written.
   if (!value.isWellFormed() || Buffer.byteLength(value) > maxBytes) {
-    throw failure("ArgsError", `${field} must be at most ${maxBytes} bytes of UTF-8`);
+    throw wrongField(field, `${field} must be at most ${maxBytes} bytes of UTF-8`);
   }
 }
 

@@ -1,5 +1,5 @@
 import { type CallerContext, requireAdmin } from "../auth/caller.ts";
-import { failure } from "../errors.ts";
+import { wrongField } from "../errors.ts";
 import type { ListMembersRequest } from "../gen/mustreach/directory/v1/directory_pb.ts";
 import { maxGroupIdBytes, requireId } from "../limits.ts";
 import { type Groups, type Member, type Role, roles } from "../nats/groups.ts";
@@ -33,7 +33,7 @@ export async function listMembers(
   const groupId = requireId(request.groupId, "groupID", maxGroupIdBytes);
   const page = requirePage(request.pagination);
   const wanted = filters[request.filter];
-  if (wanted === undefined) throw failure("ArgsError", `filter must be 0 to ${filters.length - 1}`);
+  if (wanted === undefined) throw wrongField("filter", `filter must be 0 to ${filters.length - 1}`);
   requireAdmin(context, "only an admin token may list members");
   const { version } = await requireGroup(groups, groupId);
   const members = inListingOrder(await groups.membersAt(groupId, version)).filter(

@@ -1,4 +1,4 @@
-import { failure } from "../errors.ts";
+import { wrongField } from "../errors.ts";
 import type { Pagination } from "../gen/mustreach/directory/v1/directory_pb.ts";
 
 /** Entries on a page, unless the caller says how many. */
@@ -18,9 +18,9 @@ export interface Page {
  */
 export function requirePage(pagination: Pagination | undefined): Page {
   const { pageNumber = 0, showNumber = 0 } = pagination ?? {};
-  if (pageNumber < 0) throw failure("ArgsError", "pageNumber must be 1 or more");
+  if (pageNumber < 0) throw wrongField("pagination.pageNumber", "pageNumber must be 1 or more");
   if (showNumber < 0 || showNumber > maxShowNumber) {
-    throw failure("ArgsError", `showNumber must be 1 to ${maxShowNumber}`);
+    throw wrongField("pagination.showNumber", `showNumber must be 1 to ${maxShowNumber}`);
   }
   const size = showNumber || defaultShowNumber;
   const start = ((pageNumber || 1) - 1) * size;

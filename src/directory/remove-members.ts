@@ -1,5 +1,5 @@
 import { type CallerContext, requireAdmin } from "../auth/caller.ts";
-import { failure } from "../errors.ts";
+import { wrongField } from "../errors.ts";
 import type { RemoveMembersRequest } from "../gen/mustreach/directory/v1/directory_pb.ts";
 import { maxGroupIdBytes, requireId } from "../limits.ts";
 import type { Groups } from "../nats/groups.ts";
@@ -19,7 +19,7 @@ export async function removeMembers(
   context: CallerContext,
 ): Promise<void> {
   const groupId = requireId(request.groupId, "groupID", maxGroupIdBytes);
-  if (request.kickedUserIds.length === 0) throw failure("ArgsError", "kickedUserIDs must name a user");
+  if (request.kickedUserIds.length === 0) throw wrongField("kickedUserIDs", "kickedUserIDs must name a user");
   requireUsers(request.kickedUserIds, "kickedUserIDs");
   requireAdmin(context, "only an admin token may remove members");
   await groups.remove(groupId, request.kickedUserIds);

@@ -1,4 +1,4 @@
-import { failure } from "../errors.ts";
+import { wrongField } from "../errors.ts";
 import { maxUserIdBytes, requireId } from "../limits.ts";
 
 /** Users in one request, at most. */
@@ -11,7 +11,7 @@ const maxUsers = 100_000;
  * @throws ArgsError (1001) for too many users, for one that cannot be a user id, and for one that is named twice.
  */
 export function requireUsers(userIds: readonly string[], field: string): void {
-  if (userIds.length > maxUsers) throw failure("ArgsError", `${field} must name at most ${maxUsers} users`);
+  if (userIds.length > maxUsers) throw wrongField(field, `${field} must name at most ${maxUsers} users`);
   for (const userId of userIds) requireId(userId, field, maxUserIdBytes);
-  if (new Set(userIds).size < userIds.length) throw failure("ArgsError", `${field} must not name a user twice`);
+  if (new Set(userIds).size < userIds.length) throw wrongField(field, `${field} must not name a user twice`);
 }

@@ -1,4 +1,4 @@
-import { failure } from "../errors.ts";
+import { failure, wrongField } from "../errors.ts";
 import { maxClientMsgIdBytes, requireId } from "../limits.ts";
 import type { SendRecord, Sends } from "../nats/sends.ts";
 import type { Audience } from "./audience.ts";
@@ -32,12 +32,12 @@ export type FindSend = (reference: SendReference) => Promise<FoundSend>;
  */
 export function requireReference({ serverMsgId, clientMsgId }: SendReference): SendReference {
   if ((serverMsgId === "") === (clientMsgId === "")) {
-    throw failure("ArgsError", "exactly one of serverMsgID and clientMsgID must be set");
+    throw wrongField("serverMsgID", "exactly one of serverMsgID and clientMsgID must be set");
   }
   if (clientMsgId !== "") requireId(clientMsgId, "clientMsgID", maxClientMsgIdBytes);
   // What it leads to becomes a part of a subject.
   else if (!/^[0-9a-f]{32}$/.test(serverMsgId)) {
-    throw failure("ArgsError", "serverMsgID must be 32 lower-case hex digits");
+    throw wrongField("serverMsgID", "serverMsgID must be 32 lower-case hex digits");
   }
   return { serverMsgId, clientMsgId };
 }

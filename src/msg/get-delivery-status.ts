@@ -1,4 +1,4 @@
-import { failure } from "../errors.ts";
+import { wrongField } from "../errors.ts";
 import { DeliveryState, type GetDeliveryStatusRequest } from "../gen/mustreach/msg/v1/msg_pb.ts";
 import type { Cursors, DeviceCursor } from "../nats/cursors.ts";
 import type { Inbox } from "../nats/inbox.ts";
@@ -90,10 +90,10 @@ export function requireStatusQuery(request: GetDeliveryStatusRequest): StatusQue
   const reference = requireReference(request);
   const { state, pageNumber, showNumber } = request;
   const name = stateNames.find((known) => known === state);
-  if (state !== "" && name === undefined) throw failure("ArgsError", `state must be one of ${stateNames.join(", ")}`);
-  if (pageNumber < 0) throw failure("ArgsError", "pageNumber must be 1 or more");
+  if (state !== "" && name === undefined) throw wrongField("state", `state must be one of ${stateNames.join(", ")}`);
+  if (pageNumber < 0) throw wrongField("pageNumber", "pageNumber must be 1 or more");
   if (showNumber < 0 || showNumber > maxShowNumber) {
-    throw failure("ArgsError", `showNumber must be 1 to ${maxShowNumber}`);
+    throw wrongField("showNumber", `showNumber must be 1 to ${maxShowNumber}`);
   }
   return {
     reference,

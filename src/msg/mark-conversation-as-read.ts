@@ -1,5 +1,5 @@
 import type { Caller } from "../auth/caller.ts";
-import { failure } from "../errors.ts";
+import { wrongField } from "../errors.ts";
 import type { MarkConversationAsReadRequest } from "../gen/mustreach/msg/v1/msg_pb.ts";
 import type { Chat } from "../nats/chat.ts";
 import type { ConversationAccess } from "./conversation-access.ts";
@@ -19,10 +19,10 @@ export function createMarkConversationAsRead(
   access: ConversationAccess,
 ): MarkConversationAsRead {
   return async (caller, { conversationId, hasReadSeq }) => {
-    if (hasReadSeq < 0n) throw failure("ArgsError", "hasReadSeq must be a place, from 1");
+    if (hasReadSeq < 0n) throw wrongField("hasReadSeq", "hasReadSeq must be a place, from 1");
     const conversation = await access.requireOwn(caller, conversationId);
     const newest = conversation?.maxSeq ?? 0;
-    if (hasReadSeq > newest) throw failure("ArgsError", `hasReadSeq must not be above the newest place, ${newest}`);
+    if (hasReadSeq > newest) throw wrongField("hasReadSeq", `hasReadSeq must not be above the newest place, ${newest}`);
     if (conversation === undefined) return;
     await chat.markRead(caller.userId, conversation.parties, Number(hasReadSeq) || newest);
   };

@@ -1,5 +1,5 @@
 import type { Caller } from "../auth/caller.ts";
-import { failure } from "../errors.ts";
+import { wrongField } from "../errors.ts";
 import type { PullMessagesRequest } from "../gen/mustreach/msg/v1/msg_pb.ts";
 import type { Chat, CopyPage } from "../nats/chat.ts";
 import type { ConversationAccess } from "./conversation-access.ts";
@@ -21,9 +21,9 @@ export type PullMessages = (caller: Caller, request: PullMessagesRequest) => Pro
  */
 export function createPullMessages(chat: Pick<Chat, "pull">, access: ConversationAccess): PullMessages {
   return async (caller, { conversationId, begin, end, num }) => {
-    if (begin < 0n) throw failure("ArgsError", "begin must be a place, from 1");
-    if (end < 0n) throw failure("ArgsError", "end must be a place, from 1");
-    if (num < 0 || num > maxNum) throw failure("ArgsError", `num must be 1 to ${maxNum}`);
+    if (begin < 0n) throw wrongField("begin", "begin must be a place, from 1");
+    if (end < 0n) throw wrongField("end", "end must be a place, from 1");
+    if (num < 0 || num > maxNum) throw wrongField("num", `num must be 1 to ${maxNum}`);
     const conversation = await access.requireReadable(caller, conversationId);
     if (conversation === undefined) return { messages: [], isEnd: true };
     return chat.pull(conversation, {

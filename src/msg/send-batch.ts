@@ -1,5 +1,5 @@
 import type { BaseLogger } from "pino";
-import { type ErrorFacts, errorTable, failure, toErrorFacts } from "../errors.ts";
+import { type ErrorFacts, errorTable, failure, retryAfterMsOf, toErrorFacts, wrongField } from "../errors.ts";
 import type { SendBusinessNotificationRequest } from "../gen/mustreach/msg/v1/msg_pb.ts";
 import type { Accepted, Send } from "./send.ts";
 import { type SendLimits, type ValidSend, validateSend } from "./validate.ts";
@@ -34,7 +34,7 @@ const maxConcurrency = 64;
  */
 export function requireBatch<T>(notifications: readonly T[]): readonly T[] {
   if (notifications.length < 1 || notifications.length > maxNotifications) {
-    throw failure("ArgsError", `notifications must hold 1 to ${maxNotifications}, not ${notifications.length}`);
+    throw wrongField("notifications", `notifications must hold 1 to ${maxNotifications}, not ${notifications.length}`);
   }
   return notifications;
 }
@@ -65,14 +65,18 @@ export function createSendBatch({ send, limits, log }: SendBatchOptions): SendBa
     const remaining = chains.values();
     const worker = async () => {
       for (const chain of remaining) {
-        let isBroken = false;
+        let brokenBy: number | undefined;
         for (const { index, valid } of chain) {
-          // It may be stored or not. What follows waits for the caller's next try, so as not to overtake it.
-          const outcome: SendOutcome = isBroken
-            ? refuse(failure("NetworkError", "not tried: an earlier one to the same recipient failed with 90004"))
-            : await send(valid, operationId).then(toOutcome, refuse);
-          outcomes[index] = outcome;
-          isBroken ||= outcome.kind === "refused" && outcome.facts.errCode === errorTable.NetworkError.errCode;
+          if (brokenBy !== undefined) {
+            const errDlt = `not tried: an earlier one to the same recipient failed with ${brokenBy}`;
+            outcomes[index] = refuse(failure("NetworkError", errDlt));
+            continue;
+          }
+          outcomes[index] = await send(valid, operationId).then(toOutcome, (error: unknown) => {
+            // It may be stored or not. What follows waits for the caller's next try, so as not to overtake it.
+            if (retryAfterMsOf(error) !== undefined) brokenBy = toErrorFacts(error).errCode;
+            return refuse(error);
+          });
         }
       }
     };

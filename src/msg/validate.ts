@@ -1,6 +1,13 @@
-import { failure } from "../errors.ts";
+import { wrongField } from "../errors.ts";
 import type { SendBusinessNotificationRequest } from "../gen/mustreach/msg/v1/msg_pb.ts";
-import { maxClientMsgIdBytes, maxGroupIdBytes, maxKeyBytes, maxUserIdBytes, requireId } from "../limits.ts";
+import {
+  maxClientMsgIdBytes,
+  maxGroupIdBytes,
+  maxKeyBytes,
+  maxOverheadBytes,
+  maxUserIdBytes,
+  requireId,
+} from "../limits.ts";
 
 /** A request that can be sent: defaults filled in, limits kept. */
 export interface ValidSend {
@@ -31,6 +38,8 @@ export interface SendLimits {
   readonly maxDataBytes: number;
   /** How long notifications are kept, in milliseconds: the longest ttl. */
   readonly retentionMs: number;
+  /** The largest message that the broker takes now, in bytes. */
+  readonly maxPayloadBytes: () => number;
 }
 
 /**
@@ -42,40 +51,42 @@ export interface SendLimits {
 export function validateSend(request: SendBusinessNotificationRequest, limits: SendLimits): ValidSend {
   requireId(request.sendUserId, "sendUserID", maxUserIdBytes);
   if (request.recvUserId === "" && request.recvGroupId === "") {
-    throw failure("ArgsError", "recvUserID and recvGroupID cannot be empty at the same time");
+    throw wrongField("recvUserID", "recvUserID and recvGroupID cannot be empty at the same time");
   }
   if (request.recvUserId !== "" && request.recvGroupId !== "") {
-    throw failure("ArgsError", "recvUserID and recvGroupID cannot be set at the same time");
+    throw wrongField("recvUserID", "recvUserID and recvGroupID cannot be set at the same time");
   }
   if (request.recvUserId !== "") requireId(request.recvUserId, "recvUserID", maxUserIdBytes);
   if (request.recvGroupId !== "") requireId(request.recvGroupId, "recvGroupID", maxGroupIdBytes);
   requireId(request.key, "key", maxKeyBytes);
-  if (request.data === undefined) throw failure("ArgsError", "data is required");
+  if (request.data === undefined) throw wrongField("data", "data is required");
   // A lone surrogate has no UTF-8: the device would get something else than was sent.
-  if (!request.data.isWellFormed()) throw failure("ArgsError", "data must be well-formed Unicode");
+  if (!request.data.isWellFormed()) throw wrongField("data", "data must be well-formed Unicode");
   const dataBytes = Buffer.byteLength(request.data);
-  if (dataBytes > limits.maxDataBytes) {
-    throw failure("ArgsError", `data is ${dataBytes} bytes of UTF-8, at most ${limits.maxDataBytes} are allowed`);
+  // A broker that was reconfigured since the start may take less than MUSTREACH_MAX_DATA_BYTES, and would never take it.
+  const maxDataBytes = Math.min(limits.maxDataBytes, limits.maxPayloadBytes() - maxOverheadBytes);
+  if (dataBytes > maxDataBytes) {
+    throw wrongField("data", `data is ${dataBytes} bytes of UTF-8, at most ${maxDataBytes} are allowed`);
   }
   const level = request.reliabilityLevel ?? 0;
-  if (level < 0 || level > 2) throw failure("ArgsError", "reliabilityLevel must be 1 or 2");
+  if (level < 0 || level > 2) throw wrongField("reliabilityLevel", "reliabilityLevel must be 1 or 2");
   if (request.clientMsgId !== "") requireId(request.clientMsgId, "clientMsgID", maxClientMsgIdBytes);
   const maxTtlSeconds = Math.floor(limits.retentionMs / 1_000);
   if (request.ttlSeconds < 0 || request.ttlSeconds > maxTtlSeconds) {
-    throw failure("ArgsError", `ttlSeconds must be 1 to ${maxTtlSeconds}, the retention`);
+    throw wrongField("ttlSeconds", `ttlSeconds must be 1 to ${maxTtlSeconds}, the retention`);
   }
   if (request.ttlSeconds > 0 && level !== 2) {
-    throw failure("ArgsError", "ttlSeconds needs reliabilityLevel 2: an online push is not stored");
+    throw wrongField("ttlSeconds", "ttlSeconds needs reliabilityLevel 2: an online push is not stored");
   }
   if (level !== 2 && (request.sendAt !== 0n || request.escalationDelaySeconds !== 0)) {
-    throw failure("ArgsError", "sendAt and escalationDelaySeconds need reliabilityLevel 2");
+    throw wrongField("reliabilityLevel", "sendAt and escalationDelaySeconds need reliabilityLevel 2");
   }
   const { escalationDelaySeconds } = request;
   if (escalationDelaySeconds < 0 || escalationDelaySeconds > maxEscalationDelaySeconds) {
-    throw failure("ArgsError", `escalationDelaySeconds must be 1 to ${maxEscalationDelaySeconds}`);
+    throw wrongField("escalationDelaySeconds", `escalationDelaySeconds must be 1 to ${maxEscalationDelaySeconds}`);
   }
   if (request.sendAt < 0n || request.sendAt > BigInt(Date.now() + limits.retentionMs)) {
-    throw failure("ArgsError", "sendAt must be milliseconds since the Unix epoch, at most the retention ahead");
+    throw wrongField("sendAt", "sendAt must be milliseconds since the Unix epoch, at most the retention ahead");
   }
   return {
     sendUserId: request.sendUserId,

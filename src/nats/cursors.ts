@@ -2,6 +2,7 @@ import { JetStreamApiCodes, JetStreamApiError } from "@nats-io/jetstream";
 import type { Logger } from "pino";
 import { z } from "zod";
 import { failure } from "../errors.ts";
+import { toFailure } from "./broker-errors.ts";
 import type { Broker } from "./connect.ts";
 import { type DirectGet, type DirectMessage, tooManyResults } from "./direct-get.ts";
 import { declareBucket } from "./streams.ts";
@@ -179,7 +180,7 @@ export async function openCursors(broker: Broker, get: DirectGet, options: Curso
       const key = cursorKey(toToken(userId), toToken(deviceId));
       await broker.whenConnected(Date.now() + 1_000);
       const entry = await bucket.get(key).catch((cause: unknown) => {
-        throw failure("NetworkError", "the broker did not answer in time", cause);
+        throw toFailure(cause);
       });
       const kept = entry === null ? undefined : decode(entry.value).sequence;
       const ahead = moved.get(key)?.sequence;

@@ -55,6 +55,9 @@ export interface DeadLetterOptions {
 /** How long a dead letter is kept, in milliseconds: 30 days. */
 const keptMs = 30 * 86_400_000;
 
+/** What is kept of the last error, in UTF-16 units. */
+const maxErrorLength = 500;
+
 /** A page ends with the letter that reaches this size, in bytes. */
 const maxPageBytes = 1_048_576;
 
@@ -86,7 +89,7 @@ export async function openDeadLetters(
         headers: {
           ...escalationHeaders(escalation),
           [attemptsHeader]: String(attempts),
-          [errorHeader]: encodeURIComponent(error.toWellFormed()),
+          [errorHeader]: encodeURIComponent(error.slice(0, maxErrorLength).toWellFormed()),
         },
       });
       if (stored.kind === "refused") throw toRefusal(stored);

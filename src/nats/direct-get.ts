@@ -1,5 +1,6 @@
 import { createInbox, type Msg } from "@nats-io/transport-node";
 import { failure } from "../errors.ts";
+import { toFailure } from "./broker-errors.ts";
 import type { Broker } from "./connect.ts";
 import { createLimit } from "./limit.ts";
 import { directGetSubject } from "./subjects.ts";
@@ -118,7 +119,9 @@ export function createDirectGet(broker: Broker, options: { readonly timeoutMs: n
         read.resolve(tooManyResults);
       } else {
         const description = msg.headers?.description ?? "";
-        read.reject(failure("NetworkError", `the broker cannot read the store: ${status} ${description}`.trim()));
+        // 503: nobody serves the stream at the moment.
+        const name = status === 503 ? "NetworkError" : "BrokerRefusedError";
+        read.reject(failure(name, `the broker cannot read the store: ${status} ${description}`.trim()));
       }
     },
   });
@@ -143,7 +146,7 @@ export function createDirectGet(broker: Broker, options: { readonly timeoutMs: n
       try {
         broker.nc.publish(directGetSubject(stream), JSON.stringify(bounded), { reply: `${prefix}.${token}` });
       } catch (cause) {
-        finish(token)?.reject(failure("NetworkError", "the connection to the broker is closed", cause));
+        finish(token)?.reject(toFailure(cause));
       }
       await answer.catch(() => {}); // Who asked hears of it.
     };
@@ -151,16 +154,16 @@ export function createDirectGet(broker: Broker, options: { readonly timeoutMs: n
     return answer;
   };
 
-  const failAll = (errDlt: string) => {
-    for (const token of [...pending.keys()]) finish(token)?.reject(failure("NetworkError", errDlt));
+  const failAll = (name: "NetworkError" | "ServerStoppingError", errDlt: string) => {
+    for (const token of [...pending.keys()]) finish(token)?.reject(failure(name, errDlt));
   };
-  const stopListening = broker.onDisconnect(() => failAll("the connection to the broker was lost"));
+  const stopListening = broker.onDisconnect(() => failAll("NetworkError", "the connection to the broker was lost"));
 
   return Object.assign(get, {
     close() {
       stopListening();
       subscription.unsubscribe();
-      failAll("the connection to the broker is closed");
+      failAll("ServerStoppingError", "the server is stopping");
     },
   });
 }

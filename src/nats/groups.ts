@@ -1,5 +1,5 @@
 import { randomUUID } from "node:crypto";
-import { failure } from "../errors.ts";
+import { wrongField } from "../errors.ts";
 import type { Broker } from "./connect.ts";
 import type { DirectGet } from "./direct-get.ts";
 import { createChangeGroup, inRecordOrder, takeChunk } from "./group-changes.ts";
@@ -159,7 +159,7 @@ export async function createGroups(broker: Broker, directGet: DirectGet, options
 
     async remove(groupId, userIds) {
       const group = requireActive(await find(groupId));
-      if (userIds.includes(group.ownerUserId)) throw failure("ArgsError", "the owner cannot be removed");
+      if (userIds.includes(group.ownerUserId)) throw wrongField("kickedUserIDs", "the owner cannot be removed");
       await membership.remove(group, [...new Set(userIds)], { isDismissed: false });
     },
 

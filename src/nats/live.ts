@@ -1,6 +1,6 @@
 import type { Msg } from "@nats-io/transport-node";
 import { z } from "zod";
-import { failure } from "../errors.ts";
+import { toFailure } from "./broker-errors.ts";
 import type { Broker } from "./connect.ts";
 import type { Publisher } from "./publish.ts";
 import {
@@ -115,7 +115,7 @@ export function createLive(broker: Broker, publisher: Publisher, partitions: num
         await broker.nc.flush();
       } catch (cause) {
         subscription.unsubscribe();
-        throw failure("NetworkError", "the broker cannot be reached", cause);
+        throw toFailure(cause);
       }
       return { close: () => subscription.unsubscribe() };
     },

@@ -1,6 +1,7 @@
 import type { Logger } from "pino";
 import { type Config, ConfigError } from "../config.ts";
 import { Durability } from "../gen/mustreach/msg/v1/msg_pb.ts";
+import { maxOverheadBytes } from "../limits.ts";
 import { auditBroker, type BrokerAudit } from "./audit.ts";
 import { type Chat, openChat } from "./chat.ts";
 import type { Connections } from "./connections.ts";
@@ -52,9 +53,6 @@ export interface Store {
   /** Stores what is in memory. */
   close(): Promise<void>;
 }
-
-/** What every message has besides its data, at most, in bytes: ids, key and headers. */
-export const maxOverheadBytes = 16_384;
 
 /** A device that stays away longer than the retention and this, in milliseconds, has no cursor: 90 days. */
 const cursorGraceMs = 90 * 86_400_000;

@@ -58,7 +58,7 @@ function whileConnected<T>(
   attempt: () => Promise<T | typeof again>,
 ): Promise<T | typeof again> {
   return new Promise((resolve, reject) => {
-    const timer = setTimeout(() => reject(notInTime()), deadlineMs - Date.now());
+    const timer = setTimeout(() => reject(notInTime()), Math.max(0, deadlineMs - Date.now()));
     const forget = broker.onDisconnect(() => resolve(again));
     attempt()
       .then(resolve, reject)

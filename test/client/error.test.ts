@@ -26,6 +26,18 @@ test.each([
   expect(toClientError(thrown).errCode).toBe(errCode);
 });
 
+test("an error tells whether and when to try again as the error table does", () => {
+  for (const name of Object.keys(errorTable) as ErrorName[]) {
+    const row = errorTable[name];
+    const expected = "retryAfterMs" in row ? row.retryAfterMs : undefined;
+    expect([name, toClientError(failure(name, "")).retryAfterMs]).toEqual([name, expected]);
+  }
+  const longer = failure("TooManyRequestsError", "", undefined, { retryAfterMs: 12_345 });
+  expect(toClientError(longer).retryAfterMs).toBe(12_345);
+  expect(toClientError(new TypeError("fetch failed")).retryAfterMs).toBe(0);
+  expect(toClientError(new ConnectError("HTTP 404", Code.Unimplemented)).retryAfterMs).toBeUndefined();
+});
+
 test("errors that asking again does not cure are fatal", () => {
   const fatal = (Object.keys(errorTable) as ErrorName[]).filter((name) => isFatal(toClientError(failure(name, ""))));
   expect(fatal.map((name) => errorTable[name].errCode)).toEqual([1001, 1002, 1501, 1502, 1503, 1504, 1505, 1506, 1507]);

@@ -113,6 +113,23 @@ test("send tries again under the same id while the network or the broker fails",
   expect(ids).toEqual([clientMsgID, clientMsgID, clientMsgID]);
 });
 
+test.each(["ServerStoppingError", "TooManyRequestsError"] as const)(
+  "send tries again after %s, when the service says",
+  async (name) => {
+    const service = await useFakeService();
+    const triedAt: number[] = [];
+    service.onSend = async ({ clientMsgId }) => {
+      triedAt.push(performance.now());
+      if (triedAt.length === 1) throw failure(name, "not now", undefined, { retryAfterMs: 300 });
+      return { clientMsgId };
+    };
+    const sender = useSender(service, { retry: { minDelayMs: 1, maxDelayMs: 1_000, timeoutMs: 20_000 } });
+    await sender.send(mustReach);
+    // A timer may fire a fraction of a millisecond early.
+    expect((triedAt[1] ?? 0) - (triedAt[0] ?? 0)).toBeGreaterThan(298);
+  },
+);
+
 test("send gives up when its time is over", async () => {
   const service = await useFakeService();
   let attempts = 0;
@@ -127,6 +144,8 @@ test("send gives up when its time is over", async () => {
 
 test.each([
   ["the service's own errors", failure("DuplicateKeyError", "another body"), 1003],
+  ["what a full store refuses", failure("StoreFullError", "the store is full"), 90101],
+  ["what the broker refuses for good", failure("BrokerRefusedError", "no"), 90102],
   ["a service that fails", failure("ServerInternalError", "internal error"), 500],
   ["an error without facts", new ConnectError("too large", Code.ResourceExhausted), 1001],
 ])("send does not repeat %s", async (_, error, errCode) => {

@@ -7,7 +7,7 @@ import { createSendBatch, requireBatch } from "../../src/msg/send-batch.ts";
 
 type Item = MessageInitShape<typeof SendBusinessNotificationRequestSchema>;
 
-const limits = { maxDataBytes: 100, retentionMs: 86_400_000 };
+const limits = { maxDataBytes: 100, retentionMs: 86_400_000, maxPayloadBytes: () => 1_048_576 };
 const item = (recvUserId: string, data: string, change: Item = {}) =>
   create(SendBusinessNotificationRequestSchema, {
     sendUserId: "imAdmin",
@@ -123,6 +123,23 @@ describe("a failure", () => {
     ]);
     expect(outcomes[3]).toMatchObject({ facts: { errDlt: expect.stringMatching(/not tried.*90004/) } });
     expect(started.toSorted()).toEqual(["1", "2", "4", "lost"]);
+  });
+
+  test.each([
+    ["NetworkError", true],
+    ["ServerStoppingError", true],
+    ["TooManyRequestsError", true],
+    ["ServerInternalError", false],
+    ["StoreFullError", false],
+    ["BrokerRefusedError", false],
+    ["DuplicateKeyError", false],
+  ] as const)("with %s holds up what follows: %s", async (name, isHeldUp) => {
+    const { batch, started } = useBatch((data) => {
+      if (data === "fails") throw failure(name, "no");
+    });
+    const outcomes = await batch([item("ann", "fails"), item("ann", "next")], "test");
+    expect(started).toEqual(isHeldUp ? ["fails"] : ["fails", "next"]);
+    expect(outcomes[1]?.kind).toBe(isHeldUp ? "refused" : "accepted");
   });
 
   test("of ours is 500 without details, and is logged", async () => {

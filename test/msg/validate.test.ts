@@ -1,12 +1,15 @@
 import { create, type MessageInitShape } from "@bufbuild/protobuf";
+import { ConnectError } from "@connectrpc/connect";
 import { describe, expect, test } from "vitest";
 import { toErrorFacts } from "../../src/errors.ts";
+import { BadRequestSchema } from "../../src/gen/google/rpc/error_details_pb.ts";
 import { SendBusinessNotificationRequestSchema } from "../../src/gen/mustreach/msg/v1/msg_pb.ts";
+import { maxOverheadBytes } from "../../src/limits.ts";
 import { validateSend } from "../../src/msg/validate.ts";
 
 type Change = MessageInitShape<typeof SendBusinessNotificationRequestSchema>;
 
-const limits = { maxDataBytes: 262_144, retentionMs: 7 * 86_400_000 };
+const limits = { maxDataBytes: 262_144, retentionMs: 7 * 86_400_000, maxPayloadBytes: () => 1_048_576 };
 const weekSeconds = 7 * 86_400;
 
 /** A request that can be sent, but for the change. */
@@ -31,6 +34,8 @@ function refusalOf(change: Change): string {
   }
   const { errCode, errMsg, errDlt } = toErrorFacts(thrown);
   expect({ errCode, errMsg }).toEqual({ errCode: 1001, errMsg: "ArgsError" });
+  const [badRequest] = thrown instanceof ConnectError ? thrown.findDetails(BadRequestSchema) : [];
+  expect(errDlt).toContain(badRequest?.fieldViolations[0]?.field);
   return errDlt;
 }
 
@@ -140,6 +145,20 @@ describe("data", () => {
   test("may not hold what is no character", () => {
     expect(refusalOf({ data: "a\ud800b" })).toContain("data");
     expect(refusalOf({ data: "\udc00" })).toContain("data");
+  });
+
+  test("that a broker which was changed since would not take is refused at once", () => {
+    const smaller = { ...limits, maxPayloadBytes: () => 100_000 };
+    const request = (bytes: number) =>
+      create(SendBusinessNotificationRequestSchema, {
+        sendUserId: "imAdmin",
+        recvUserId: "alice",
+        key: "k",
+        data: "x".repeat(bytes),
+      });
+    const largest = 100_000 - maxOverheadBytes;
+    expect(validateSend(request(largest), smaller).data).toHaveLength(largest);
+    expect(() => validateSend(request(largest + 1), smaller)).toThrow(`at most ${largest} are allowed`);
   });
 
   test.each([

@@ -1,8 +1,9 @@
+import { NoRespondersError, RequestError, TimeoutError } from "@nats-io/transport-node";
 import { pino } from "pino";
 import { afterAll, beforeAll, describe, expect, test } from "vitest";
-import { toErrorFacts } from "../../src/errors.ts";
+import { failure, toErrorFacts } from "../../src/errors.ts";
 import { type Broker, connectBroker } from "../../src/nats/connect.ts";
-import { untilAnswered } from "../../src/nats/until.ts";
+import { again, untilAnswered } from "../../src/nats/until.ts";
 import { useBroker } from "../helpers/broker.ts";
 
 const server = useBroker();
@@ -30,6 +31,41 @@ describe("a question to the broker", () => {
       throw new Error("no");
     });
     await expect(answer).rejects.toThrow("no");
+    expect(asked).toBe(1);
+  });
+
+  test.each([
+    ["is not answered in time", () => new TimeoutError()],
+    ["has nobody to answer it", () => new RequestError("", { cause: new NoRespondersError("nowhere") })],
+    ["meets another writer", () => again],
+    ["cannot be answered now", () => failure("NetworkError", "a replica is behind")],
+  ])("that %s is asked again until the deadline", async (_, outcome) => {
+    let asked = 0;
+    const ask = async () => {
+      const result = outcome();
+      if (++asked % 3 === 0) return "answered";
+      if (result === again) return result;
+      throw result;
+    };
+    expect(await untilAnswered(broker, soon(), ask)).toBe("answered");
+    expect(asked).toBe(3);
+    const never = untilAnswered(broker, Date.now() + 300, async () => {
+      const result = outcome();
+      if (result === again) return result;
+      throw result;
+    });
+    expect(toErrorFacts(await never.catch((error: unknown) => error))).toMatchObject({ errCode: 90004 });
+  });
+
+  test("that the broker refuses for good is answered at once, and asked once", async () => {
+    let asked = 0;
+    const startedAt = performance.now();
+    const answer = untilAnswered(broker, soon(), async () => {
+      asked++;
+      broker.nc.publish("too.large", new Uint8Array(20_000_000));
+    });
+    expect(toErrorFacts(await answer.catch((error: unknown) => error))).toMatchObject({ errCode: 1001 });
+    expect(performance.now() - startedAt).toBeLessThan(5_000);
     expect(asked).toBe(1);
   });
 
