@@ -1,3 +1,4 @@
+import { readFileSync } from "node:fs";
 import { create } from "@bufbuild/protobuf";
 import { Code, ConnectError } from "@connectrpc/connect";
 import { describe, expect, test } from "vitest";
@@ -33,6 +34,17 @@ const openIm: [name: ErrorName, errCode: number, code: Code, reason: string][] =
 test("the table has OpenIM's errors, each code once", () => {
   expect(Object.keys(errorTable).toSorted()).toEqual(openIm.map(([name]) => name).toSorted());
   expect(new Set(Object.values(errorTable).map(({ errCode }) => errCode)).size).toBe(openIm.length);
+});
+
+test("the documentation has each code, with its gRPC code and whether to try again", () => {
+  const documented = readFileSync(new URL("../docs/operating.md", import.meta.url), "utf8");
+  const rows = [...documented.matchAll(/^\| (\d+) \| `(\w+)` \| .* \| (no|after [\d.]+ s) \| (\w+) \|$/gm)];
+  const expected = Object.entries(errorTable).map(([name, row]) => {
+    const again = "retryAfterMs" in row ? `after ${row.retryAfterMs / 1_000} s` : "no";
+    const code = Code[row.code].replace(/(?<=[a-z])[A-Z]/g, "_$&").toLowerCase();
+    return [String(row.errCode), name, again, code].join();
+  });
+  expect(rows.map(([, ...cells]) => cells.join()).toSorted()).toEqual(expected.toSorted());
 });
 
 test.each(openIm)(

@@ -855,7 +855,7 @@ export const MsgService: GenService<{
    *
    * Errors: 1001 for a bad argument, 1002 for a token that is not an admin's, 1003 for a client_msg_id that was
    * accepted before with another body, 1004 for an unknown group, 1204 for a dismissed one, 1501 and 1503 to 1507
-   * for a bad token, 90004 when the broker cannot be reached or refuses the write.
+   * for a bad token, 90004 when the broker cannot be reached, 90101 when its store is full.
    *
    * @generated from rpc mustreach.msg.v1.MsgService.SendBusinessNotification
    */
@@ -866,8 +866,8 @@ export const MsgService: GenService<{
   },
   /**
    * SendBusinessNotificationBatch sends up to 1,000 notifications, each with a result of its own. Those to the same
-   * recipient are accepted in the order of the request; after one with 90004, the others to that recipient are not
-   * tried, and have 90004 too: send them again with it. Only an admin token may call it.
+   * recipient are accepted in the order of the request; after one that may be tried again (90004, 90103, 429), the
+   * others to that recipient are not tried, and have 90004: send them again with it. Only an admin token may call it.
    *
    * Errors of the whole call: 1001 for no or too many items, 1002 for a token that is not an admin's.
    *
