@@ -285,7 +285,7 @@ describe("the end of sessions", () => {
     for (const other of others) expect(await isPending(other)).toBe(true);
   });
 
-  test("by a stop is a reconnect for each, and new ones are refused with 90004", async () => {
+  test("by a stop is a reconnect for each, and new ones are refused with 90103", async () => {
     const { hub } = await openHub();
     const ends = (await Promise.all([open(hub, newUser()), open(hub, newUser())])).map(whenEnded);
     const resuming = Promise.withResolvers<number>();
@@ -293,9 +293,9 @@ describe("the end of sessions", () => {
     await vi.waitFor(() => expect(hub.size()).toBe(3));
     hub.drain();
     expect(await Promise.all(ends)).toEqual(["reconnect", "reconnect"]);
-    expect(await open(hub, newUser()).catch(toErrorFacts)).toMatchObject({ errCode: 90004 });
+    expect(await open(hub, newUser()).catch(toErrorFacts)).toMatchObject({ errCode: 90103 });
     // Also one that was being opened when the stop began.
     resuming.resolve(0);
-    expect(await late.catch(toErrorFacts)).toMatchObject({ errCode: 90004 });
+    expect(await late.catch(toErrorFacts)).toMatchObject({ errCode: 90103 });
   });
 });

@@ -107,13 +107,13 @@ describe("a read that cannot be answered fails with 90004", () => {
     expect(performance.now() - startedAt).toBeLessThan(4_000);
   });
 
-  test("at once, when the reader is closed", async () => {
+  test("at once when the reader is closed, with 90103", async () => {
     if (shared.broker === undefined) throw new Error("no broker");
     const silent = shared.broker.nc.subscribe("$JS.API.DIRECT.GET.SILENT");
     const closing = createDirectGet(shared.broker, { timeoutMs: 60_000 });
     const reading = closing("SILENT", { last_by_subj: "x" }).catch(toErrorFacts);
     closing.close();
-    expect(await reading).toMatchObject({ errCode: 90004 });
+    expect(await reading).toMatchObject({ errCode: 90103 });
     silent.unsubscribe();
   });
 });
