@@ -8,6 +8,8 @@ import { createTokenMinter } from "../src/auth/mint-token.ts";
 import { type ServiceProcess, startProcess, whenGone } from "./helpers/process.ts";
 
 const root = resolve(import.meta.dirname, "..");
+// Each test starts a process, with a broker of its own.
+vi.setConfig({ testTimeout: 120_000 });
 const soon = { timeout: 30_000, interval: 50 };
 const secrets = ["the-first-secret-has-32-bytes-too", "the-second-secret-has-32-bytes-too"] as const;
 
