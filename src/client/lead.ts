@@ -11,10 +11,9 @@ import {
   type SubscribeResponse,
   SubscribeResponseSchema,
 } from "../gen/mustreach/delivery/v1/delivery_pb.ts";
-import { type ErrorFacts, toClientError } from "./error.ts";
 import { createLane } from "./lane.ts";
 import { runSession, type SessionEnd } from "./session.ts";
-import { type LeaderMessage, packEvent, sequenceOf, type TabMessage } from "./tab-message.ts";
+import { type LeaderMessage, packError, packEvent, sequenceOf, type TabMessage } from "./tab-message.ts";
 import { withDeadline } from "./wait.ts";
 
 /** The part of the service that tabs share. */
@@ -57,7 +56,6 @@ interface Upstream {
  */
 export function createLeader({ service, post, idleTimeoutMs, ackTimeoutMs, ended }: LeaderOptions) {
   let upstream: Upstream | undefined;
-  const current = () => upstream;
   /** Everything after `base` up to `received` has come, and is kept here. */
   let base = 0n;
   let received = 0n;
@@ -81,8 +79,8 @@ export function createLeader({ service, post, idleTimeoutMs, ackTimeoutMs, ended
     }
   }
 
-  /** Begins the stream anew; resolves to its end when that comes before it is ready. */
-  function open(request: SubscribeRequest, token: string): Promise<SessionEnd | undefined> {
+  /** Begins the stream anew, and tells when it is ready; resolves to its end when that comes before. */
+  function open(request: SubscribeRequest, token: string, onReady: () => void): Promise<SessionEnd | undefined> {
     if (ended.aborted) return Promise.resolve({ ready: false });
     const stop = new AbortController();
     const { promise: opened, resolve } = Promise.withResolvers<SessionEnd | undefined>();
@@ -96,6 +94,7 @@ export function createLeader({ service, post, idleTimeoutMs, ackTimeoutMs, ended
       if (event.case === "ready") {
         own.upstream = { ready: event, stop };
         begin(own.upstream, request);
+        onReady();
         return resolve(undefined);
       }
       const bytes = packEvent(response);
@@ -137,36 +136,44 @@ export function createLeader({ service, post, idleTimeoutMs, ackTimeoutMs, ended
   /** One at a time: the next one may fit into the stream that this one has opened. */
   const joining = createLane<Subscribe>(async ({ stream, token, request: bytes, received: had }) => {
     const request = fromBinary(SubscribeRequestSchema, bytes);
-    // Not after what a tab has received: the service would take that as handled.
     const { deviceId, window } = request;
+    let place = had ?? request.afterSequence;
+    let hasBegun = false;
+
+    /** Begins the stream of the tab, if all that it has not got is kept or still to come. */
+    function join() {
+      const after = place ?? acked;
+      if (upstream === undefined || after === undefined || after < base) return;
+      hasBegun = true;
+      const value = { ...upstream.ready.value, resumeSequence: after };
+      const ready = packEvent(create(SubscribeResponseSchema, { event: { case: "ready", value } }));
+      const events = kept.filter(({ sequence }) => sequence > after).map(({ event }) => event);
+      post({ kind: "begun", stream, events: [ready, ...events] });
+    }
+
+    async function openAt(asked: SubscribeRequest): Promise<SessionEnd | undefined> {
+      return open(asked, token, () => {
+        // Where the service says: it may not know the place that was asked for.
+        if (asked === request) place = upstream?.ready.value.resumeSequence;
+        join();
+      });
+    }
+
     const resume = create(SubscribeRequestSchema, { deviceId, window, start: Start.RESUME });
     const isFirst = received === 0n && acked === undefined;
     let end: SessionEnd | undefined;
-    let place = had ?? request.afterSequence;
-    if (upstream === undefined) {
-      const asked = had === undefined && (isFirst || place !== undefined) ? request : resume;
-      end = await open(asked, token);
-      // Where the service says: it may not know the place that was asked for.
-      if (asked === request) place = current()?.ready.value.resumeSequence;
+    if (upstream !== undefined) join();
+    // Not after what a tab has received: the service would take that as handled.
+    else end = await openAt(had === undefined && (isFirst || place !== undefined) ? request : resume);
+    if (!hasBegun && end === undefined) {
+      const known = acked ?? 0n;
+      const afterSequence = had !== undefined && had > known ? known : place;
+      end = await openAt(afterSequence === undefined ? resume : { ...request, afterSequence });
     }
-    place ??= acked;
-    if (end === undefined && (place === undefined || place < base)) {
-      // What a tab has received no tab may have handled yet.
-      const handled = had !== undefined && had > (acked ?? 0n) ? (acked ?? 0n) : place;
-      end = await open(handled === undefined ? resume : { ...request, afterSequence: handled }, token);
-      place ??= acked;
-    }
-    const ready = current()?.ready.value;
-    if (ready === undefined || place === undefined) {
-      post({ kind: "ended", stream, ...toReason(end) });
-      // The others have lost their stream by it.
-      return post({ kind: "ended" });
-    }
-    const after = place;
-    const events = kept.filter(({ sequence }) => sequence > after).map(({ event }) => event);
-    const value = { ...ready, resumeSequence: after };
-    const first = packEvent(create(SubscribeResponseSchema, { event: { case: "ready", value } }));
-    post({ kind: "begun", stream, events: [first, ...events] });
+    if (hasBegun) return;
+    post({ kind: "ended", stream, ...toReason(end) });
+    // The others have lost their stream by it.
+    post({ kind: "ended" });
   });
 
   async function ack({ call, token, request: bytes }: Extract<TabMessage, { kind: "ack" }>) {
@@ -187,7 +194,7 @@ export function createLeader({ service, post, idleTimeoutMs, ackTimeoutMs, ended
       if (sequence > (acked ?? 0n)) acked = sequence;
       post({ kind: "acked", call, response: toBinary(AckResponseSchema, response) });
     } catch (thrown) {
-      post({ kind: "refused", call, error: toFacts(thrown) });
+      post({ kind: "refused", call, error: packError(thrown) });
     }
   }
 
@@ -202,12 +209,6 @@ export function createLeader({ service, post, idleTimeoutMs, ackTimeoutMs, ended
 }
 
 function toReason(end: SessionEnd | undefined) {
-  const error = end?.error === undefined ? undefined : toFacts(end.error);
+  const error = end?.error === undefined ? undefined : packError(end.error);
   return { reconnectAfterMs: end?.reconnectAfterMs, error };
-}
-
-/** What of an error can travel. */
-function toFacts(thrown: unknown): ErrorFacts {
-  const { errCode, errMsg, errDlt } = toClientError(thrown);
-  return { errCode, errMsg, errDlt };
 }

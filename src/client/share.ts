@@ -7,9 +7,9 @@ import {
   type SubscribeResponse,
   SubscribeResponseSchema,
 } from "../gen/mustreach/delivery/v1/delivery_pb.ts";
-import { MustreachClientError } from "./error.ts";
+import type { MustreachClientError } from "./error.ts";
 import { createLeader, type Delivery, type LeaderOptions } from "./lead.ts";
-import { type LeaderMessage, type Message, sequenceOf, unpackEvent } from "./tab-message.ts";
+import { type LeaderMessage, type Message, sequenceOf, unpackError, unpackEvent } from "./tab-message.ts";
 
 /** What {@link shareDelivery} needs. */
 export interface ShareOptions extends Omit<LeaderOptions, "post"> {
@@ -105,7 +105,7 @@ export function shareDelivery({ name, ...options }: ShareOptions): Delivery {
       case "acked":
         return calls.get(message.call)?.settle.resolve(fromBinary(AckResponseSchema, message.response));
       case "refused":
-        return calls.get(message.call)?.settle.reject(new MustreachClientError(message.error));
+        return calls.get(message.call)?.settle.reject(unpackError(message.error));
     }
   }
 
@@ -143,7 +143,7 @@ export function shareDelivery({ name, ...options }: ShareOptions): Delivery {
       const value = { $typeName: "mustreach.delivery.v1.Reconnect", afterMs: reconnectAfterMs, reason: "" } as const;
       stream.waiting.push(create(SubscribeResponseSchema, { event: { case: "reconnect", value } }));
     }
-    stream.end = error === undefined ? {} : { error: new MustreachClientError(error) };
+    stream.end = error === undefined ? {} : { error: unpackError(error) };
     stream.wake();
   }
 

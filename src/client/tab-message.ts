@@ -1,6 +1,6 @@
 import { fromBinary, toBinary } from "@bufbuild/protobuf";
 import { type SubscribeResponse, SubscribeResponseSchema } from "../gen/mustreach/delivery/v1/delivery_pb.ts";
-import type { ErrorFacts } from "./error.ts";
+import { type ErrorFacts, MustreachClientError, toClientError } from "./error.ts";
 
 /**
  * What a tab asks of the one that leads. Messages of the service travel in their binary form, so that tabs with
@@ -30,13 +30,29 @@ export type LeaderMessage =
       readonly kind: "ended";
       readonly stream?: string | undefined;
       readonly reconnectAfterMs?: number | undefined;
-      readonly error?: ErrorFacts | undefined;
+      readonly error?: PackedError | undefined;
     }
   | { readonly kind: "acked"; readonly call: string; readonly response: Uint8Array }
-  | { readonly kind: "refused"; readonly call: string; readonly error: ErrorFacts };
+  | { readonly kind: "refused"; readonly call: string; readonly error: PackedError };
 
 /** What goes over the channel of a device. */
 export type Message = TabMessage | LeaderMessage;
+
+/** An error as it travels. */
+export interface PackedError extends ErrorFacts {
+  readonly retryAfterMs: number | undefined;
+}
+
+/** What of an error can travel. */
+export function packError(thrown: unknown): PackedError {
+  const { errCode, errMsg, errDlt, retryAfterMs } = toClientError(thrown);
+  return { errCode, errMsg, errDlt, retryAfterMs };
+}
+
+/** The reverse of {@link packError}. */
+export function unpackError({ retryAfterMs, ...facts }: PackedError): MustreachClientError {
+  return new MustreachClientError(facts, retryAfterMs === undefined ? {} : { retryAfterMs });
+}
 
 /** The place of an event in the user's order, or 0 when it has none. */
 export function sequenceOf({ event }: SubscribeResponse): bigint {
