@@ -193,6 +193,27 @@ describe("an acknowledgement through another instance than the session's", () =>
   });
 });
 
+describe("an acknowledgement that is not made through the instance of the next session", () => {
+  test("is where the device resumes soon, and one with a record of its own does not depend on it", async () => {
+    const { onOne, onTwo, sendOnTwo } = await newUser();
+    await sendOnTwo("1");
+    const session = await onOne().subscribe();
+    const [first] = await session.take(1);
+    // The phone's session is on one instance, and its Ack goes to the other, where it is not the end of a session.
+    await onTwo().ack(first?.sequence ?? 0n);
+    await vi.waitFor(
+      async () => expect((await onOne("phone").subscribe()).ready.resumeSequence).toBe(first?.sequence),
+      {
+        timeout: 10_000,
+        interval: 100,
+      },
+    );
+    // A device that has a record of its own does not depend on it.
+    const own = await onTwo("tablet").subscribe({ afterSequence: first?.sequence ?? 0n });
+    expect(await own.takeUntilIdle()).toEqual([]);
+  });
+});
+
 test("force_logout through one instance ends the sessions of every instance with 1506", async () => {
   const { userId, onOne, onTwo, two, admin } = await newUser();
   const sessions = [await onOne("phone").subscribe(), await onTwo("tablet").subscribe()];

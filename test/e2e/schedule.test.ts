@@ -87,6 +87,16 @@ describe.concurrent("a notification with sendAt", () => {
     expect(later?.sequence).toBeGreaterThan(meanwhile?.sequence ?? 0n);
   });
 
+  test("is shown to its sender's devices when its time has come, and not before", async () => {
+    const [sender, receiver] = [await newUser(), await newUser()];
+    const session = await sender.open();
+    const sendAt = Date.now() + aheadMs;
+    await receiver.send("later", { sendUserID: sender.userID, sendAt });
+    const [shown] = await session.take(1);
+    expect(Date.now()).toBeGreaterThanOrEqual(sendAt);
+    expect(shown).toMatchObject({ data: "later", sequence: 0n, recvUserId: receiver.userID });
+  });
+
   test("waits in the inbox of a device that is offline at that time", async () => {
     const { open, send } = await newUser();
     const watching = await open("watching");
