@@ -141,7 +141,10 @@ export async function startServer(config: Config, log: Logger): Promise<Server> 
     const { heartbeat: heartbeatMs } = config;
     const groupPush = createGroupPush(live, groupIdsOf);
     const metrics = createMetrics({ services: [DeliveryService], brokerVersion: () => store.audit().version });
-    const onGap = (reason: Gap_Reason) => metrics.gap(reason === Gap_Reason.RETENTION ? "retention" : "expired");
+    const onGap = (reason: Gap_Reason) => {
+      if (reason === Gap_Reason.STORE_CHANGED) metrics.gap("store_changed");
+      else metrics.gap(reason === Gap_Reason.RETENTION ? "retention" : "expired");
+    };
     const hub = createHub({ inbox, live, openSession, cursors, groupPush, onGap, admission, heartbeatMs, log });
     metrics.watch("mustreach_sessions", "Sessions of devices now.", hub.size);
     metrics.watch("mustreach_broker_connected", "1 while all connections to the broker are up, else 0.", () =>

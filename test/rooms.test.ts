@@ -29,11 +29,11 @@ const annexes: Readonly<Record<string, readonly string[]>> = {
 
 const maxLines = 300;
 /** Lists, in which one looks something up, may be longer. */
-const longerLists: Readonly<Record<string, number>> = { "config.ts": 450, "nats/subjects.ts": 450 };
+const longerLists: Readonly<Record<string, number>> = { "config.ts": 450, "nats/subjects.ts": 500 };
 const vagueNames = /^(utils?|types?|commons?|helpers?)$/;
 /** What the subjects of the broker begin with, and its own interfaces. */
 const subject =
-  /["'`](?:(?:inbox|live|sent|recalled|push|group|joined|fanout|schedule|due|chat|conversation|escalation|retry|dead|later|look|session|epoch)\.|\$(?:JS|SYS|KV)\.)/;
+  /["'`](?:(?:inbox|live|sent|recalled|push|group|joined|fanout|schedule|due|chat|conversation|escalation|retry|dead|later|look|session|epoch|marker)\.|\$(?:JS|SYS|KV)\.)/;
 
 test("every file of src imports in the direction of the house", () => {
   const tree = readTree(resolve(import.meta.dirname, "..", "src"));

@@ -1,6 +1,8 @@
 import { Gap_Reason, type Message, type Notification, type Recall } from "../gen/mustreach/delivery/v1/delivery_pb.ts";
 import type { InboxPage } from "../nats/inbox.ts";
 import type { InboxEntry } from "../nats/inbox-items.ts";
+import type { Place } from "../nats/inbox-places.ts";
+import { epochAt } from "../nats/lineage.ts";
 
 /** A read asks for at most this many notifications, so that a page stays small whatever the window. */
 const maxPageEntries = 128;
@@ -14,6 +16,8 @@ const maxUncheckedMs = 60_000;
 /** Reads what follows `after`; `wanted` is the sequence that is known to be there, 0 when none is. */
 export type ReadInbox = (request: {
   readonly after: number;
+  /** The epoch of `after`. Default: before the first. */
+  readonly epoch?: string;
   readonly limit: number;
   readonly wanted: number;
   readonly knownUntilMs: number | undefined;
@@ -27,7 +31,16 @@ export type FeedItem =
   | { readonly kind: "notification"; readonly sequence: number; readonly notification: Notification }
   | { readonly kind: "message"; readonly sequence: number; readonly message: Message }
   | { readonly kind: "recall"; readonly sequence: number; readonly recall: Recall }
-  | { readonly kind: "gap"; readonly from: number; readonly sequence: number; readonly reason: Gap_Reason };
+  | FeedGap;
+
+/** A range that the device is not sent. */
+export interface FeedGap {
+  readonly kind: "gap";
+  readonly from: number;
+  readonly sequence: number;
+  readonly epoch: string;
+  readonly reason: Gap_Reason;
+}
 
 /** A device's way through its user's inbox, a page at a time. */
 export interface Feed {
@@ -54,20 +67,27 @@ export interface Feed {
 /** Options of {@link createFeed}. */
 export interface FeedOptions {
   /** The feed begins after this; 0 is the beginning, from which nothing can be missing. */
-  readonly resumeSequence: number;
+  readonly resume: Place;
   readonly read: ReadInbox;
   readonly oldestSequence: OldestSequence;
   /** Called when there may be more to load. */
   readonly onMore: () => void;
+  /** Called when the store was replaced, and what was taken from it is not all there: the feed is at its end. */
+  readonly onStoreChanged: () => void;
 }
 
 /** Creates a feed of what follows a sequence. */
-export function createFeed({ resumeSequence, read, oldestSequence, onMore }: FeedOptions): Feed {
+export function createFeed({ resume, read, oldestSequence, onMore, onStoreChanged }: FeedOptions): Feed {
   let page: InboxEntry[] = [];
-  let lost: FeedItem | undefined;
+  /** Gaps before the page. */
+  const gaps: FeedGap[] = [];
   let pendingAfterPage = 0;
   /** The inbox is in hand up to here: everything up to it was taken or is in the page. */
-  let through = resumeSequence;
+  let { sequence: through, epoch } = resume;
+  // Nobody can acknowledge 0; that a session begins there says enough.
+  if (resume.isStoreChanged && through > 0) {
+    gaps.push({ kind: "gap", from: through, sequence: through, epoch, reason: Gap_Reason.STORE_CHANGED });
+  }
   let hinted = 0;
   let stale = true;
   let knownUntilMs: number | undefined;
@@ -79,31 +99,40 @@ export function createFeed({ resumeSequence, read, oldestSequence, onMore }: Fee
   };
 
   /** What the retention has removed between what is in hand and a page that was read before we look. */
-  const findLost = async ({ entries }: InboxPage): Promise<FeedItem | undefined> => {
+  const findLost = async ({ entries, lineage }: InboxPage): Promise<FeedGap | undefined> => {
     const first = entries[0]?.sequence ?? Number.POSITIVE_INFINITY;
     const last = Math.min(await oldestSequence(), first) - 1;
     if (last <= through) return undefined;
-    return { kind: "gap", from: through + 1, sequence: last, reason: Gap_Reason.RETENTION };
+    return {
+      kind: "gap",
+      from: through + 1,
+      sequence: last,
+      epoch: epochAt(lineage, last),
+      reason: Gap_Reason.RETENTION,
+    };
   };
 
   return {
     take() {
-      if (lost !== undefined) {
-        const gap = lost;
-        lost = undefined;
-        return gap;
-      }
+      const gap = gaps.shift();
+      if (gap !== undefined) return gap;
       const entry = page.shift();
       if (entry === undefined) return undefined;
       const { sequence } = entry;
       const now = Date.now();
       if (!isExpired(entry, now)) return entry;
-      let last = sequence;
+      let last = entry;
       for (let next = page[0]; next !== undefined && isExpired(next, now); next = page[0]) {
-        last = next.sequence;
+        last = next;
         page.shift();
       }
-      return { kind: "gap", from: sequence, sequence: last, reason: Gap_Reason.EXPIRED };
+      return {
+        kind: "gap",
+        from: sequence,
+        sequence: last.sequence,
+        epoch: last.epoch,
+        reason: Gap_Reason.EXPIRED,
+      };
     },
     mayHaveMore: () => stale,
     async load(limit) {
@@ -112,12 +141,20 @@ export function createFeed({ resumeSequence, read, oldestSequence, onMore }: Fee
       stale = false;
       try {
         const wanted = hinted > through ? hinted : 0;
-        const found = await read({ after: through, limit: Math.min(limit, maxPageEntries), wanted, knownUntilMs });
+        const at = { after: through, epoch };
+        const found = await read({ ...at, limit: Math.min(limit, maxPageEntries), wanted, knownUntilMs });
+        if (found.isStoreChanged) {
+          onStoreChanged();
+          return;
+        }
+        let lost: FeedGap | undefined;
         if (through > 0 && (knownUntilMs === undefined || startedMs - knownUntilMs > maxUncheckedMs)) {
           lost = await findLost(found);
         }
+        if (lost !== undefined) gaps.push(lost);
         page = [...found.entries];
         through = Math.max(through, found.throughSequence, lost?.sequence ?? 0);
+        epoch = epochAt(found.lineage, through);
         pendingAfterPage = found.pending;
       } catch (error) {
         stale = true;

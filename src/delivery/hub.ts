@@ -4,6 +4,7 @@ import { failure } from "../errors.ts";
 import { type Gap_Reason, type Notification, NotificationSchema } from "../gen/mustreach/delivery/v1/delivery_pb.ts";
 import type { Cursors } from "../nats/cursors.ts";
 import type { Inbox } from "../nats/inbox.ts";
+import type { Place } from "../nats/inbox-places.ts";
 import type { Live, LiveListener } from "../nats/live.ts";
 import type { OpenSession } from "../nats/session-order.ts";
 import { toToken } from "../nats/subjects.ts";
@@ -41,7 +42,7 @@ export interface OpenOptions {
   /** How many must-reach notifications may be unacknowledged. */
   readonly window: number;
   /** Asked when the user's live signals are being received, so that nothing is stored unseen in between. */
-  readonly resumeSequence: () => Promise<number>;
+  readonly resume: () => Promise<Place>;
 }
 
 /** The sessions of this instance, by user and device. */
@@ -58,6 +59,8 @@ export interface Hub {
   close(userId: string, session: Session): void;
   /** Lets the device's session, wherever it is, send more. */
   acknowledge(userId: string, deviceId: string, sequence: number): void;
+  /** Whether the device's session is here, and was sent a sequence or what follows it. */
+  wasSent(userId: string, deviceId: string, sequence: number): boolean;
   /** Ends a user's sessions whose tokens have been revoked, with 1506. */
   endRevoked(userId: string): void;
   /** Has every session look into its inbox, and tells others of them, after signals may have been lost. */
@@ -125,7 +128,7 @@ export function createHub(options: HubOptions): Hub {
   };
 
   return {
-    async open({ userId, deviceId, peer, isRevoked, window, resumeSequence }) {
+    async open({ userId, deviceId, peer, isRevoked, window, resume }) {
       if (draining) throw failure("ServerStoppingError", "the server is stopping");
       const device = toToken(deviceId);
       const isTakeover = (users.get(userId)?.sessions.of(device).length ?? 0) > 0;
@@ -135,7 +138,7 @@ export function createHub(options: HubOptions): Hub {
         await user.listening;
         const session = createSession({
           deviceId,
-          resumeSequence: await resumeSequence(),
+          resume: await resume(),
           window,
           heartbeatMs,
           onGap,
@@ -168,6 +171,11 @@ export function createHub(options: HubOptions): Hub {
       // What is here may be the remains of a session that another instance has by now.
       const isNews = open.map((session) => session.acknowledge(sequence)).includes(true);
       if (!isNews) live.publishAck(userId, deviceId, sequence);
+    },
+
+    wasSent(userId, deviceId, sequence) {
+      const open = users.get(userId)?.sessions.of(toToken(deviceId)) ?? [];
+      return open.some((session) => sequence <= session.sentThrough());
     },
 
     endRevoked(userId) {

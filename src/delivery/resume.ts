@@ -1,6 +1,8 @@
 import { Start } from "../gen/mustreach/delivery/v1/delivery_pb.ts";
 import type { Cursors } from "../nats/cursors.ts";
 import type { Inbox } from "../nats/inbox.ts";
+import type { Place } from "../nats/inbox-places.ts";
+import { epochAt } from "../nats/lineage.ts";
 
 /** Where a device asks to continue. */
 export interface ResumeRequest {
@@ -9,30 +11,48 @@ export interface ResumeRequest {
   readonly start: Start;
   /** The device's own record of what it has handled. */
   readonly afterSequence: number | undefined;
+  /** The epoch of that record; empty when the device does not say. */
+  readonly epoch: string;
 }
 
-/** Finds the sequence after which a session continues. */
-export type Resume = (request: ResumeRequest) => Promise<number>;
+/** Finds the place after which a session continues. */
+export type Resume = (request: ResumeRequest) => Promise<Place>;
 
 /** Creates the {@link Resume} over the inboxes and the cursors. */
 export function createResume(inbox: Inbox, cursors: Cursors): Resume {
-  return async ({ userId, deviceId, start, afterSequence }) => {
+  /** The place of a sequence of the store as it is. */
+  const toPlace = (userId: string, sequence: number): Place => ({
+    epoch: epochAt(inbox.lineage(userId), sequence),
+    sequence,
+    isStoreChanged: false,
+  });
+
+  return async ({ userId, deviceId, start, afterSequence, epoch }) => {
     if (afterSequence !== undefined) {
-      // A sequence that was never assigned is of a store that is gone: what is in this one is all new to the device.
-      if (!(await inbox.isAssigned(userId, afterSequence))) return 0;
-      cursors.advance(userId, deviceId, afterSequence);
-      return afterSequence;
+      if (epoch === "") {
+        // A sequence that was never assigned is of a store that is gone: what is in this one is all new to the device.
+        if (!(await inbox.isAssigned(userId, afterSequence))) return toPlace(userId, 0);
+        const place = toPlace(userId, afterSequence);
+        cursors.advance(userId, deviceId, afterSequence, place.epoch);
+        return place;
+      }
+      const place = await inbox.placeOf(userId, { epoch, sequence: afterSequence });
+      // The device acknowledges it with the gap.
+      if (!place.isStoreChanged) cursors.advance(userId, deviceId, place.sequence, place.epoch);
+      return place;
     }
     switch (start) {
       case Start.ALL:
-        return 0;
+        return toPlace(userId, 0);
       case Start.NEW: {
-        const newest = await inbox.newestSequence(userId);
-        cursors.advance(userId, deviceId, newest);
-        return newest;
+        const place = toPlace(userId, await inbox.newestSequence(userId));
+        cursors.advance(userId, deviceId, place.sequence, place.epoch);
+        return place;
       }
-      default:
-        return (await cursors.read(userId, deviceId)) ?? 0;
+      default: {
+        const cursor = await cursors.position(userId, deviceId);
+        return cursor === undefined ? toPlace(userId, 0) : inbox.placeOf(userId, cursor);
+      }
     }
   };
 }

@@ -14,6 +14,9 @@ const defaultWindow = 64;
 /** The largest window, in notifications. */
 const maxWindow = 1_000;
 
+/** The longest epoch, in characters. */
+const maxEpochLength = 32;
+
 /** Creates the implementation of DeliveryService, which only translates. */
 export function createDeliveryService(
   subscribe: Subscribe,
@@ -34,6 +37,7 @@ export function createDeliveryService(
         start: request.start,
         afterSequence:
           request.afterSequence === undefined ? undefined : toSequence(request.afterSequence, "after_sequence"),
+        epoch: requireEpoch(request.epoch),
         window: request.window || defaultWindow,
         signal: context.signal,
       });
@@ -44,7 +48,8 @@ export function createDeliveryService(
       const deviceId = toDeviceId(request.deviceId, context);
       const sequence = toSequence(request.sequence, "sequence");
       if (sequence === 0) throw wrongField("sequence", "sequence must be above 0");
-      return { sequence: BigInt(await acknowledge(userId, deviceId, sequence)) };
+      const position = { epoch: requireEpoch(request.epoch), sequence };
+      return { sequence: BigInt(await acknowledge(userId, deviceId, position)) };
     },
   };
 }
@@ -52,6 +57,11 @@ export function createDeliveryService(
 function toDeviceId(deviceId: string, context: HandlerContext): string {
   if (deviceId !== "") return requireId(deviceId, "device_id", maxDeviceIdBytes);
   return platformName(requireCaller(context).platformId) ?? "default";
+}
+
+function requireEpoch(epoch: string): string {
+  if (epoch.length > maxEpochLength) throw wrongField("epoch", "epoch must be one that this service gave");
+  return epoch;
 }
 
 function toSequence(value: bigint, field: string): number {

@@ -7,6 +7,7 @@ import {
   type SubscribeResponse,
   SubscribeResponseSchema,
 } from "../gen/mustreach/delivery/v1/delivery_pb.ts";
+import type { Place } from "../nats/inbox-places.ts";
 import { createFeed, type FeedItem, type OldestSequence, type ReadInbox } from "./feed.ts";
 
 /** Online pushes that wait for a device that reads slowly; one more drops the oldest. */
@@ -18,8 +19,8 @@ const readRetryMs = 1_000;
 /** Options of {@link createSession}. */
 export interface SessionOptions {
   readonly deviceId: string;
-  /** Everything up to this sequence is not sent. */
-  readonly resumeSequence: number;
+  /** Everything up to this is not sent. */
+  readonly resume: Place;
   /** How many must-reach notifications may be unacknowledged. */
   readonly window: number;
   /** How long nothing may happen before a heartbeat, in milliseconds. */
@@ -59,13 +60,15 @@ export interface Session {
   acknowledge(sequence: number): boolean;
   /** The highest sequence that {@link acknowledge} was told; 0 before. */
   acknowledged(): number;
+  /** Everything up to this sequence was sent, or was known to be acknowledged when the session began. */
+  sentThrough(): number;
   /** Ends the session. The first call counts. */
   end(reason: SessionEnd): void;
 }
 
 /** Creates a session; it does nothing until its events are pulled. */
 export function createSession(options: SessionOptions): Session {
-  const { deviceId, resumeSequence, window, log } = options;
+  const { deviceId, resume: from, window, log } = options;
   /** Sequences sent and not acknowledged, oldest first. */
   const unacknowledged: number[] = [];
   const pushes: Notification[] = [];
@@ -79,7 +82,9 @@ export function createSession(options: SessionOptions): Session {
     resume();
   };
   const { read, oldestSequence } = options;
-  const feed = createFeed({ resumeSequence, read, oldestSequence, onMore: wake });
+  const onStoreChanged = () => end(storeChanged());
+  const feed = createFeed({ resume: from, read, oldestSequence, onMore: wake, onStoreChanged });
+  let sentThrough = from.sequence;
 
   /** Waits until something has changed since the last look; true when the time was up first. */
   const idle = async (ms: number): Promise<boolean> => {
@@ -107,15 +112,19 @@ export function createSession(options: SessionOptions): Session {
 
     async *events() {
       await feed.load(window);
-      yield toEvent({
-        case: "ready",
-        value: {
-          $typeName: "mustreach.delivery.v1.Ready",
-          resumeSequence: BigInt(resumeSequence),
-          pending: BigInt(feed.pending()),
-          deviceId,
-        },
-      });
+      const { sequence: resumeSequence, epoch } = from;
+      if (ended === undefined) {
+        yield toEvent({
+          case: "ready",
+          value: {
+            $typeName: "mustreach.delivery.v1.Ready",
+            resumeSequence: BigInt(resumeSequence),
+            pending: BigInt(feed.pending()),
+            deviceId,
+            epoch,
+          },
+        });
+      }
       // The two kinds take turns, so that a flood of one does not hold back the other.
       let pushesFirst = true;
       let heartbeatAtMs = Date.now() + options.heartbeatMs;
@@ -129,6 +138,7 @@ export function createSession(options: SessionOptions): Session {
         }
         if (item !== undefined) {
           unacknowledged.push(item.sequence);
+          sentThrough = item.sequence;
           if (item.kind === "gap") options.onGap(item.reason);
           yield toStoredEvent(item);
           continue;
@@ -170,12 +180,15 @@ export function createSession(options: SessionOptions): Session {
 
     acknowledge,
     acknowledged: () => acknowledged,
+    sentThrough: () => sentThrough,
 
-    end(reason) {
-      ended ??= reason;
-      wake();
-    },
+    end,
   };
+
+  function end(reason: SessionEnd) {
+    ended ??= reason;
+    wake();
+  }
 
   function acknowledge(sequence: number): boolean {
     acknowledged = Math.max(acknowledged, sequence);
@@ -197,6 +210,14 @@ export function createSession(options: SessionOptions): Session {
   }
 }
 
+/** The device begins a session anew, which tells it where the store goes on. */
+function storeChanged(): SessionEnd {
+  // Spread: all devices hear of it at the same moment.
+  const afterMs = Math.floor(Math.random() * 2_000);
+  const reason = "the store of notifications was replaced";
+  return { last: { case: "reconnect", value: { $typeName: "mustreach.delivery.v1.Reconnect", afterMs, reason } } };
+}
+
 const readAgain = Symbol("read again");
 
 function toStoredEvent(item: FeedItem): SubscribeResponse {
@@ -208,10 +229,10 @@ function toStoredEvent(item: FeedItem): SubscribeResponse {
     case "recall":
       return toEvent({ case: "recall", value: item.recall });
     case "gap": {
-      const { from, sequence, reason } = item;
+      const { from, sequence, epoch, reason } = item;
       return toEvent({
         case: "gap",
-        value: { $typeName: "mustreach.delivery.v1.Gap", from: BigInt(from), to: BigInt(sequence), reason },
+        value: { $typeName: "mustreach.delivery.v1.Gap", from: BigInt(from), to: BigInt(sequence), epoch, reason },
       });
     }
   }

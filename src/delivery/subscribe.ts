@@ -14,6 +14,8 @@ export interface SubscribeOptions {
   readonly peer: string;
   readonly start: Start;
   readonly afterSequence: number | undefined;
+  /** The epoch of that sequence; empty when the device does not say. */
+  readonly epoch: string;
   readonly window: number;
   /** Aborted when the device is gone. */
   readonly signal: AbortSignal;
@@ -27,7 +29,7 @@ const maxTimerMs = 2 ** 31 - 1;
 
 /** Creates the {@link Subscribe} of every door. */
 export function createSubscribe(hub: Hub, resume: Resume, cursors: Cursors, revokedAtMs: RevokedAtMs): Subscribe {
-  return async function* ({ caller, deviceId, peer, start, afterSequence, window, signal }) {
+  return async function* ({ caller, deviceId, peer, start, afterSequence, epoch, window, signal }) {
     const { userId } = caller;
     const session = await hub.open({
       userId,
@@ -35,7 +37,7 @@ export function createSubscribe(hub: Hub, resume: Resume, cursors: Cursors, revo
       peer,
       isRevoked: () => isRevoked(caller, revokedAtMs),
       window,
-      resumeSequence: () => resume({ userId, deviceId, start, afterSequence }),
+      resume: () => resume({ userId, deviceId, start, afterSequence, epoch }),
     });
     let closed = false;
     // Called on abort as well as in the finally: a generator whose reader is gone may never be resumed.

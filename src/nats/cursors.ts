@@ -5,8 +5,10 @@ import { failure } from "../errors.ts";
 import { toFailure } from "./broker-errors.ts";
 import type { Broker } from "./connect.ts";
 import { type DirectGet, type DirectMessage, tooManyResults } from "./direct-get.ts";
+import type { Epochs } from "./epochs.ts";
+import type { Position } from "./lineage.ts";
 import { declareBucket } from "./streams.ts";
-import { cursorFilter, cursorKey, cursorStream, parseCursorSubject, toToken } from "./subjects.ts";
+import { cursorFilter, cursorKey, cursorStream, parseCursorSubject, toPartition, toToken } from "./subjects.ts";
 
 /** How far a device has acknowledged. */
 export interface DeviceCursor {
@@ -19,11 +21,18 @@ export interface DeviceCursor {
 /** How far each device has acknowledged. */
 export interface Cursors {
   /**
-   * The highest sequence that a device has acknowledged; undefined for a device that never has.
+   * The highest sequence that a device has acknowledged, as far as the store still has it; undefined for a device that
+   * never has.
    *
    * @throws NetworkError (90004) when the broker does not answer in time.
    */
   read(userId: string, deviceId: string): Promise<number | undefined>;
+  /**
+   * The position that a device has acknowledged, whatever has become of the store since.
+   *
+   * @throws NetworkError (90004) when the broker does not answer in time.
+   */
+  position(userId: string, deviceId: string): Promise<Position | undefined>;
   /**
    * The cursors of all devices of some users, as stored, by user id; users without any are not in it.
    *
@@ -37,7 +46,7 @@ export interface Cursors {
    * @throws NetworkError (90004) for another device when as many as {@link CursorOptions.maxUnstored} wait for the
    * broker: its acknowledgement is to be repeated, and is not forgotten without a word.
    */
-  advance(userId: string, deviceId: string, sequence: number): number;
+  advance(userId: string, deviceId: string, sequence: number, epoch?: string): number;
   /** Stores a device's cursor now, as far as the broker allows; what fails is tried again later. */
   flush(userId: string, deviceId: string): Promise<void>;
   /** Stores all cursors that moved, and stops. */
@@ -55,8 +64,8 @@ export interface CursorOptions {
   readonly maxUnstored?: number;
   /** Devices whose cursors are kept in memory besides those. Default 100,000. */
   readonly maxRecent?: number;
-  /** Forget all cursors: the inboxes that they belong to are gone. */
-  readonly reset: boolean;
+  /** How far a position is in the store as it is. Default: as far as its sequence says. */
+  readonly epochs?: { readonly of: Pick<Epochs, "refresh" | "placeOf">; readonly partitions: number };
   readonly log: Logger;
 }
 
@@ -72,11 +81,12 @@ const usersPerRead = 500;
 /** Devices of one user that are looked at. */
 const maxDevices = 10_000;
 
-const stored = z.object({ deviceId: z.string(), sequence: z.number() });
+const stored = z.object({ deviceId: z.string(), sequence: z.number(), epoch: z.string().default("") });
 
 interface Moved {
+  readonly user: string;
   readonly deviceId: string;
-  readonly sequence: number;
+  readonly position: Position;
   /** The write under way; one at a time for each device. */
   writing: Promise<void> | undefined;
 }
@@ -84,32 +94,46 @@ interface Moved {
 /** Opens the CURSORS bucket, and creates it on first use. */
 export async function openCursors(broker: Broker, get: DirectGet, options: CursorOptions): Promise<Cursors> {
   const { log, coalesceMs = 1_000, maxUnstored = 200_000, maxRecent = 100_000 } = options;
-  const declare = () =>
-    declareBucket(broker, "CURSORS", {
-      description: "the highest sequence that each device has acknowledged",
-      replicas: options.replicas,
-      ttlMs: options.ttlMs,
-    });
-  let bucket = await declare();
-  if (options.reset && (await bucket.status()).values > 0) {
-    log.warn(
-      "the inboxes are new: cursors of earlier ones are forgotten, and devices begin at the oldest notification",
-    );
-    await bucket.destroy();
-    bucket = await declare();
-  }
+  const bucket = await declareBucket(broker, "CURSORS", {
+    description: "the highest sequence that each device has acknowledged",
+    replicas: options.replicas,
+    ttlMs: options.ttlMs,
+  });
+  const { epochs } = options;
+
+  const refresh = async (users: Iterable<string>): Promise<void> => {
+    if (epochs === undefined) return;
+    const partitions = new Set([...users].map((user) => toPartition(user, epochs.partitions)));
+    await Promise.all([...partitions].map((partition) => epochs.of.refresh(partition)));
+  };
+
+  /** How far a position is in the store as it is known. */
+  const placeOf = (user: string, position: Position): number =>
+    epochs === undefined ? position.sequence : epochs.of.placeOf(toPartition(user, epochs.partitions), position);
+
+  /** The one that is further; of two that are at the same place, one that the store still has. */
+  const further = (user: string, a: Position | undefined, b: Position): Position => {
+    if (a === undefined) return b;
+    const [placeA, placeB] = [placeOf(user, a), placeOf(user, b)];
+    if (placeA === placeB) return placeA === a.sequence ? a : b;
+    return placeA > placeB ? a : b;
+  };
+
   /** Cursors that are ahead of the bucket, by key. */
   const moved = new Map<string, Moved>();
   /** Where cursors were last, by key; the least recently used first. */
-  const recent = new Map<string, number>();
+  const recent = new Map<string, Position>();
 
   const write = async (key: string): Promise<void> => {
     for (;;) {
       const target = moved.get(key);
       if (target === undefined) return;
+      const { user, deviceId, position } = target;
+      await refresh([user]);
       const entry = await bucket.get(key);
-      if (entry === null || decode(entry.value).sequence < target.sequence) {
-        const value = JSON.stringify({ deviceId: target.deviceId, sequence: target.sequence });
+      const kept = entry === null ? undefined : toPosition(entry.value);
+      if (kept === undefined || further(user, kept, position) !== kept) {
+        const value = JSON.stringify({ deviceId, ...position });
         try {
           // With the revision, so that another instance's higher cursor is not lowered.
           if (entry === null) await bucket.create(key, value);
@@ -119,7 +143,7 @@ export async function openCursors(broker: Broker, get: DirectGet, options: Curso
           throw error;
         }
       }
-      if (moved.get(key)?.sequence === target.sequence) {
+      if (moved.get(key)?.position === position) {
         moved.delete(key);
         return;
       }
@@ -175,42 +199,57 @@ export async function openCursors(broker: Broker, get: DirectGet, options: Curso
     });
   }, coalesceMs);
 
+  const position = async (userId: string, deviceId: string): Promise<Position | undefined> => {
+    const user = toToken(userId);
+    const key = cursorKey(user, toToken(deviceId));
+    await broker.whenConnected(Date.now() + 1_000);
+    const entry = await bucket.get(key).catch((cause: unknown) => {
+      throw toFailure(cause);
+    });
+    const kept = entry === null ? undefined : toPosition(entry.value);
+    const ahead = moved.get(key)?.position;
+    return ahead === undefined ? kept : further(user, kept, ahead);
+  };
+
   return {
     async read(userId, deviceId) {
-      const key = cursorKey(toToken(userId), toToken(deviceId));
-      await broker.whenConnected(Date.now() + 1_000);
-      const entry = await bucket.get(key).catch((cause: unknown) => {
-        throw toFailure(cause);
-      });
-      const kept = entry === null ? undefined : decode(entry.value).sequence;
-      const ahead = moved.get(key)?.sequence;
-      return kept === undefined && ahead === undefined ? undefined : Math.max(kept ?? 0, ahead ?? 0);
+      const kept = await position(userId, deviceId);
+      if (kept === undefined) return undefined;
+      const user = toToken(userId);
+      await refresh([user]);
+      return placeOf(user, kept);
     },
-    advance(userId, deviceId, sequence) {
-      const key = cursorKey(toToken(userId), toToken(deviceId));
+    position,
+    advance(userId, deviceId, sequence, epoch = "") {
+      const user = toToken(userId);
+      const key = cursorKey(user, toToken(deviceId));
       const ahead = moved.get(key);
-      const known = Math.max(recent.get(key) ?? 0, ahead?.sequence ?? 0);
-      if (sequence > known) {
+      const known = ahead?.position ?? recent.get(key);
+      const now = further(user, known, { epoch, sequence });
+      if (now !== known) {
         if (ahead === undefined && moved.size >= maxUnstored) {
           throw failure("NetworkError", "too many cursors wait for the broker");
         }
-        moved.set(key, { deviceId, sequence, writing: ahead?.writing });
+        moved.set(key, { user, deviceId, position: now, writing: ahead?.writing });
       }
       recent.delete(key);
-      recent.set(key, Math.max(known, sequence));
+      recent.set(key, now);
       for (const oldest of recent.keys()) {
         if (recent.size <= maxRecent) break;
         recent.delete(oldest);
       }
-      return Math.max(known, sequence);
+      return placeOf(user, now);
     },
     async ofUsers(userIds) {
       const byToken = new Map(userIds.map((userId) => [toToken(userId), userId]));
+      await refresh(byToken.keys());
       const cursors = new Map<string, DeviceCursor[]>();
       for (const { subject, payload, timeMs } of await readAll([...byToken.keys()])) {
-        const userId = byToken.get(parseCursorSubject(subject));
+        const user = parseCursorSubject(subject);
+        const userId = byToken.get(user);
         if (userId === undefined) continue;
-        const cursor = { ...decode(payload), storedAtMs: timeMs };
+        const { deviceId, ...kept } = decode(payload);
+        const cursor = { deviceId, sequence: placeOf(user, kept), storedAtMs: timeMs };
         const known = cursors.get(userId);
         if (known === undefined) cursors.set(userId, [cursor]);
         else known.push(cursor);
@@ -237,6 +276,11 @@ function isOvertaken(error: unknown): boolean {
   );
 }
 
-function decode(value: Uint8Array): { deviceId: string; sequence: number } {
+function toPosition(value: Uint8Array): Position {
+  const { epoch, sequence } = decode(value);
+  return { epoch, sequence };
+}
+
+function decode(value: Uint8Array): z.infer<typeof stored> {
   return stored.parse(JSON.parse(Buffer.from(value).toString("utf8")));
 }

@@ -21,6 +21,8 @@ export type InboxItem =
 /** An item with its place. */
 export type InboxEntry = InboxItem & {
   readonly sequence: number;
+  /** In which it was stored. */
+  readonly epoch: string;
   /** When it is no longer worth delivering, in epoch milliseconds; undefined: when the retention ends. */
   readonly expiresAtMs: number | undefined;
 };
@@ -46,15 +48,15 @@ const operationHeader = "Mustreach-Operation-Id";
 const tombstone = "tombstone";
 
 /** Reads a stored item, with its place. */
-export function toEntry(message: DirectMessage): InboxEntry {
+export function toEntry(message: DirectMessage, epoch: string): InboxEntry {
   const kind = message.header(kindHeader) || "notification";
   const item = decodeItem(kind as InboxItem["kind"], message.payload);
-  const sequence = BigInt(message.sequence);
-  if (item.kind === "notification") item.notification.sequence = sequence;
-  else if (item.kind === "recall") item.recall.sequence = sequence;
-  else if (item.message.notification !== undefined) item.message.notification.sequence = sequence;
+  const place = { sequence: BigInt(message.sequence), epoch };
+  if (item.kind === "notification") Object.assign(item.notification, place);
+  else if (item.kind === "recall") Object.assign(item.recall, place);
+  else if (item.message.notification !== undefined) Object.assign(item.message.notification, place);
   const expires = message.header(expiresHeader);
-  return { ...item, sequence: message.sequence, expiresAtMs: expires === "" ? undefined : Number(expires) };
+  return { ...item, sequence: message.sequence, epoch, expiresAtMs: expires === "" ? undefined : Number(expires) };
 }
 
 /** Reads the stored form of an item. The time of a recall is not in it: it has decided the place. */

@@ -3,6 +3,7 @@ import { failure } from "../errors.ts";
 import { toFailure, toRefusal } from "./broker-errors.ts";
 import type { Broker } from "./connect.ts";
 import { type DirectGet, type DirectMessage, tooManyResults } from "./direct-get.ts";
+import type { Epochs } from "./epochs.ts";
 import type { Write } from "./group-commit.ts";
 import {
   encodeItem,
@@ -14,16 +15,18 @@ import {
   toEntry,
   type WriteOptions,
 } from "./inbox-items.ts";
+import { createPlaces, type Places } from "./inbox-places.ts";
 import { lastOfEach } from "./last-of-each.ts";
+import { epochAt, type Lineage } from "./lineage.ts";
 import type { Publisher } from "./publish.ts";
-import { createStreamState } from "./streams.ts";
 import {
-  everything,
   inboxDayFilter,
   inboxFilter,
   inboxIdFilter,
   inboxStream,
   inboxSubject,
+  markerFilter,
+  parseInboxPartition,
   toDay,
   toInboxId,
   toPartition,
@@ -38,12 +41,18 @@ export interface InboxPage {
   readonly throughSequence: number;
   /** How many more there are now. */
   readonly pending: number;
+  /** Of the partition, by which the entries are labelled. */
+  readonly lineage: Lineage;
+  /** The store does not hold any more what the read was to follow: it was replaced. Then nothing was found. */
+  readonly isStoreChanged: boolean;
 }
 
 /** Options of {@link Inbox.read}. */
 export interface ReadOptions {
   /** Read what follows this sequence. */
   readonly after: number;
+  /** The epoch of that sequence. Default: before the first. */
+  readonly epoch?: string;
   /** At most this many entries. */
   readonly limit: number;
   /** Everything stored before this moment (epoch milliseconds) is known already: older day buckets are not asked. */
@@ -51,7 +60,7 @@ export interface ReadOptions {
 }
 
 /** The stored notifications of all users. */
-export interface Inbox {
+export interface Inbox extends Places {
   /**
    * Stores an item in a user's inbox. Idempotent by user, kind and server message id; a notification that was withdrawn
    * is not stored again.
@@ -77,16 +86,6 @@ export interface Inbox {
    * @throws NetworkError (90004) when the broker does not answer in time.
    */
   read(userId: string, options: ReadOptions): Promise<InboxPage>;
-  /** The sequence of a user's newest stored notification; 0 when there is none. */
-  newestSequence(userId: string): Promise<number>;
-  /**
-   * The lowest sequence that a user's inbox may still hold: lower ones have been removed by the retention.
-   *
-   * @throws NetworkError (90004) when the broker does not answer in time.
-   */
-  oldestSequence(userId: string): Promise<number>;
-  /** Whether a sequence can have been assigned to a notification of this user. */
-  isAssigned(userId: string, sequence: number): Promise<boolean>;
 }
 
 /** An item's time may be this far from the broker's, in milliseconds: what is not {@link maxLateMs late}, and skew. */
@@ -108,15 +107,19 @@ const maxBatchBytes = 4_194_304;
 interface Copy extends Write {
   /** Written under another day than the item's own, if at all. */
   readonly isLate: boolean;
+  readonly partition: number;
   /** The subjects that the item may have in other days. */
   readonly anyDay: string;
 }
 
 /** Creates the inbox over the partition streams. */
-export function createInbox(broker: Broker, publisher: Publisher, get: DirectGet, partitions: number): Inbox {
-  /** The highest sequence known to be assigned, by partition. */
-  const assigned = new Array<number>(partitions).fill(0);
-
+export function createInbox(
+  broker: Broker,
+  publisher: Publisher,
+  get: DirectGet,
+  partitions: number,
+  epochs: Epochs,
+): Inbox {
   const locate = (userId: string) => {
     const user = toToken(userId);
     const partition = toPartition(user, partitions);
@@ -145,16 +148,16 @@ export function createInbox(broker: Broker, publisher: Publisher, get: DirectGet
   const storeAbsent = async (stream: string, copies: readonly Copy[]): Promise<void> => {
     let absent = copies[0]?.isLate ? await absentOf(stream, copies) : copies;
     while (absent.length > 0) {
+      const partition = absent[0]?.partition ?? 0;
+      const before = epochs.beforeWrite(partition);
       const stored = await publisher.storeAll(absent);
-      if (stored.kind === "stored") return;
+      if (stored.kind === "stored") return epochs.wrote(partition, before, stored.sequence);
       const remaining = await absentOf(stream, absent);
       // None of them is there, so the refusal was about space.
       if (remaining.length === absent.length) throw toRefusal(stored);
       absent = remaining;
     }
   };
-
-  const state = createStreamState(broker);
 
   const lastBySubject = async (stream: string, subject: string): Promise<DirectMessage | undefined> => {
     const found = await get(stream, { last_by_subj: subject });
@@ -165,13 +168,14 @@ export function createInbox(broker: Broker, publisher: Publisher, get: DirectGet
     async write(userId, item, options) {
       const { partition, stream, subject, isLate, anyDay } = address(userId, item);
       if (isLate && (await lastBySubject(stream, anyDay)) !== undefined) return;
+      const before = epochs.beforeWrite(partition);
       const stored = await publisher.store(stream, {
         subject,
         payload: encodeItem(item),
         headers: itemHeaders(userId, item, options),
       });
       if (stored.kind === "stored") {
-        assigned[partition] = Math.max(assigned[partition] ?? 0, stored.sequence);
+        epochs.wrote(partition, before, stored.sequence);
       } else if ((await lastBySubject(stream, subject)) === undefined) {
         // The subject is free, so the refusal was about space.
         throw toRefusal(stored);
@@ -226,14 +230,16 @@ export function createInbox(broker: Broker, publisher: Publisher, get: DirectGet
       await Promise.all(Array.from({ length: 32 }, worker));
     },
 
-    async read(userId, { after, limit, knownUntilMs }) {
+    async read(userId, { after, epoch = "", limit, knownUntilMs }) {
       const { user, partition, stream } = locate(userId);
+      await epochs.refresh(partition);
       const start = { seq: after + 1, batch: limit, max_bytes: maxPageBytes };
       const filters =
         knownUntilMs === undefined
           ? [inboxFilter(partition, user)]
           : daysSince(knownUntilMs).map((day) => inboxDayFilter(partition, user, day));
-      const indexed = await get(stream, { multi_last: filters, ...start });
+      // With the markers of epochs, so that what follows one is known to.
+      const indexed = await get(stream, { multi_last: [...filters, markerFilter(partition)], ...start });
       // More than 1,024 notifications in these days: read along the stream instead, at about 2 ms of the broker's CPU
       // a page where the index needs 0.1 ms.
       const found =
@@ -242,34 +248,29 @@ export function createInbox(broker: Broker, publisher: Publisher, get: DirectGet
           : indexed;
       if (found === tooManyResults)
         throw failure("BrokerRefusedError", "the broker cannot read the store: too many results");
-      const entries = found.messages.filter((message) => !isTombstone(message)).map(toEntry);
+      const upTo = found.upToSequence ?? Number.POSITIVE_INFINITY;
+      // The stream has gone back, or this is a replica that lags behind; or no marker can have been in the page.
+      if (upTo < after || indexed === tooManyResults) await epochs.look(partition);
+      // The connection may be another by now.
+      await epochs.refresh(partition);
+      const messages = found.messages.filter((message) => {
+        const isItem = parseInboxPartition(message.subject) !== undefined;
+        if (!isItem) epochs.learn(partition, message);
+        return isItem && !isTombstone(message);
+      });
       const last = found.messages.at(-1)?.sequence ?? after;
       const throughSequence = found.pending === 0 ? Math.max(last, found.upToSequence ?? 0) : last;
-      assigned[partition] = Math.max(assigned[partition] ?? 0, throughSequence);
-      return { entries, throughSequence, pending: found.pending };
-    },
-
-    async newestSequence(userId) {
-      const { user, partition, stream } = locate(userId);
-      return (await lastBySubject(stream, inboxFilter(partition, user)))?.sequence ?? 0;
-    },
-
-    async oldestSequence(userId) {
-      const { stream } = locate(userId);
-      const found = await get(stream, { next_by_subj: everything, seq: 1 });
-      const first = found === tooManyResults ? undefined : found.messages[0];
-      // An empty stream tells where it begins only in its state.
-      return first?.sequence ?? (await state(stream)).first_seq;
-    },
-
-    async isAssigned(userId, sequence) {
-      const { partition, stream } = locate(userId);
-      if (sequence > (assigned[partition] ?? 0)) {
-        // Only an instance that has just started, or a caller that makes sequences up, gets here.
-        assigned[partition] = Math.max(assigned[partition] ?? 0, (await state(stream)).last_seq);
+      // No await from here on: what was read is labelled and judged by one lineage.
+      const lineage = epochs.lineage(partition);
+      if (after > 0 && epochs.placeOf(partition, { epoch, sequence: after }) < after) {
+        return { entries: [], throughSequence: after, pending: 0, lineage, isStoreChanged: true };
       }
-      return sequence <= (assigned[partition] ?? 0);
+      epochs.saw(partition, throughSequence);
+      const entries = messages.map((message) => toEntry(message, epochAt(lineage, message.sequence)));
+      return { entries, throughSequence, pending: found.pending, lineage, isStoreChanged: false };
     },
+
+    ...createPlaces(broker, get, partitions, epochs),
   };
 }
 

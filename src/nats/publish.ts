@@ -34,12 +34,26 @@ export interface Publisher {
   push(subject: string, payload: Uint8Array): Promise<void>;
 }
 
+/** Decides, by subject, whether a write may leave. */
+export interface WriteGate {
+  /** Whether it may at this moment, on the connection as it is. */
+  isOpen(subject: string): boolean;
+  /**
+   * Resolves when it may.
+   *
+   * @throws NetworkError (90004) when the broker does not answer in time.
+   */
+  open(subject: string): Promise<void>;
+}
+
 /** Options of {@link createPublisher}. */
 export interface PublisherOptions {
   /** How long a write may take, with all its tries, in milliseconds. */
   readonly sendTimeoutMs: number;
   /** Whether the broker syncs every write to disk. */
   readonly isFsynced: () => boolean;
+  /** Default: always open. */
+  readonly gate?: WriteGate;
 }
 
 /** Writes that the broker is asked for at a time; more wait here. Where it syncs each write, batches come before. */
@@ -51,6 +65,11 @@ const maxInFlightBytes = 33_554_432;
 /** Writes that are asked for and not answered yet add up to this, in bytes; one more is refused. */
 const maxHeldBytes = 134_217_728;
 
+const alwaysOpen: WriteGate = { isOpen: () => true, open: async () => {} };
+
+/** A write found the gate shut when its turn came: the connection is another than the one that it was opened for. */
+const shut = Symbol("shut");
+
 /** One try gets this long at most, in milliseconds: a write may be lost when a stream changes its leader. */
 const tryTimeoutMs = 2_500;
 
@@ -60,10 +79,20 @@ export function createPublisher(broker: Broker, options: PublisherOptions): Publ
   const limit = createLimit({ maxInFlight, maxWeight: maxInFlightBytes });
   let heldBytes = 0;
 
+  const { gate = alwaysOpen } = options;
+
+  /** Looks in the same turn in which the write leaves. */
+  const requireOpen = (subject: string) => {
+    if (!gate.isOpen(subject)) throw shut;
+  };
+
   const storeOne = async ({ subject, payload, headers }: Write): Promise<Stored> => {
     try {
       const options = { headers: toHeaders(headers), timeout: tryTimeoutMs, retries: 0 };
-      const ack = await limit(payload.length, () => broker.js.publish(subject, payload, options));
+      const ack = await limit(payload.length, () => {
+        requireOpen(subject);
+        return broker.js.publish(subject, payload, options);
+      });
       return { kind: "stored", sequence: ack.seq };
     } catch (error) {
       if (!(error instanceof JetStreamApiError)) throw error;
@@ -75,7 +104,10 @@ export function createPublisher(broker: Broker, options: PublisherOptions): Publ
 
   const storeAll = async (writes: readonly Write[]): Promise<Stored> => {
     const messages = writes.map((write) => ({ ...write, headers: toHeaders(write.headers) }));
-    const stored = await limit(bytesOf(writes), () => storeBatch(broker, messages, tryTimeoutMs));
+    const stored = await limit(bytesOf(writes), () => {
+      for (const { subject } of writes) requireOpen(subject);
+      return storeBatch(broker, messages, tryTimeoutMs);
+    });
     return stored.kind === "stored" ? stored : { ...stored, kind: "refused" };
   };
 
@@ -86,6 +118,18 @@ export function createPublisher(broker: Broker, options: PublisherOptions): Publ
       streams.set(stream, store);
     }
     return store;
+  };
+
+  /** Opens the gate, as often as it is shut again before the write has left. */
+  const throughGate = async (subject: string, attempt: () => Promise<Stored>): Promise<Stored> => {
+    for (;;) {
+      await gate.open(subject);
+      try {
+        return await attempt();
+      } catch (thrown) {
+        if (thrown !== shut) throw thrown;
+      }
+    }
   };
 
   const persist = async (bytes: number, attempt: () => Promise<Stored>): Promise<Stored> => {
@@ -101,8 +145,9 @@ export function createPublisher(broker: Broker, options: PublisherOptions): Publ
   };
 
   return {
-    store: (stream, write) => persist(write.payload.length, () => writesOf(stream)(write)),
-    storeAll: (writes) => persist(bytesOf(writes), () => storeAll(writes)),
+    store: (stream, write) =>
+      persist(write.payload.length, () => throughGate(write.subject, () => writesOf(stream)(write))),
+    storeAll: (writes) => persist(bytesOf(writes), () => throughGate(writes[0]?.subject ?? "", () => storeAll(writes))),
     async push(subject, payload) {
       await broker.whenConnected(Date.now() + options.sendTimeoutMs);
       broker.nc.publish(subject, payload);

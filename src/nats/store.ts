@@ -8,6 +8,7 @@ import type { Connections } from "./connections.ts";
 import { type Cursors, openCursors } from "./cursors.ts";
 import { type DeadLetters, openDeadLetters } from "./dead-letters.ts";
 import { createDirectGet, type DirectGet } from "./direct-get.ts";
+import { createEpochs } from "./epochs.ts";
 import { type Escalations, openEscalations } from "./escalations.ts";
 import { type Fanout, openFanout } from "./fanout.ts";
 import { createGroups, type Groups } from "./groups.ts";
@@ -84,15 +85,16 @@ export async function openStore(connections: Connections, config: Config, log: L
   });
 
   const streams = { partitions, replicas, retentionMs, maxStoreBytes: config.maxStoreBytes };
-  const isNew = await declareStreams(broker, streams);
+  await declareStreams(broker, streams);
+  const epochs = createEpochs({ reads, writes, partitions, retentionMs, log });
   const publishing = { sendTimeoutMs: timeoutMs, isFsynced: () => audit.durability === Durability.FSYNCED };
-  const publisher = createPublisher(writes, publishing);
+  const publisher = createPublisher(writes, { ...publishing, gate: epochs });
   const directGet = createDirectGet(reads, { timeoutMs });
   const live = createLive(broker, createPublisher(broker, publishing), partitions);
   const cursors = await openCursors(writes, directGet, {
     replicas,
     ttlMs: retentionMs + cursorGraceMs,
-    reset: isNew,
+    epochs: { of: epochs, partitions },
     log,
   });
   const revocations = await openRevocations(broker, directGet, {
@@ -115,7 +117,7 @@ export async function openStore(connections: Connections, config: Config, log: L
     audit: () => audit,
     publisher,
     directGet,
-    inbox: createInbox(broker, publisher, directGet, partitions),
+    inbox: createInbox(reads, publisher, directGet, partitions, epochs),
     sends: createSends(publisher, directGet, partitions),
     recalls: createRecalls(publisher, directGet, partitions),
     tombstones: createTombstones(publisher, directGet, partitions),
@@ -138,6 +140,7 @@ export async function openStore(connections: Connections, config: Config, log: L
     },
     async close() {
       revocations.close();
+      epochs.close();
       await cursors.close();
       directGet.close();
     },

@@ -68,7 +68,29 @@ export function inboxStream(partition: number): string {
 
 /** Everything that the stream of a partition stores: inboxes of users, and records of sends. */
 export function inboxStreamSubjects(partition: number): string[] {
-  return [`inbox.${partition}.*.*.*`, `sent.${partition}.*`, `recalled.${partition}.*`];
+  return [`inbox.${partition}.*.*.*`, `sent.${partition}.*`, `recalled.${partition}.*`, `marker.${partition}.*`];
+}
+
+/** Where the `number`th marker of an epoch is stored. */
+export function markerSubject(partition: number, number: number): string {
+  return `marker.${partition}.${number}`;
+}
+
+/** The markers of a partition. */
+export function markerFilter(partition: number): string {
+  return `marker.${partition}.*`;
+}
+
+/** The number of a marker; NaN for another subject. */
+export function parseMarkerSubject(subject: string): number {
+  const [kind, , number] = subject.split(".");
+  return kind === "marker" ? Number(number) : Number.NaN;
+}
+
+/** The partition of an {@link inboxSubject}; undefined for another subject. */
+export function parseInboxPartition(subject: string): number | undefined {
+  const [kind, partition] = subject.split(".", 2);
+  return kind === "inbox" ? Number(partition) : undefined;
 }
 
 /** How the broker turns a stored notification into a hint. */

@@ -11,7 +11,7 @@ export interface Metrics {
   /** A call was answered, or a stream has ended: with an error's code, or 0. */
   call(rpc: string, errCode: number, seconds: number): void;
   /** A device was told that notifications will not be delivered. */
-  gap(reason: "retention" | "expired"): void;
+  gap(reason: "retention" | "expired" | "store_changed"): void;
   /** Reads what goes up and down whenever metrics are asked for. */
   watch(name: string, help: string, read: () => Reading): void;
   /** Reads what only goes up since the start whenever metrics are asked for; the name ends with `_total`. */

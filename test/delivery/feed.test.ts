@@ -13,7 +13,8 @@ afterEach(() => {
 function openFeed(store: Store, { resumeSequence = 0, oldestSequence = 0 } = {}) {
   const onMore = vi.fn();
   const feed = createFeed({
-    resumeSequence,
+    resume: { epoch: "", sequence: resumeSequence, isStoreChanged: false },
+    onStoreChanged: () => {},
     read: store.readInbox,
     oldestSequence: async () => oldestSequence,
     onMore,

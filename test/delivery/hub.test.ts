@@ -9,11 +9,13 @@ import { NotificationSchema } from "../../src/gen/mustreach/delivery/v1/delivery
 import { connectBroker } from "../../src/nats/connect.ts";
 import { createDirectGet } from "../../src/nats/direct-get.ts";
 import { createInbox, type Inbox } from "../../src/nats/inbox.ts";
+import type { Place } from "../../src/nats/inbox-places.ts";
 import { createLive, type Live } from "../../src/nats/live.ts";
 import { createPublisher } from "../../src/nats/publish.ts";
 import { createOpenSession } from "../../src/nats/session-order.ts";
 import { declareStreams } from "../../src/nats/streams.ts";
 import { useBroker } from "../helpers/broker.ts";
+import { openEpochs } from "../helpers/epochs.ts";
 
 const log = pino({ level: "silent" });
 const server = useBroker();
@@ -33,7 +35,7 @@ async function openHub({ maxSessions = 100, wrapLive = (live: Live) => live } = 
   await declareStreams(broker, { partitions: 1, replicas: 1, retentionMs: 3_600_000, maxStoreBytes: 100_000_000 });
   const publisher = createPublisher(broker, { sendTimeoutMs: 2_000, isFsynced: () => true });
   const directGet = createDirectGet(broker, { timeoutMs: 2_000 });
-  const inbox = createInbox(broker, publisher, directGet, 1);
+  const inbox = createInbox(broker, publisher, directGet, 1, openEpochs(broker));
   const live = createLive(broker, publisher, 1);
   const hub = createHub({
     inbox,
@@ -49,11 +51,13 @@ async function openHub({ maxSessions = 100, wrapLive = (live: Live) => live } = 
   return { hub, inbox };
 }
 
+const beginning: Place = { epoch: "", sequence: 0, isStoreChanged: false };
+
 interface OpenTestOptions {
   readonly deviceId?: string;
   readonly window?: number;
   readonly isRevoked?: () => boolean;
-  readonly resumeSequence?: () => Promise<number>;
+  readonly resume?: () => Promise<Place>;
 }
 
 const open = (hub: Hub, userId: string, options: OpenTestOptions = {}) =>
@@ -63,7 +67,7 @@ const open = (hub: Hub, userId: string, options: OpenTestOptions = {}) =>
     peer: "127.0.0.1",
     window: 10,
     isRevoked: () => false,
-    resumeSequence: async () => 0,
+    resume: async () => beginning,
     ...options,
   });
 
@@ -99,7 +103,7 @@ describe("sessions of one instance", () => {
   test("do not count when they could not be opened", async () => {
     const { hub } = await openHub({ maxSessions: 1 });
     const error = failure("NetworkError", "test");
-    const opening = open(hub, newUser(), { resumeSequence: () => Promise.reject(error) });
+    const opening = open(hub, newUser(), { resume: () => Promise.reject(error) });
     await expect(opening).rejects.toBe(error);
     expect(hub.size()).toBe(0);
     await open(hub, newUser());
@@ -158,9 +162,9 @@ describe("sessions of one instance", () => {
       }),
     });
     await open(hub, newUser(), {
-      async resumeSequence() {
+      async resume() {
         order.push("resumed");
-        return 0;
+        return beginning;
       },
     });
     expect(order).toEqual(["heard", "resumed"]);
@@ -288,14 +292,14 @@ describe("the end of sessions", () => {
   test("by a stop is a reconnect for each, and new ones are refused with 90103", async () => {
     const { hub } = await openHub();
     const ends = (await Promise.all([open(hub, newUser()), open(hub, newUser())])).map(whenEnded);
-    const resuming = Promise.withResolvers<number>();
-    const late = open(hub, newUser(), { resumeSequence: () => resuming.promise });
+    const resuming = Promise.withResolvers<Place>();
+    const late = open(hub, newUser(), { resume: () => resuming.promise });
     await vi.waitFor(() => expect(hub.size()).toBe(3));
     hub.drain();
     expect(await Promise.all(ends)).toEqual(["reconnect", "reconnect"]);
     expect(await open(hub, newUser()).catch(toErrorFacts)).toMatchObject({ errCode: 90103 });
     // Also one that was being opened when the stop began.
-    resuming.resolve(0);
+    resuming.resolve(beginning);
     expect(await late.catch(toErrorFacts)).toMatchObject({ errCode: 90103 });
   });
 });

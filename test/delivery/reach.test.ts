@@ -168,7 +168,7 @@ describe("without a webhook", () => {
       peer: "127.0.0.1",
       window: 10,
       isRevoked: () => false,
-      resumeSequence: async () => 0,
+      resume: async () => ({ epoch: "", sequence: 0, isStoreChanged: false }),
     });
     const events = session.events();
     expect((await events.next()).value?.event.case).toBe("ready");

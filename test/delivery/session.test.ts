@@ -26,7 +26,7 @@ function openSession({
 } = {}) {
   const session = createSession({
     deviceId: "phone",
-    resumeSequence,
+    resume: { epoch: "", sequence: resumeSequence, isStoreChanged: false },
     window,
     heartbeatMs,
     read: store.readInbox,

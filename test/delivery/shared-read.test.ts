@@ -2,13 +2,13 @@ import { describe, expect, test, vi } from "vitest";
 import { createSharedRead } from "../../src/delivery/shared-read.ts";
 import { failure } from "../../src/errors.ts";
 import type { InboxPage } from "../../src/nats/inbox.ts";
-import { createStore } from "./store.ts";
+import { createStore, lineage } from "./store.ts";
 
 function openShared(contents: readonly string[] = []) {
   const store = createStore();
   for (const data of contents) store.add(data);
   const inboxRead = vi.fn((_userId: string, options: { after: number; limit: number }) => store.read(options));
-  return { store, inboxRead, read: createSharedRead("alice", { read: inboxRead }) };
+  return { store, inboxRead, read: createSharedRead("alice", { read: inboxRead, lineage: () => lineage }) };
 }
 
 const at = (after: number, { limit = 10, wanted = 0 } = {}) => ({ after, limit, wanted, knownUntilMs: undefined });
@@ -25,7 +25,7 @@ describe("sessions at the same place", () => {
       ["1", "2"],
     ]);
     expect(inboxRead).toHaveBeenCalledOnce();
-    expect(inboxRead).toHaveBeenCalledWith("alice", { after: 0, limit: 10, knownUntilMs: undefined });
+    expect(inboxRead).toHaveBeenCalledWith("alice", { after: 0, epoch: "", limit: 10, knownUntilMs: undefined });
   });
 
   test("share what one of them has just read when they want what is in it", async () => {
@@ -62,7 +62,9 @@ describe("sessions at different places", () => {
     const ends: (() => void)[] = [];
     inboxRead.mockImplementation(
       (_userId, { after }) =>
-        new Promise((resolve) => ends.push(() => resolve({ entries: [], throughSequence: after, pending: 0 }))),
+        new Promise((resolve) =>
+          ends.push(() => resolve({ entries: [], throughSequence: after, pending: 0, lineage, isStoreChanged: false })),
+        ),
     );
     const pages = Promise.all([1, 2, 3, 4, 5].map((after) => read(at(after))));
     for (let ended = 0; ended < 5; ended++) {

@@ -2,6 +2,7 @@ import { create } from "@bufbuild/protobuf";
 import type { ReadInbox } from "../../src/delivery/feed.ts";
 import { NotificationSchema } from "../../src/gen/mustreach/delivery/v1/delivery_pb.ts";
 import type { InboxPage, ReadOptions } from "../../src/nats/inbox.ts";
+import type { Lineage } from "../../src/nats/lineage.ts";
 
 /** One user's inbox in memory, which answers as the real one. */
 export interface Store {
@@ -15,6 +16,9 @@ export interface Store {
   failure: Error | undefined;
 }
 
+/** Of a store that has no epochs yet. */
+export const lineage: Lineage = [];
+
 /** Creates an empty store. */
 export function createStore(): Store {
   const entries: InboxPage["entries"][number][] = [];
@@ -23,7 +27,7 @@ export function createStore(): Store {
     add(data, { skip = 0, expiresAtMs } = {}) {
       last += 1 + skip;
       const notification = create(NotificationSchema, { data, sequence: BigInt(last), reliabilityLevel: 2 });
-      entries.push({ kind: "notification", notification, sequence: last, expiresAtMs });
+      entries.push({ kind: "notification", notification, sequence: last, epoch: "", expiresAtMs });
       return last;
     },
     async read({ after, limit }) {
@@ -31,7 +35,7 @@ export function createStore(): Store {
       const page = following.slice(0, limit);
       const pending = following.length - page.length;
       const throughSequence = pending === 0 ? Math.max(last, after) : (page.at(-1)?.sequence ?? after);
-      return { entries: page, throughSequence, pending };
+      return { entries: page, throughSequence, pending, lineage, isStoreChanged: false };
     },
     async readInbox(request) {
       store.reads.push(request);

@@ -19,10 +19,10 @@ function openSubscription({ tokenTtlMs = dayMs, heartbeatMs = 3_600_000 } = {}) 
   const flush = vi.fn(async () => {});
   const close = vi.fn();
   const hub: Partial<Hub> = {
-    async open({ deviceId, window, resumeSequence }) {
+    async open({ deviceId, window, resume }) {
       return createSession({
         deviceId,
-        resumeSequence: await resumeSequence(),
+        resume: await resume(),
         window,
         heartbeatMs,
         read: createStore().readInbox,
@@ -35,7 +35,7 @@ function openSubscription({ tokenTtlMs = dayMs, heartbeatMs = 3_600_000 } = {}) 
     close,
     endRevoked: vi.fn(),
   };
-  const resume = vi.fn(async () => 7);
+  const resume = vi.fn(async () => ({ epoch: "life", sequence: 7, isStoreChanged: false }));
   const subscribe = createSubscribe(hub as Hub, resume, { flush } as Partial<Cursors> as Cursors, () => undefined);
   const now = Date.now();
   const caller = { userId: "alice", platformId: 5, isAdmin: false, issuedAtMs: now, expiresAtMs: now + tokenTtlMs };
@@ -45,6 +45,7 @@ function openSubscription({ tokenTtlMs = dayMs, heartbeatMs = 3_600_000 } = {}) 
     peer: "127.0.0.1",
     start: Start.RESUME,
     afterSequence: undefined,
+    epoch: "",
     window: 10,
     signal: device.signal,
   });
@@ -61,6 +62,7 @@ describe("a subscription", () => {
       deviceId: "phone",
       start: Start.RESUME,
       afterSequence: undefined,
+      epoch: "",
     });
     await events.return();
   });

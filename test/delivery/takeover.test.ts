@@ -20,7 +20,12 @@ beforeEach(() => {
 const newSession = (): Session => {
   const { readInbox: read } = createStore();
   const log = pino({ level: "silent" });
-  const ids = { deviceId: "phone", resumeSequence: 0, window: 1, heartbeatMs: 60_000 };
+  const ids = {
+    deviceId: "phone",
+    resume: { epoch: "", sequence: 0, isStoreChanged: false },
+    window: 1,
+    heartbeatMs: 60_000,
+  };
   const broker = { read, oldestSequence: async () => 0, readCursor: async () => undefined };
   return createSession({ ...ids, ...broker, onGap() {}, log });
 };

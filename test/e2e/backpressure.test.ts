@@ -7,6 +7,7 @@ import { createDirectGet } from "../../src/nats/direct-get.ts";
 import { createInbox, type Inbox } from "../../src/nats/inbox.ts";
 import { createPublisher } from "../../src/nats/publish.ts";
 import { type Device, type DeviceSession, dataOf, isIncreasing, openSender, useDevices } from "../helpers/device.ts";
+import { openEpochs } from "../helpers/epochs.ts";
 import { type ExternalBroker, startExternalBroker } from "../helpers/external-broker.ts";
 import { type ServiceProcess, startProcess } from "../helpers/process.ts";
 import { useServer } from "../helpers/server.ts";
@@ -37,7 +38,7 @@ describe("in a process of its own", () => {
     const broker = await connectBroker({ servers: [holder.broker.url], requestTimeoutMs: 20_000, log });
     holder.connection = broker;
     const publisher = createPublisher(broker, { sendTimeoutMs: 60_000, isFsynced: () => true });
-    inbox = createInbox(broker, publisher, createDirectGet(broker, { timeoutMs: 20_000 }), 1);
+    inbox = createInbox(broker, publisher, createDirectGet(broker, { timeoutMs: 20_000 }), 1, openEpochs(broker));
   });
   afterAll(async () => {
     await holder.connection?.close();

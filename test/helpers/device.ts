@@ -18,6 +18,7 @@ export type DeviceEvent = SubscribeResponse["event"];
 export interface SubscribeOptions {
   readonly start?: Start;
   readonly afterSequence?: bigint;
+  readonly epoch?: string;
   readonly window?: number;
 }
 
@@ -27,7 +28,7 @@ export interface Device {
   /** Opens a session and reads its first event, which is `ready`. */
   subscribe(options?: SubscribeOptions): Promise<DeviceSession>;
   /** Acknowledges, and resolves to the cursor that the service answers. */
-  ack(sequence: bigint): Promise<bigint>;
+  ack(sequence: bigint, epoch?: string): Promise<bigint>;
   /** Cuts the connection, as the end of the device's process would. */
   kill(): void;
 }
@@ -77,7 +78,7 @@ function openDevice(url: string, token: string, deviceId = "phone"): Device {
       const stream = delivery.subscribe({ deviceId, ...options }, { headers });
       return toSession(stream[Symbol.asyncIterator]());
     },
-    ack: async (sequence) => (await delivery.ack({ deviceId, sequence }, { headers })).sequence,
+    ack: async (sequence, epoch = "") => (await delivery.ack({ deviceId, sequence, epoch }, { headers })).sequence,
     kill,
   };
 }

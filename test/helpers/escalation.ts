@@ -22,6 +22,7 @@ import { consumeReach, type ReachConsumerOptions } from "../../src/nats/reach.ts
 import { declareStreams } from "../../src/nats/streams.ts";
 import { createTombstones } from "../../src/nats/tombstones.ts";
 import type { TestBroker } from "./broker.ts";
+import { openEpochs } from "./epochs.ts";
 
 const log = pino({ level: "silent" });
 const partitions = 2;
@@ -33,12 +34,12 @@ const keys = [Buffer.from(webhookSecret.slice("whsec_".length), "base64")];
 /** What an instance of the service has for reach and escalation, as `server.ts` puts it together. */
 export async function openInstance({ url, dial }: Pick<TestBroker, "url" | "dial">) {
   const broker = await connectBroker({ servers: [url], dial, requestTimeoutMs: 2_000, log });
-  const isNew = await declareStreams(broker, { partitions, replicas: 1, retentionMs, maxStoreBytes: 100_000_000 });
+  await declareStreams(broker, { partitions, replicas: 1, retentionMs, maxStoreBytes: 100_000_000 });
   const publisher = createPublisher(broker, { sendTimeoutMs: 5_000, isFsynced: () => true });
   const get = createDirectGet(broker, { timeoutMs: 2_000 });
-  const inbox = createInbox(broker, publisher, get, partitions);
+  const inbox = createInbox(broker, publisher, get, partitions, openEpochs(broker, partitions));
   const live = createLive(broker, publisher, partitions);
-  const cursors = await openCursors(broker, get, { replicas: 1, ttlMs: 86_400_000, coalesceMs: 20, reset: isNew, log });
+  const cursors = await openCursors(broker, get, { replicas: 1, ttlMs: 86_400_000, coalesceMs: 20, log });
   const maxStoreBytes = 50_000_000;
   const escalations = await openEscalations(broker, publisher, get, {
     replicas: 1,

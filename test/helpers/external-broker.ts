@@ -25,6 +25,8 @@ export interface ExternalBrokerOptions {
 export interface ExternalBroker {
   readonly url: string;
   readonly port: number;
+  /** Where its data is. */
+  readonly storeDir: string;
   /** Opens a connection, which is closed with the broker. */
   connect(): Promise<NatsConnection>;
   /** Kills the broker; {@link resume} starts it again on its address and data. */
@@ -96,6 +98,7 @@ export async function startExternalBroker(options: ExternalBrokerOptions = {}): 
   return {
     url: `nats://127.0.0.1:${port}`,
     port,
+    storeDir: join(dir, "store"),
     async connect() {
       const connection = await connect({ servers: `127.0.0.1:${port}`, ...credentials() });
       connections.push(connection);

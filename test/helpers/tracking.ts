@@ -18,6 +18,7 @@ import { createSends, type SendRecord } from "../../src/nats/sends.ts";
 import { declareStreams } from "../../src/nats/streams.ts";
 import { createTombstones } from "../../src/nats/tombstones.ts";
 import type { TestBroker } from "./broker.ts";
+import { openEpochs } from "./epochs.ts";
 
 const log = pino({ level: "silent" });
 const partitions = 2;
@@ -36,13 +37,13 @@ export interface SendChange extends Partial<SendRecord> {
 /** What an instance has for status and recall, as `server.ts` puts it together. */
 async function openInstance({ url, dial }: Pick<TestBroker, "url" | "dial">, groups: Memberships) {
   const broker = await connectBroker({ servers: [url], dial, requestTimeoutMs: 5_000, log });
-  const isNew = await declareStreams(broker, { partitions, replicas: 1, retentionMs, maxStoreBytes: 200_000_000 });
+  await declareStreams(broker, { partitions, replicas: 1, retentionMs, maxStoreBytes: 200_000_000 });
   const publisher = createPublisher(broker, { sendTimeoutMs: 5_000, isFsynced: () => true });
   const get = createDirectGet(broker, { timeoutMs: 5_000 });
-  const inbox = createInbox(broker, publisher, get, partitions);
+  const inbox = createInbox(broker, publisher, get, partitions, openEpochs(broker, partitions));
   const sends = createSends(publisher, get, partitions);
   const recalls = createRecalls(publisher, get, partitions);
-  const cursors = await openCursors(broker, get, { replicas: 1, ttlMs: 86_400_000, reset: isNew, log });
+  const cursors = await openCursors(broker, get, { replicas: 1, ttlMs: 86_400_000, log });
   const membersAt = async (groupId: string, version: number) => groups.get(`${groupId}@${version}`) ?? [];
   const removeEverywhere = createRemoveEverywhere(broker, partitions);
   const tombstones = createTombstones(publisher, get, partitions);

@@ -15,10 +15,9 @@ afterEach(async () => {
 
 /** One instance's cursors. Acknowledgements are collected for longer than a test lasts, unless it says otherwise. */
 async function openInstance(
-  { of = server as TestBroker, coalesceMs = 3_600_000, reset = false, ...more } = {} as {
+  { of = server as TestBroker, coalesceMs = 3_600_000, ...more } = {} as {
     of?: TestBroker;
     coalesceMs?: number;
-    reset?: boolean;
     maxUnstored?: number;
   },
 ) {
@@ -30,7 +29,6 @@ async function openInstance(
     replicas: 1,
     ttlMs: 3_600_000,
     coalesceMs,
-    reset,
     log,
     ...more,
   });
@@ -219,20 +217,5 @@ describe("while the broker is away", () => {
       for (const close of opened.splice(0).reverse()) await close();
       await own.remove();
     }
-  });
-});
-
-describe("reset", () => {
-  test("forgets the cursors of inboxes that are gone", async () => {
-    const user = newUser();
-    const before = await openInstance();
-    before.advance(user, "phone", 7);
-    await before.close();
-    expect(await (await openInstance()).read(user, "phone")).toBe(7);
-    const after = await openInstance({ reset: true });
-    expect(await after.read(user, "phone")).toBeUndefined();
-    after.advance(user, "phone", 3);
-    await after.flush(user, "phone");
-    expect(await (await openInstance()).read(user, "phone")).toBe(3);
   });
 });

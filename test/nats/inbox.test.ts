@@ -8,6 +8,7 @@ import { createDirectGet } from "../../src/nats/direct-get.ts";
 import { createInbox, type Inbox, type InboxPage } from "../../src/nats/inbox.ts";
 import { createPublisher } from "../../src/nats/publish.ts";
 import { declareStreams } from "../../src/nats/streams.ts";
+import { openEpochs } from "../helpers/epochs.ts";
 import { type ExternalBroker, startExternalBroker } from "../helpers/external-broker.ts";
 
 const dayMs = 86_400_000;
@@ -24,7 +25,7 @@ async function connectTo(server: ExternalBroker, maxStoreBytes: number): Promise
   await declareStreams(broker, { partitions: 1, replicas: 1, retentionMs: 30 * dayMs, maxStoreBytes });
   const publisher = createPublisher(broker, { sendTimeoutMs: 1_000, isFsynced: () => true });
   const directGet = createDirectGet(broker, { timeoutMs: 1_000 });
-  return { broker, inbox: createInbox(broker, publisher, directGet, 1) };
+  return { broker, inbox: createInbox(broker, publisher, directGet, 1, openEpochs(broker)) };
 }
 
 beforeAll(async () => {

@@ -9,6 +9,7 @@ import { createInbox, type Inbox } from "../../src/nats/inbox.ts";
 import { createPublisher } from "../../src/nats/publish.ts";
 import { createRemoveEverywhere, type RemoveEverywhere } from "../../src/nats/remove-everywhere.ts";
 import { declareStreams } from "../../src/nats/streams.ts";
+import { openEpochs } from "../helpers/epochs.ts";
 import { type ExternalBroker, startExternalBroker } from "../helpers/external-broker.ts";
 
 const partitions = 3;
@@ -23,7 +24,13 @@ beforeAll(async () => {
   broker = await connectBroker({ servers: [server.url], requestTimeoutMs: 1_000, log: pino({ level: "silent" }) });
   await declareStreams(broker, { partitions, replicas: 1, retentionMs: 3_600_000, maxStoreBytes: 100_000_000 });
   const publisher = createPublisher(broker, { sendTimeoutMs: 5_000, isFsynced: () => true });
-  inbox = createInbox(broker, publisher, createDirectGet(broker, { timeoutMs: 5_000 }), partitions);
+  inbox = createInbox(
+    broker,
+    publisher,
+    createDirectGet(broker, { timeoutMs: 5_000 }),
+    partitions,
+    openEpochs(broker, partitions),
+  );
   removeEverywhere = createRemoveEverywhere(broker, partitions);
 });
 afterAll(async () => {

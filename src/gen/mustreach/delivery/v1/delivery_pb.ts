@@ -10,7 +10,7 @@ import type { Message as Message$1, UnknownEnum } from "@bufbuild/protobuf";
  * Describes the file mustreach/delivery/v1/delivery.proto.
  */
 export const file_mustreach_delivery_v1_delivery: GenFile = /*@__PURE__*/
-  fileDesc("CiRtdXN0cmVhY2gvZGVsaXZlcnkvdjEvZGVsaXZlcnkucHJvdG8SFW11c3RyZWFjaC5kZWxpdmVyeS52MSKSAQoQU3Vic2NyaWJlUmVxdWVzdBIRCglkZXZpY2VfaWQYASABKAkSKwoFc3RhcnQYAiABKA4yHC5tdXN0cmVhY2guZGVsaXZlcnkudjEuU3RhcnQSGwoOYWZ0ZXJfc2VxdWVuY2UYAyABKARIAIgBARIOCgZ3aW5kb3cYBCABKAVCEQoPX2FmdGVyX3NlcXVlbmNlIoUDChFTdWJzY3JpYmVSZXNwb25zZRItCgVyZWFkeRgBIAEoCzIcLm11c3RyZWFjaC5kZWxpdmVyeS52MS5SZWFkeUgAEjsKDG5vdGlmaWNhdGlvbhgCIAEoCzIjLm11c3RyZWFjaC5kZWxpdmVyeS52MS5Ob3RpZmljYXRpb25IABIxCgdtZXNzYWdlGAMgASgLMh4ubXVzdHJlYWNoLmRlbGl2ZXJ5LnYxLk1lc3NhZ2VIABI1CgloZWFydGJlYXQYBCABKAsyIC5tdXN0cmVhY2guZGVsaXZlcnkudjEuSGVhcnRiZWF0SAASKQoDZ2FwGAUgASgLMhoubXVzdHJlYWNoLmRlbGl2ZXJ5LnYxLkdhcEgAEjUKCXJlY29ubmVjdBgGIAEoCzIgLm11c3RyZWFjaC5kZWxpdmVyeS52MS5SZWNvbm5lY3RIABIvCgZyZWNhbGwYByABKAsyHS5tdXN0cmVhY2guZGVsaXZlcnkudjEuUmVjYWxsSABCBwoFZXZlbnQiRAoFUmVhZHkSFwoPcmVzdW1lX3NlcXVlbmNlGAEgASgEEg8KB3BlbmRpbmcYAiABKAQSEQoJZGV2aWNlX2lkGAMgASgJIpkCCgxOb3RpZmljYXRpb24SIgoNc2VydmVyX21zZ19pZBgBIAEoCVILc2VydmVyTXNnSUQSIgoNY2xpZW50X21zZ19pZBgCIAEoCVILY2xpZW50TXNnSUQSEQoJc2VuZF90aW1lGAMgASgDEiAKDHNlbmRfdXNlcl9pZBgEIAEoCVIKc2VuZFVzZXJJRBIgCgxyZWN2X3VzZXJfaWQYBSABKAlSCnJlY3ZVc2VySUQSIgoNcmVjdl9ncm91cF9pZBgGIAEoCVILcmVjdkdyb3VwSUQSCwoDa2V5GAcgASgJEgwKBGRhdGEYCCABKAkSGQoRcmVsaWFiaWxpdHlfbGV2ZWwYCSABKAUSEAoIc2VxdWVuY2UYCiABKAQijAEKB01lc3NhZ2USJwoPY29udmVyc2F0aW9uX2lkGAEgASgJUg5jb252ZXJzYXRpb25JRBIdChVjb252ZXJzYXRpb25fc2VxdWVuY2UYAiABKAQSOQoMbm90aWZpY2F0aW9uGAMgASgLMiMubXVzdHJlYWNoLmRlbGl2ZXJ5LnYxLk5vdGlmaWNhdGlvbiJDCglIZWFydGJlYXQSFwoPbGF0ZXN0X3NlcXVlbmNlGAEgASgEEh0KFWRyb3BwZWRfb25saW5lX3B1c2hlcxgCIAEoBCKzAQoDR2FwEgwKBGZyb20YASABKAQSCgoCdG8YAiABKAQSMQoGcmVhc29uGAMgASgOMiEubXVzdHJlYWNoLmRlbGl2ZXJ5LnYxLkdhcC5SZWFzb24iXwoGUmVhc29uEhYKElJFQVNPTl9VTlNQRUNJRklFRBAAEhQKEFJFQVNPTl9SRVRFTlRJT04QARISCg5SRUFTT05fRVhQSVJFRBACEhMKD1JFQVNPTl9SRUNBTExFRBADImIKBlJlY2FsbBIiCg1zZXJ2ZXJfbXNnX2lkGAEgASgJUgtzZXJ2ZXJNc2dJRBIiCg1jbGllbnRfbXNnX2lkGAIgASgJUgtjbGllbnRNc2dJRBIQCghzZXF1ZW5jZRgDIAEoBCItCglSZWNvbm5lY3QSEAoIYWZ0ZXJfbXMYASABKAUSDgoGcmVhc29uGAIgASgJIjEKCkFja1JlcXVlc3QSEQoJZGV2aWNlX2lkGAEgASgJEhAKCHNlcXVlbmNlGAIgASgEIh8KC0Fja1Jlc3BvbnNlEhAKCHNlcXVlbmNlGAEgASgEKk4KBVN0YXJ0EhUKEVNUQVJUX1VOU1BFQ0lGSUVEEAASEAoMU1RBUlRfUkVTVU1FEAESDQoJU1RBUlRfTkVXEAISDQoJU1RBUlRfQUxMEAMywQEKD0RlbGl2ZXJ5U2VydmljZRJgCglTdWJzY3JpYmUSJy5tdXN0cmVhY2guZGVsaXZlcnkudjEuU3Vic2NyaWJlUmVxdWVzdBooLm11c3RyZWFjaC5kZWxpdmVyeS52MS5TdWJzY3JpYmVSZXNwb25zZTABEkwKA0FjaxIhLm11c3RyZWFjaC5kZWxpdmVyeS52MS5BY2tSZXF1ZXN0GiIubXVzdHJlYWNoLmRlbGl2ZXJ5LnYxLkFja1Jlc3BvbnNlQmIKFW11c3RyZWFjaC5kZWxpdmVyeS52MUINRGVsaXZlcnlQcm90b1ABWiBtdXN0cmVhY2gvZGVsaXZlcnkvdjE7ZGVsaXZlcnl2MaoCFU11c3RyZWFjaC5EZWxpdmVyeS5WMWIGcHJvdG8z");
+  fileDesc("CiRtdXN0cmVhY2gvZGVsaXZlcnkvdjEvZGVsaXZlcnkucHJvdG8SFW11c3RyZWFjaC5kZWxpdmVyeS52MSKhAQoQU3Vic2NyaWJlUmVxdWVzdBIRCglkZXZpY2VfaWQYASABKAkSKwoFc3RhcnQYAiABKA4yHC5tdXN0cmVhY2guZGVsaXZlcnkudjEuU3RhcnQSGwoOYWZ0ZXJfc2VxdWVuY2UYAyABKARIAIgBARINCgVlcG9jaBgFIAEoCRIOCgZ3aW5kb3cYBCABKAVCEQoPX2FmdGVyX3NlcXVlbmNlIoUDChFTdWJzY3JpYmVSZXNwb25zZRItCgVyZWFkeRgBIAEoCzIcLm11c3RyZWFjaC5kZWxpdmVyeS52MS5SZWFkeUgAEjsKDG5vdGlmaWNhdGlvbhgCIAEoCzIjLm11c3RyZWFjaC5kZWxpdmVyeS52MS5Ob3RpZmljYXRpb25IABIxCgdtZXNzYWdlGAMgASgLMh4ubXVzdHJlYWNoLmRlbGl2ZXJ5LnYxLk1lc3NhZ2VIABI1CgloZWFydGJlYXQYBCABKAsyIC5tdXN0cmVhY2guZGVsaXZlcnkudjEuSGVhcnRiZWF0SAASKQoDZ2FwGAUgASgLMhoubXVzdHJlYWNoLmRlbGl2ZXJ5LnYxLkdhcEgAEjUKCXJlY29ubmVjdBgGIAEoCzIgLm11c3RyZWFjaC5kZWxpdmVyeS52MS5SZWNvbm5lY3RIABIvCgZyZWNhbGwYByABKAsyHS5tdXN0cmVhY2guZGVsaXZlcnkudjEuUmVjYWxsSABCBwoFZXZlbnQiUwoFUmVhZHkSFwoPcmVzdW1lX3NlcXVlbmNlGAEgASgEEg8KB3BlbmRpbmcYAiABKAQSEQoJZGV2aWNlX2lkGAMgASgJEg0KBWVwb2NoGAQgASgJIqgCCgxOb3RpZmljYXRpb24SIgoNc2VydmVyX21zZ19pZBgBIAEoCVILc2VydmVyTXNnSUQSIgoNY2xpZW50X21zZ19pZBgCIAEoCVILY2xpZW50TXNnSUQSEQoJc2VuZF90aW1lGAMgASgDEiAKDHNlbmRfdXNlcl9pZBgEIAEoCVIKc2VuZFVzZXJJRBIgCgxyZWN2X3VzZXJfaWQYBSABKAlSCnJlY3ZVc2VySUQSIgoNcmVjdl9ncm91cF9pZBgGIAEoCVILcmVjdkdyb3VwSUQSCwoDa2V5GAcgASgJEgwKBGRhdGEYCCABKAkSGQoRcmVsaWFiaWxpdHlfbGV2ZWwYCSABKAUSEAoIc2VxdWVuY2UYCiABKAQSDQoFZXBvY2gYCyABKAkijAEKB01lc3NhZ2USJwoPY29udmVyc2F0aW9uX2lkGAEgASgJUg5jb252ZXJzYXRpb25JRBIdChVjb252ZXJzYXRpb25fc2VxdWVuY2UYAiABKAQSOQoMbm90aWZpY2F0aW9uGAMgASgLMiMubXVzdHJlYWNoLmRlbGl2ZXJ5LnYxLk5vdGlmaWNhdGlvbiJDCglIZWFydGJlYXQSFwoPbGF0ZXN0X3NlcXVlbmNlGAEgASgEEh0KFWRyb3BwZWRfb25saW5lX3B1c2hlcxgCIAEoBCLcAQoDR2FwEgwKBGZyb20YASABKAQSCgoCdG8YAiABKAQSMQoGcmVhc29uGAMgASgOMiEubXVzdHJlYWNoLmRlbGl2ZXJ5LnYxLkdhcC5SZWFzb24SDQoFZXBvY2gYBCABKAkieQoGUmVhc29uEhYKElJFQVNPTl9VTlNQRUNJRklFRBAAEhQKEFJFQVNPTl9SRVRFTlRJT04QARISCg5SRUFTT05fRVhQSVJFRBACEhMKD1JFQVNPTl9SRUNBTExFRBADEhgKFFJFQVNPTl9TVE9SRV9DSEFOR0VEEAQicQoGUmVjYWxsEiIKDXNlcnZlcl9tc2dfaWQYASABKAlSC3NlcnZlck1zZ0lEEiIKDWNsaWVudF9tc2dfaWQYAiABKAlSC2NsaWVudE1zZ0lEEhAKCHNlcXVlbmNlGAMgASgEEg0KBWVwb2NoGAQgASgJIi0KCVJlY29ubmVjdBIQCghhZnRlcl9tcxgBIAEoBRIOCgZyZWFzb24YAiABKAkiQAoKQWNrUmVxdWVzdBIRCglkZXZpY2VfaWQYASABKAkSEAoIc2VxdWVuY2UYAiABKAQSDQoFZXBvY2gYAyABKAkiHwoLQWNrUmVzcG9uc2USEAoIc2VxdWVuY2UYASABKAQqTgoFU3RhcnQSFQoRU1RBUlRfVU5TUEVDSUZJRUQQABIQCgxTVEFSVF9SRVNVTUUQARINCglTVEFSVF9ORVcQAhINCglTVEFSVF9BTEwQAzLBAQoPRGVsaXZlcnlTZXJ2aWNlEmAKCVN1YnNjcmliZRInLm11c3RyZWFjaC5kZWxpdmVyeS52MS5TdWJzY3JpYmVSZXF1ZXN0GigubXVzdHJlYWNoLmRlbGl2ZXJ5LnYxLlN1YnNjcmliZVJlc3BvbnNlMAESTAoDQWNrEiEubXVzdHJlYWNoLmRlbGl2ZXJ5LnYxLkFja1JlcXVlc3QaIi5tdXN0cmVhY2guZGVsaXZlcnkudjEuQWNrUmVzcG9uc2VCYgoVbXVzdHJlYWNoLmRlbGl2ZXJ5LnYxQg1EZWxpdmVyeVByb3RvUAFaIG11c3RyZWFjaC9kZWxpdmVyeS92MTtkZWxpdmVyeXYxqgIVTXVzdHJlYWNoLkRlbGl2ZXJ5LlYxYgZwcm90bzM");
 
 /**
  * SubscribeRequest opens a session.
@@ -40,6 +40,15 @@ export type SubscribeRequest = Message$1<"mustreach.delivery.v1.SubscribeRequest
    * @generated from field: optional uint64 after_sequence = 3;
    */
   afterSequence?: bigint | undefined;
+
+  /**
+   * The epoch in which that sequence was got, by the device's own record; see Notification.epoch. Without it, a sequence
+   * of a store that was replaced meanwhile is taken for one of the present store, and what that has under lower
+   * sequences is not sent.
+   *
+   * @generated from field: string epoch = 5;
+   */
+  epoch: string;
 
   /**
    * How many must-reach notifications may be unacknowledged at a time: 1 to 1,000. Default (0): 64.
@@ -140,7 +149,8 @@ export const SubscribeResponseSchema: GenMessage<SubscribeResponse> = /*@__PURE_
  */
 export type Ready = Message$1<"mustreach.delivery.v1.Ready"> & {
   /**
-   * The sequence after which this session continues.
+   * The sequence after which this session continues. Lower than after_sequence when the store was replaced by an older
+   * or an empty one: a device takes what comes then, whatever its own record says.
    *
    * @generated from field: uint64 resume_sequence = 1;
    */
@@ -159,6 +169,13 @@ export type Ready = Message$1<"mustreach.delivery.v1.Ready"> & {
    * @generated from field: string device_id = 3;
    */
   deviceId: string;
+
+  /**
+   * The epoch of resume_sequence.
+   *
+   * @generated from field: string epoch = 4;
+   */
+  epoch: string;
 };
 
 /**
@@ -244,6 +261,15 @@ export type Notification = Message$1<"mustreach.delivery.v1.Notification"> & {
    * @generated from field: uint64 sequence = 10;
    */
   sequence: bigint;
+
+  /**
+   * The epoch of the sequence: one life of the store, which assigns each sequence once. A store that was restored from
+   * an older copy assigns the same ones again, in another epoch. Record it with the sequence, and give both back, to Ack
+   * and in Subscribe. At most 32 characters; empty for what was stored by version 0.1, and for sequence 0.
+   *
+   * @generated from field: string epoch = 11;
+   */
+  epoch: string;
 };
 
 /**
@@ -343,6 +369,13 @@ export type Gap = Message$1<"mustreach.delivery.v1.Gap"> & {
    * @generated from field: mustreach.delivery.v1.Gap.Reason reason = 3;
    */
   reason: Gap_Reason;
+
+  /**
+   * The epoch of `to`.
+   *
+   * @generated from field: string epoch = 4;
+   */
+  epoch: string;
 };
 
 /**
@@ -385,6 +418,16 @@ export const Gap_Reason = {
    * @generated from enum value: REASON_RECALLED = 3;
    */
   RECALLED: 3,
+
+  /**
+   * The store was replaced by an older copy of itself, or by another one: what it held after `to`, where the device
+   * now continues, is gone, and sequences above `to` are given again. `from` is `to`. It is the first event after
+   * `ready`, whose resume_sequence says the same; there is none where that is 0. The device's own record is to be set
+   * back to `to` and `epoch`.
+   *
+   * @generated from enum value: REASON_STORE_CHANGED = 4;
+   */
+  STORE_CHANGED: 4,
 } as const;
 
 /**
@@ -427,6 +470,13 @@ export type Recall = Message$1<"mustreach.delivery.v1.Recall"> & {
    * @generated from field: uint64 sequence = 3;
    */
   sequence: bigint;
+
+  /**
+   * The epoch of the sequence; see Notification.epoch.
+   *
+   * @generated from field: string epoch = 4;
+   */
+  epoch: string;
 };
 
 /**
@@ -478,11 +528,19 @@ export type AckRequest = Message$1<"mustreach.delivery.v1.AckRequest"> & {
   deviceId: string;
 
   /**
-   * The highest sequence handled. Required, above 0, and not above what the broker has assigned.
+   * The highest sequence handled. Required, above 0, and not above the newest that this user has.
    *
    * @generated from field: uint64 sequence = 2;
    */
   sequence: bigint;
+
+  /**
+   * The epoch of the sequence, as the event had it. A sequence of an epoch that has ended counts as far as the store
+   * still holds that epoch.
+   *
+   * @generated from field: string epoch = 3;
+   */
+  epoch: string;
 };
 
 /**
@@ -590,7 +648,7 @@ export const DeliveryService: GenService<{
    * Ack moves the device's cursor: everything up to and including `sequence` has been handled and is not sent to
    * this device again. Cumulative and monotonic: an older sequence changes nothing.
    *
-   * Errors: 1001 for a bad argument or a sequence that was never assigned, 1501 and 1503 to 1507 for a bad token,
+   * Errors: 1001 for a bad argument or a sequence that cannot be this user's, 1501 and 1503 to 1507 for a bad token,
    * 90004 when the broker cannot be reached.
    *
    * @generated from rpc mustreach.delivery.v1.DeliveryService.Ack
