@@ -29,6 +29,8 @@ const apiCodes = {
   insufficientResources: 10023,
   storageResourcesExceeded: 10047,
   messageExceedsMaximum: 10054,
+  /** Also for a moment: while a server that could not write is being restarted. */
+  jetStreamNotEnabled: 10076,
   /** The store has refused the message: for one of several reasons, which only its text tells apart. */
   storeFailed: 10077,
   batchIncomplete: 10176,
@@ -44,6 +46,7 @@ const fullCodes: ReadonlySet<number> = new Set([
 const retryCodes: ReadonlySet<number> = new Set([
   apiCodes.clusterNotAvailable,
   apiCodes.clusterNotLeader,
+  apiCodes.jetStreamNotEnabled,
   apiCodes.batchIncomplete,
   apiCodes.tooManyBatches,
 ]);

@@ -1,4 +1,4 @@
-import { clone, create, fromBinary, toBinary } from "@bufbuild/protobuf";
+import { clone, create, toBinary } from "@bufbuild/protobuf";
 import { type MsgHdrs, headers as newHeaders } from "@nats-io/transport-node";
 import {
   type Message,
@@ -19,6 +19,7 @@ import {
   sentRecord,
 } from "./chat-records.ts";
 import type { Broker } from "./connect.ts";
+import { decodeStored } from "./decode-stored.ts";
 import type { DirectGet, DirectMessage } from "./direct-get.ts";
 import {
   chatCopySubject,
@@ -68,7 +69,7 @@ export function createStoreCopies(broker: Broker, get: DirectGet, retentionMs: n
     const subject = chatCopySubject(conversation, place);
     const found = (await readSubjects(get, [subject])).get(subject);
     // Another replica may not have it yet, but this is the same notification.
-    return found === undefined ? toMessage(copy, place) : fromBinary(MessageSchema, found.payload);
+    return found === undefined ? toMessage(copy, place) : decodeStored(MessageSchema, found.payload);
   };
 
   return async (copies) => {

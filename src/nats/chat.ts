@@ -1,4 +1,3 @@
-import { fromBinary } from "@bufbuild/protobuf";
 import { DiscardPolicy, RetentionPolicy, StorageType, type StreamConfig } from "@nats-io/jetstream";
 import { failure } from "../errors.ts";
 import { type Message, MessageSchema } from "../gen/mustreach/delivery/v1/delivery_pb.ts";
@@ -8,6 +7,7 @@ import { createMarkRead, type MarkRead } from "./chat-mark-read.ts";
 import { chatStream, conversationToken, decodeRecord, infoRecord, type Parties, readSubjects } from "./chat-records.ts";
 import { type ChatCopy, createStoreCopies } from "./chat-store.ts";
 import type { Broker } from "./connect.ts";
+import { decodeStored } from "./decode-stored.ts";
 import { type DirectGet, tooManyResults } from "./direct-get.ts";
 import { chatCopyFilter, chatCopySubject, chatInfoSubject, chatStreamSubjects } from "./subjects.ts";
 
@@ -79,13 +79,13 @@ export async function openChat(broker: Broker, get: DirectGet, options: ChatOpti
     const found = await get(chatStream, { multi_last: places, max_bytes: maxPageBytes });
     if (found === tooManyResults)
       throw failure("BrokerRefusedError", "the broker cannot read the chat copies: too many results");
-    return found.messages.map(({ payload }) => fromBinary(MessageSchema, payload));
+    return found.messages.map(({ payload }) => decodeStored(MessageSchema, payload));
   };
 
   const firstRetained = async (conversation: string): Promise<number | undefined> => {
     const found = await get(chatStream, { next_by_subj: chatCopyFilter(conversation), seq: 1, batch: 1 });
     const message = found === tooManyResults ? undefined : found.messages[0];
-    return message === undefined ? undefined : placeOf(fromBinary(MessageSchema, message.payload));
+    return message === undefined ? undefined : placeOf(decodeStored(MessageSchema, message.payload));
   };
 
   return {

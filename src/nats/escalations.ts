@@ -1,10 +1,11 @@
-import { fromBinary, toBinary } from "@bufbuild/protobuf";
+import { toBinary } from "@bufbuild/protobuf";
 import { AckPolicy, DeliverPolicy, DiscardPolicy, ReplayPolicy, RetentionPolicy } from "@nats-io/jetstream";
 import { nanos } from "@nats-io/transport-node";
 import type { BaseLogger } from "pino";
 import { type Notification, NotificationSchema } from "../gen/mustreach/delivery/v1/delivery_pb.ts";
 import { toFailure, toRefusal } from "./broker-errors.ts";
 import type { Broker } from "./connect.ts";
+import { decodeStored } from "./decode-stored.ts";
 import { type DirectGet, tooManyResults } from "./direct-get.ts";
 import { expiresHeader, userHeader } from "./inbox-items.ts";
 import type { Publisher } from "./publish.ts";
@@ -165,7 +166,7 @@ export async function openEscalations(
       const { partition, sequence } = unreached;
       const body = await readBody(partition, sequence);
       if (body === undefined) return "gone";
-      const notification = fromBinary(NotificationSchema, body);
+      const notification = decodeStored(NotificationSchema, body);
       notification.sequence = BigInt(sequence);
       const id = escalationId(notification, partition);
       // Should the acknowledgement in `reach` be lost, the notification comes again when its attempts may be over.
@@ -232,7 +233,7 @@ export function readEscalation({
   payload,
   header,
 }: Pick<Delivery, "subject" | "payload" | "header">): Escalation {
-  const notification = fromBinary(NotificationSchema, payload);
+  const notification = decodeStored(NotificationSchema, payload);
   const { partition, sequence } = parsePlace(subject);
   const expires = header(expiresHeader);
   return {

@@ -1,4 +1,4 @@
-import { fromBinary, toBinary } from "@bufbuild/protobuf";
+import { toBinary } from "@bufbuild/protobuf";
 import {
   type Message,
   MessageSchema,
@@ -7,6 +7,7 @@ import {
   type Recall,
   RecallSchema,
 } from "../gen/mustreach/delivery/v1/delivery_pb.ts";
+import { decodeStored } from "./decode-stored.ts";
 import type { DirectMessage } from "./direct-get.ts";
 import { messageToken, recallToken, toToken } from "./subjects.ts";
 
@@ -63,11 +64,11 @@ export function toEntry(message: DirectMessage, epoch: string): InboxEntry {
 export function decodeItem(kind: InboxItem["kind"], payload: Uint8Array): InboxItem {
   switch (kind) {
     case "recall":
-      return { kind, recall: fromBinary(RecallSchema, payload), timeMs: 0 };
+      return { kind, recall: decodeStored(RecallSchema, payload), timeMs: 0 };
     case "message":
-      return { kind, message: fromBinary(MessageSchema, payload) };
+      return { kind, message: decodeStored(MessageSchema, payload) };
     default:
-      return { kind: "notification", notification: fromBinary(NotificationSchema, payload) };
+      return { kind: "notification", notification: decodeStored(NotificationSchema, payload) };
   }
 }
 

@@ -2,7 +2,7 @@ import { JetStreamApiError } from "@nats-io/jetstream";
 import { headers as newHeaders } from "@nats-io/transport-node";
 import { failure } from "../errors.ts";
 import { storeBatch } from "./batch.ts";
-import { mayBeTaken } from "./broker-errors.ts";
+import { mayBeTaken, toFailure } from "./broker-errors.ts";
 import type { Broker } from "./connect.ts";
 import { createGroupCommit, type Stored, type Write } from "./group-commit.ts";
 import { createLimit } from "./limit.ts";
@@ -150,7 +150,11 @@ export function createPublisher(broker: Broker, options: PublisherOptions): Publ
     storeAll: (writes) => persist(bytesOf(writes), () => throughGate(writes[0]?.subject ?? "", () => storeAll(writes))),
     async push(subject, payload) {
       await broker.whenConnected(Date.now() + options.sendTimeoutMs);
-      broker.nc.publish(subject, payload);
+      try {
+        broker.nc.publish(subject, payload);
+      } catch (error) {
+        throw toFailure(error);
+      }
     },
   };
 }

@@ -3,7 +3,7 @@ import { JetStreamApiCodes, JetStreamApiError } from "@nats-io/jetstream";
 import type { KV } from "@nats-io/kv";
 import type { BaseLogger } from "pino";
 import { z } from "zod";
-import { failure } from "../errors.ts";
+import { toFailure } from "./broker-errors.ts";
 import type { Broker } from "./connect.ts";
 import { type DirectGet, tooManyResults } from "./direct-get.ts";
 import { declareBucket } from "./streams.ts";
@@ -141,7 +141,7 @@ export async function openRevocations(
     async revoke(userId, platformId, atMs) {
       await broker.whenConnected(Date.now() + connectTimeoutMs);
       const inForce = await raise(bucket, { userId, platformId, atMs }).catch((cause: unknown) => {
-        throw failure("NetworkError", "the broker did not store the revocation", cause);
+        throw toFailure(cause);
       });
       learn(inForce);
     },

@@ -2,7 +2,7 @@ import { pino } from "pino";
 import { beforeEach, describe, expect, test } from "vitest";
 import { toErrorFacts } from "../../src/errors.ts";
 import { type Broker, connectBroker } from "../../src/nats/connect.ts";
-import { createPublisher } from "../../src/nats/publish.ts";
+import { createPublisher, type Publisher } from "../../src/nats/publish.ts";
 import { declareStreams } from "../../src/nats/streams.ts";
 import { inboxSubject } from "../../src/nats/subjects.ts";
 import { type ExternalBroker, startExternalBroker } from "../helpers/external-broker.ts";
@@ -26,6 +26,8 @@ const write = (id: string, text = id) => ({
   payload: Buffer.from(text),
   headers: { "Test-Id": id },
 });
+/** Above the broker's own limit of 1 MiB. */
+const tooLarge = new Uint8Array(1_100_000);
 const count = async () => (await broker.jsm.streams.info("INBOX_0")).state.messages;
 
 describe("store", () => {
@@ -153,12 +155,25 @@ describe("storeAll", () => {
 describe("push", () => {
   test("reaches whoever listens, in order, and is not stored", async () => {
     const publisher = open();
-    const listening = (await server.connect()).subscribe("live.0.dXNlcg.push", { max: 100 });
-    await broker.nc.flush();
+    const listener = await server.connect();
+    const listening = listener.subscribe("live.0.dXNlcg.push", { max: 100 });
+    await listener.flush();
     for (let i = 0; i < 100; i++) await publisher.push("live.0.dXNlcg.push", Buffer.from(String(i)));
     const heard: string[] = [];
     for await (const msg of listening) heard.push(msg.string());
     expect(heard).toEqual(Array.from({ length: 100 }, (_, i) => String(i)));
+    expect(await count()).toBe(0);
+  });
+
+  test.each([
+    ["pushed", (publisher: Publisher) => publisher.push("live.0.dXNlcg.push", tooLarge)],
+    ["stored", (publisher: Publisher) => publisher.store("INBOX_0", { ...write("a"), payload: tooLarge })],
+    ["stored with others", (publisher: Publisher) => publisher.storeAll([{ ...write("a"), payload: tooLarge }])],
+  ])("what is larger than the broker takes is refused at once with 1001 when it is %s", async (_, publish) => {
+    const startedAt = performance.now();
+    const thrown = await publish(open({ sendTimeoutMs: 30_000 })).catch((error: unknown) => error);
+    expect(toErrorFacts(thrown)).toMatchObject({ errCode: 1001, errDlt: expect.stringContaining("max_payload") });
+    expect(performance.now() - startedAt).toBeLessThan(10_000);
     expect(await count()).toBe(0);
   });
 
