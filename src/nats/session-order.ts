@@ -41,6 +41,9 @@ const epochSize = 2 ** 36;
 /** How long a record is kept: it has done its work when the broker has passed it on. */
 const recordTtl = "1s";
 
+/** How long the counting of an epoch may take, in milliseconds: devices wait for it. */
+const countTimeoutMs = 1_000;
+
 /** JSMemoryResourcesExceeded: the account may not store in memory, or no more. */
 const insufficientMemory = 10028;
 
@@ -74,10 +77,10 @@ export async function createOpenSession(broker: Broker, options: SessionOrderOpt
   /** Counts an epoch. The count is on disk, so that none comes twice. */
   const countEpoch = async (): Promise<number> => {
     try {
-      return (await broker.js.publish(epochSubject)).seq;
-    } catch (error) {
-      if (!(error instanceof JetStreamApiError)) throw error;
-      // With a full disk the old count must do: sessions are there to read, and this instance knows its own.
+      return (await broker.js.publish(epochSubject, "", { timeout: countTimeoutMs, retries: 0 })).seq;
+    } catch {
+      // With a full disk, which the broker refuses or does not answer, the old count must do: sessions are there to
+      // read, and this instance knows its own. A broker that is away does not answer this either.
       return (await broker.jsm.streams.info(epochStream)).state.last_seq;
     }
   };
