@@ -41,8 +41,8 @@ export interface WithdrawnNotification {
   readonly sendTimeMs: number;
 }
 
-/** Users looked at together: a notification may be in several days, and multi_last looks at most 1,024 subjects up. */
-const maxUsers = 250;
+/** Subjects that are looked at together: multi_last looks at most 1,024 up, and a batch has at most 1,000. */
+const maxSubjects = 1_000;
 
 /** Creates the tombstones, which share the streams and subjects of the inboxes. */
 export function createTombstones(publisher: Publisher, get: DirectGet, partitions: number): Tombstones {
@@ -50,13 +50,11 @@ export function createTombstones(publisher: Publisher, get: DirectGet, partition
   const placeSome = async (
     partition: number,
     userIdOf: ReadonlyMap<string, string>,
-    { serverMsgId, sendTimeMs }: WithdrawnNotification,
+    id: string,
+    days: readonly number[],
     operationId: string,
   ): Promise<ReadonlyMap<string, number>> => {
     const stream = inboxStream(partition);
-    const id = toToken(serverMsgId);
-    // A write that is late goes into the bucket of its day; its clock may be another.
-    const days = new Set([sendTimeMs, Date.now() - maxClockSkewMs, Date.now() + maxClockSkewMs].map(toDay));
     const filters = [...userIdOf.keys()].map((user) => inboxIdFilter(partition, user, id));
     for (let before = Number.POSITIVE_INFINITY; ; ) {
       const present = await lastOfEach(get, stream, filters);
@@ -69,7 +67,7 @@ export function createTombstones(publisher: Publisher, get: DirectGet, partition
       const absent = [...userIdOf].flatMap(([user, userId]) =>
         held.has(userId)
           ? []
-          : [...days]
+          : days
               .map((day) => inboxSubject(partition, user, day, id))
               .filter((subject) => !taken.has(subject))
               .map((subject) => ({ subject, payload: noBytes, headers: tombstoneHeaders(userId, operationId) })),
@@ -84,13 +82,19 @@ export function createTombstones(publisher: Publisher, get: DirectGet, partition
   };
 
   return {
-    async place(userIds, notification, operationId) {
+    async place(userIds, { serverMsgId, sendTimeMs }, operationId) {
+      const id = toToken(serverMsgId);
+      const now = Date.now();
+      // A write that is late goes into the bucket of its day; its clock may be another.
+      const days = [...new Set([sendTimeMs, now - maxClockSkewMs, now + maxClockSkewMs].map(toDay))];
+      // Besides, the notification may be in a day of its own.
+      const maxUsers = Math.floor(maxSubjects / (days.length + 1));
       const held = new Map<string, number>();
       const users = userIds.map((userId) => [toToken(userId), userId] as const);
       for (const [partition, ofPartition] of Map.groupBy(users, ([user]) => toPartition(user, partitions))) {
         for (let start = 0; start < ofPartition.length; start += maxUsers) {
           const some = new Map(ofPartition.slice(start, start + maxUsers));
-          for (const [userId, sequence] of await placeSome(partition, some, notification, operationId)) {
+          for (const [userId, sequence] of await placeSome(partition, some, id, days, operationId)) {
             held.set(userId, sequence);
           }
         }
