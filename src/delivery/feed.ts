@@ -4,8 +4,11 @@ import type { InboxEntry } from "../nats/inbox-items.ts";
 import type { Place } from "../nats/inbox-places.ts";
 import { epochAt } from "../nats/lineage.ts";
 
-/** A read asks for at most this many notifications, so that a page stays small whatever the window. */
-const maxPageEntries = 128;
+/**
+ * A read asks for at most this many notifications: few at first, since a device may have taken none of them when it is
+ * gone again, and four times as many each time that there are more, so that a page stays small whatever the window.
+ */
+const pageEntries = { first: 16, last: 128 } as const;
 
 /** Pauses before a hinted notification that a replica does not have yet is looked for again, in milliseconds. */
 const lagRetryMs = [5, 20, 80, 320] as const;
@@ -92,6 +95,7 @@ export function createFeed({ resume, read, oldestSequence, onMore, onStoreChange
   let stale = true;
   let knownUntilMs: number | undefined;
   let lagRetries = 0;
+  let maxEntries: number = pageEntries.first;
 
   const reconcile = () => {
     stale = true;
@@ -142,7 +146,7 @@ export function createFeed({ resume, read, oldestSequence, onMore, onStoreChange
       try {
         const wanted = hinted > through ? hinted : 0;
         const at = { after: through, epoch };
-        const found = await read({ ...at, limit: Math.min(limit, maxPageEntries), wanted, knownUntilMs });
+        const found = await read({ ...at, limit: Math.min(limit, maxEntries), wanted, knownUntilMs });
         if (found.isStoreChanged) {
           onStoreChanged();
           return;
@@ -161,6 +165,7 @@ export function createFeed({ resume, read, oldestSequence, onMore, onStoreChange
         throw error;
       }
       if (pendingAfterPage > 0) {
+        maxEntries = Math.min(maxEntries * 4, pageEntries.last);
         stale = true;
         return;
       }

@@ -94,8 +94,11 @@ export const maxClockSkewMs = 600_000;
 /** An item that is written this long after it came to be is late, in milliseconds. */
 const maxLateMs = 300_000;
 
-/** A page ends with the notification that reaches this size, in bytes. */
-const maxPageBytes = 1_048_576;
+/**
+ * A page ends with the notification that reaches this size for each that is asked for, in bytes, or `total`: a short
+ * page is also a small one.
+ */
+const pageBytes = { each: 8_192, total: 1_048_576 } as const;
 
 /** A batch of copies has at most this many: multi_last looks at most 1,024 subjects up. */
 const maxCopies = 500;
@@ -233,7 +236,7 @@ export function createInbox(
     async read(userId, { after, epoch = "", limit, knownUntilMs }) {
       const { user, partition, stream } = locate(userId);
       await epochs.refresh(partition);
-      const start = { seq: after + 1, batch: limit, max_bytes: maxPageBytes };
+      const start = { seq: after + 1, batch: limit, max_bytes: Math.min(limit * pageBytes.each, pageBytes.total) };
       const filters =
         knownUntilMs === undefined
           ? [inboxFilter(partition, user)]

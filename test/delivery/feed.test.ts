@@ -61,11 +61,12 @@ describe("a feed", () => {
     expect(feed.pending()).toBe(4);
   });
 
-  test("reads a small page, whatever it is asked for", async () => {
+  test("reads a small page first, and larger ones up to a limit while there are more, whatever it is asked for", async () => {
     const store = createStore();
+    for (let i = 0; i < 500; i++) store.add(String(i));
     const { feed } = openFeed(store);
-    await feed.load(1_000);
-    expect(store.reads[0]?.limit).toBe(128);
+    expect((await drain(feed, 1_000)).length).toBe(500);
+    expect(store.reads.map(({ limit }) => limit)).toEqual([16, 64, 128, 128, 128, 128]);
   });
 
   test("asks for everything at first, and for what is newer than a complete read afterwards", async () => {

@@ -100,10 +100,12 @@ describe("a session", () => {
     const { store, read } = openSession({ window: 1_000 });
     for (const data of numbers(1, 1_000)) store.add(data);
     await read(1);
-    await read(128);
+    await read(16);
     expect(store.reads).toHaveLength(1);
-    await read(1);
+    await read(64);
     expect(store.reads).toHaveLength(2);
+    await read(1);
+    expect(store.reads).toHaveLength(3);
     for (const { limit } of store.reads) expect(limit).toBeLessThanOrEqual(128);
   });
 
