@@ -2,7 +2,7 @@ import { JetStreamApiError } from "@nats-io/jetstream";
 import { headers as newHeaders } from "@nats-io/transport-node";
 import { failure } from "../errors.ts";
 import { storeBatch } from "./batch.ts";
-import { mayBeTaken, toFailure } from "./broker-errors.ts";
+import { isIncomplete, mayBeTaken, toFailure, toRefusal } from "./broker-errors.ts";
 import type { Broker } from "./connect.ts";
 import { createGroupCommit, type Stored, type Write } from "./group-commit.ts";
 import { createLimit } from "./limit.ts";
@@ -108,7 +108,10 @@ export function createPublisher(broker: Broker, options: PublisherOptions): Publ
       for (const { subject } of writes) requireOpen(subject);
       return storeBatch(broker, messages, tryTimeoutMs);
     });
-    return stored.kind === "stored" ? stored : { ...stored, kind: "refused" };
+    if (stored.kind === "stored") return stored;
+    // Nothing is wrong with it: the broker was too busy.
+    if (isIncomplete(stored)) throw toRefusal(stored);
+    return { ...stored, kind: "refused" };
   };
 
   const writesOf = (stream: string) => {

@@ -145,6 +145,25 @@ describe("storeAll", () => {
     expect((await broker.jsm.streams.getMessage("INBOX_0", { seq: 2 }))?.string()).toBe("b");
   });
 
+  test("tries a batch again that the broker was too busy for, within its time", async () => {
+    let busy = 2;
+    const nc = new Proxy(broker.nc, {
+      get(target, name) {
+        const value: unknown = Reflect.get(target, name);
+        if (typeof value !== "function") return value;
+        if (name !== "request" || busy-- <= 0) return value.bind(target);
+        const error = { err_code: busy === 0 ? 10176 : 10210, description: "too busy" };
+        return async () => ({ json: () => ({ error }) });
+      },
+    });
+    const publisher = createPublisher({ ...broker, nc }, { sendTimeoutMs: 20_000, isFsynced: () => true });
+    expect(await publisher.storeAll([write("a"), write("b")])).toEqual({ kind: "stored", sequence: 2 });
+    busy = Number.POSITIVE_INFINITY;
+    const hasty = createPublisher({ ...broker, nc }, { sendTimeoutMs: 300, isFsynced: () => true });
+    expect(await hasty.storeAll([write("c")]).catch(toErrorFacts)).toMatchObject({ errCode: 90004 });
+    expect(await count()).toBe(2);
+  });
+
   test("fails with 90004 in time when the broker is away", async () => {
     const publisher = open({ sendTimeoutMs: 300 });
     await server.pause();
