@@ -246,6 +246,13 @@ export const settings = {
     means:
       "Sessions from one address that one instance holds at a time. One more is refused with 1601. 0: no limit, since behind a proxy all have its address.",
   },
+  MAX_WAITING_PUSH_BYTES: {
+    is: count(8_388_608, Number.MAX_SAFE_INTEGER),
+    default: "134217728",
+    expected: "a number of bytes, at least 8388608",
+    means:
+      "Memory of one instance for online pushes that wait for slow devices. Beyond it the device that has had some waiting longest loses the oldest.",
+  },
   HEARTBEAT: {
     is: wait,
     default: "15s",

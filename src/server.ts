@@ -12,6 +12,7 @@ import { createDeadLetterDesk } from "./delivery/dead-letters.ts";
 import { startEscalate } from "./delivery/escalate.ts";
 import { createGroupPush } from "./delivery/group-push.ts";
 import { createHub } from "./delivery/hub.ts";
+import { createPushMemory } from "./delivery/push-queue.ts";
 import { startReach } from "./delivery/reach.ts";
 import { createResume } from "./delivery/resume.ts";
 import { createDeliveryService } from "./delivery/service.ts";
@@ -138,6 +139,8 @@ export async function startServer(config: Config, log: Logger): Promise<Server> 
 
     // Receiving.
     const admission = createAdmission(config);
+    const pushMemory = createPushMemory(config.maxWaitingPushBytes);
+    const isBrokerAway = () => !connections.isConnected();
     const { heartbeat: heartbeatMs } = config;
     const groupPush = createGroupPush(live, groupIdsOf);
     const metrics = createMetrics({ services: [DeliveryService], brokerVersion: () => store.audit().version });
@@ -145,7 +148,19 @@ export async function startServer(config: Config, log: Logger): Promise<Server> 
       if (reason === Gap_Reason.STORE_CHANGED) metrics.gap("store_changed");
       else metrics.gap(reason === Gap_Reason.RETENTION ? "retention" : "expired");
     };
-    const hub = createHub({ inbox, live, openSession, cursors, groupPush, onGap, admission, heartbeatMs, log });
+    const hub = createHub({
+      inbox,
+      live,
+      openSession,
+      cursors,
+      groupPush,
+      onGap,
+      admission,
+      pushMemory,
+      isBrokerAway,
+      heartbeatMs,
+      log,
+    });
     metrics.watch("mustreach_sessions", "Sessions of devices now.", hub.size);
     metrics.watch("mustreach_broker_connected", "1 while all connections to the broker are up, else 0.", () =>
       connections.isConnected() ? 1 : 0,

@@ -1,11 +1,10 @@
-import { fromBinary } from "@bufbuild/protobuf";
-import { type Notification, NotificationSchema } from "../gen/mustreach/delivery/v1/delivery_pb.ts";
 import type { Live, MemberSignal } from "../nats/live.ts";
+import { type Push, toPush } from "./push-queue.ts";
 
 /** The online pushes to groups that the users of this instance are members of. */
 export interface GroupPush {
   /** Begins to pass on pushes to a user; of which groups, {@link GroupMembership.refresh} finds out. */
-  join(userId: string, onPush: (notification: Notification) => void): GroupMembership;
+  join(userId: string, onPush: (push: Push) => void): GroupMembership;
 }
 
 /** A user's part in {@link GroupPush}. */
@@ -23,7 +22,7 @@ export interface GroupMembership {
 }
 
 interface Group {
-  readonly receivers: Set<(notification: Notification) => void>;
+  readonly receivers: Set<(push: Push) => void>;
   readonly subscription: { close(): void };
 }
 
@@ -39,13 +38,13 @@ export function createGroupPush(
 ): GroupPush {
   const groups = new Map<string, Group>();
 
-  const add = (groupId: string, receiver: (notification: Notification) => void): void => {
+  const add = (groupId: string, receiver: (push: Push) => void): void => {
     let group = groups.get(groupId);
     if (group === undefined) {
       const receivers: Group["receivers"] = new Set();
       const subscription = live.subscribeGroup(groupId, (bytes) => {
-        const notification = fromBinary(NotificationSchema, bytes);
-        for (const receive of receivers) receive(notification);
+        const push = toPush(bytes);
+        for (const receive of receivers) receive(push);
       });
       group = { receivers, subscription };
       groups.set(groupId, group);
@@ -53,7 +52,7 @@ export function createGroupPush(
     group.receivers.add(receiver);
   };
 
-  const remove = (groupId: string, receiver: (notification: Notification) => void): void => {
+  const remove = (groupId: string, receiver: (push: Push) => void): void => {
     const group = groups.get(groupId);
     if (group === undefined) return;
     group.receivers.delete(receiver);

@@ -1,7 +1,6 @@
-import { fromBinary } from "@bufbuild/protobuf";
 import type { Logger } from "pino";
 import { failure } from "../errors.ts";
-import { type Gap_Reason, type Notification, NotificationSchema } from "../gen/mustreach/delivery/v1/delivery_pb.ts";
+import type { Gap_Reason } from "../gen/mustreach/delivery/v1/delivery_pb.ts";
 import type { Cursors } from "../nats/cursors.ts";
 import type { Inbox } from "../nats/inbox.ts";
 import type { Place } from "../nats/inbox-places.ts";
@@ -11,6 +10,7 @@ import { toToken } from "../nats/subjects.ts";
 import type { Admission } from "./admission.ts";
 import type { ReadInbox } from "./feed.ts";
 import type { GroupMembership, GroupPush } from "./group-push.ts";
+import { type Push, type PushMemory, toPush } from "./push-queue.ts";
 import { createSession, type Session, type SessionEnd } from "./session.ts";
 import { createSharedRead } from "./shared-read.ts";
 import { createTakeover, type Takeover } from "./takeover.ts";
@@ -26,6 +26,10 @@ export interface HubOptions {
   readonly onGap: (reason: Gap_Reason) => void;
   /** Counts the sessions. */
   readonly admission: Admission;
+  /** Where online pushes wait. */
+  readonly pushMemory: PushMemory;
+  /** Whether the connection to the broker is down. */
+  readonly isBrokerAway: () => boolean;
   /** How often an idle session sends a heartbeat, in milliseconds. */
   readonly heartbeatMs: number;
   readonly log: Logger;
@@ -83,7 +87,7 @@ interface User {
 
 /** Creates the hub of an instance. */
 export function createHub(options: HubOptions): Hub {
-  const { inbox, live, openSession, cursors, groupPush, onGap, admission, heartbeatMs, log } = options;
+  const { inbox, live, openSession, cursors, groupPush, onGap, admission, pushMemory, heartbeatMs, log } = options;
   const users = new Map<string, User>();
   /** How sessions are counted out. */
   const exits = new WeakMap<Session, () => void>();
@@ -99,17 +103,19 @@ export function createHub(options: HubOptions): Hub {
         },
         tell: (session, order) => live.publishSession(userId, session.deviceId, order),
       });
-      const push = (notification: Notification) => {
-        for (const { session } of sessions) session.push(notification);
+      const pushToAll = (push: Push) => {
+        for (const { session } of sessions) session.push(push);
       };
-      const groups = groupPush.join(userId, push);
-      const listening = live.subscribe(userId, toListener(sessions, push, groups.change)).then(async (subscription) => {
-        await groups.refresh().catch((error: unknown) => {
-          subscription.close();
-          throw error;
+      const groups = groupPush.join(userId, pushToAll);
+      const listening = live
+        .subscribe(userId, toListener(sessions, pushToAll, groups.change))
+        .then(async (subscription) => {
+          await groups.refresh().catch((error: unknown) => {
+            subscription.close();
+            throw error;
+          });
+          return subscription;
         });
-        return subscription;
-      });
       user = { sessions, groups, listening, read: createSharedRead(userId, inbox), count: 0 };
       users.set(userId, user);
     }
@@ -141,6 +147,8 @@ export function createHub(options: HubOptions): Hub {
           resume: await resume(),
           window,
           heartbeatMs,
+          pushes: pushMemory.openQueue(),
+          isBrokerAway: options.isBrokerAway,
           onGap,
           read: user.read,
           readCursor: () => cursors.read(userId, deviceId),
@@ -203,14 +211,10 @@ export function createHub(options: HubOptions): Hub {
   };
 }
 
-function toListener(
-  sessions: Takeover,
-  push: (notification: Notification) => void,
-  onMember: LiveListener["onMember"],
-): LiveListener {
+function toListener(sessions: Takeover, push: (push: Push) => void, onMember: LiveListener["onMember"]): LiveListener {
   return {
     // Decoded once for all sessions of the user.
-    onPush: (notification) => push(fromBinary(NotificationSchema, notification)),
+    onPush: (encoded) => push(toPush(encoded)),
     onMember,
     onHint(sequence) {
       for (const { session } of sessions) session.hint(sequence);

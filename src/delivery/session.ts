@@ -3,15 +3,12 @@ import type { ConnectError } from "@connectrpc/connect";
 import type { Logger } from "pino";
 import {
   type Gap_Reason,
-  type Notification,
   type SubscribeResponse,
   SubscribeResponseSchema,
 } from "../gen/mustreach/delivery/v1/delivery_pb.ts";
 import type { Place } from "../nats/inbox-places.ts";
 import { createFeed, type FeedItem, type OldestSequence, type ReadInbox } from "./feed.ts";
-
-/** Online pushes that wait for a device that reads slowly; one more drops the oldest. */
-const maxWaitingPushes = 256;
+import type { Push, PushQueue } from "./push-queue.ts";
 
 /** Pause before the inbox is read again after the broker did not answer, in milliseconds. */
 const readRetryMs = 1_000;
@@ -23,12 +20,16 @@ export interface SessionOptions {
   readonly resume: Place;
   /** How many must-reach notifications may be unacknowledged. */
   readonly window: number;
-  /** How long nothing may happen before a heartbeat, in milliseconds. */
+  /** How often a session that has nothing else to send sends a heartbeat, from one to the next, in milliseconds. */
   readonly heartbeatMs: number;
+  /** Where online pushes wait; closed at the end. */
+  readonly pushes: PushQueue;
   readonly read: ReadInbox;
   readonly oldestSequence: OldestSequence;
   /** The device's stored cursor. */
   readonly readCursor: () => Promise<number | undefined>;
+  /** Whether the connection to the broker is down. */
+  readonly isBrokerAway: () => boolean;
   /** Told of each gap that the device is told of. */
   readonly onGap: (reason: Gap_Reason) => void;
   readonly log: Logger;
@@ -55,7 +56,7 @@ export interface Session {
   /** A hint may have been lost: look into the inbox. */
   reconcile(): void;
   /** Queues an online push. */
-  push(notification: Notification): void;
+  push(push: Push): void;
   /** The device has handled everything up to this sequence; false when that is not news. */
   acknowledge(sequence: number): boolean;
   /** The highest sequence that {@link acknowledge} was told; 0 before. */
@@ -68,12 +69,10 @@ export interface Session {
 
 /** Creates a session; it does nothing until its events are pulled. */
 export function createSession(options: SessionOptions): Session {
-  const { deviceId, resume: from, window, log } = options;
+  const { deviceId, resume: from, window, pushes, log } = options;
   /** Sequences sent and not acknowledged, oldest first. */
   const unacknowledged: number[] = [];
-  const pushes: Notification[] = [];
   let acknowledged = 0;
-  let droppedPushes = 0;
   let ended: SessionEnd | undefined;
   let changed = false;
   let resume = () => {};
@@ -98,13 +97,35 @@ export function createSession(options: SessionOptions): Session {
     });
   };
 
-  const nextStored = async (): Promise<FeedItem | undefined> => {
-    if (unacknowledged.length >= window) return undefined;
-    for (let item = feed.take(); ; item = feed.take()) {
-      if (item !== undefined || !feed.mayHaveMore()) return item;
+  /** Whether a page is being read, or a read that failed is not to be repeated yet. */
+  let isLoading = false;
+  let hasReadFailed = false;
+  let readSooner = () => {};
+  /** Reads the next page beside what the session does: pushes and heartbeats do not wait for the broker. */
+  const load = async (): Promise<void> => {
+    if (isLoading || !feed.mayHaveMore()) return;
+    isLoading = true;
+    try {
       // Of the window, not of what is left of it: a device that acknowledges one by one does not cost a read for each.
       await feed.load(window);
+      hasReadFailed = false;
+    } catch (err) {
+      hasReadFailed = true;
+      log.warn({ err, deviceId }, "cannot read the inbox now; the session waits");
+      await new Promise<void>((resolve) => {
+        readSooner = resolve;
+        setTimeout(resolve, readRetryMs).unref();
+      });
     }
+    isLoading = false;
+    wake();
+  };
+
+  const nextStored = (): FeedItem | undefined => {
+    if (unacknowledged.length >= window) return undefined;
+    const item = feed.take();
+    if (item === undefined) void load();
+    return item;
   };
 
   return {
@@ -113,7 +134,8 @@ export function createSession(options: SessionOptions): Session {
     async *events() {
       await feed.load(window);
       const { sequence: resumeSequence, epoch } = from;
-      if (ended === undefined) {
+      // One that is to begin anew, as the store has, would tell what is not so.
+      if (ended?.last === undefined) {
         yield toEvent({
           case: "ready",
           value: {
@@ -131,11 +153,7 @@ export function createSession(options: SessionOptions): Session {
       while (ended === undefined) {
         changed = false;
         pushesFirst = !pushesFirst;
-        const item = pushesFirst && pushes.length > 0 ? undefined : await nextStored().catch(readFailed);
-        if (item === readAgain) {
-          await idle(readRetryMs);
-          continue;
-        }
+        const item = pushesFirst && !pushes.isEmpty() ? undefined : nextStored();
         if (item !== undefined) {
           unacknowledged.push(item.sequence);
           sentThrough = item.sequence;
@@ -143,7 +161,7 @@ export function createSession(options: SessionOptions): Session {
           yield toStoredEvent(item);
           continue;
         }
-        const push = pushes.shift();
+        const push = pushes.take();
         if (push !== undefined) {
           yield toEvent({ case: "notification", value: push });
           continue;
@@ -152,13 +170,14 @@ export function createSession(options: SessionOptions): Session {
         heartbeatAtMs = Date.now() + options.heartbeatMs;
         feed.reconcile();
         // The device may have acknowledged through another instance, whose word of it was lost.
-        if (unacknowledged.length >= window) await catchUp();
+        if (unacknowledged.length >= window) void catchUp();
         yield toEvent({
           case: "heartbeat",
           value: {
             $typeName: "mustreach.delivery.v1.Heartbeat",
             latestSequence: BigInt(feed.latestSequence()),
-            droppedOnlinePushes: BigInt(droppedPushes),
+            droppedOnlinePushes: BigInt(pushes.dropped()),
+            brokerAway: hasReadFailed || options.isBrokerAway(),
           },
         });
       }
@@ -167,14 +186,13 @@ export function createSession(options: SessionOptions): Session {
     },
 
     hint: feed.hint,
-    reconcile: feed.reconcile,
+    reconcile() {
+      readSooner();
+      feed.reconcile();
+    },
 
-    push(notification) {
-      pushes.push(notification);
-      if (pushes.length > maxWaitingPushes) {
-        pushes.shift();
-        droppedPushes++;
-      }
+    push(push) {
+      pushes.add(push);
       wake();
     },
 
@@ -187,6 +205,7 @@ export function createSession(options: SessionOptions): Session {
 
   function end(reason: SessionEnd) {
     ended ??= reason;
+    pushes.close();
     wake();
   }
 
@@ -203,11 +222,6 @@ export function createSession(options: SessionOptions): Session {
     const cursor = await options.readCursor().catch(() => undefined);
     if (cursor !== undefined) acknowledge(cursor);
   }
-
-  function readFailed(err: unknown): typeof readAgain {
-    log.warn({ err, deviceId }, "cannot read the inbox now; the session waits");
-    return readAgain;
-  }
 }
 
 /** The device begins a session anew, which tells it where the store goes on. */
@@ -217,8 +231,6 @@ function storeChanged(): SessionEnd {
   const reason = "the store of notifications was replaced";
   return { last: { case: "reconnect", value: { $typeName: "mustreach.delivery.v1.Reconnect", afterMs, reason } } };
 }
-
-const readAgain = Symbol("read again");
 
 function toStoredEvent(item: FeedItem): SubscribeResponse {
   switch (item.kind) {

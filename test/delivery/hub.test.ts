@@ -3,6 +3,7 @@ import { pino } from "pino";
 import { afterEach, describe, expect, test, vi } from "vitest";
 import { createAdmission } from "../../src/delivery/admission.ts";
 import { createHub, type Hub } from "../../src/delivery/hub.ts";
+import { createPushMemory } from "../../src/delivery/push-queue.ts";
 import type { Session } from "../../src/delivery/session.ts";
 import { failure, toErrorFacts } from "../../src/errors.ts";
 import { NotificationSchema } from "../../src/gen/mustreach/delivery/v1/delivery_pb.ts";
@@ -44,6 +45,8 @@ async function openHub({ maxSessions = 100, wrapLive = (live: Live) => live } = 
     cursors: { read: async () => undefined },
     groupPush: { join: () => ({ refresh: async () => {}, change() {}, close() {} }) },
     admission: createAdmission({ maxSessions, maxSessionsPerUser: 50, maxSessionsPerAddress: 0 }),
+    pushMemory: createPushMemory(10_000_000),
+    isBrokerAway: () => !broker.isConnected(),
     heartbeatMs: 60_000,
     onGap: () => {},
     log,

@@ -4,6 +4,7 @@ import { describe, expect, test, vi } from "vitest";
 import { createAdmission } from "../../src/delivery/admission.ts";
 import { createGroupPush } from "../../src/delivery/group-push.ts";
 import { createHub } from "../../src/delivery/hub.ts";
+import { createPushMemory } from "../../src/delivery/push-queue.ts";
 import { MessageSchema, NotificationSchema, RecallSchema } from "../../src/gen/mustreach/delivery/v1/delivery_pb.ts";
 import type { ReachEntry } from "../../src/nats/reach.ts";
 import { toToken } from "../../src/nats/subjects.ts";
@@ -157,6 +158,8 @@ describe("without a webhook", () => {
       cursors,
       groupPush: createGroupPush(live, async () => []),
       admission: createAdmission({ maxSessions: 10, maxSessionsPerUser: 10, maxSessionsPerAddress: 0 }),
+      pushMemory: createPushMemory(10_000_000),
+      isBrokerAway: () => false,
       // No heartbeat looks into the inbox while the test runs.
       heartbeatMs: 60_000,
       onGap: () => {},

@@ -1,6 +1,7 @@
-import { create } from "@bufbuild/protobuf";
+import { create, toBinary } from "@bufbuild/protobuf";
 import { pino } from "pino";
 import { afterEach, describe, expect, test, vi } from "vitest";
+import { createPushMemory, toPush } from "../../src/delivery/push-queue.ts";
 import { createSession, type Session } from "../../src/delivery/session.ts";
 import { failure } from "../../src/errors.ts";
 import {
@@ -23,6 +24,8 @@ function openSession({
   resumeSequence = 0,
   store = createStore(),
   readCursor = async (): Promise<number | undefined> => undefined,
+  isBrokerAway = (): boolean => false,
+  pushMemory = createPushMemory(10_000_000),
 } = {}) {
   const session = createSession({
     deviceId: "phone",
@@ -32,6 +35,8 @@ function openSession({
     read: store.readInbox,
     oldestSequence: async () => 0,
     readCursor,
+    isBrokerAway,
+    pushes: pushMemory.openQueue(),
     onGap: () => {},
     log: pino({ level: "silent" }),
   });
@@ -57,7 +62,8 @@ function openSession({
   };
 }
 
-const push = (data: string) => create(NotificationSchema, { data, reliabilityLevel: 1 });
+const push = (data: string) =>
+  toPush(toBinary(NotificationSchema, create(NotificationSchema, { data, reliabilityLevel: 1 })));
 const numbers = (from: number, to: number) => Array.from({ length: to - from + 1 }, (_, i) => String(from + i));
 
 describe("a session", () => {
@@ -224,7 +230,53 @@ describe("a store that cannot be read", () => {
   });
 });
 
+describe("while the broker is away", () => {
+  test("heartbeats go on and say so, and pushes that are there come, however long a read takes", async () => {
+    const store = createStore();
+    const { session, next, read } = openSession({ store });
+    await read(1);
+    expect(await next()).toMatchObject({ case: "heartbeat", value: { brokerAway: false } });
+    store.failure = failure("NetworkError", "test");
+    await vi.waitFor(async () => expect(await next()).toMatchObject({ value: { brokerAway: true } }));
+    // It does not answer any more, not even with an error.
+    let answer = () => {};
+    store.answers = new Promise((resolve) => {
+      answer = resolve;
+    });
+    const askedBefore = store.reads.length;
+    session.reconcile();
+    for (let i = 0; i < 3; i++) expect(await next()).toMatchObject({ case: "heartbeat", value: { brokerAway: true } });
+    expect(store.reads.length).toBe(askedBefore + 1);
+    session.push(push("a"));
+    expect((await read(3)).filter((text) => text !== "heartbeat")).toEqual(["a"]);
+    store.failure = undefined;
+    store.add("1");
+    answer();
+    await vi.waitFor(async () => expect(await next()).toMatchObject({ value: { data: "1" } }));
+    expect(await next()).toMatchObject({ case: "heartbeat", value: { brokerAway: false } });
+  });
+
+  test("a session that has nothing to read says so by the connection", async () => {
+    let isAway = true;
+    const { read, next } = openSession({ isBrokerAway: () => isAway });
+    await read(1);
+    expect(await next()).toMatchObject({ case: "heartbeat", value: { brokerAway: true } });
+    isAway = false;
+    expect(await next()).toMatchObject({ case: "heartbeat", value: { brokerAway: false } });
+  });
+});
+
 describe("the end of a session", () => {
+  test("gives back the memory of pushes that wait", async () => {
+    const pushMemory = createPushMemory(10_000_000);
+    const { session } = openSession({ pushMemory });
+    session.push(push("a"));
+    expect(pushMemory.bytes()).toBeGreaterThan(0);
+    session.end({});
+    session.push(push("b"));
+    expect(pushMemory.bytes()).toBe(0);
+  });
+
   test("comes after one last event", async () => {
     const { session, next } = openSession({ heartbeatMs: 60_000 });
     await next();

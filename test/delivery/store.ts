@@ -14,6 +14,8 @@ export interface Store {
   readonly reads: Parameters<ReadInbox>[0][];
   /** Reads fail from now on, until it is set back to undefined. */
   failure: Error | undefined;
+  /** Reads from now on are answered when this resolves. */
+  answers: Promise<void> | undefined;
 }
 
 /** Of a store that has no epochs yet. */
@@ -40,11 +42,13 @@ export function createStore(): Store {
     async readInbox(request) {
       store.reads.push(request);
       await new Promise((resolve) => setImmediate(resolve));
+      await store.answers;
       if (store.failure !== undefined) throw store.failure;
       return store.read(request);
     },
     reads: [],
     failure: undefined,
+    answers: undefined,
   };
   return store;
 }

@@ -1,6 +1,7 @@
 import { pino } from "pino";
 import { afterEach, describe, expect, test, vi } from "vitest";
 import type { Hub } from "../../src/delivery/hub.ts";
+import { createPushMemory } from "../../src/delivery/push-queue.ts";
 import { createSession } from "../../src/delivery/session.ts";
 import { createSubscribe } from "../../src/delivery/subscribe.ts";
 import { failure, toErrorFacts } from "../../src/errors.ts";
@@ -28,6 +29,8 @@ function openSubscription({ tokenTtlMs = dayMs, heartbeatMs = 3_600_000 } = {}) 
         read: createStore().readInbox,
         oldestSequence: async () => 0,
         readCursor: async () => undefined,
+        pushes: createPushMemory(10_000_000).openQueue(),
+        isBrokerAway: () => false,
         onGap: () => {},
         log: pino({ level: "silent" }),
       });

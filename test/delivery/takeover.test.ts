@@ -1,5 +1,6 @@
 import { pino } from "pino";
 import { beforeEach, describe, expect, test } from "vitest";
+import { createPushMemory } from "../../src/delivery/push-queue.ts";
 import { createSession, type Session } from "../../src/delivery/session.ts";
 import { createTakeover, type Takeover } from "../../src/delivery/takeover.ts";
 import { toErrorFacts } from "../../src/errors.ts";
@@ -26,8 +27,9 @@ const newSession = (): Session => {
     window: 1,
     heartbeatMs: 60_000,
   };
-  const broker = { read, oldestSequence: async () => 0, readCursor: async () => undefined };
-  return createSession({ ...ids, ...broker, onGap() {}, log });
+  const broker = { read, oldestSequence: async () => 0, readCursor: async () => undefined, isBrokerAway: () => false };
+  const pushes = createPushMemory(10_000_000).openQueue();
+  return createSession({ ...ids, ...broker, pushes, onGap() {}, log });
 };
 
 /** Enters a session; `record` resolves to its place, now or when the test has it. */

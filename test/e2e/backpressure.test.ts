@@ -84,6 +84,30 @@ describe("in a process of its own", () => {
       expect(first.map(({ sequence }) => sequence)).toEqual(taken.slice(0, window).map(({ sequence }) => sequence));
     }
   }, 120_000);
+
+  test("online pushes of 200 KB to 20 devices that stop reading hold no more than 4 MiB for each", async () => {
+    const send = openSender(service().url, await service().adminToken());
+    const users = Array.from({ length: 20 }, (_, i) => `deaf-${i}`);
+    const sessions = await Promise.all(
+      users.map(async (user) => openDevice(service().url, await service().userToken(user)).subscribe()),
+    );
+    const before = await service().heapBytes();
+    // 400 MB, of which the queues would take all: they have room for 256.
+    for (let round = 0; round < 100; round++) {
+      await Promise.all(users.map((to) => send({ to, data: `${round} `.padEnd(200_000, "."), level: 1 })));
+    }
+    const held = (await service().heapBytes()) - before;
+    // And one push each that is on its way into the socket, decoded and encoded.
+    expect(held).toBeLessThan(users.length * 5 * mib);
+    for (const session of sessions) {
+      const received: number[] = [];
+      while (received.at(-1) !== 99) {
+        const event = await session.next();
+        if (event?.case === "notification") received.push(Number.parseInt(event.value.data, 10));
+      }
+      expect(received.slice(-20)).toEqual(Array.from({ length: 20 }, (_, i) => 80 + i));
+    }
+  }, 120_000);
 });
 
 describe("online pushes", () => {
