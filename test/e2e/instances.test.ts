@@ -108,6 +108,7 @@ describe("a newer session of a device on another instance", () => {
       }
       lineOfOne.restore();
       expect(await older.whenEnded()).toMatchObject({ errCode: 1506 });
+      await whenReady(one);
       await sendOnTwo("1");
       expect(dataOf(await newer.take(1))).toEqual(["1"]);
     },
