@@ -148,20 +148,10 @@ export async function startServer(config: Config, log: Logger): Promise<Server> 
       if (reason === Gap_Reason.STORE_CHANGED) metrics.gap("store_changed");
       else metrics.gap(reason === Gap_Reason.RETENTION ? "retention" : "expired");
     };
-    const hub = createHub({
-      inbox,
-      live,
-      openSession,
-      cursors,
-      groupPush,
-      onGap,
-      admission,
-      pushMemory,
-      isBrokerAway,
-      heartbeatMs,
-      log,
-    });
+    const receiving = { inbox, live, openSession, cursors, groupPush, admission, pushMemory };
+    const hub = createHub({ ...receiving, onGap, isBrokerAway, heartbeatMs, log });
     metrics.watch("mustreach_sessions", "Sessions of devices now.", hub.size);
+    metrics.watch("mustreach_waiting_push_bytes", "Online pushes that wait for devices, in bytes.", pushMemory.bytes);
     metrics.watch("mustreach_broker_connected", "1 while all connections to the broker are up, else 0.", () =>
       connections.isConnected() ? 1 : 0,
     );
