@@ -1,11 +1,12 @@
 import type { Backoff } from "./backoff.ts";
+import type { Cursor } from "./cursor-store.ts";
 import { isFatal, type MustreachClientError, toClientError } from "./error.ts";
 import { wait } from "./wait.ts";
 
 /** Tells the service how far the device is. */
 export interface Acker {
-  /** Acknowledges everything up to a sequence. At most one call is on its way; the next carries the highest. */
-  ack(sequence: bigint): void;
+  /** Acknowledges everything up to a cursor. At most one call is on its way; the next carries the last. */
+  ack(cursor: Cursor): void;
 
   /**
    * A session has begun of which the service knows that everything up to `known` is acknowledged. What is above that
@@ -20,7 +21,7 @@ export interface Acker {
 /** What an {@link Acker} needs. */
 export interface AckerOptions {
   /** Makes one Ack call. */
-  readonly call: (sequence: bigint) => Promise<void>;
+  readonly call: (cursor: Cursor) => Promise<void>;
 
   /** Between attempts, when a call fails. */
   readonly backoff: Backoff;
@@ -32,22 +33,25 @@ export interface AckerOptions {
   readonly onError: (error: MustreachClientError) => void;
 }
 
+const beginning: Cursor = { sequence: 0n, epoch: "" };
+
 /** Creates an acker that has nothing to acknowledge. */
 export function createAcker({ call, backoff, draining, onError }: AckerOptions): Acker {
-  let wanted = 0n;
-  let acked = 0n;
+  let wanted = beginning;
+  let acked = beginning;
+  let knownByService = 0n;
   let busy = false;
   let running = Promise.resolve();
   let retryNow = new AbortController();
 
   async function run() {
     busy = true;
-    while (wanted > acked) {
-      const sequence = wanted;
+    while (wanted !== acked && wanted.sequence > 0n) {
+      const cursor = wanted;
       const lastAttempt = draining.aborted;
       try {
-        await call(sequence);
-        if (sequence > acked) acked = sequence;
+        await call(cursor);
+        acked = cursor;
         backoff.reset();
       } catch (thrown) {
         const error = toClientError(thrown);
@@ -64,12 +68,14 @@ export function createAcker({ call, backoff, draining, onError }: AckerOptions):
   }
 
   return {
-    ack(sequence) {
-      if (sequence > wanted) wanted = sequence;
+    ack(cursor) {
+      if (cursor.sequence !== wanted.sequence || cursor.epoch !== wanted.epoch) wanted = cursor;
+      if (cursor.sequence <= knownByService) acked = wanted;
       start();
     },
     renew(known) {
-      acked = known;
+      knownByService = known;
+      acked = wanted.sequence <= known ? wanted : beginning;
       backoff.reset();
       retryNow.abort();
       retryNow = new AbortController();

@@ -3,7 +3,7 @@ import { DeliveryService, Start } from "../gen/mustreach/delivery/v1/delivery_pb
 import { createAcker } from "./ack.ts";
 import { createBackoff } from "./backoff.ts";
 import type { ClientOptions, ClientStatus } from "./client-options.ts";
-import { memoryCursorStore } from "./cursor-store.ts";
+import { type Cursor, memoryCursorStore, toCursor } from "./cursor-store.ts";
 import { isFatal, MustreachClientError, networkErrCode } from "./error.ts";
 import type { Delivery } from "./lead.ts";
 import { createListeners } from "./listeners.ts";
@@ -122,15 +122,15 @@ export function createClient(options: ClientOptions): MustreachClient {
   let deviceKey: string | undefined;
   let hasBegun = false;
   let sessionDeviceId = deviceId ?? "";
-  let afterSequence: bigint | undefined;
+  let after: Cursor | undefined;
   let droppedByService = 0n;
   let droppedThisSession = 0n;
 
   const acker = createAcker({
-    call: (sequence) =>
+    call: ({ sequence, epoch }) =>
       withDeadline(ackTimeoutMs, ended.signal, (signal) =>
         tokens.use(async (token) => {
-          await service.ack({ deviceId: sessionDeviceId, sequence }, { headers: { token }, signal });
+          await service.ack({ deviceId: sessionDeviceId, sequence, epoch }, { headers: { token }, signal });
         }),
       ),
     backoff: createBackoff(retry),
@@ -172,14 +172,12 @@ export function createClient(options: ClientOptions): MustreachClient {
     }
     deviceKey = key;
     // The store of tabs that share holds what the fastest has handled; this one goes on after what it has handled itself.
-    const saved = shareStream && hasBegun ? undefined : await store.load(key);
+    const saved = shareStream && hasBegun ? undefined : toCursor(await store.load(key));
     signal.throwIfAborted();
-    afterSequence = mustReach.begin(key, saved);
+    after = mustReach.begin(key, saved);
     const request = { deviceId: deviceId ?? "", window, start: starts[start] };
-    return service.subscribe(afterSequence === undefined ? request : { ...request, afterSequence }, {
-      headers: { token },
-      signal,
-    });
+    const place = after === undefined ? {} : { afterSequence: after.sequence, epoch: after.epoch };
+    return service.subscribe({ ...request, ...place }, { headers: { token }, signal });
   }
 
   function onEvent(event: SessionEvent) {
@@ -190,20 +188,26 @@ export function createClient(options: ClientOptions): MustreachClient {
         sessionDeviceId = event.value.deviceId || sessionDeviceId;
         droppedByService += droppedThisSession;
         droppedThisSession = 0n;
-        acker.renew(afterSequence === undefined && start === "resume" ? event.value.resumeSequence : 0n);
-        mustReach.ready(event.value.resumeSequence);
+        acker.renew(after === undefined && start === "resume" ? event.value.resumeSequence : 0n);
+        mustReach.ready({ sequence: event.value.resumeSequence, epoch: event.value.epoch });
         setStatus("ready");
         return opened.resolve();
       case "notification":
-        return (event.value.sequence === 0n ? onlinePush : mustReach).notification(toBusinessNotification(event.value));
+        return (event.value.sequence === 0n ? onlinePush : mustReach).notification(
+          toBusinessNotification(event.value),
+          event.value.epoch,
+        );
       case "gap":
-        return mustReach.gap(toNotificationGap(event.value));
+        return mustReach.gap(toNotificationGap(event.value), event.value.epoch);
       case "message": {
         const message = toChatMessage(event.value);
-        return message && mustReach.event(message.sequence, messageListeners, message);
+        const { sequence = 0n, epoch = "" } = event.value.notification ?? {};
+        return message && mustReach.event({ sequence, epoch }, messageListeners, message);
       }
-      case "recall":
-        return mustReach.event(event.value.sequence, recallListeners, toRecalledNotification(event.value));
+      case "recall": {
+        const { sequence, epoch } = event.value;
+        return mustReach.event({ sequence, epoch }, recallListeners, toRecalledNotification(event.value));
+      }
       case "heartbeat":
         droppedThisSession = event.value.droppedOnlinePushes;
     }

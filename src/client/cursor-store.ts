@@ -1,27 +1,38 @@
+/** How far a device has handled its notifications. */
+export interface Cursor {
+  /** The sequence, as the notification had it. */
+  readonly sequence: bigint;
+
+  /** The epoch of the sequence: sequences of a store that was replaced are given again, in another epoch. */
+  readonly epoch: string;
+}
+
 /**
  * Keeps how far a device has handled its notifications. A device whose store survives a restart sees each must-reach
  * notification exactly once, unless the process dies between the end of a listener and the save.
  */
 export interface CursorStore {
-  /** The saved sequence, or undefined for a device that has none. */
-  load(deviceKey: string): Promise<bigint | undefined>;
+  /** What was saved, or undefined for a device that has nothing. A sequence alone is one without an epoch. */
+  load(deviceKey: string): Promise<Cursor | bigint | undefined>;
 
   /**
-   * Saves a sequence, durably before it resolves. Called after the listeners have resolved and before the service is
-   * told. A smaller sequence than the saved one must change nothing: it comes from a session that was superseded.
+   * Saves a cursor, durably before it resolves. Called after the listeners have resolved and before the service is
+   * told. A smaller sequence than the saved one must change nothing when the epoch is the same: it comes from a session
+   * that was superseded. One of another epoch replaces what is saved.
    */
-  save(deviceKey: string, sequence: bigint): Promise<void>;
+  save(deviceKey: string, sequence: bigint, epoch?: string): Promise<void>;
 }
 
 /** A store for the life of the process: after a restart the service's own cursor decides. */
 export function memoryCursorStore(): CursorStore {
-  const cursors = new Map<string, bigint>();
+  const cursors = new Map<string, Cursor>();
   return {
     async load(deviceKey) {
-      return cursors.get(deviceKey);
+      return toSaved(cursors.get(deviceKey));
     },
-    async save(deviceKey, sequence) {
-      if (sequence > (cursors.get(deviceKey) ?? -1n)) cursors.set(deviceKey, sequence);
+    async save(deviceKey, sequence, epoch = "") {
+      const cursor = { sequence, epoch };
+      if (replaces(cursor, cursors.get(deviceKey))) cursors.set(deviceKey, cursor);
     },
   };
 }
@@ -36,17 +47,33 @@ export function webStorageCursorStore(
   storage: Pick<Storage, "getItem" | "setItem">,
   prefix = "mustreach.cursor.",
 ): CursorStore {
-  function read(deviceKey: string): bigint | undefined {
-    const item = storage.getItem(prefix + deviceKey);
+  function read(deviceKey: string): Cursor | undefined {
     // Anything else was written by another program.
-    return item !== null && /^\d{1,20}$/.test(item) ? BigInt(item) : undefined;
+    const [, sequence, epoch = ""] =
+      /^(\d{1,20})(?: ([\w-]{1,32}))?$/.exec(storage.getItem(prefix + deviceKey) ?? "") ?? [];
+    return sequence === undefined ? undefined : { sequence: BigInt(sequence), epoch };
   }
   return {
     async load(deviceKey) {
-      return read(deviceKey);
+      return toSaved(read(deviceKey));
     },
-    async save(deviceKey, sequence) {
-      if (sequence > (read(deviceKey) ?? -1n)) storage.setItem(prefix + deviceKey, String(sequence));
+    async save(deviceKey, sequence, epoch = "") {
+      const cursor = { sequence, epoch };
+      if (!replaces(cursor, read(deviceKey))) return;
+      storage.setItem(prefix + deviceKey, epoch === "" ? String(sequence) : `${sequence} ${epoch}`);
     },
   };
+}
+
+/** What a store gave, as a cursor. */
+export function toCursor(saved: Cursor | bigint | undefined): Cursor | undefined {
+  return typeof saved === "bigint" ? { sequence: saved, epoch: "" } : saved;
+}
+
+function toSaved(cursor: Cursor | undefined): Cursor | bigint | undefined {
+  return cursor?.epoch === "" ? cursor.sequence : cursor;
+}
+
+function replaces(cursor: Cursor, saved: Cursor | undefined): boolean {
+  return saved === undefined || saved.epoch !== cursor.epoch || cursor.sequence > saved.sequence;
 }

@@ -2,7 +2,7 @@
 // browsers.
 export { createClient, type MustreachClient } from "./client.ts";
 export type { ClientOptions, ClientStatus } from "./client-options.ts";
-export { type CursorStore, memoryCursorStore, webStorageCursorStore } from "./cursor-store.ts";
+export { type Cursor, type CursorStore, memoryCursorStore, webStorageCursorStore } from "./cursor-store.ts";
 export { type ErrorFacts, MustreachClientError } from "./error.ts";
 export type { BusinessNotification, ChatMessage, NotificationGap, RecalledNotification } from "./notification.ts";
 export {

@@ -1,6 +1,6 @@
 import type { Acker } from "./ack.ts";
 import { type BackoffOptions, createBackoff } from "./backoff.ts";
-import type { CursorStore } from "./cursor-store.ts";
+import type { Cursor, CursorStore } from "./cursor-store.ts";
 import { createLane } from "./lane.ts";
 import type { Listeners } from "./listeners.ts";
 import type { BusinessNotification, NotificationGap } from "./notification.ts";
@@ -12,19 +12,19 @@ export interface MustReach {
    * Prepares for a session of a device whose store holds `saved`, and returns the cursor to begin after. What waits is
    * forgotten, since the session replays it; what is being handled goes on.
    */
-  begin(deviceKey: string, saved: bigint | undefined): bigint | undefined;
+  begin(deviceKey: string, saved: Cursor | undefined): Cursor | undefined;
 
-  /** The session is open and continues after this sequence. */
-  ready(resumeSequence: bigint): void;
+  /** The session is open and continues after this. */
+  ready(resume: Cursor): void;
 
-  /** Takes a notification; a duplicate is dropped. */
-  notification(notification: BusinessNotification): void;
+  /** Takes a notification of an epoch; a duplicate is dropped. */
+  notification(notification: BusinessNotification, epoch: string): void;
 
-  /** Takes a gap; a duplicate is dropped. */
-  gap(gap: NotificationGap): void;
+  /** Takes a gap of an epoch; a duplicate is dropped. */
+  gap(gap: NotificationGap, epoch: string): void;
 
   /** Takes another event of the user's order for its listeners, who may be none; a duplicate is dropped. */
-  event<T>(sequence: bigint, listeners: Listeners<[T], void | Promise<void>>, value: T): void;
+  event<T>(cursor: Cursor, listeners: Listeners<[T], void | Promise<void>>, value: T): void;
 
   /** Forgets what waits and resolves when nothing is being handled. */
   drain(): Promise<void>;
@@ -58,7 +58,7 @@ export interface MustReachOptions {
 }
 
 interface Item {
-  readonly sequence: bigint;
+  readonly cursor: Cursor;
 
   /** Whether it counts as handled. */
   readonly handle: () => Promise<boolean>;
@@ -68,23 +68,24 @@ interface Item {
 export function createMustReach(options: MustReachOptions): MustReach {
   const { listeners, gapListeners, store, acker, retry, draining, ended, onError } = options;
   let key = "";
-  let cursor: bigint | undefined;
-  let requested: bigint | undefined;
+  let cursor: Cursor | undefined;
+  let requested: Cursor | undefined;
   let handling = 0n;
   let newest = 0n;
 
-  const lane = createLane<Item>(async ({ sequence, handle }) => {
+  const lane = createLane<Item>(async ({ cursor: handled, handle }) => {
+    const { sequence, epoch } = handled;
     handling = sequence;
     if (!(await handle()) || ended.aborted) return;
-    if (!(await attempt(() => store.save(key, sequence))) || ended.aborted) return;
-    cursor = sequence;
-    acker.ack(sequence);
+    if (!(await attempt(() => store.save(key, sequence, epoch))) || ended.aborted) return;
+    cursor = handled;
+    acker.ack(handled);
   });
 
-  function take(sequence: bigint, handle: () => Promise<boolean>) {
-    if (draining.aborted || sequence <= newest) return;
-    newest = sequence;
-    lane.push({ sequence, handle });
+  function take(place: Cursor, handle: () => Promise<boolean>) {
+    if (draining.aborted || place.sequence <= newest) return;
+    newest = place.sequence;
+    lane.push({ cursor: place, handle });
   }
 
   /** Tries until it succeeds (true), is no longer wanted, or the client closes (false). */
@@ -137,29 +138,42 @@ export function createMustReach(options: MustReachOptions): MustReach {
   return {
     begin(deviceKey, saved) {
       key = deviceKey;
-      if (saved !== undefined && saved >= (cursor ?? 0n)) cursor = saved;
+      // What is saved is at least what was handled here; of another epoch, another one has handled on.
+      const isBehind = saved !== undefined && saved.epoch === cursor?.epoch && saved.sequence < cursor.sequence;
+      if (saved !== undefined && !isBehind) cursor = saved;
       lane.clear();
-      newest = cursor !== undefined && cursor > handling ? cursor : handling;
+      newest = cursor !== undefined && cursor.sequence > handling ? cursor.sequence : handling;
       requested = cursor;
       return cursor;
     },
-    ready(resumeSequence) {
-      const isKnown = requested === undefined || requested <= resumeSequence;
-      if (cursor !== undefined && isKnown) return acker.ack(cursor);
+    ready(resume) {
+      const isChanged = requested !== undefined && requested.sequence > resume.sequence;
+      if (cursor !== undefined && !isChanged) return acker.ack(cursor);
       // From now on the device has a cursor: after a lost connection it must not begin at START_NEW or START_ALL again.
-      // So it is when the service never assigned the cursor it was asked for: its store is new, and so are its sequences.
-      cursor = resumeSequence;
-      newest = resumeSequence;
-      lane.push({ sequence: resumeSequence, handle: async () => true });
+      // So it is when the service continues before the cursor that it was asked for: its store was replaced, and
+      // sequences are given again.
+      cursor = resume;
+      newest = resume.sequence;
+      const gap: NotificationGap = { from: newest, to: newest, reason: "storeChanged" };
+      lane.push({ cursor: resume, handle: async () => !isChanged || deliverGap(gap) });
     },
-    notification(notification) {
-      take(notification.sequence, () => deliver(notification));
+    notification(notification, epoch) {
+      take({ sequence: notification.sequence, epoch }, () => deliver(notification));
     },
-    gap(gap) {
-      take(gap.to, () => deliverGap(gap));
+    gap(gap, epoch) {
+      const place = { sequence: gap.to, epoch };
+      if (gap.reason !== "storeChanged") return take(place, () => deliverGap(gap));
+      // It is where the session begins. One who asked for a place has heard of it by `ready`.
+      if (draining.aborted || requested !== undefined) return;
+      const handle = async () => {
+        if (!(await deliverGap(gap))) return false;
+        acker.renew(0n);
+        return true;
+      };
+      lane.push({ cursor: place, handle });
     },
-    event(sequence, eventListeners, value) {
-      take(sequence, async () => (await callAll(eventListeners, value)) !== undefined);
+    event(place, eventListeners, value) {
+      take(place, async () => (await callAll(eventListeners, value)) !== undefined);
     },
     drain() {
       lane.clear();

@@ -64,9 +64,10 @@ export interface NotificationGap {
 
   /**
    * Why: older than the retention (some may have been removed), past their ttlSeconds, recalled by the sender, or a
-   * reason that this version does not know.
+   * reason that this version does not know. With `storeChanged`, the service has an older copy of its store, or another
+   * one: what came after `to` there is gone, this device continues there, and `from` is `to`.
    */
-  readonly reason: "retention" | "expired" | "recalled" | "unknown";
+  readonly reason: "retention" | "expired" | "recalled" | "storeChanged" | "unknown";
 }
 
 /** Translates from the wire. */
@@ -106,4 +107,10 @@ export function toNotificationGap({ from, to, reason }: Gap): NotificationGap {
 }
 
 /** By the numbers of mustreach.delivery.v1.Gap.Reason. */
-const gapReasons: readonly NotificationGap["reason"][] = ["unknown", "retention", "expired", "recalled"];
+const gapReasons: readonly NotificationGap["reason"][] = [
+  "unknown",
+  "retention",
+  "expired",
+  "recalled",
+  "storeChanged",
+];

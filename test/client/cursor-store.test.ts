@@ -143,6 +143,16 @@ describe.each([
     expect(await store.load("b")).toBeUndefined();
   });
 
+  test("keeps the epoch, and takes a smaller sequence of another one", async () => {
+    const store = createStore();
+    await store.save("a", 5n, "one");
+    expect(await store.load("a")).toEqual({ sequence: 5n, epoch: "one" });
+    await store.save("a", 4n, "one");
+    expect(await store.load("a")).toEqual({ sequence: 5n, epoch: "one" });
+    await store.save("a", 2n, "two");
+    expect(await store.load("a")).toEqual({ sequence: 2n, epoch: "two" });
+  });
+
   test("does not go back", async () => {
     const store = createStore();
     await store.save("a", 5n);

@@ -1,6 +1,7 @@
 import { cp, rm } from "node:fs/promises";
 import { join } from "node:path";
-import { afterEach, describe, expect, test } from "vitest";
+import { afterEach, describe, expect, test, vi } from "vitest";
+import { type CursorStore, createClient, memoryCursorStore, type NotificationGap } from "../../src/client/index.ts";
 import { toErrorFacts } from "../../src/errors.ts";
 import { Gap_Reason } from "../../src/gen/mustreach/delivery/v1/delivery_pb.ts";
 import { type Device, type DeviceSession, dataOf, openSender, useDevices } from "../helpers/device.ts";
@@ -84,6 +85,71 @@ async function takeGap(device: Device, session: DeviceSession) {
   expect({ sequence: to, epoch }).toEqual({ sequence: session.ready.resumeSequence, epoch: session.ready.epoch });
   await device.ack(to, epoch);
 }
+
+/** The TypeScript client of a device, and what its app has seen. */
+async function openClient(server: TestServer, cursorStore: CursorStore, deviceId = "app") {
+  const token = await server.userToken("alice");
+  const reconnect = { minDelayMs: 10, maxDelayMs: 100 };
+  const client = createClient({ baseUrl: server.url, token, deviceId, cursorStore, reconnect });
+  closing.push(() => client.close({ deadlineMs: 100 }));
+  const seen: string[] = [];
+  const gaps: NotificationGap[] = [];
+  client.onRecvCustomBusinessMessage(({ data }) => void seen.push(data));
+  client.onGap((gap) => void gaps.push(gap));
+  await client.connect();
+  const sees = (wanted: readonly string[]) =>
+    vi.waitFor(() => expect(seen).toEqual(wanted), { timeout: 20_000, interval: 20 });
+  return { client, gaps, sees };
+}
+
+describe("the TypeScript client", () => {
+  test("misses nothing when it is started again and the store is a new one", { timeout: 60_000 }, async () => {
+    const cursorStore = memoryCursorStore();
+    const { server, send } = await start();
+    const before = await openClient(server, cursorStore);
+    await send("gone", 1, 5);
+    await before.sees(numbered("gone", 1, 5));
+    await before.client.close();
+
+    const anew = await serve(await startBroker());
+    await (await openAlice(anew)).send("next", 1, 16);
+    const after = await openClient(anew, cursorStore);
+    await after.sees(numbered("next", 1, 16));
+    expect(after.gaps).toMatchObject([{ reason: "storeChanged" }]);
+    await after.client.close();
+    // What is saved now is of the new store.
+    const again = await openClient(anew, cursorStore);
+    await (await openAlice(anew)).send("more", 1, 1);
+    await again.sees(numbered("more", 1, 1));
+    expect(again.gaps).toEqual([]);
+  });
+
+  test("misses nothing that is sent after the store was cut off while it was connected", async () => {
+    const { broker, server, send } = await start();
+    const copy = `${broker.storeDir}-copy`;
+    closing.push(() => rm(copy, { recursive: true, force: true }));
+    const withRecord = await openClient(server, memoryCursorStore(), "with a record");
+    await send("kept", 1, 15);
+    await withRecord.sees(numbered("kept", 1, 15));
+    await new Promise((resolve) => setTimeout(resolve, 1_500));
+    await copyStore(broker, copy);
+    await send("gone", 1, 10);
+    await withRecord.sees([...numbered("kept", 1, 15), ...numbered("gone", 1, 10)]);
+    await broker.pause();
+    await copyStore(broker, broker.storeDir, copy);
+    await broker.resume();
+    await send("next", 1, 5);
+    await withRecord.sees([...numbered("kept", 1, 15), ...numbered("gone", 1, 10), ...numbered("next", 1, 5)]);
+    expect(withRecord.gaps).toMatchObject([{ reason: "storeChanged" }]);
+    await send("later", 1, 70);
+    await withRecord.sees([
+      ...numbered("kept", 1, 15),
+      ...numbered("gone", 1, 10),
+      ...numbered("next", 1, 5),
+      ...numbered("later", 1, 70),
+    ]);
+  }, 60_000);
+});
 
 describe("a store that was replaced by an older copy of itself", () => {
   test.each([
