@@ -11,9 +11,10 @@ import {
   type SubscribeResponse,
   SubscribeResponseSchema,
 } from "../gen/mustreach/delivery/v1/delivery_pb.ts";
+import type { Cursor } from "./cursor-store.ts";
 import { createLane } from "./lane.ts";
 import { runSession, type SessionEnd } from "./session.ts";
-import { type LeaderMessage, packError, packEvent, sequenceOf, type TabMessage } from "./tab-message.ts";
+import { type LeaderMessage, packError, packEvent, placeOf, type TabMessage } from "./tab-message.ts";
 import { withDeadline } from "./wait.ts";
 
 /** The part of the service that tabs share. */
@@ -61,12 +62,35 @@ export function createLeader({ service, post, idleTimeoutMs, ackTimeoutMs, ended
   let received = 0n;
   const kept: { readonly sequence: bigint; readonly event: Uint8Array }[] = [];
   let keptBytes = 0;
+  /** The epochs of what has come since the store was replaced, as far as this tab knows. */
+  let epochs = new Set<string>();
+  /** Where the store went on when it was replaced; what was further in the epochs before that is to be had again. */
+  let cut: { readonly sequence: bigint; readonly before: ReadonlySet<string> } | undefined;
   /** Up to here some tab has handled everything, as far as is known: where a new tab begins. */
-  let acked: bigint | undefined;
+  let acked: Cursor | undefined;
   /** The highest acknowledgement that this stream was told of. */
   let newest: { readonly sequence: bigint; readonly answer: Promise<AckResponse> } | undefined;
 
-  function keep(sequence: bigint, event: Uint8Array) {
+  function cutOff(sequence: bigint, epoch: string) {
+    cut = { sequence, before: epochs };
+    epochs = new Set([epoch]);
+    acked = { sequence, epoch };
+    newest = undefined;
+    post({ kind: "ended" });
+    restartAt(sequence);
+  }
+
+  function restartAt(sequence: bigint) {
+    base = sequence;
+    received = sequence;
+    kept.length = 0;
+    keptBytes = 0;
+  }
+
+  function keep({ sequence, epoch }: Cursor, event: Uint8Array) {
+    // The same sequence in another epoch is another event.
+    if (sequence <= received && epoch !== "" && !epochs.has(epoch)) cutOff(sequence - 1n, epoch);
+    epochs.add(epoch);
     if (sequence <= received) return;
     received = sequence;
     kept.push({ sequence, event });
@@ -98,8 +122,8 @@ export function createLeader({ service, post, idleTimeoutMs, ackTimeoutMs, ended
         return resolve(undefined);
       }
       const bytes = packEvent(response);
-      const sequence = sequenceOf(response);
-      if (sequence > 0n) keep(sequence, bytes);
+      const place = placeOf(response);
+      if (place.sequence > 0n) keep(place, bytes);
       post({ kind: "event", event: bytes });
     }
 
@@ -118,34 +142,48 @@ export function createLeader({ service, post, idleTimeoutMs, ackTimeoutMs, ended
   }
 
   function begin(next: Upstream, request: SubscribeRequest) {
-    const { resumeSequence } = next.ready.value;
+    const { resumeSequence, epoch } = next.ready.value;
     upstream = next;
     newest = undefined;
+    if (request.afterSequence !== undefined && request.afterSequence > resumeSequence) {
+      epochs.add(request.epoch);
+      return cutOff(resumeSequence, epoch);
+    }
+    epochs.add(epoch);
     if (request.afterSequence === undefined && request.start !== Start.ALL) {
-      acked = acked !== undefined && acked > resumeSequence ? acked : resumeSequence;
+      const isFurther = acked !== undefined && acked.sequence > resumeSequence;
+      acked = isFurther ? acked : { sequence: resumeSequence, epoch };
     }
     if (resumeSequence >= base && resumeSequence <= received) return;
     // Between what was received and this lies what no tab has got.
     if (resumeSequence > received) post({ kind: "ended" });
-    base = resumeSequence;
-    received = resumeSequence;
-    kept.length = 0;
-    keptBytes = 0;
+    restartAt(resumeSequence);
   }
 
   /** One at a time: the next one may fit into the stream that this one has opened. */
-  const joining = createLane<Subscribe>(async ({ stream, token, request: bytes, received: had }) => {
+  const joining = createLane<Subscribe>(async ({ stream, token, request: bytes, received: had, epoch: hadIn }) => {
     const request = fromBinary(SubscribeRequestSchema, bytes);
     const { deviceId, window } = request;
     let place = had ?? request.afterSequence;
+    let epoch = had === undefined ? request.epoch : (hadIn ?? "");
     let hasBegun = false;
+    if (cut !== undefined && place !== undefined && place > cut.sequence && cut.before.has(epoch)) {
+      // It begins anew with a record of its own, which is told where the store goes on.
+      if (had !== undefined) return post({ kind: "ended", stream });
+      place = cut.sequence;
+      request.afterSequence = cut.sequence;
+    }
 
     /** Begins the stream of the tab, if all that it has not got is kept or still to come. */
     function join() {
-      const after = place ?? acked;
+      const after = place ?? acked?.sequence;
       if (upstream === undefined || after === undefined || after < base) return;
+      // Only the service knows what this place is.
+      if (place !== undefined && place > received && epoch !== "" && !epochs.has(epoch)) return;
       hasBegun = true;
       const value = { ...upstream.ready.value, resumeSequence: after };
+      if (place !== undefined) value.epoch = epoch;
+      else if (acked !== undefined) value.epoch = acked.epoch;
       const ready = packEvent(create(SubscribeResponseSchema, { event: { case: "ready", value } }));
       const events = kept.filter(({ sequence }) => sequence > after).map(({ event }) => event);
       post({ kind: "begun", stream, events: [ready, ...events] });
@@ -154,7 +192,10 @@ export function createLeader({ service, post, idleTimeoutMs, ackTimeoutMs, ended
     async function openAt(asked: SubscribeRequest): Promise<SessionEnd | undefined> {
       return open(asked, token, () => {
         // Where the service says: it may not know the place that was asked for.
-        if (asked === request) place = upstream?.ready.value.resumeSequence;
+        if (asked === request || asked.afterSequence === request.afterSequence) {
+          place = upstream?.ready.value.resumeSequence;
+          epoch = upstream?.ready.value.epoch ?? "";
+        }
         join();
       });
     }
@@ -165,8 +206,11 @@ export function createLeader({ service, post, idleTimeoutMs, ackTimeoutMs, ended
     if (upstream !== undefined) join();
     // Not after what a tab has received: the service would take that as handled.
     else end = await openAt(had === undefined && (isFirst || place !== undefined) ? request : resume);
+    if (!hasBegun && end === undefined && had !== undefined && epoch !== "" && !epochs.has(epoch)) {
+      return post({ kind: "ended", stream });
+    }
     if (!hasBegun && end === undefined) {
-      const known = acked ?? 0n;
+      const known = acked?.sequence ?? 0n;
       const afterSequence = had !== undefined && had > known ? known : place;
       end = await openAt(afterSequence === undefined ? resume : { ...request, afterSequence });
     }
@@ -191,7 +235,7 @@ export function createLeader({ service, post, idleTimeoutMs, ackTimeoutMs, ended
         newest = { sequence, answer };
         response = await answer;
       }
-      if (sequence > (acked ?? 0n)) acked = sequence;
+      if (sequence > (acked?.sequence ?? 0n)) acked = { sequence, epoch: request.epoch };
       post({ kind: "acked", call, response: toBinary(AckResponseSchema, response) });
     } catch (thrown) {
       post({ kind: "refused", call, error: packError(thrown) });

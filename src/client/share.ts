@@ -7,9 +7,10 @@ import {
   type SubscribeResponse,
   SubscribeResponseSchema,
 } from "../gen/mustreach/delivery/v1/delivery_pb.ts";
+import type { Cursor } from "./cursor-store.ts";
 import type { MustreachClientError } from "./error.ts";
 import { createLeader, type Delivery, type LeaderOptions } from "./lead.ts";
-import { type LeaderMessage, type Message, sequenceOf, unpackError, unpackEvent } from "./tab-message.ts";
+import { isStoreChange, type LeaderMessage, type Message, placeOf, unpackError, unpackEvent } from "./tab-message.ts";
 
 /** What {@link shareDelivery} needs. */
 export interface ShareOptions extends Omit<LeaderOptions, "post"> {
@@ -22,7 +23,7 @@ interface Stream {
   readonly token: string;
   readonly request: Uint8Array;
   /** Up to where it has got everything, once it has begun. */
-  received: bigint | undefined;
+  received: Cursor | undefined;
   /** Whether the leader of now knows of it. */
   joined: boolean;
   readonly waiting: SubscribeResponse[];
@@ -110,7 +111,8 @@ export function shareDelivery({ name, ...options }: ShareOptions): Delivery {
   }
 
   function join(id: string, { token, request, received }: Stream) {
-    channel.post({ kind: "subscribe", stream: id, token, request, received });
+    const place = { received: received?.sequence, epoch: received?.epoch };
+    channel.post({ kind: "subscribe", stream: id, token, request, ...place });
   }
 
   function ask(id: string, { token, request }: Call) {
@@ -121,7 +123,8 @@ export function shareDelivery({ name, ...options }: ShareOptions): Delivery {
     if (stream === undefined || stream.joined || ready?.event.case !== "ready") return;
     stream.joined = true;
     if (stream.received === undefined) {
-      stream.received = ready.event.value.resumeSequence;
+      const { resumeSequence: sequence, epoch } = ready.event.value;
+      stream.received = { sequence, epoch };
       stream.waiting.push(ready);
     }
     for (const event of events) put(stream, event);
@@ -129,10 +132,10 @@ export function shareDelivery({ name, ...options }: ShareOptions): Delivery {
   }
 
   function put(stream: Stream, event: SubscribeResponse) {
-    const sequence = sequenceOf(event);
-    if (sequence > 0n) {
-      if (sequence <= (stream.received ?? 0n)) return;
-      stream.received = sequence;
+    const place = placeOf(event);
+    if (place.sequence > 0n && !isStoreChange(event)) {
+      if (place.sequence <= (stream.received?.sequence ?? 0n)) return;
+      stream.received = { sequence: place.sequence, epoch: place.epoch };
     }
     stream.waiting.push(event);
     stream.wake();

@@ -1,5 +1,10 @@
 import { fromBinary, toBinary } from "@bufbuild/protobuf";
-import { type SubscribeResponse, SubscribeResponseSchema } from "../gen/mustreach/delivery/v1/delivery_pb.ts";
+import {
+  Gap_Reason,
+  type SubscribeResponse,
+  SubscribeResponseSchema,
+} from "../gen/mustreach/delivery/v1/delivery_pb.ts";
+import type { Cursor } from "./cursor-store.ts";
 import { type ErrorFacts, MustreachClientError, toClientError } from "./error.ts";
 
 /**
@@ -14,6 +19,8 @@ export type TabMessage =
       readonly token: string;
       readonly request: Uint8Array;
       readonly received?: bigint | undefined;
+      /** The epoch of that. */
+      readonly epoch?: string | undefined;
     }
   | { readonly kind: "ack"; readonly call: string; readonly token: string; readonly request: Uint8Array };
 
@@ -54,19 +61,26 @@ export function unpackError({ retryAfterMs, ...facts }: PackedError): MustreachC
   return new MustreachClientError(facts, retryAfterMs === undefined ? {} : { retryAfterMs });
 }
 
-/** The place of an event in the user's order, or 0 when it has none. */
-export function sequenceOf({ event }: SubscribeResponse): bigint {
+/** The place of an event in the user's order, with the sequence 0 when it has none. */
+export function placeOf({ event }: SubscribeResponse): Cursor {
   switch (event.case) {
     case "notification":
     case "recall":
-      return event.value.sequence;
+      return event.value;
     case "message":
-      return event.value.notification?.sequence ?? 0n;
+      return event.value.notification ?? nowhere;
     case "gap":
-      return event.value.to;
+      return { sequence: event.value.to, epoch: event.value.epoch };
     default:
-      return 0n;
+      return nowhere;
   }
+}
+
+const nowhere: Cursor = { sequence: 0n, epoch: "" };
+
+/** Whether an event tells that the store was replaced: its place is where the stream begins. */
+export function isStoreChange({ event }: SubscribeResponse): boolean {
+  return event.case === "gap" && event.value.reason === Gap_Reason.STORE_CHANGED;
 }
 
 /** An event as it travels. */

@@ -172,6 +172,43 @@ describe("tabs of one device", () => {
     await sees(first.seen, 60n);
   });
 
+  test("all follow a store that was replaced, whichever of them hears of it first", async () => {
+    const service = await useFakeService();
+    const tabs = [useTab(service), useTab(service), useTab(service)];
+    const gaps = tabs.map(({ client }) => {
+      const told: unknown[] = [];
+      client.onGap((gap) => void told.push(gap));
+      return told;
+    });
+    const connecting = tabs.map(({ client }) => client.connect());
+    const place = (session: FakeSession, resumeSequence: bigint, epoch: string) =>
+      session.send({ case: "ready", value: { resumeSequence, epoch, deviceId: "browser" } });
+    const notify = (session: FakeSession, sequence: bigint, epoch: string) =>
+      session.send({ case: "notification", value: { sequence, epoch, reliabilityLevel: 2, data: "{}", key: "key" } });
+    const session = await service.session();
+    place(session, 0n, "");
+    await Promise.all(connecting);
+    for (const sequence of [10n, 20n, 30n, 40n]) notify(session, sequence, "one");
+    for (const { seen } of tabs) await sees(seen, 10n, 20n, 30n, 40n);
+    await service.acked(40n);
+
+    session.send({ case: "reconnect", value: { afterMs: 1, reason: "the store was replaced" } });
+    const next = await service.session();
+    expect(next.request).toMatchObject({ afterSequence: 40n, epoch: "one" });
+    place(next, 25n, "one");
+    await vi.waitFor(() => expect(gaps).toMatchObject([[{}], [{}], [{}]]), soon);
+    for (const sequence of [32n, 36n, 40n, 44n]) notify(next, sequence, "two");
+    for (const { seen } of tabs) await sees(seen, 10n, 20n, 30n, 40n, 32n, 36n, 40n, 44n);
+    expect(gaps.flat()).toMatchObject(Array(3).fill({ reason: "storeChanged", to: 25n }));
+    await service.acked(44n);
+    // And one that opens only now.
+    const late = useTab(service);
+    await late.client.connect();
+    notify(next, 50n, "two");
+    await sees(late.seen, 50n);
+    expect(service.opened()).toBe(2);
+  });
+
   test("are told alike when the service ends the session", async () => {
     const service = await useFakeService();
     const tabs = [useTab(service), useTab(service)];

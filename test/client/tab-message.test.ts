@@ -1,7 +1,7 @@
 import { create, type MessageInitShape } from "@bufbuild/protobuf";
 import { expect, test } from "vitest";
 import { MustreachClientError } from "../../src/client/index.ts";
-import { packError, packEvent, sequenceOf, unpackError, unpackEvent } from "../../src/client/tab-message.ts";
+import { packError, packEvent, placeOf, unpackError, unpackEvent } from "../../src/client/tab-message.ts";
 import { failure } from "../../src/errors.ts";
 import { SubscribeResponseSchema } from "../../src/gen/mustreach/delivery/v1/delivery_pb.ts";
 
@@ -17,7 +17,7 @@ test.each<[sequence: bigint, event: Event]>([
   [0n, { case: "ready", value: { resumeSequence: 6n } }],
 ])("an event at %d travels whole", (sequence, event) => {
   const message = create(SubscribeResponseSchema, { event });
-  expect(sequenceOf(message)).toBe(sequence);
+  expect(placeOf(message).sequence).toBe(sequence);
   expect(unpackEvent(structuredClone(packEvent(message)))).toEqual(message);
 });
 
