@@ -11,8 +11,6 @@ export interface Marker {
   readonly number: number;
   readonly sequence: number;
   readonly storedAtMs: number;
-  /** The sequence of the marker before it. */
-  readonly previous: number;
   readonly lineage: Lineage;
 }
 
@@ -27,14 +25,13 @@ const stored = z.object({
   id: z.string(),
   /** Where the epoch begins; 0: with the marker itself. */
   first: z.number(),
-  previous: z.number(),
   earlier: z.array(z.tuple([z.string(), z.number()])),
 });
 
 /** The stored form of a marker of an epoch, of which `first` may be 0: it begins with the marker itself. */
-export function encodeMarker({ id, first }: Epoch, earlier: Lineage, previous: number): string {
+export function encodeMarker({ id, first }: Epoch, earlier: Lineage): string {
   const kept = earlier.slice(1 - maxEpochs).map(({ id, first }) => [id, first]);
-  return JSON.stringify({ id, first, previous, earlier: kept });
+  return JSON.stringify({ id, first, earlier: kept });
 }
 
 /**
@@ -58,7 +55,7 @@ export async function readMarker(broker: Broker, partition: number): Promise<Mar
 
 /** Reads a stored marker. */
 export function toMarker(subject: string, sequence: number, storedAtMs: number, payload: Uint8Array): Marker {
-  const { id, first, previous, earlier } = stored.parse(JSON.parse(Buffer.from(payload).toString("utf8")));
+  const { id, first, earlier } = stored.parse(JSON.parse(Buffer.from(payload).toString("utf8")));
   const lineage = [...earlier.map(([id, first]) => ({ id, first })), { id, first: first || sequence }];
-  return { number: parseMarkerSubject(subject), sequence, storedAtMs, previous, lineage };
+  return { number: parseMarkerSubject(subject), sequence, storedAtMs, lineage };
 }

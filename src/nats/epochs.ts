@@ -3,6 +3,7 @@ import { setTimeout as delay } from "node:timers/promises";
 import { JetStreamApiError } from "@nats-io/jetstream";
 import type { BaseLogger } from "pino";
 import { failure } from "../errors.ts";
+import { toRefusal } from "./broker-errors.ts";
 import type { Broker } from "./connect.ts";
 import type { DirectMessage } from "./direct-get.ts";
 import { encodeMarker, type Marker, readMarker, toMarker } from "./epoch-marker.ts";
@@ -74,6 +75,9 @@ interface Partition {
 
 /** A lineage is taken as known for this long, in milliseconds: a session reads about every heartbeat. */
 const lookEveryMs = 10_000;
+
+/** Markers of a stream: they are in each read of an inbox, which the broker answers up to 1,024 subjects. */
+const keptMarkers = 16;
 
 /** How long one request may take, in milliseconds. */
 const requestMs = 2_500;
@@ -147,19 +151,20 @@ export function createEpochs({ reads, writes, partitions, retentionMs, log }: Ep
   const mark = async (partition: Partition, epoch: Epoch, earlier: Lineage): Promise<boolean> => {
     const { marker, number, stream } = partition;
     const next = (marker?.number ?? 0) + 1;
-    const payload = encodeMarker(epoch, earlier, marker?.sequence ?? 0);
+    const payload = encodeMarker(epoch, earlier);
     try {
       await writes.js.publish(markerSubject(number, next), payload, { timeout: requestMs, retries: 0 });
     } catch (error) {
       if (!(error instanceof JetStreamApiError)) throw error;
       await lookOver(writes, partition, false);
       if ((partition.marker?.number ?? 0) >= next) return false;
-      throw failure("StoreFullError", `the broker refuses to begin an epoch: ${error.message}`, error);
+      throw toRefusal({ errCode: error.code, reason: error.message });
     }
     await lookOver(writes, partition, false);
-    // Two are left, so that one who reads just now finds one of them. What cannot be removed goes with the retention.
-    if (marker !== undefined && marker.previous > 0) {
-      await writes.jsm.streams.deleteMessage(stream, marker.previous, false).catch(() => {});
+    // What cannot be removed goes with the retention.
+    if (next > keptMarkers) {
+      const filter = markerSubject(number, next - keptMarkers);
+      await writes.jsm.streams.purge(stream, { filter }).catch(() => {});
     }
     return true;
   };
