@@ -7,7 +7,7 @@ import { createDueQueue } from "./due-queue.ts";
 export interface ReachOptions {
   /** Takes part in the durable consumers that deliver entries, at first and for a later look. */
   readonly consume: (onEntry: (entry: ReachEntry) => void) => Promise<ReachConsumers>;
-  readonly cursors: Pick<Cursors, "ofUsers">;
+  readonly cursors: Pick<Cursors, "ofUsers" | "replacements">;
   /** Has the live sessions of a user, on every instance, look into the inbox. */
   readonly wake: (userToken: string) => void;
   /** Hands an entry to the webhook; undefined without one. `gone` when the inbox no longer has it. */
@@ -77,6 +77,7 @@ export async function startReach(options: ReachOptions): Promise<Reach> {
   /** The highest sequence that a device of each user has acknowledged, as far as it was read lately. */
   const known = new Map<string, number>();
   let knownSinceMs = 0;
+  let knownReplacements = 0;
   /** Entries that wait for their look. */
   const waiting = createDueQueue<ReachEntry>();
   let looking: Promise<void> | undefined;
@@ -134,9 +135,12 @@ export async function startReach(options: ReachOptions): Promise<Reach> {
 
   /** Reads the cursors of those users whose known ones do not settle it. */
   const learn = async (entries: readonly ReachEntry[]): Promise<void> => {
-    if (known.size > maxKnown || knownSinceMs + knownForMs < Date.now()) {
+    // Of a store that was replaced, what was known may lie ahead of what is there now.
+    const replacements = await cursors.replacements([...new Set(entries.map(({ userId }) => userId))]);
+    if (known.size > maxKnown || knownSinceMs + knownForMs < Date.now() || replacements !== knownReplacements) {
       known.clear();
       knownSinceMs = Date.now();
+      knownReplacements = replacements;
     }
     const asked = new Set(entries.filter((entry) => !isReached(entry)).map(({ userId }) => userId));
     if (asked.size === 0) return;

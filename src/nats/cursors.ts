@@ -39,6 +39,8 @@ export interface Cursors {
    * @throws NetworkError (90004) when the broker does not answer in time.
    */
   ofUsers(userIds: readonly string[]): Promise<ReadonlyMap<string, readonly DeviceCursor[]>>;
+  /** How often, by now, a store was found replaced, in which cursors of these users may be further back than before. */
+  replacements(userIds: readonly string[]): Promise<number>;
   /**
    * Moves a cursor forward, never back, and returns where it is as far as this instance knows. It is stored within
    * about a second.
@@ -65,7 +67,7 @@ export interface CursorOptions {
   /** Devices whose cursors are kept in memory besides those. Default 100,000. */
   readonly maxRecent?: number;
   /** How far a position is in the store as it is. Default: as far as its sequence says. */
-  readonly epochs?: { readonly of: Pick<Epochs, "refresh" | "placeOf">; readonly partitions: number };
+  readonly epochs?: { readonly of: Pick<Epochs, "refresh" | "placeOf" | "replacements">; readonly partitions: number };
   readonly log: Logger;
 }
 
@@ -220,6 +222,10 @@ export async function openCursors(broker: Broker, get: DirectGet, options: Curso
       return placeOf(user, kept);
     },
     position,
+    async replacements(userIds) {
+      await refresh(userIds.map(toToken));
+      return epochs?.of.replacements() ?? 0;
+    },
     advance(userId, deviceId, sequence, epoch = "") {
       const user = toToken(userId);
       const key = cursorKey(user, toToken(deviceId));

@@ -39,6 +39,8 @@ export interface Epochs extends WriteGate {
   placeOf(partition: number, position: Position): number;
   /** The highest sequence known to be assigned. */
   newest(partition: number): number;
+  /** How often a store was found replaced: what was kept of an earlier count may not hold any more. */
+  replacements(): number;
   /** A sequence has been assigned. */
   saw(partition: number, sequence: number): void;
   /** Before a write, for {@link wrote}. */
@@ -95,6 +97,8 @@ export function createEpochs({ reads, writes, partitions, retentionMs, log }: Ep
     return found;
   };
 
+  let replacements = 0;
+
   const inTurn = <T>(partition: Partition, work: () => Promise<T>): Promise<T> => {
     const done = partition.turn.then(work, work);
     partition.turn = done.catch(() => {});
@@ -111,6 +115,7 @@ export function createEpochs({ reads, writes, partitions, retentionMs, log }: Ep
 
   /** What is known does not hold any more; `isSame` when the server that says so is the one that said it. */
   const replaced = (partition: Partition, isSame: boolean) => {
+    replacements++;
     partition.lineage = [...partition.lineage];
     partition.openFor = undefined;
     if (!isSame || partition.inDoubt) return;
@@ -255,6 +260,7 @@ export function createEpochs({ reads, writes, partitions, retentionMs, log }: Ep
       return Math.min(sequence, endOf(lineage, epoch), newest);
     },
     newest: (number) => of(number).newest,
+    replacements: () => replacements,
     saw(number, sequence) {
       const partition = of(number);
       partition.newest = Math.max(partition.newest, sequence);

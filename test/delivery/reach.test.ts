@@ -35,7 +35,7 @@ describe("without a webhook", () => {
     }
     const ofUsers = vi.fn(cursors.ofUsers);
     const wake = vi.fn();
-    const { counts } = await startReach({ cursors: { ofUsers }, wake, gatherMs: 1_000 });
+    const { counts } = await startReach({ cursors: { ...cursors, ofUsers }, wake, gatherMs: 1_000 });
     await waitFor(() => expect(counts.reached).toBe(40));
     expect(counts).toMatchObject({ woken: 0, letGo: 0 });
     await waitFor(async () => expect(await consumed("reach")).toEqual({ pending: 0, deliveries: 40 }));
@@ -49,7 +49,7 @@ describe("without a webhook", () => {
     await send("ann", "1");
     const second = await send("ann", "2");
     await acknowledge("ann", second + 2);
-    const { counts } = await startReach({ cursors: { ofUsers } });
+    const { counts } = await startReach({ cursors: { ...cursors, ofUsers } });
     await waitFor(() => expect(counts.reached).toBe(2));
     const reads = ofUsers.mock.calls.length;
     expect(await send("ann", "3")).toBeLessThanOrEqual(second + 2);
@@ -60,10 +60,30 @@ describe("without a webhook", () => {
     expect(ofUsers.mock.calls.length).toBeGreaterThan(reads);
   });
 
+  test("what was known before the store was replaced does not count", async () => {
+    const { send, startReach, cursors } = await openInstance();
+    let further = 1_000_000;
+    let count = 0;
+    const { counts } = await startReach({
+      cursors: {
+        ...cursors,
+        replacements: async () => count,
+        ofUsers: async () => new Map([["ann", [{ deviceId: "phone", sequence: further, storedAtMs: 0 }]]]),
+      },
+    });
+    await send("ann", "1");
+    await waitFor(() => expect(counts.reached).toBe(1));
+    further = 0;
+    count++;
+    await send("ann", "2");
+    await waitFor(() => expect(counts.woken).toBeGreaterThan(0));
+    expect(counts.reached).toBe(1);
+  });
+
   test("nobody is asked about an entry that is younger than the wake delay", async () => {
     const { send, startReach, cursors, consumed } = await openInstance();
     const ofUsers = vi.fn(cursors.ofUsers);
-    await startReach({ cursors: { ofUsers }, wakeDelayMs: 700 });
+    await startReach({ cursors: { ...cursors, ofUsers }, wakeDelayMs: 700 });
     const sentMs = Date.now();
     await send("ann", "hello");
     await waitFor(async () => expect((await consumed("reach")).deliveries).toBe(1));
@@ -131,7 +151,7 @@ describe("without a webhook", () => {
     const recall = create(RecallSchema, { serverMsgId: "1" });
     await inbox.write("ann", { kind: "recall", recall, timeMs: Date.now() }, options);
     const ofUsers = vi.fn(cursors.ofUsers);
-    const { counts } = await startReach({ cursors: { ofUsers }, wakeDelayMs: 60_000 });
+    const { counts } = await startReach({ cursors: { ...cursors, ofUsers }, wakeDelayMs: 60_000 });
     await waitFor(async () => expect(await consumed("reach")).toEqual({ pending: 0, deliveries: 2 }));
     expect(ofUsers).not.toHaveBeenCalled();
     expect(counts).toMatchObject({ reached: 0, woken: 0, letGo: 0 });
@@ -189,7 +209,7 @@ describe("without a webhook", () => {
     const { send, acknowledge, startReach, cursors, consumed } = await openInstance();
     await acknowledge("ann", await send("ann", "1"));
     const ofUsers = vi.fn(cursors.ofUsers).mockRejectedValueOnce(new Error("no answer"));
-    const { counts } = await startReach({ cursors: { ofUsers }, retryMs: 50 });
+    const { counts } = await startReach({ cursors: { ...cursors, ofUsers }, retryMs: 50 });
     await waitFor(() => expect(counts).toMatchObject({ reached: 1, woken: 0 }));
     await waitFor(async () => expect(await consumed("reach")).toEqual({ pending: 0, deliveries: 2 }));
   });
