@@ -3,7 +3,7 @@ import { setTimeout as delay } from "node:timers/promises";
 import { JetStreamApiError } from "@nats-io/jetstream";
 import type { BaseLogger } from "pino";
 import { failure } from "../errors.ts";
-import { toRefusal } from "./broker-errors.ts";
+import { toFailure, toRefusal } from "./broker-errors.ts";
 import type { Broker } from "./connect.ts";
 import type { DirectMessage } from "./direct-get.ts";
 import { encodeMarker, type Marker, readMarker, toMarker } from "./epoch-marker.ts";
@@ -71,8 +71,11 @@ interface Partition {
   readonly seenOver: WeakSet<object>;
   lastServer: string | undefined;
   lookedAtMs: number;
-  /** Looks and new epochs take turns. */
+  /** Looks take turns; those who ask while one is under way share the next. */
   turn: Promise<unknown>;
+  readonly next: Map<"look" | "count", Promise<void>>;
+  /** The beginning of an epoch that is under way, for all writes that wait for it. */
+  opening: Promise<void> | undefined;
 }
 
 /** A lineage is taken as known for this long, in milliseconds: a session reads about every heartbeat. */
@@ -89,7 +92,7 @@ export function createEpochs({ reads, writes, partitions, retentionMs, log }: Ep
   const all = Array.from({ length: partitions }, (_, number): Partition => {
     const none = { lineage: [], marker: undefined, newest: 0, openFor: undefined, inDoubt: false };
     const never = { seenOver: new WeakSet(), lastServer: undefined, lookedAtMs: 0, turn: Promise.resolve() };
-    return { number, stream: inboxStream(number), ...none, ...never };
+    return { number, stream: inboxStream(number), ...none, ...never, next: new Map(), opening: undefined };
   });
   const of = (partition: number): Partition => {
     const found = all[partition];
@@ -98,12 +101,6 @@ export function createEpochs({ reads, writes, partitions, retentionMs, log }: Ep
   };
 
   let replacements = 0;
-
-  const inTurn = <T>(partition: Partition, work: () => Promise<T>): Promise<T> => {
-    const done = partition.turn.then(work, work);
-    partition.turn = done.catch(() => {});
-    return done;
-  };
 
   const isOpen = ({ openFor }: Partition) => openFor !== undefined && openFor === writes.nc.info?.server_id;
 
@@ -174,29 +171,36 @@ export function createEpochs({ reads, writes, partitions, retentionMs, log }: Ep
     return true;
   };
 
-  const open = (partition: Partition): Promise<void> =>
-    inTurn(partition, async () => {
-      for (let waitedMs = 0; !isOpen(partition); ) {
-        const server = writes.nc.info?.server_id;
-        if (server === undefined) {
-          // The connection has just been lost, or is being made.
-          if (waitedMs >= requestMs) throw failure("NetworkError", "the broker cannot be reached");
-          waitedMs += 20;
-          await delay(20);
-          continue;
-        }
-        await lookOver(writes, partition, false);
-        const { lineage, inDoubt } = partition;
-        const newest = lineage.at(-1);
-        // In doubt, all positions of the newest epoch are: they may be of the stream before or of this one.
-        const epoch = { id: randomBytes(8).toString("base64url"), first: inDoubt ? (newest?.first ?? 1) : 0 };
-        const isOurs = await mark(partition, epoch, lineage);
-        if (!isOurs && inDoubt) continue;
-        partition.inDoubt = false;
-        partition.openFor = server;
-        log.info({ stream: partition.stream, epoch: partition.lineage.at(-1)?.id }, "the store has a new epoch");
+  const begin = async (partition: Partition): Promise<void> => {
+    for (let waitedMs = 0; !isOpen(partition); ) {
+      const server = writes.nc.info?.server_id;
+      if (server === undefined) {
+        // The connection has just been lost, or is being made.
+        if (waitedMs >= requestMs) throw failure("NetworkError", "the broker cannot be reached");
+        waitedMs += 20;
+        await delay(20);
+        continue;
       }
+      await lookOver(writes, partition, false);
+      const { lineage, inDoubt } = partition;
+      const newest = lineage.at(-1);
+      // In doubt, all positions of the newest epoch are: they may be of the stream before or of this one.
+      const epoch = { id: randomBytes(8).toString("base64url"), first: inDoubt ? (newest?.first ?? 1) : 0 };
+      const isOurs = await mark(partition, epoch, lineage);
+      // Another's epoch has begun after we looked, and so will do; a marker that was renewed will not.
+      if (!isOurs && (inDoubt || partition.lineage.at(-1)?.id === newest?.id)) continue;
+      partition.inDoubt = false;
+      partition.openFor = server;
+      log.info({ stream: partition.stream, epoch: partition.lineage.at(-1)?.id }, "the store has a new epoch");
+    }
+  };
+
+  const open = (partition: Partition): Promise<void> => {
+    partition.opening ??= begin(partition).finally(() => {
+      partition.opening = undefined;
     });
+    return partition.opening;
+  };
 
   /** Writes the newest marker again before the retention removes it. */
   const renew = async (partition: Partition): Promise<void> => {
@@ -210,7 +214,7 @@ export function createEpochs({ reads, writes, partitions, retentionMs, log }: Ep
     () => {
       if (!reads.isConnected() || !writes.isConnected()) return;
       for (const partition of all) {
-        inTurn(partition, () => renew(partition)).catch((err: unknown) =>
+        renew(partition).catch((err: unknown) =>
           log.warn({ err, stream: partition.stream }, "cannot renew the marker of an epoch now"),
         );
       }
@@ -219,13 +223,24 @@ export function createEpochs({ reads, writes, partitions, retentionMs, log }: Ep
   );
   renewal.unref();
 
-  const look = async (partition: Partition, counts: boolean): Promise<void> => {
-    await reads.whenConnected(Date.now() + 1_000);
-    try {
-      await inTurn(partition, () => lookOver(reads, partition, counts));
-    } catch (cause) {
-      throw failure("NetworkError", "the broker did not answer in time", cause);
+  const lookNext = (partition: Partition, kind: "look" | "count"): Promise<void> => {
+    let look = partition.next.get(kind);
+    if (look === undefined) {
+      look = partition.turn.then(() => {
+        partition.next.delete(kind);
+        return lookOver(reads, partition, kind === "count");
+      });
+      partition.next.set(kind, look);
+      partition.turn = look.catch(() => {});
     }
+    return look;
+  };
+
+  const look = async (partition: Partition, kind: "look" | "count"): Promise<void> => {
+    await reads.whenConnected(Date.now() + 1_000);
+    await lookNext(partition, kind).catch((cause: unknown) => {
+      throw toFailure(cause);
+    });
   };
 
   const toPartition = (subject: string): Partition | undefined => {
@@ -247,9 +262,9 @@ export function createEpochs({ reads, writes, partitions, retentionMs, log }: Ep
       const partition = of(number);
       const { info } = reads.nc;
       const isKnown = info !== undefined && partition.seenOver.has(info);
-      if (!isKnown || partition.lookedAtMs < Date.now() - lookEveryMs) await look(partition, false);
+      if (!isKnown || partition.lookedAtMs < Date.now() - lookEveryMs) await look(partition, "look");
     },
-    look: (number) => look(of(number), true),
+    look: (number) => look(of(number), "count"),
     learn(number, message) {
       const marker = toMarker(message.subject, message.sequence, message.timeMs, message.payload);
       const partition = of(number);

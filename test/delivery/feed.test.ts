@@ -10,16 +10,17 @@ afterEach(() => {
   vi.useRealTimers();
 });
 
-function openFeed(store: Store, { resumeSequence = 0, oldestSequence = 0 } = {}) {
+function openFeed(store: Store, { resumeSequence = 0, oldestSequence = 0, isStoreChanged = false } = {}) {
   const onMore = vi.fn();
+  const onStoreChanged = vi.fn();
   const feed = createFeed({
-    resume: { epoch: "", sequence: resumeSequence, isStoreChanged: false },
-    onStoreChanged: () => {},
+    resume: { epoch: "", sequence: resumeSequence, isStoreChanged },
+    onStoreChanged,
     read: store.readInbox,
     oldestSequence: async () => oldestSequence,
     onMore,
   });
-  return { feed, onMore };
+  return { feed, onMore, onStoreChanged };
 }
 
 const describeItem = (item: FeedItem | undefined) => {
@@ -270,5 +271,35 @@ describe("what the retention has removed", () => {
     store.add("next", { skip: 4 });
     const { feed } = openFeed(store, { resumeSequence: 3, oldestSequence: 10 });
     expect(await drain(feed)).toEqual(["gap 4-4 RETENTION", "in hand", "next"]);
+  });
+});
+
+describe("a store that was replaced", () => {
+  test("is told of before anything else, where the device continues", async () => {
+    const store = createStore();
+    store.add("before", { skip: 2 });
+    store.add("after");
+    const { feed } = openFeed(store, { resumeSequence: 3, isStoreChanged: true });
+    expect(await drain(feed)).toEqual(["gap 3-3 STORE_CHANGED", "after"]);
+  });
+
+  test("is not told of by a gap that nobody could acknowledge", async () => {
+    const store = createStore();
+    store.add("first");
+    const { feed } = openFeed(store, { resumeSequence: 0, isStoreChanged: true });
+    expect(await drain(feed)).toEqual(["first"]);
+  });
+
+  test("ends the feed that finds it so, with nothing taken from it", async () => {
+    const store = createStore();
+    store.add("1");
+    const { feed, onStoreChanged } = openFeed({
+      ...store,
+      readInbox: async (request) => ({ ...(await store.readInbox(request)), isStoreChanged: true }),
+    });
+    await feed.load(10);
+    expect(onStoreChanged).toHaveBeenCalledOnce();
+    expect(feed.take()).toBeUndefined();
+    expect(feed.mayHaveMore()).toBe(false);
   });
 });
