@@ -6,8 +6,8 @@ import { type Notification, NotificationSchema } from "../gen/mustreach/delivery
 import { toFailure, toRefusal } from "./broker-errors.ts";
 import type { Broker } from "./connect.ts";
 import { decodeStored } from "./decode-stored.ts";
-import { type DirectGet, tooManyResults } from "./direct-get.ts";
-import { expiresHeader, userHeader } from "./inbox-items.ts";
+import { type DirectGet, type DirectMessage, tooManyResults } from "./direct-get.ts";
+import { expiresHeader, kindHeader, userHeader } from "./inbox-items.ts";
 import type { Publisher } from "./publish.ts";
 import { type Delivery, type Pull, startPull } from "./pull.ts";
 import { declareQueue } from "./queue-stream.ts";
@@ -114,13 +114,21 @@ export async function openEscalations(
     num_replicas: options.replicas,
   });
 
-  /** The body of a notification in an inbox; undefined when it is no longer there. */
-  const readBody = async (partition: number, sequence: number): Promise<Uint8Array | undefined> => {
+  /**
+   * The body of a user's notification in an inbox; undefined when it is no longer there. In a store that was replaced,
+   * its place may be that of something else, of anybody.
+   */
+  const readBody = async ({ partition, sequence, userId }: Omit<Unreached, "storedAtMs" | "expiresAtMs">) => {
     const stream = inboxStream(partition);
     const found = await get(stream, { seq: sequence });
-    const payload = found === tooManyResults ? undefined : found.messages[0]?.payload;
     // A replica that lags behind may not have it yet: only the leader can say that it is gone.
-    return payload ?? (await askLeader(broker, stream, sequence));
+    const message =
+      found === tooManyResults || found.messages[0] === undefined
+        ? await askLeader(broker, stream, sequence)
+        : found.messages[0];
+    if (message?.header(userHeader) !== encodeURIComponent(userId) || message.header(kindHeader) !== "")
+      return undefined;
+    return message.payload;
   };
 
   const isQueued = async (subject: string): Promise<boolean> => {
@@ -164,7 +172,7 @@ export async function openEscalations(
   return {
     async escalate(unreached) {
       const { partition, sequence } = unreached;
-      const body = await readBody(partition, sequence);
+      const body = await readBody(unreached);
       if (body === undefined) return "gone";
       const notification = decodeStored(NotificationSchema, body);
       notification.sequence = BigInt(sequence);
@@ -176,9 +184,9 @@ export async function openEscalations(
 
     requeue: (escalation) => store(escalationSubject(escalation.partition, escalation.sequence), escalation, {}),
 
-    async isWithdrawn({ partition, sequence, storedAtMs }) {
-      if (storedAtMs + retentionMs <= Date.now()) return false;
-      return (await readBody(partition, sequence)) === undefined;
+    async isWithdrawn(escalation) {
+      if (escalation.storedAtMs + retentionMs <= Date.now()) return false;
+      return (await readBody(escalation)) === undefined;
     },
 
     consume: (maxHeld, onAttempt) =>
@@ -211,11 +219,15 @@ export async function openEscalations(
   };
 }
 
-async function askLeader(broker: Broker, stream: string, sequence: number): Promise<Uint8Array | undefined> {
+async function askLeader(
+  broker: Broker,
+  stream: string,
+  sequence: number,
+): Promise<Pick<DirectMessage, "payload" | "header"> | undefined> {
   const message = await broker.jsm.streams.getMessage(stream, { seq: sequence }).catch((cause: unknown) => {
     throw toFailure(cause);
   });
-  return message?.data;
+  return message === null ? undefined : { payload: message.data, header: (name) => message.header.get(name) };
 }
 
 /** The headers of a stored escalation. */

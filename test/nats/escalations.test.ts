@@ -83,6 +83,18 @@ describe("an escalation", () => {
     expect(await queued(instance)).toBe(0);
   });
 
+  test("of a place that is another's by now, in a store that was replaced, is none", async () => {
+    const instance = await openInstance();
+    const unreached = await sendUnreached(instance, "ann");
+    const ofAnother = { ...unreached, userId: "bob" };
+    expect(await instance.escalations.escalate(ofAnother)).toBe("gone");
+    expect(await queued(instance)).toBe(0);
+    await instance.tombstones.place(["ann"], { serverMsgId: "another", sendTimeMs: Date.now() }, "test");
+    const sequence = await instance.inbox.newestSequence("ann");
+    expect(await instance.escalations.escalate({ ...unreached, sequence })).toBe("gone");
+    expect(await queued(instance)).toBe(0);
+  });
+
   test("knows when it was withdrawn, which being older than the retention is not", async () => {
     const instance = await openInstance();
     const unreached = await sendUnreached(instance, "ann");
