@@ -246,6 +246,13 @@ export const settings = {
     means:
       "Sessions from one address that one instance holds at a time. One more is refused with 1601. 0: no limit, since behind a proxy all have its address.",
   },
+  MAX_DEVICES_PER_USER: {
+    is: count(1, 10_000),
+    default: "100",
+    expected: "a whole number, 1 to 10000",
+    means:
+      "Devices of one user whose cursors are stored. One more takes the place of the one that has acknowledged nothing for the longest time.",
+  },
   MAX_WAITING_PUSH_BYTES: {
     is: count(8_388_608, Number.MAX_SAFE_INTEGER),
     default: "134217728",

@@ -4,11 +4,12 @@ import { z } from "zod";
 import { failure } from "../errors.ts";
 import { toFailure } from "./broker-errors.ts";
 import type { Broker } from "./connect.ts";
-import { type DirectGet, type DirectMessage, tooManyResults } from "./direct-get.ts";
+import { createDeviceCursors } from "./device-cursors.ts";
+import type { DirectGet } from "./direct-get.ts";
 import type { Epochs } from "./epochs.ts";
 import type { Position } from "./lineage.ts";
 import { declareBucket } from "./streams.ts";
-import { cursorFilter, cursorKey, cursorStream, parseCursorSubject, toPartition, toToken } from "./subjects.ts";
+import { cursorKey, parseCursorSubject, toPartition, toToken } from "./subjects.ts";
 
 /** How far a device has acknowledged. */
 export interface DeviceCursor {
@@ -66,6 +67,8 @@ export interface CursorOptions {
   readonly maxUnstored?: number;
   /** Devices whose cursors are kept in memory besides those. Default 100,000. */
   readonly maxRecent?: number;
+  /** Devices of one user whose cursors are stored; one more takes the place of the one that is idle longest. Default 100. */
+  readonly maxDevicesPerUser?: number;
   /** How far a position is in the store as it is. Default: as far as its sequence says. */
   readonly epochs?: { readonly of: Pick<Epochs, "refresh" | "placeOf" | "replacements">; readonly partitions: number };
   readonly log: Logger;
@@ -76,12 +79,6 @@ const closeTimeoutMs = 2_000;
 
 /** Cursors that are written at a time. */
 const maxWrites = 64;
-
-/** A read asks for this many users at a time: multi_last looks at most 1,024 cursors up. */
-const usersPerRead = 500;
-
-/** Devices of one user that are looked at. */
-const maxDevices = 10_000;
 
 const stored = z.object({ deviceId: z.string(), sequence: z.number(), epoch: z.string().default("") });
 
@@ -95,7 +92,8 @@ interface Moved {
 
 /** Opens the CURSORS bucket, and creates it on first use. */
 export async function openCursors(broker: Broker, get: DirectGet, options: CursorOptions): Promise<Cursors> {
-  const { log, coalesceMs = 1_000, maxUnstored = 200_000, maxRecent = 100_000 } = options;
+  const { log, coalesceMs = 1_000, maxUnstored = 200_000, maxRecent = 100_000, maxDevicesPerUser = 100 } = options;
+  const devices = createDeviceCursors(broker, get, maxDevicesPerUser);
   const bucket = await declareBucket(broker, "CURSORS", {
     description: "the highest sequence that each device has acknowledged",
     replicas: options.replicas,
@@ -138,8 +136,10 @@ export async function openCursors(broker: Broker, get: DirectGet, options: Curso
         const value = JSON.stringify({ deviceId, ...position });
         try {
           // With the revision, so that another instance's higher cursor is not lowered.
-          if (entry === null) await bucket.create(key, value);
-          else await bucket.update(key, value, entry.revision);
+          if (entry === null) {
+            await bucket.create(key, value);
+            await devices.trim(user);
+          } else await bucket.update(key, value, entry.revision);
         } catch (error) {
           if (isOvertaken(error)) continue;
           throw error;
@@ -162,26 +162,6 @@ export async function openCursors(broker: Broker, get: DirectGet, options: Curso
         if (current !== undefined) current.writing = undefined;
       });
     return entry.writing;
-  };
-
-  const readAll = async (users: readonly string[]): Promise<readonly DirectMessage[]> => {
-    const messages: DirectMessage[] = [];
-    for (let start = 0; start < users.length; start += usersPerRead) {
-      messages.push(...(await readSome(users.slice(start, start + usersPerRead))));
-    }
-    return messages;
-  };
-
-  const readSome = async (users: readonly string[]): Promise<readonly DirectMessage[]> => {
-    const found = await get(cursorStream, { multi_last: users.map(cursorFilter) });
-    if (found !== tooManyResults) return found.messages;
-    if (users.length > 1) {
-      const half = Math.ceil(users.length / 2);
-      return [...(await readSome(users.slice(0, half))), ...(await readSome(users.slice(half)))];
-    }
-    // More than 1,024 devices of one user.
-    const listed = await get(cursorStream, { next_by_subj: cursorFilter(users[0] ?? ""), seq: 1, batch: maxDevices });
-    return listed === tooManyResults ? [] : listed.messages;
   };
 
   /** Stores those that have moved by now, a limited number at a time. */
@@ -250,7 +230,7 @@ export async function openCursors(broker: Broker, get: DirectGet, options: Curso
       const byToken = new Map(userIds.map((userId) => [toToken(userId), userId]));
       await refresh(byToken.keys());
       const cursors = new Map<string, DeviceCursor[]>();
-      for (const { subject, payload, timeMs } of await readAll([...byToken.keys()])) {
+      for (const { subject, payload, timeMs } of await devices.of([...byToken.keys()])) {
         const user = parseCursorSubject(subject);
         const userId = byToken.get(user);
         if (userId === undefined) continue;

@@ -94,6 +94,7 @@ export async function openStore(connections: Connections, config: Config, log: L
   const cursors = await openCursors(writes, directGet, {
     replicas,
     ttlMs: retentionMs + cursorGraceMs,
+    maxDevicesPerUser: config.maxDevicesPerUser,
     epochs: { of: epochs, partitions },
     log,
   });
