@@ -60,7 +60,7 @@ export function createMetrics({ services = [], brokerVersion = () => "" }: Metri
   });
   const gaps = new Counter({
     name: "mustreach_gaps_total",
-    help: "Gaps told to devices: ranges of stored notifications that they will not get, by `reason` (retention, expired).",
+    help: "Gaps told to devices: ranges of stored notifications that they will not get, by `reason` (retention, expired, store_changed).",
     labelNames: ["reason"],
     registers,
   });
