@@ -70,8 +70,14 @@ export interface CursorOptions {
   /** Devices of one user whose cursors are stored; one more takes the place of the one that is idle longest. Default 100. */
   readonly maxDevicesPerUser?: number;
   /** How far a position is in the store as it is. Default: as far as its sequence says. */
-  readonly epochs?: { readonly of: Pick<Epochs, "refresh" | "placeOf" | "replacements">; readonly partitions: number };
+  readonly epochs?: CursorEpochs | undefined;
   readonly log: Logger;
+}
+
+/** What cursors need of the epochs. */
+export interface CursorEpochs {
+  readonly of: Pick<Epochs, "refresh" | "placeOf" | "replacements">;
+  readonly partitions: number;
 }
 
 /** How long {@link Cursors.close} tries, in milliseconds. */

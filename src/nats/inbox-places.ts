@@ -55,6 +55,7 @@ export function createPlaces(broker: Broker, get: DirectGet, partitions: number,
 
   const newestSequence = async (userId: string): Promise<number> => {
     const { user, partition, stream } = locate(userId);
+    await epochs.refresh(partition);
     return (await lastBySubject(stream, inboxFilter(partition, user)))?.sequence ?? 0;
   };
 

@@ -3,7 +3,7 @@ import { join } from "node:path";
 import { afterEach, describe, expect, test, vi } from "vitest";
 import { type CursorStore, createClient, memoryCursorStore, type NotificationGap } from "../../src/client/index.ts";
 import { toErrorFacts } from "../../src/errors.ts";
-import { Gap_Reason } from "../../src/gen/mustreach/delivery/v1/delivery_pb.ts";
+import { Gap_Reason, Start } from "../../src/gen/mustreach/delivery/v1/delivery_pb.ts";
 import { type Device, type DeviceSession, dataOf, openSender, useDevices } from "../helpers/device.ts";
 import { type ExternalBroker, startExternalBroker } from "../helpers/external-broker.ts";
 import { startTestServer, type TestServer } from "../helpers/server.ts";
@@ -259,6 +259,28 @@ describe("inboxes that were deleted and declared anew under a running service", 
     expect(server.log.some(({ msg }) => String(msg).includes("replaced while the broker ran"))).toBe(true);
   });
 
+  test("or while no service ran, cost none either", { timeout: 60_000 }, async () => {
+    const { broker, server, device, send } = await start();
+    await send("gone", 1, 20);
+    const phone = device("phone");
+    const at = await handle(phone, await phone.subscribe(), numbered("gone", 1, 20));
+    await server.stop();
+    const nc = await broker.connect();
+    const { config } = JSON.parse((await nc.request("$JS.API.STREAM.INFO.INBOX_0")).string());
+    await nc.request("$JS.API.STREAM.DELETE.INBOX_0");
+    await nc.request("$JS.API.STREAM.CREATE.INBOX_0", JSON.stringify(config));
+    const alice = await openAlice(await serve(broker));
+    await alice.send("next", 1, 30);
+    // By the cursor that the service has, and by its record.
+    for (const options of [{}, at]) {
+      const again = alice.device("phone");
+      const resumed = await again.subscribe(options);
+      await takeGap(again, resumed);
+      expect(dataOf(await resumed.take(30))).toEqual(numbered("next", 1, 30));
+      again.kill();
+    }
+  });
+
   test("and cost none that stays connected", { timeout: 60_000 }, async () => {
     const { broker, device, send } = await start();
     const phone = device("phone");
@@ -295,6 +317,20 @@ test("a purge costs nothing that is sent next, and a restart with the store as i
     await takeGap(phone, again);
     await handle(phone, again, numbered("purged", 1, 5));
   });
+});
+
+test("a device that begins at the newest with an instance that has just started is not told of another store", async () => {
+  const { broker, server, send } = await start();
+  await send("old", 1, 5);
+  await server.stop();
+  const alice = await openAlice(await serve(broker));
+  const phone = alice.device("phone");
+  const { ready } = await phone.subscribe({ start: Start.NEW });
+  phone.kill();
+  const again = await alice.device("phone").subscribe();
+  expect(again.ready).toMatchObject({ resumeSequence: ready.resumeSequence, epoch: ready.epoch });
+  await alice.send("new", 1, 2);
+  expect(dataOf(await again.take(2))).toEqual(numbered("new", 1, 2));
 });
 
 test("an Ack takes only what can be this user's", async () => {

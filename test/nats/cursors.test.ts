@@ -2,8 +2,9 @@ import { pino } from "pino";
 import { afterEach, describe, expect, test, vi } from "vitest";
 import { toErrorFacts } from "../../src/errors.ts";
 import { connectBroker } from "../../src/nats/connect.ts";
-import { openCursors } from "../../src/nats/cursors.ts";
+import { type CursorEpochs, openCursors } from "../../src/nats/cursors.ts";
 import { createDirectGet } from "../../src/nats/direct-get.ts";
+import type { Position } from "../../src/nats/lineage.ts";
 import { startBroker, type TestBroker, useBroker } from "../helpers/broker.ts";
 
 const log = pino({ level: "silent" });
@@ -19,6 +20,7 @@ async function openInstance(
     of?: TestBroker;
     coalesceMs?: number;
     maxUnstored?: number;
+    epochs?: CursorEpochs;
   },
 ) {
   const { url, dial } = of;
@@ -166,6 +168,40 @@ test("the cursors of all devices of users are found, and of nobody else", async 
   ]);
   for (const { storedAtMs } of cursors ?? []) expect(Math.abs(storedAtMs - startedMs)).toBeLessThan(60_000);
   await close();
+});
+
+test("a cursor counts as far as the store holds its epoch, and moves on in the next one", async () => {
+  const user = newUser();
+  const ends = new Map([
+    ["one", 30],
+    ["two", Number.POSITIVE_INFINITY],
+  ]);
+  let replaced = false;
+  const of = {
+    refresh: async () => {},
+    placeOf: (_: number, { epoch, sequence }: Position) =>
+      replaced ? Math.min(sequence, ends.get(epoch) ?? 0) : sequence,
+    replacements: () => 0,
+  };
+  const options = { epochs: { of, partitions: 1 } };
+  const [here, elsewhere] = [await openInstance(options), await openInstance(options)];
+  expect(here.advance(user, "phone", 40, "one")).toBe(40);
+  here.advance(user, "watch", 20, "one");
+  await Promise.all([here.flush(user, "phone"), here.flush(user, "watch")]);
+  replaced = true;
+  const sequences = async () =>
+    (await elsewhere.ofUsers([user])).get(user)?.map(({ deviceId, sequence }) => [deviceId, sequence]);
+  expect((await sequences())?.toSorted()).toEqual([
+    ["phone", 30],
+    ["watch", 20],
+  ]);
+  expect(await elsewhere.position(user, "phone")).toEqual({ epoch: "one", sequence: 40 });
+  // What is known here is not taken for more than it is now, and what is stored there neither.
+  expect(here.advance(user, "phone", 33, "two")).toBe(33);
+  expect(here.advance(user, "phone", 39, "one")).toBe(33);
+  await here.flush(user, "phone");
+  expect(await elsewhere.position(user, "phone")).toEqual({ epoch: "two", sequence: 33 });
+  expect(await elsewhere.read(user, "watch")).toBe(20);
 });
 
 describe("while the broker is away", () => {
