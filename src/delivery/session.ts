@@ -13,6 +13,9 @@ import type { Push, PushQueue } from "./push-queue.ts";
 /** Pause before the inbox is read again after the broker did not answer, in milliseconds. */
 const readRetryMs = 1_000;
 
+/** How long a read keeps pushes and heartbeats waiting, in milliseconds. */
+const maxTurnMs = 100;
+
 /** Options of {@link createSession}. */
 export interface SessionOptions {
   readonly deviceId: string;
@@ -100,32 +103,47 @@ export function createSession(options: SessionOptions): Session {
   /** Whether a page is being read, or a read that failed is not to be repeated yet. */
   let isLoading = false;
   let hasReadFailed = false;
-  let readSooner = () => {};
-  /** Reads the next page beside what the session does: pushes and heartbeats do not wait for the broker. */
-  const load = async (): Promise<void> => {
-    if (isLoading || !feed.mayHaveMore()) return;
+  let retryNow = () => {};
+  /** Begins to read the next page, unless there is none or it is under way. Never rejects. */
+  const load = (): Promise<void> | undefined => {
+    if (isLoading || !feed.mayHaveMore()) return undefined;
     isLoading = true;
-    try {
-      // Of the window, not of what is left of it: a device that acknowledges one by one does not cost a read for each.
-      await feed.load(window);
+    const end = () => {
+      isLoading = false;
+      wake();
+    };
+    const done = () => {
       hasReadFailed = false;
-    } catch (err) {
+      end();
+    };
+    const failed = (err: unknown) => {
       hasReadFailed = true;
       log.warn({ err, deviceId }, "cannot read the inbox now; the session waits");
-      await new Promise<void>((resolve) => {
-        readSooner = resolve;
-        setTimeout(resolve, readRetryMs).unref();
-      });
-    }
-    isLoading = false;
-    wake();
+      const timer = setTimeout(() => retryNow(), readRetryMs).unref();
+      retryNow = () => {
+        clearTimeout(timer);
+        retryNow = () => {};
+        end();
+      };
+    };
+    // Of the window, not of what is left of it: a device that acknowledges one by one does not cost a read for each.
+    return feed.load(window).then(done, failed);
   };
 
-  const nextStored = (): FeedItem | undefined => {
+  const nextStored = async (): Promise<FeedItem | undefined> => {
     if (unacknowledged.length >= window) return undefined;
     const item = feed.take();
-    if (item === undefined) void load();
-    return item;
+    const reading = item === undefined ? load() : undefined;
+    if (reading === undefined) return item;
+    // Its turn is kept for it, but pushes and heartbeats do not wait for a broker that does not answer.
+    await new Promise<void>((resolve) => {
+      const timer = setTimeout(resolve, maxTurnMs);
+      void reading.then(() => {
+        clearTimeout(timer);
+        resolve();
+      });
+    });
+    return feed.take();
   };
 
   return {
@@ -153,7 +171,7 @@ export function createSession(options: SessionOptions): Session {
       while (ended === undefined) {
         changed = false;
         pushesFirst = !pushesFirst;
-        const item = pushesFirst && !pushes.isEmpty() ? undefined : nextStored();
+        const item = pushesFirst && !pushes.isEmpty() ? undefined : await nextStored();
         if (item !== undefined) {
           unacknowledged.push(item.sequence);
           sentThrough = item.sequence;
@@ -187,7 +205,7 @@ export function createSession(options: SessionOptions): Session {
 
     hint: feed.hint,
     reconcile() {
-      readSooner();
+      retryNow();
       feed.reconcile();
     },
 

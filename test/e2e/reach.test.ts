@@ -412,8 +412,10 @@ test.concurrent("a device that was away for longer than the retention is told of
     await send({ to: "alice", data: "2" });
     // The broker removes what is too old when it gets round to it; a new device sees what is left.
     for (let round = 0, oldest = ""; oldest !== "2"; round++) {
-      const fresh = await openDevice(brief.url, token, `fresh ${round}`).subscribe();
-      oldest = (await fresh.take(1))[0]?.data ?? "";
+      const fresh = openDevice(brief.url, token, `fresh ${round}`);
+      oldest = (await (await fresh.subscribe()).take(1))[0]?.data ?? "";
+      fresh.kill();
+      await until(Date.now() + 100);
     }
 
     const session = await openDevice(brief.url, token).subscribe();
