@@ -46,6 +46,7 @@ async function storm(userId: string, options: { perSecond: number; keepMs: numbe
     const events = delivery.subscribe(request, { headers: { token }, signal })[Symbol.asyncIterator]();
     // The first event tells whether it was let in; no more is read.
     events.next().catch((error: unknown) => {
+      if (signal.aborted) return;
       abort();
       const { errCode } = toErrorFacts(error);
       codes.set(errCode, (codes.get(errCode) ?? 0) + 1);
