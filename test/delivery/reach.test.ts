@@ -366,8 +366,10 @@ describe("with a webhook", () => {
     test("shares a job with what is due in the same second", async () => {
       const { send, startReach, laterLooks } = await openInstance();
       const add = vi.fn(laterLooks.add);
-      for (let i = 0; i < 100; i++) await send(`user ${i}`, String(i), { escalateAfterMs: 3_600_000 });
-      const { counts } = await startReach({ escalate: takeAll().escalate, later: add });
+      const users = Array.from({ length: 100 }, (_, i) => `user ${i}`);
+      await Promise.all(users.map((user) => send(user, user, { escalateAfterMs: 3_600_000 })));
+      // All are looked at together.
+      const { counts } = await startReach({ escalate: takeAll().escalate, later: add, gatherMs: 2_000 });
       await waitFor(() => expect(counts.woken).toBe(100));
       await waitFor(() => expect(add.mock.calls.reduce((count, [entries]) => count + entries.length, 0)).toBe(100));
       expect(add.mock.calls.length).toBeLessThan(50);
