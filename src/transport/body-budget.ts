@@ -10,7 +10,7 @@ export interface Body {
 export interface BodyBudget {
   add(body: Body): void;
   remove(body: Body): void;
-  /** Makes bodies give way until the others fit. */
+  /** Makes bodies give way when they are too many, until a quarter is free again. */
   enforce(): void;
 }
 
@@ -37,7 +37,9 @@ export function createBodyBudget(maxBytes: number): BodyBudget {
       if (classOf(body)?.delete(body)) total -= countOf(body);
     },
     enforce() {
-      while (total > maxBytes) {
+      if (total <= maxBytes) return;
+      // Of many that are never finished, each place that comes free would be filled by the others at the speed of the wire.
+      while (total > maxBytes * 0.75) {
         const [oldest] = sizeClasses.findLast((bodies) => bodies.size > 0) ?? [];
         if (oldest === undefined) return;
         oldest.giveWay();

@@ -28,8 +28,11 @@ export interface ReadBodyOptions {
   readonly maxInstanceBytes?: number;
 }
 
-/** The largest body of a method that needs no token, and of a caller who may not call the method, in bytes. */
-const maxUntrustedBytes = 16_384;
+/**
+ * The largest body of a caller who is no admin, in bytes. Of the methods that are not for admins, none has a message of
+ * more: a conversation id of 2 KiB is the largest field, and JSON may write each byte of it as \u00XX.
+ */
+const maxOrdinaryBytes = 16_384;
 
 /** Creates the reader of every body, whatever the protocol. */
 export function createReadBody(options: ReadBodyOptions): ReadBody {
@@ -62,18 +65,15 @@ interface Limit {
  * In the documented order a caller who may not call a method is told so after what is wrong with the body; a body that
  * is no ordinary one is not waited for.
  */
-function limitOf({ method, values }: BodyContext, maxBytes: number): Limit {
+function limitOf({ method, values }: BodyContext, largest: number): Limit {
+  const isAdmin = values.get(callerKey)?.isAdmin === true;
+  const maxBytes = isAdmin ? largest : Math.min(largest, maxOrdinaryBytes);
   const access = accessOf(method);
-  if (access === "open") return limit(Math.min(maxBytes, maxUntrustedBytes));
-  if (access === "user" || values.get(callerKey)?.isAdmin === true) return limit(maxBytes);
-  return {
-    maxBytes: Math.min(maxBytes, maxUntrustedBytes),
-    tooLarge: () => failure("NoPermissionError", access.adminsOnly),
-  };
-}
-
-function limit(maxBytes: number): Limit {
-  return { maxBytes, tooLarge: () => new BindError(`the body is larger than ${maxBytes} bytes`, 413) };
+  const tooLarge = () =>
+    isAdmin || typeof access === "string"
+      ? new BindError(`the body is larger than ${maxBytes} bytes`, 413)
+      : failure("NoPermissionError", access.adminsOnly);
+  return { maxBytes, tooLarge };
 }
 
 function cutOff(): BindError {
@@ -83,7 +83,7 @@ function cutOff(): BindError {
 function receive(request: HttpRequest, limit: Limit, budgets: readonly BodyBudget[]): Promise<Buffer> {
   return new Promise((resolve, reject) => {
     // One buffer that grows, not the chunks as they came: a chunk of one byte may hold on to a whole read of the socket.
-    let bytes = Buffer.alloc(0);
+    let bytes = new Uint8Array();
     let length = 0;
     let isOver = false;
     const body: Body = {
@@ -94,17 +94,18 @@ function receive(request: HttpRequest, limit: Limit, budgets: readonly BodyBudge
     function release(): void {
       isOver = true;
       for (const budget of budgets) budget.remove(body);
-      bytes = Buffer.alloc(0);
     }
 
     function fail(error: unknown): void {
       if (isOver) return;
       release();
+      // Given back at once: left to the garbage collector, tens of megabytes pile up before it looks at buffers.
+      bytes.buffer.transfer(0);
       reject(error);
     }
 
     function grow(needed: number): void {
-      // The first piece is mostly the whole; after that, each byte is copied twice on average.
+      // The first piece is mostly the whole.
       const capacity =
         length === 0 ? needed : Math.min(limit.maxBytes, Math.max(4_096, 2 ** Math.ceil(Math.log2(needed))));
       for (const budget of budgets) budget.remove(body);
@@ -112,9 +113,7 @@ function receive(request: HttpRequest, limit: Limit, budgets: readonly BodyBudge
       for (const budget of budgets) budget.add(body);
       for (const budget of budgets) budget.enforce();
       if (isOver) return;
-      const grown = Buffer.allocUnsafe(capacity);
-      bytes.copy(grown, 0, 0, length);
-      bytes = grown;
+      bytes = new Uint8Array(bytes.buffer.transfer(capacity));
     }
 
     request.on("data", (chunk: Buffer) => {
@@ -123,14 +122,14 @@ function receive(request: HttpRequest, limit: Limit, budgets: readonly BodyBudge
       if (needed > limit.maxBytes) return fail(limit.tooLarge());
       if (needed > bytes.length) grow(needed);
       if (isOver) return;
-      chunk.copy(bytes, length);
+      bytes.set(chunk, length);
       length = needed;
     });
     request.on("end", () => {
       if (isOver) return;
       // A stream that its client resets without an error ends like one that is whole.
       if ("stream" in request && request.stream.aborted) return fail(cutOff());
-      const whole = bytes.subarray(0, length);
+      const whole = Buffer.from(bytes.buffer, 0, length);
       release();
       resolve(whole);
     });

@@ -52,7 +52,6 @@ function openEnvelope(body: Uint8Array): Uint8Array {
     throw failure("ArgsError", "the message in the body is cut off");
   }
   if (length < body.length - envelopeBytes) throw failure("ArgsError", "the body has more than one message");
-  // Calls that name an encoding are refused for it: none is accepted.
   if ((view.getUint8(0) & compressedFlag) !== 0)
     throw failure("ArgsError", "the message is compressed, by no encoding");
   return body.subarray(envelopeBytes);

@@ -3,8 +3,8 @@ import { createServer, constants as http2Constants } from "node:http2";
 import type { Socket } from "node:net";
 import { type Protocol, type ProtocolOptions, toCheckIntervalMs, toSafeHandler } from "./protocols.ts";
 
-// How long a peer may take to close its side after FIN from here, or to end a request that has been answered. Destroyed
-// at once, a slow one would lose the end of its last response.
+// How long a peer may take to close its side after FIN from here. Destroyed at once, a slow one would lose the end of
+// its last response.
 const lingerMs = 1_000;
 
 /** What a session does. */
@@ -34,13 +34,10 @@ export function createHttp2(options: ProtocolOptions): Protocol {
     settings: { maxConcurrentStreams: options.maxConcurrentStreams, maxHeaderListSize: options.maxHeaderBytes },
   });
   server.on("request", (req, res) => {
-    // A stream lasts until both sides have ended it. What a peer still sends after its answer is nobody's.
-    res.once("finish", () => {
-      if (req.complete) return;
-      req.resume();
-      const { stream } = req;
-      const linger = setTimeout(() => stream.close(http2Constants.NGHTTP2_NO_ERROR), lingerMs).unref();
-      stream.once("close", () => clearTimeout(linger));
+    // A stream lasts until both sides have ended it. What a peer still sends after its answer is nobody's, and costs less
+    // to a stream that is closed. The last of an answer are its trailers, which Node asks for when all else is written.
+    res.stream.once("wantTrailers", () => {
+      if (!req.complete) setImmediate(() => req.stream.close(http2Constants.NGHTTP2_NO_ERROR));
     });
     // Node applies maxHeaderListSize to sessions that have acknowledged it: not to the first requests, and never to a
     // client that does not acknowledge.

@@ -26,6 +26,7 @@ import { peerKey, peerOf } from "../observe/peer.ts";
 import { unknownFieldsKey } from "../observe/unknown-fields.ts";
 import { BindError, type Binding, bind, bindStatus, toFailure, toText } from "./bind.ts";
 import type { ReadBody } from "./body.ts";
+import { discardBody } from "./discard.ts";
 import { compileToOpenImJson, errorEnvelope, headerFields, successEnvelope, type ToOpenImJson } from "./envelope.ts";
 import { badHostKey, type Gate } from "./gate.ts";
 import { toHeaders } from "./headers.ts";
@@ -201,25 +202,6 @@ function compileCall(
     if (result.stream) throw new Error(`${method.name} is not unary`);
     return result;
   };
-}
-
-/** How long the rest of a refused body is taken from the wire before it is answered, in milliseconds. */
-const maxDiscardMs = 5_000;
-
-/**
- * Takes what is left of a refused body over HTTP/2: many clients (curl up to 8.10, for one) stop sending when they see
- * the answer, and then wait for ever for the end of their own stream. Over HTTP/1 Node does it after the answer.
- */
-async function discardBody(request: HttpRequest): Promise<void> {
-  if (request.httpVersionMajor < 2 || request.complete) return;
-  await new Promise<void>((resolve) => {
-    const done = () => {
-      clearTimeout(timer);
-      resolve();
-    };
-    const timer = setTimeout(done, maxDiscardMs);
-    request.once("end", done).once("close", done).resume();
-  });
 }
 
 function write(response: HttpResponse, status: number, headers: Headers, body: string): void {
