@@ -215,6 +215,15 @@ describe("it reads the error detail", () => {
             errDlt: "recvUserID and recvGroupID cannot be empty at the same time",
           },
         },
+        {
+          type: "type.googleapis.com/google.rpc.BadRequest",
+          fieldViolations: [
+            expect.objectContaining({
+              field: "recvUserID",
+              description: "recvUserID and recvGroupID cannot be empty at the same time",
+            }),
+          ],
+        },
       ],
     });
   });
@@ -240,7 +249,9 @@ describe("it reads the error detail", () => {
   ])("%s", async (_, code, errCode, refused) => {
     const error = await failureOf(refused());
     expect(error.code).toBe(code);
-    expect(readDetails(error)).toMatchObject({ code, details: [{ domain: "mustreach", metadata: { errCode } }] });
+    const read = readDetails(error);
+    expect(read.code).toBe(code);
+    expect(read.details[0]).toMatchObject({ domain: "mustreach", metadata: { errCode } });
   });
 
   test("of an id that was used for another body", async () => {
