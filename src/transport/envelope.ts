@@ -14,6 +14,9 @@ import type { ErrorFacts } from "../errors.ts";
  */
 export const headerFields: Readonly<Record<string, string>> = { durability: "Mustreach-Durability" };
 
+/** Fields that only a device's stream has a use for: over REST there is none. */
+const streamFields: readonly string[] = ["epoch"];
+
 /** The envelope of an error: without `data`. */
 export function errorEnvelope({ errCode, errMsg, errDlt }: ErrorFacts): string {
   return JSON.stringify({ errCode, errMsg, errDlt });
@@ -38,12 +41,13 @@ export function compileToOpenImJson(desc: DescMessage): ToOpenImJson {
     const convert = compileField(field);
     return convert === undefined ? [] : [[field.jsonName, convert]];
   });
+  const dropped = [...Object.keys(headerFields), ...streamFields];
   return (json) => {
     for (const [name, convert] of converters) {
       const value = json[name];
       if (value !== undefined && value !== null) json[name] = convert(value);
     }
-    for (const name of Object.keys(headerFields)) delete json[name];
+    for (const name of dropped) delete json[name];
     return json;
   };
 }
