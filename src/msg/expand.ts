@@ -1,3 +1,4 @@
+import { errorTable, toErrorFacts } from "../errors.ts";
 import type { FanoutJob } from "../nats/fanout.ts";
 import type { Inbox } from "../nats/inbox.ts";
 import type { Sends } from "../nats/sends.ts";
@@ -33,9 +34,14 @@ export function createExpand({ inbox, sends, membersAt, recallAgain }: ExpandOpt
         await inbox.writeMany(members.slice(start, start + chunkSize), item, options);
       }
       // It may have ended halfway.
-      if (await isRecalled()) await recallAgain(serverMsgId, job.operationId);
+      if (await isRecalled()) await recallAgain(serverMsgId, job.operationId).catch(unlessGone);
     }
   };
+}
+
+/** The mark of a recall may outlive the record of its send: then nothing is left that could be recalled. */
+function unlessGone(error: unknown): void {
+  if (toErrorFacts(error).errCode !== errorTable.RecordNotFoundError.errCode) throw error;
 }
 
 /** Only notifications are recalled. */

@@ -1,9 +1,11 @@
 import { once } from "node:events";
 import http2 from "node:http2";
 import { connect } from "node:net";
-import { ConnectError } from "@connectrpc/connect";
+import { Code, ConnectError, createClient } from "@connectrpc/connect";
+import { createGrpcTransport } from "@connectrpc/connect-node";
 import { credentials, Client as GrpcClient, Metadata, type ServiceError, status } from "@grpc/grpc-js";
 import { afterAll, beforeAll, describe, expect, test } from "vitest";
+import { MsgService } from "../../src/gen/mustreach/msg/v1/msg_pb.ts";
 import { useServer } from "../helpers/server.ts";
 
 const server = useServer();
@@ -132,6 +134,18 @@ describe("Idempotency-Key", () => {
     expect(same.json).toEqual(first.json);
   });
 
+  test("is it over gRPC, too, as metadata", async () => {
+    const msg = createClient(MsgService, createGrpcTransport({ baseUrl: server.url }));
+    const request = { sendUserId: "imAdmin", recvUserId: "alice", key: "k", data: "{}", reliabilityLevel: 2 };
+    const headers = { token: admin, "idempotency-key": "key-2" };
+    const first = await msg.sendBusinessNotification(request, { headers });
+    expect(first.clientMsgId).toBe("key-2");
+    expect(await msg.sendBusinessNotification(request, { headers })).toEqual(first);
+    const other = { ...request, clientMsgId: "other" };
+    const error = await msg.sendBusinessNotification(other, { headers }).catch(ConnectError.from);
+    expect(error).toMatchObject({ code: Code.InvalidArgument });
+  });
+
   test("that differs from it is 1001", async () => {
     const body = { ...send, clientMsgID: "a" };
     const { json } = await server.post("/msg/send_business_notification", body, admin, { "idempotency-key": "b" });
@@ -151,6 +165,29 @@ test("refused calls are logged once, none at level error, with their peer", asyn
   await refused("parse", (id) => post("/auth/parse_token", '{"token":"bad"}', id));
   await refused("grpc", (id) => callGrpc(sendPath, Buffer.from("no message"), id).then(() => {}));
   await refused("grpc-token", (id) => callGrpc(sendPath, Buffer.alloc(0), { ...id, token: "bad" }).then(() => {}));
+});
+
+test("refused calls are counted, by method and code", async () => {
+  const counted = async (rpc: string, errCode: number) => {
+    const text = await (await fetch(`${server.adminUrl}/metrics`)).text();
+    const line = text.split("\n").find((one) => {
+      return (
+        /_duration_seconds_count\{/.test(one) && one.includes(`rpc="${rpc}"`) && one.includes(`err_code="${errCode}"`)
+      );
+    });
+    return Number(line?.split(" ").at(-1) ?? 0);
+  };
+  const method = "mustreach.msg.v1.MsgService/RecallBusinessNotification";
+  const before = await Promise.all([counted(method, 1503), counted(method, 1001)]);
+  const path = "/msg/recall_business_notification";
+  await post(path, "{}", { operationID: "count", token: "bad" });
+  await post(path, "{", { operationID: "count" });
+  await callGrpc(`/${method}`, Buffer.from("no message"));
+  const expected = [(before[0] ?? 0) + 1, (before[1] ?? 0) + 2];
+  // The page is made once a second.
+  await expect
+    .poll(() => Promise.all([counted(method, 1503), counted(method, 1001)]), { timeout: 10_000, interval: 200 })
+    .toEqual(expected);
 });
 
 afterAll(() => {
