@@ -35,7 +35,10 @@ const accesses: ReadonlyMap<DescMethod, Access> = new Map<DescMethod, Access>([
   [GroupService.method.listGroups, "user"],
 ]);
 
+/** What is told of a method that is not listed. */
+export const onlyAdmins = "only an admin token may call this";
+
 /** Who may call a method. */
 export function accessOf(method: DescMethod): Access {
-  return accesses.get(method) ?? adminsOnly("only an admin token may call this");
+  return accesses.get(method) ?? adminsOnly(onlyAdmins);
 }

@@ -1,5 +1,6 @@
 import { Code, createContextKey, type HandlerContext } from "@connectrpc/connect";
 import { failure } from "../errors.ts";
+import { accessOf, onlyAdmins } from "./access.ts";
 
 /** Who makes a call: what a verified token says. */
 export interface Caller {
@@ -22,8 +23,8 @@ export const callerKey = createContextKey<Caller | undefined>(undefined, {
   description: "the caller, as the token says",
 });
 
-/** The part of a HandlerContext that holds the caller. */
-export type CallerContext = Pick<HandlerContext, "values">;
+/** The part of a HandlerContext that says who calls what. */
+export type CallerContext = Pick<HandlerContext, "values" | "method">;
 
 /**
  * The caller of an RPC.
@@ -37,15 +38,15 @@ export function requireCaller(context: CallerContext): Caller {
 }
 
 /**
- * The caller of an RPC that only admins may call.
+ * The caller of an RPC that only admins may call, by {@link accessOf}.
  *
- * @param errDlt what only an admin may do, such as `only an admin token may send notifications`.
  * @throws NoPermissionError (1002), or ArgsError (1001) for a call without a token.
  */
-export function requireAdmin(context: CallerContext, errDlt: string): Caller {
+export function requireAdmin(context: CallerContext): Caller {
   const caller = requireCaller(context);
-  if (!caller.isAdmin) throw failure("NoPermissionError", errDlt);
-  return caller;
+  if (caller.isAdmin) return caller;
+  const access = accessOf(context.method);
+  throw failure("NoPermissionError", typeof access === "string" ? onlyAdmins : access.adminsOnly);
 }
 
 /** What a call without a token is answered: OpenIM's own words and its 1001, not a 15xx; over gRPC and Connect, Unauthenticated. */

@@ -23,7 +23,7 @@ export async function getUserToken(
 ): Promise<MintedToken> {
   const userId = requireId(request.userId, "userID", maxUserIdBytes);
   const platformId = requirePlatform(request.platformId);
-  requireAdmin(context, "only an admin token may get user tokens");
+  requireAdmin(context);
   if (platformId === adminPlatform) throw failure("NoPermissionError", "platformID must not be 10 (Admin)");
   if (adminUserIds.has(userId)) throw failure("NoPermissionError", "userID must not be an admin's");
   return mint({ userId, platformId });

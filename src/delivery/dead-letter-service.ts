@@ -16,7 +16,7 @@ export function createDeadLetterService(desk: DeadLetterDesk): ServiceImpl<typeo
     async listDeadLetters({ pageSize, pageToken }, context) {
       if (pageSize < 0 || pageSize > maxLetters) throw wrongField("pageSize", `pageSize must be 1 to ${maxLetters}`);
       if (!/^\d{0,15}$/.test(pageToken)) throw wrongField("pageToken", "pageToken must be one that a page ended with");
-      requireAdmin(context, "only an admin token may list dead letters");
+      requireAdmin(context);
       const { letters, remaining } = await desk.list(Number(pageToken), pageSize || defaultPageSize);
       return {
         deadLetters: letters.map(({ id, userId, notification, attempts, error, deadAtMs }) => ({
@@ -35,7 +35,7 @@ export function createDeadLetterService(desk: DeadLetterDesk): ServiceImpl<typeo
     async replayDeadLetters({ escalationIds, all }, context) {
       if (all === escalationIds.length > 0) throw wrongField("escalationIDs", "give either escalationIDs or all");
       if (escalationIds.length > maxLetters) throw wrongField("escalationIDs", `at most ${maxLetters} escalationIDs`);
-      requireAdmin(context, "only an admin token may replay dead letters");
+      requireAdmin(context);
       return { replayed: await desk.replay(all ? "all" : { escalationIds }) };
     },
   };

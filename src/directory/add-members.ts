@@ -20,6 +20,6 @@ export async function addMembers(
   const groupId = requireId(request.groupId, "groupID", maxGroupIdBytes);
   if (request.invitedUserIds.length === 0) throw wrongField("invitedUserIDs", "invitedUserIDs must name a user");
   requireUsers(request.invitedUserIds, "invitedUserIDs");
-  requireAdmin(context, "only an admin token may add members");
+  requireAdmin(context);
   await groups.add(groupId, request.invitedUserIds, roles.member);
 }

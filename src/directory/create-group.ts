@@ -36,7 +36,7 @@ export async function createGroup(
   requireText(groupInfo.ex, "ex", maxExBytes);
   if (groupInfo.groupType !== workingGroup)
     throw wrongField("groupInfo.groupType", `groupType must be ${workingGroup}`);
-  const { userId: creatorUserId } = requireAdmin(context, "only an admin token may create groups");
+  const { userId: creatorUserId } = requireAdmin(context);
 
   const group = {
     groupName: groupInfo.groupName,

@@ -15,6 +15,6 @@ export async function dismissGroup(
   context: CallerContext,
 ): Promise<void> {
   const groupId = requireId(request.groupId, "groupID", maxGroupIdBytes);
-  requireAdmin(context, "only an admin token may dismiss groups");
+  requireAdmin(context);
   await groups.dismiss(groupId, { deleteMembers: request.deleteMember });
 }

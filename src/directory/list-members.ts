@@ -34,7 +34,7 @@ export async function listMembers(
   const page = requirePage(request.pagination);
   const wanted = filters[request.filter];
   if (wanted === undefined) throw wrongField("filter", `filter must be 0 to ${filters.length - 1}`);
-  requireAdmin(context, "only an admin token may list members");
+  requireAdmin(context);
   const { version } = await requireGroup(groups, groupId);
   const members = inListingOrder(await groups.membersAt(groupId, version)).filter(
     ({ userId, role }) => wanted.includes(role) && userId.includes(request.keyword),

@@ -21,6 +21,6 @@ export async function removeMembers(
   const groupId = requireId(request.groupId, "groupID", maxGroupIdBytes);
   if (request.kickedUserIds.length === 0) throw wrongField("kickedUserIDs", "kickedUserIDs must name a user");
   requireUsers(request.kickedUserIds, "kickedUserIDs");
-  requireAdmin(context, "only an admin token may remove members");
+  requireAdmin(context);
   await groups.remove(groupId, request.kickedUserIds);
 }

@@ -33,18 +33,18 @@ export function createMsgService(options: MsgServiceOptions): ServiceImpl<typeof
   return {
     async sendBusinessNotification(request, context) {
       const valid = validateSend(request, limits);
-      requireAdmin(context, "only app manager can send message");
+      requireAdmin(context);
       return toResponse(await send(valid, context.values.get(operationIdKey)));
     },
     async sendBusinessNotificationBatch(request, context) {
       const notifications = requireBatch(request.notifications);
-      requireAdmin(context, "only app manager can send message");
+      requireAdmin(context);
       const outcomes = await sendBatch(notifications, context.values.get(operationIdKey));
       return { results: outcomes.map(toResult) };
     },
     async getDeliveryStatus(request, context) {
       const query = requireStatusQuery(request);
-      requireAdmin(context, "only an admin token may ask for a delivery status");
+      requireAdmin(context);
       const { sendTime, recipients, ...status } = await getDeliveryStatus(query);
       return {
         ...status,
@@ -57,7 +57,7 @@ export function createMsgService(options: MsgServiceOptions): ServiceImpl<typeof
     },
     async recallBusinessNotification(request, context) {
       const reference = requireReference(request);
-      requireAdmin(context, "only an admin token may recall a notification");
+      requireAdmin(context);
       return recall(reference, context.values.get(operationIdKey));
     },
     async pullMessages(request, context) {

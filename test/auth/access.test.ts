@@ -1,0 +1,62 @@
+import { Code, ConnectError, createClient, type Interceptor } from "@connectrpc/connect";
+import { createGrpcTransport } from "@connectrpc/connect-node";
+import { expect, test } from "vitest";
+import { accessOf } from "../../src/auth/access.ts";
+import { AuthService } from "../../src/gen/mustreach/auth/v1/auth_pb.ts";
+import { DeadLetterService } from "../../src/gen/mustreach/delivery/v1/dead_letter_pb.ts";
+import { DeliveryService } from "../../src/gen/mustreach/delivery/v1/delivery_pb.ts";
+import { GroupService } from "../../src/gen/mustreach/directory/v1/directory_pb.ts";
+import { MsgService } from "../../src/gen/mustreach/msg/v1/msg_pb.ts";
+import { useServer } from "../helpers/server.ts";
+
+const server = useServer();
+const services = [AuthService, MsgService, DeliveryService, GroupService, DeadLetterService];
+const methods = services.flatMap((service) => service.methods.map((method) => ({ service, method })));
+
+const send = { sendUserId: "imAdmin", recvUserId: "alice", key: "k", data: "d" };
+const group = { groupId: "crew" };
+/** Requests that are answered 1001 when they are empty: a body that is wrong comes before who may not. */
+const requests: Readonly<Record<string, object>> = {
+  GetUserToken: { userId: "bob", platformId: 5 },
+  ForceLogout: { userId: "bob", platformId: 5 },
+  SendBusinessNotification: send,
+  SendBusinessNotificationBatch: { notifications: [send] },
+  GetDeliveryStatus: { clientMsgId: "unknown" },
+  RecallBusinessNotification: { clientMsgId: "unknown" },
+  CreateGroup: { ownerUserId: "bob", groupInfo: { ...group, groupName: "Crew", groupType: 2 } },
+  DismissGroup: { groupId: "unknown" },
+  AddMembers: { ...group, invitedUserIds: ["bob"] },
+  RemoveMembers: { ...group, kickedUserIds: ["alice"] },
+  ListMembers: group,
+  ReplayDeadLetters: { all: true },
+};
+
+/** The code with which a method answers; 0 for a success. */
+async function codeOf({ service, method }: (typeof methods)[number], token?: string): Promise<Code | 0> {
+  const authenticate: Interceptor = (next) => (request) => {
+    if (token !== undefined) request.header.set("token", token);
+    return next(request);
+  };
+  const transport = createGrpcTransport({ baseUrl: server.url, interceptors: [authenticate] });
+  const client = createClient(service, transport) as Record<string, (request: object) => unknown>;
+  try {
+    const answer = client[method.localName]?.(requests[method.name] ?? {});
+    if (method.methodKind === "unary") await answer;
+    else await (answer as AsyncIterable<unknown>)[Symbol.asyncIterator]().next();
+    return 0;
+  } catch (error) {
+    return ConnectError.from(error).code;
+  }
+}
+
+test.each(methods.map((one) => [`${one.service.typeName}/${one.method.name}`, one] as const))(
+  "%s is for whom the table says",
+  async (_, one) => {
+    const access = accessOf(one.method);
+    expect((await codeOf(one)) === Code.Unauthenticated).toBe(access !== "open");
+    const asUser = await codeOf(one, await server.userToken("alice"));
+    expect(asUser === Code.PermissionDenied).toBe(typeof access !== "string");
+    const asAdmin = await codeOf(one, await server.adminToken());
+    expect([Code.Unauthenticated, Code.PermissionDenied]).not.toContain(asAdmin);
+  },
+);
