@@ -2,7 +2,7 @@ import { spawn } from "node:child_process";
 import { existsSync, mkdirSync, mkdtempSync, readdirSync, readFileSync, rmSync } from "node:fs";
 import { delimiter, join, resolve } from "node:path";
 import { pino } from "pino";
-import { findNatsServer } from "../src/nats/server-binary.ts";
+import { findNatsServer } from "../src/embedded/find.ts";
 import { compareContract } from "./compare-contract.ts";
 
 /**

@@ -10,8 +10,8 @@ import { afterAll, beforeAll, describe, expect, onTestFinished, test, vi } from 
 import { withSettingsTable } from "../.ci/settings-table.ts";
 import { settings } from "../src/config.ts";
 import { errorTable } from "../src/errors.ts";
-import { spawnBroker } from "../src/nats/broker-process.ts";
-import { findNatsServer } from "../src/nats/server-binary.ts";
+import { spawnBroker } from "../src/embedded/process.ts";
+import { findNatsServer } from "../src/embedded/find.ts";
 import { whenGone } from "./helpers/process.ts";
 import { startTestServer } from "./helpers/server.ts";
 

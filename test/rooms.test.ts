@@ -80,7 +80,7 @@ describe("the inspection finds", () => {
   test("nothing in a tree that keeps the rules", () => {
     const tree = new Map([
       ["main.ts", 'import { a } from "./server.ts";\nimport { readFile } from "node:fs/promises";'],
-      ["server.ts", 'import { a } from "./nats/connect.ts";\nimport { b } from "./msg/send.ts";'],
+      ["server.ts", 'import { a } from "./broker/connect.ts";\nimport { b } from "./sending/send.ts";'],
       ["msg/send.ts", '// import { a } from "../server.ts";\nimport { toFile } from "./ids.ts";\nconst a = from("x");'],
       ["nats/connect.ts", 'import { connect } from "@nats-io/transport-node";\n/** `live.<p>.<user>.push` */'],
       ["nats/subjects.ts", "export const a = `live.1.push`;"],

@@ -12,9 +12,9 @@ import {
   MsgService,
   type SendBusinessNotificationResponse,
 } from "../../src/gen/mustreach/msg/v1/msg_pb.ts";
-import { type BatchMessage, storeBatch } from "../../src/nats/batch.ts";
-import { connectBroker } from "../../src/nats/connect.ts";
-import { inboxIdFilter, toPartition, toToken } from "../../src/nats/subjects.ts";
+import { type BatchMessage, storeBatch } from "../../src/broker/batch.ts";
+import { connectBroker } from "../../src/broker/connect.ts";
+import { inboxIdFilter, toPartition, toToken } from "../../src/broker/subjects.ts";
 import { dataOf, isIncreasing, useDevices } from "../helpers/device.ts";
 import { type ExternalBroker, startExternalBroker } from "../helpers/external-broker.ts";
 import { type ServiceProcess, startProcess } from "../helpers/process.ts";

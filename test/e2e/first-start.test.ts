@@ -4,7 +4,7 @@ import { tmpdir } from "node:os";
 import { basename, join, resolve } from "node:path";
 import { createInterface } from "node:readline";
 import { expect, onTestFinished, test } from "vitest";
-import { findOnPath } from "../../src/nats/server-inspect.ts";
+import { findOnPath } from "../../src/embedded/inspect.ts";
 
 const root = resolve(import.meta.dirname, "../..");
 const python = await findOnPath("python3", process.env);

@@ -4,7 +4,7 @@ import { join } from "node:path";
 import { pino } from "pino";
 import { expect, onTestFinished, test, vi } from "vitest";
 import { toErrorFacts } from "../../src/errors.ts";
-import { findNatsServer } from "../../src/nats/server-binary.ts";
+import { findNatsServer } from "../../src/embedded/find.ts";
 import { dataOf, openSender, useDevices } from "../helpers/device.ts";
 import { startProcess } from "../helpers/process.ts";
 

@@ -1,14 +1,14 @@
 import { pino } from "pino";
 import { afterAll } from "vitest";
-import { type Broker, connectBroker } from "../../src/nats/connect.ts";
-import { createDirectGet, type DirectGet, type DirectGetRequest } from "../../src/nats/direct-get.ts";
+import { type Broker, connectBroker } from "../../src/broker/connect.ts";
+import { createDirectGet, type DirectGet, type DirectGetRequest } from "../../src/broker/direct-get.ts";
 import {
   createGroups,
   type Group,
   type Groups,
   type GroupsOptions,
   type MembershipChange,
-} from "../../src/nats/groups.ts";
+} from "../../src/groups/groups.ts";
 import type { TestBroker } from "./broker.ts";
 
 /** What a test may choose, and what it may put between the groups and the broker. */

@@ -1,0 +1,197 @@
+import { setTimeout as delay } from "node:timers/promises";
+import { JetStreamApiCodes, JetStreamApiError } from "@nats-io/jetstream";
+import type { KV } from "@nats-io/kv";
+import type { BaseLogger } from "pino";
+import { z } from "zod";
+import { toFailure } from "../broker/faults.ts";
+import type { Broker } from "../broker/connect.ts";
+import { type DirectGet, tooManyResults } from "../broker/direct-get.ts";
+import { declareBucket } from "../broker/streams.ts";
+import { revokedFilter, revokedKey, revokedRepublish, revokedStream, toToken } from "../broker/subjects.ts";
+
+/** Tokens that are no longer valid: those of a user and platform minted up to a moment. */
+export interface Revocation {
+  readonly userId: string;
+  readonly platformId: number;
+  /** Milliseconds since the Unix epoch. */
+  readonly atMs: number;
+}
+
+/** Every revocation of every instance, known here without asking the broker. */
+export interface Revocations {
+  /** Up to which moment a user's tokens for a platform are revoked; undefined if they never were. */
+  revokedAtMs(userId: string, platformId: number): number | undefined;
+  /**
+   * Stores a revocation; it is in force here when this resolves, and elsewhere when the broker has passed it on. An
+   * earlier moment than the one stored changes nothing.
+   *
+   * @throws NetworkError (90004) when the broker cannot be reached or does not answer in time.
+   */
+  revoke(userId: string, platformId: number, atMs: number): Promise<void>;
+  /** Calls `listener` once for each revocation from now on, whichever instance made it. Returns how to stop. */
+  onRevoke(listener: (revocation: Revocation) => void): () => void;
+  /** Stops following the other instances. */
+  close(): void;
+}
+
+/** Options of {@link openRevocations}. */
+export interface RevocationOptions {
+  readonly replicas: number;
+  /**
+   * How long a revocation is kept, in milliseconds: longer than any token lives that is accepted, also one that
+   * another server minted, since a forgotten revocation makes its tokens valid again.
+   */
+  readonly ttlMs: number;
+  readonly log: BaseLogger;
+}
+
+/** How long {@link Revocations.revoke} waits for a connection, in milliseconds. */
+const connectTimeoutMs = 2_000;
+
+/** Entries in one read. */
+const entriesPerRead = 1_000;
+
+/** The wait before the bucket is read again, in milliseconds. */
+const rereadDelayMs = 250;
+
+const stored = z.object({ userId: z.string(), platformId: z.number(), atMs: z.number() });
+
+/**
+ * Opens the REVOKED bucket, created on first use, and resolves when every stored revocation is known. While the broker
+ * is away, revocations of other instances are not; all are read again on every reconnect.
+ *
+ * It is read, and told by the broker's republishing: a watch would have a consumer, which a broker with a full disk
+ * cannot create, and the service could not start on what it has stored.
+ */
+export async function openRevocations(
+  broker: Broker,
+  get: DirectGet,
+  options: RevocationOptions,
+): Promise<Revocations> {
+  const { log, ttlMs } = options;
+  const bucket = await declareBucket(broker, "REVOKED", {
+    description: "up to which moment the tokens of a user and platform are revoked",
+    replicas: options.replicas,
+    ttlMs,
+    // Tokens that were minted to live longer are still about.
+    isNeverLowered: true,
+    republish: revokedRepublish,
+  });
+  /** In order of arrival, so that what has outlived every token is at the front. */
+  const known = new Map<string, Revocation>();
+  const listeners = new Set<(revocation: Revocation) => void>();
+
+  const learn = (revocation: Revocation) => {
+    const key = localKey(revocation.userId, revocation.platformId);
+    const before = known.get(key);
+    if (before !== undefined && before.atMs >= revocation.atMs) return;
+    known.delete(key);
+    known.set(key, revocation);
+    for (const [oldKey, { atMs }] of known) {
+      if (atMs > Date.now() - ttlMs) break;
+      known.delete(oldKey);
+    }
+    for (const listener of listeners) listener(revocation);
+  };
+
+  const readAll = async (): Promise<void> => {
+    for (let seq = 1; ; ) {
+      const found = await get(revokedStream, { next_by_subj: revokedFilter, seq, batch: entriesPerRead });
+      if (found === tooManyResults) return;
+      for (const { subject, payload, header } of found.messages) {
+        const revocation = header("KV-Operation") === "" ? decode(subject, payload, log) : undefined;
+        if (revocation !== undefined) learn(revocation);
+      }
+      const last = found.messages.at(-1);
+      if (last === undefined || found.pending === 0) return;
+      seq = last.sequence + 1;
+    }
+  };
+
+  let isClosed = false;
+  let reading = 0;
+  /** Reads until it has, or a later reconnect has begun to. */
+  const catchUp = async (): Promise<void> => {
+    const turn = ++reading;
+    // The second time for what a copy of the stream that was behind did not have yet.
+    for (let reads = 0; reads < 2; await delay(rereadDelayMs)) {
+      if (isClosed || turn !== reading) return;
+      try {
+        await readAll();
+        reads++;
+      } catch (err) {
+        log.warn({ err }, "cannot read the revocations of other instances; trying again");
+      }
+    }
+  };
+
+  const subscription = broker.nc.subscribe(revokedRepublish.dest, {
+    callback(error, msg) {
+      const isEntry = error === null && !msg.headers?.has("KV-Operation");
+      const revocation = isEntry ? decode(msg.subject, msg.data, log) : undefined;
+      if (revocation !== undefined) learn(revocation);
+    },
+  });
+  await broker.nc.flush();
+  await readAll();
+  const forgetReconnects = broker.onReconnect(() => void catchUp());
+
+  return {
+    revokedAtMs: (userId, platformId) => known.get(localKey(userId, platformId))?.atMs,
+    async revoke(userId, platformId, atMs) {
+      await broker.whenConnected(Date.now() + connectTimeoutMs);
+      const inForce = await raise(bucket, { userId, platformId, atMs }).catch((cause: unknown) => {
+        throw toFailure(cause);
+      });
+      learn(inForce);
+    },
+    onRevoke(listener) {
+      listeners.add(listener);
+      return () => listeners.delete(listener);
+    },
+    close() {
+      isClosed = true;
+      forgetReconnects();
+      subscription.unsubscribe();
+    },
+  };
+}
+
+/** Stores a revocation unless a later one is stored, and returns the one that then is. */
+async function raise(bucket: KV, revocation: Revocation): Promise<Revocation> {
+  const key = revokedKey(toToken(revocation.userId), revocation.platformId);
+  for (;;) {
+    const entry = await bucket.get(key);
+    const before = entry?.operation === "PUT" ? decode(key, entry.value) : undefined;
+    if (before !== undefined && before.atMs >= revocation.atMs) return before;
+    try {
+      // With the revision, so that another instance's later revocation is not lowered.
+      await bucket.put(key, JSON.stringify(revocation), { previousSeq: entry?.revision ?? 0 });
+      return revocation;
+    } catch (error) {
+      if (!isOvertaken(error)) throw error;
+    }
+  }
+}
+
+/** The revocation in an entry; undefined for one that Mustreach did not write. */
+function decode(subject: string, payload: Uint8Array, log?: BaseLogger): Revocation | undefined {
+  try {
+    return stored.parse(JSON.parse(Buffer.from(payload).toString("utf8")));
+  } catch (err) {
+    log?.warn({ err, subject }, "an entry of the REVOKED bucket is not a revocation; ignoring it");
+    return undefined;
+  }
+}
+
+function isOvertaken(error: unknown): boolean {
+  return (
+    error instanceof JetStreamApiError &&
+    (error.code === JetStreamApiCodes.StreamWrongLastSequence ||
+      error.code === JetStreamApiCodes.StreamWrongLastSequenceUnknown)
+  );
+}
+
+function localKey(userId: string, platformId: number): string {
+  return `${platformId}:${userId}`;
+}

@@ -1,0 +1,83 @@
+import { enumToJson } from "@bufbuild/protobuf";
+import { z } from "zod";
+import { Durability, DurabilitySchema } from "../gen/mustreach/msg/v1/msg_pb.ts";
+import type { Broker } from "./connect.ts";
+import { isAtLeast, natsServerFloor } from "../embedded/inspect.ts";
+import { varzSubject } from "./subjects.ts";
+
+/** From here on, compaction keeps `sync_interval: always` (nats-server PR 8475 and 8629). */
+const safeCompaction = "2.14.7";
+
+/** What the broker's own configuration says of it. */
+export interface BrokerAudit {
+  readonly version: string;
+  readonly durability: Durability;
+  /** What an operator should know, in sentences. */
+  readonly warnings: readonly string[];
+  /** The largest message that the broker takes, in bytes. */
+  readonly maxPayloadBytes: number;
+}
+
+/** A durability as people write it: `FSYNCED`, `REPLICATED` or `BUFFERED`. */
+export function durabilityName(durability: Durability): string {
+  return String(enumToJson(DurabilitySchema, durability)).replace(/^DURABILITY_/, "");
+}
+
+/** A broker that Mustreach cannot keep its promise on. */
+export class BrokerUnfitError extends Error {
+  override name = "BrokerUnfitError";
+}
+
+const varz = z.object({
+  data: z.object({
+    jetstream: z.object({ config: z.object({ sync_always: z.boolean().optional() }).optional() }).optional(),
+  }),
+});
+
+/**
+ * Reads the broker's version and the durability that its configuration gives to an acknowledged write.
+ *
+ * @param replicas of the streams.
+ * @throws {BrokerUnfitError} for a broker below {@link natsServerFloor}.
+ */
+export async function auditBroker(broker: Broker, replicas: number): Promise<BrokerAudit> {
+  const { version = "unknown", max_payload: maxPayloadBytes = 0 } = broker.nc.info ?? {};
+  if (!isAtLeast(version, natsServerFloor)) {
+    throw new BrokerUnfitError(
+      `The broker is nats-server ${version}; Mustreach needs ${natsServerFloor} or later. Older ones lack indexed reads and atomic batches.`,
+    );
+  }
+  const warnings: string[] = [];
+  if (!isAtLeast(version, safeCompaction)) {
+    warnings.push(
+      `nats-server ${version} can lose acknowledged writes in a power cut while it compacts; use ${safeCompaction} or later`,
+    );
+  }
+  const durability = (await readSyncAlways(broker))
+    ? Durability.FSYNCED
+    : replicas > 1
+      ? Durability.REPLICATED
+      : Durability.BUFFERED;
+  if (durability === Durability.BUFFERED) {
+    warnings.push(
+      "as far as can be read, an acknowledged notification is on one broker and perhaps not yet on its disk: a power cut can lose it. Use sync_interval: always, and let the account ask VARZ, or MUSTREACH_REPLICAS=3",
+    );
+  }
+  return { version, durability, warnings, maxPayloadBytes };
+}
+
+/** Whether every server that answers syncs each write; false when none does or the account may not ask. */
+async function readSyncAlways(broker: Broker): Promise<boolean> {
+  let servers = 0;
+  try {
+    const answers = await broker.nc.requestMany(varzSubject, "", { strategy: "stall", stall: 200, maxWait: 2_000 });
+    for await (const answer of answers) {
+      servers++;
+      if (!varz.parse(answer.json()).data.jetstream?.config?.sync_always) return false;
+    }
+  } catch {
+    // No permission or another shape: what cannot be read is not claimed.
+    return false;
+  }
+  return servers > 0;
+}

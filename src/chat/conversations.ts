@@ -1,0 +1,126 @@
+import { failure } from "../errors.ts";
+import {
+  chatStream,
+  decodeRecord,
+  infoRecord,
+  maxSubjects,
+  readRecord,
+  readSubjects,
+  sentRecord,
+} from "./records.ts";
+import { type DirectGet, type DirectGetRequest, type DirectMessage, tooManyResults } from "../broker/direct-get.ts";
+import {
+  chatInfoSubject,
+  chatReadSubject,
+  chatSentSubject,
+  conversationFilter,
+  parseConversationSubject,
+  toToken,
+} from "../broker/subjects.ts";
+
+/** A user's view of a conversation. */
+export interface UserConversation {
+  readonly conversationId: string;
+  /** The place of the newest copy. */
+  readonly maxSeq: number;
+  /** When the newest copy was sent, in epoch milliseconds. */
+  readonly maxSeqTime: number;
+  /** The place up to which the user has read; 0 when there is none. */
+  readonly hasReadSeq: number;
+  /** How many copies follow it that the user did not send. */
+  readonly unreadCount: number;
+}
+
+/** A conversation with the sequence of its newest copy's batch, by which conversations are ordered. */
+interface Ranked {
+  readonly conversation: string;
+  readonly sequence: number;
+}
+
+/** At most this many conversations are listed. */
+const maxListed = 1_000;
+
+/** Records of one conversation that a view is made of; they are read at one moment. */
+const recordsPerView = 3;
+
+/**
+ * Lists a user's conversations with other users and those of the given groups, by their tokens: at most 1,000, the one
+ * with the newest copy first.
+ */
+export async function listConversations(
+  get: DirectGet,
+  userId: string,
+  groups: readonly string[],
+): Promise<readonly UserConversation[]> {
+  const user = toToken(userId);
+  const [own, shared] = await Promise.all([newestOfUser(get, user), rankGroups(get, groups)]);
+  const listed = [...own, ...shared].sort((a, b) => b.sequence - a.sequence).slice(0, maxListed);
+  const perRead = Math.floor(maxSubjects / recordsPerView);
+  const chunks = Array.from({ length: Math.ceil(listed.length / perRead) }, (_, n) =>
+    listed.slice(n * perRead, (n + 1) * perRead).map(({ conversation }) => conversation),
+  );
+  return (await Promise.all(chunks.map((chunk) => readViews(get, user, chunk)))).flat();
+}
+
+async function readViews(get: DirectGet, user: string, conversations: readonly string[]): Promise<UserConversation[]> {
+  const subjects = conversations.map((conversation) => ({
+    info: chatInfoSubject(conversation),
+    sent: chatSentSubject(conversation, user),
+    read: chatReadSubject(conversation, user),
+  }));
+  const records = await readSubjects(
+    get,
+    subjects.flatMap(({ info, sent, read }) => [info, sent, read]),
+  );
+  return subjects.flatMap((of) => {
+    const info = decodeRecord(infoRecord, records.get(of.info));
+    if (info === undefined) return [];
+    const sent = decodeRecord(sentRecord, records.get(of.sent))?.sent ?? 0;
+    const read = decodeRecord(readRecord, records.get(of.read)) ?? { hasReadSeq: 0, sent: 0 };
+    const { conversationId, maxSeq, maxSeqTime } = info;
+    const unreadCount = maxSeq - read.hasReadSeq - (sent - read.sent);
+    return [{ conversationId, maxSeq, maxSeqTime, hasReadSeq: read.hasReadSeq, unreadCount }];
+  });
+}
+
+async function rankGroups(get: DirectGet, groups: readonly string[]): Promise<Ranked[]> {
+  const records = await readSubjects(get, groups.map(chatInfoSubject));
+  return groups.flatMap((conversation) => {
+    const info = records.get(chatInfoSubject(conversation));
+    return info === undefined ? [] : [{ conversation, sequence: info.sequence }];
+  });
+}
+
+/** The conversations with other users that have the newest copies: {@link maxListed} or a few more, if there are. */
+async function newestOfUser(get: DirectGet, user: string): Promise<Ranked[]> {
+  const filter = conversationFilter(user);
+  const indexed = await get(chatStream, { multi_last: [filter] });
+  const messages = indexed === tooManyResults ? await readTail(get, filter) : indexed.messages;
+  return messages.map(({ subject, sequence }) => ({ conversation: parseConversationSubject(subject), sequence }));
+}
+
+/**
+ * Reads the last {@link maxListed} messages or up to twice as many that match. The index answers none when more than
+ * 1,024 match, and a stream is read forward only, so where they begin is searched for by how many follow.
+ */
+async function readTail(get: DirectGet, filter: string): Promise<readonly DirectMessage[]> {
+  const next = async (request: DirectGetRequest) => {
+    const found = await get(chatStream, { next_by_subj: filter, ...request });
+    if (found === tooManyResults)
+      throw failure("BrokerRefusedError", "the broker cannot read the conversations: too many results");
+    return found;
+  };
+  let from = 1;
+  const newest = await get(chatStream, { last_by_subj: filter });
+  let to = newest === tooManyResults ? 0 : (newest.messages[0]?.sequence ?? 0);
+  while (from < to) {
+    const middle = Math.ceil((from + to) / 2);
+    const { messages, pending } = await next({ seq: middle, batch: 1 });
+    const following = messages.length + pending;
+    if (following < maxListed) to = middle - 1;
+    else from = middle;
+    if (following >= maxListed && following <= 2 * maxListed) break;
+  }
+  // With room for copies that have come since.
+  return (await next({ seq: from, batch: 3 * maxListed })).messages;
+}

@@ -1,0 +1,193 @@
+import { clone, create, toBinary } from "@bufbuild/protobuf";
+import { type MsgHdrs, headers as newHeaders } from "@nats-io/transport-node";
+import {
+  type Message,
+  MessageSchema,
+  type Notification,
+  NotificationSchema,
+} from "../gen/mustreach/delivery/v1/delivery_pb.ts";
+import { UserConversationRecordSchema } from "../gen/mustreach/store/v1/chat_pb.ts";
+import { type BatchMessage, storeBatch } from "../broker/batch.ts";
+import { isIncomplete, isOvertaken, toRefusal } from "../broker/faults.ts";
+import {
+  conversationToken,
+  decodeRecord,
+  infoRecord,
+  type Parties,
+  placeRecord,
+  readSubjects,
+  sentRecord,
+} from "./records.ts";
+import type { Broker } from "../broker/connect.ts";
+import { decodeStored } from "../broker/decode-stored.ts";
+import type { DirectGet, DirectMessage } from "../broker/direct-get.ts";
+import {
+  chatCopySubject,
+  chatInfoSubject,
+  chatPlaceSubject,
+  chatSentSubject,
+  conversationSubject,
+  toToken,
+} from "../broker/subjects.ts";
+
+/** A copy to store. */
+export interface ChatCopy {
+  /** The conversation's id, as users see it. */
+  readonly conversationId: string;
+  readonly parties: Parties;
+  readonly notification: Notification;
+}
+
+/** What came of a number of copies. */
+export type CopiesStored =
+  /** The copies with their places, in the order in which they were given. */
+  | { readonly kind: "stored"; readonly messages: readonly Message[] }
+  /** None is stored: another instance stored a copy in the meantime, so the next try sees that. */
+  | { readonly kind: "overtaken" }
+  /** None is stored: the broker has too many batches under way, or dropped a message without saying why. */
+  | { readonly kind: "incomplete" };
+
+/** Stores copies; {@link createStoreCopies} makes it. */
+export type StoreCopies = (copies: readonly ChatCopy[]) => Promise<CopiesStored>;
+
+/** How long the broker may take to acknowledge a batch, in milliseconds. */
+const batchTimeoutMs = 2_000;
+
+/**
+ * Creates the store of chat copies at the next places of their conversations, with everything that depends on them, in
+ * one atomic batch. It holds only if each conversation is still headed by what was read before, so of two instances
+ * that append to one conversation at the same time, one is rejected. A notification that has a copy already gets that
+ * one.
+ *
+ * Throws NetworkError (90004) when the broker did not answer in time: the copies are stored or not; what the broker
+ * refuses for good as {@link toRefusal} has it.
+ *
+ * @param retentionMs how long a copy is kept; undefined: for ever.
+ */
+export function createStoreCopies(broker: Broker, get: DirectGet, retentionMs: number | undefined): StoreCopies {
+  const readEarlier = async ({ copy, conversation }: Located, place: number): Promise<Message> => {
+    const subject = chatCopySubject(conversation, place);
+    const found = (await readSubjects(get, [subject])).get(subject);
+    // Another replica may not have it yet, but this is the same notification.
+    return found === undefined ? toMessage(copy, place) : decodeStored(MessageSchema, found.payload);
+  };
+
+  return async (copies) => {
+    const located = copies.map(locate);
+    const subjects = located.flatMap((of) => [of.infoSubject, of.placeSubject, of.sentSubject]);
+    const records = await readSubjects(get, [...new Set(subjects)]);
+    const drafts = new Map<string, ReturnType<typeof createDraft>>();
+    const messages: (Message | Promise<Message>)[] = [];
+    for (const of of located) {
+      const earlier = decodeRecord(placeRecord, records.get(of.placeSubject));
+      if (earlier !== undefined) {
+        messages.push(readEarlier(of, earlier.place));
+        continue;
+      }
+      const draft = drafts.get(of.conversation) ?? createDraft(of, records, retentionMs);
+      drafts.set(of.conversation, draft);
+      messages.push(draft.add(of));
+    }
+    const batch = [...drafts.values()].flatMap((draft) => draft.toBatch());
+    if (batch.length > 0) {
+      const stored = await storeBatch(broker, batch, batchTimeoutMs);
+      if (stored.kind === "rejected") {
+        if (isOvertaken(stored)) return { kind: "overtaken" };
+        if (isIncomplete(stored)) return { kind: "incomplete" };
+        throw toRefusal(stored);
+      }
+    }
+    return { kind: "stored", messages: await Promise.all(messages) };
+  };
+}
+
+/** A copy and the subjects that it concerns. */
+interface Located {
+  readonly copy: ChatCopy;
+  readonly conversation: string;
+  readonly infoSubject: string;
+  readonly placeSubject: string;
+  readonly sentSubject: string;
+}
+
+function locate(copy: ChatCopy): Located {
+  const conversation = conversationToken(copy.parties);
+  const sender = toToken(copy.notification.sendUserId);
+  return {
+    copy,
+    conversation,
+    infoSubject: chatInfoSubject(conversation),
+    placeSubject: chatPlaceSubject(conversation, sender, toToken(copy.notification.serverMsgId)),
+    sentSubject: chatSentSubject(conversation, sender),
+  };
+}
+
+/** Collects what is to be stored with new copies of a conversation. */
+function createDraft(
+  { conversation, infoSubject, copy: { conversationId, parties } }: Located,
+  records: ReadonlyMap<string, DirectMessage>,
+  retentionMs: number | undefined,
+) {
+  const head = records.get(infoSubject);
+  let place = decodeRecord(infoRecord, head)?.maxSeq ?? 0;
+  let maxSeqTime = 0;
+  const copies: BatchMessage[] = [];
+  const added = new Map<string, Message>();
+  const senders = new Map<string, { readonly userId: string; readonly sent: number; readonly place: number }>();
+
+  return {
+    add({ copy, placeSubject, sentSubject }: Located): Message {
+      const twin = added.get(placeSubject);
+      if (twin !== undefined) return twin;
+      place++;
+      maxSeqTime = Number(copy.notification.sendTime);
+      const message = toMessage(copy, place);
+      added.set(placeSubject, message);
+      const before = senders.get(sentSubject) ?? decodeRecord(sentRecord, records.get(sentSubject));
+      const sent = (before?.sent ?? 0) + 1;
+      senders.set(sentSubject, { userId: copy.notification.sendUserId, sent, place });
+      const copySubject = chatCopySubject(conversation, place);
+      copies.push(
+        // Before its copy: what follows a copy in the stream are places above it.
+        { subject: placeSubject, payload: placeRecord.encode({ place, sent }), headers: expiring(retentionMs) },
+        { subject: copySubject, payload: toBinary(MessageSchema, message), headers: expiring(retentionMs) },
+      );
+      return message;
+    },
+    toBatch(): BatchMessage[] {
+      const users = "userIds" in parties ? new Set(parties.userIds) : [];
+      const headers = newHeaders();
+      headers.set("Nats-Expected-Last-Subject-Sequence", String(head?.sequence ?? 0));
+      return [
+        ...copies,
+        ...[...senders].map(([subject, sender]) => ({ subject, payload: sentRecord.encode(sender) })),
+        ...[...users].map((userId) => ({
+          subject: conversationSubject(toToken(userId), conversation),
+          payload: toBinary(
+            UserConversationRecordSchema,
+            create(UserConversationRecordSchema, { userId, conversationId }),
+          ),
+        })),
+        {
+          subject: infoSubject,
+          payload: infoRecord.encode({ conversationId, parties, maxSeq: place, maxSeqTime }),
+          headers,
+        },
+      ];
+    },
+  };
+}
+
+function toMessage({ conversationId, notification }: ChatCopy, place: number): Message {
+  const copied = clone(NotificationSchema, notification);
+  // A place in an inbox, of which there is one for each recipient.
+  copied.sequence = 0n;
+  return create(MessageSchema, { conversationId, conversationSequence: BigInt(place), notification: copied });
+}
+
+/** Not the stream's max_age: that would take with it how far a quiet conversation has come. */
+function expiring(retentionMs: number | undefined): MsgHdrs {
+  const headers = newHeaders();
+  if (retentionMs !== undefined) headers.set("Nats-TTL", `${Math.max(1, Math.ceil(retentionMs / 1_000))}s`);
+  return headers;
+}

@@ -1,0 +1,124 @@
+import { create, toBinary } from "@bufbuild/protobuf";
+import { failure } from "../errors.ts";
+import {
+  ConversationRecordSchema,
+  CopyRecordSchema,
+  ReadRecordSchema,
+  SentRecordSchema,
+} from "../gen/mustreach/store/v1/chat_pb.ts";
+import { decodeStored } from "../broker/decode-stored.ts";
+import { type DirectGet, type DirectMessage, tooManyResults } from "../broker/direct-get.ts";
+import { pairToken, toToken } from "../broker/subjects.ts";
+
+/** The stream of all chat copies and of what is known about their conversations. */
+export const chatStream = "CHAT";
+
+/** Whose a conversation is: two users', in the order of the bytes of their ids, or a group's. */
+export type Parties = { readonly userIds: readonly [string, string] } | { readonly groupId: string };
+
+/** How a record is stored. */
+interface RecordKind<T> {
+  encode(record: T): Uint8Array;
+  decode(payload: Uint8Array): T;
+}
+
+/** What heads a conversation: whoever appends replaces it, which puts all appends in one order. */
+export interface Conversation {
+  readonly conversationId: string;
+  readonly parties: Parties;
+  /** The place of the newest copy. */
+  readonly maxSeq: number;
+  /** When the newest copy was sent, in epoch milliseconds. */
+  readonly maxSeqTime: number;
+}
+
+export const infoRecord: RecordKind<Conversation> = {
+  encode({ conversationId, parties, maxSeq, maxSeqTime }) {
+    const record = create(ConversationRecordSchema, {
+      conversationId,
+      ...("groupId" in parties ? { groupId: parties.groupId } : { userIds: [...parties.userIds] }),
+      maxSeq: BigInt(maxSeq),
+      maxSeqTime: BigInt(maxSeqTime),
+    });
+    return toBinary(ConversationRecordSchema, record);
+  },
+  decode(payload) {
+    const { conversationId, userIds, groupId, maxSeq, maxSeqTime } = decodeStored(ConversationRecordSchema, payload);
+    const [one, other] = userIds;
+    const isGroup = one === undefined || other === undefined;
+    const parties: Parties = isGroup ? { groupId } : { userIds: [one, other] };
+    return { conversationId, parties, maxSeq: Number(maxSeq), maxSeqTime: Number(maxSeqTime) };
+  },
+};
+
+/** Where a notification has its copy, and how many copies its sender had in the conversation with it. */
+export const placeRecord: RecordKind<{ readonly place: number; readonly sent: number }> = {
+  encode: ({ place, sent }) =>
+    toBinary(CopyRecordSchema, create(CopyRecordSchema, { place: BigInt(place), sent: BigInt(sent) })),
+  decode(payload) {
+    const { place, sent } = decodeStored(CopyRecordSchema, payload);
+    return { place: Number(place), sent: Number(sent) };
+  },
+};
+
+/** How many copies a user sent in a conversation, and the place of the newest. */
+export const sentRecord: RecordKind<{ readonly userId: string; readonly sent: number; readonly place: number }> = {
+  encode: ({ userId, sent, place }) =>
+    toBinary(SentRecordSchema, create(SentRecordSchema, { userId, sent: BigInt(sent), place: BigInt(place) })),
+  decode(payload) {
+    const { userId, sent, place } = decodeStored(SentRecordSchema, payload);
+    return { userId, sent: Number(sent), place: Number(place) };
+  },
+};
+
+/** Up to which place a user has read, and how many copies up to there the user sent. */
+export const readRecord: RecordKind<{ readonly userId: string; readonly hasReadSeq: number; readonly sent: number }> = {
+  encode({ userId, hasReadSeq, sent }) {
+    const record = create(ReadRecordSchema, { userId, hasReadSeq: BigInt(hasReadSeq), sent: BigInt(sent) });
+    return toBinary(ReadRecordSchema, record);
+  },
+  decode(payload) {
+    const { userId, hasReadSeq, sent } = decodeStored(ReadRecordSchema, payload);
+    return { userId, hasReadSeq: Number(hasReadSeq), sent: Number(sent) };
+  },
+};
+
+/** The subject token of a conversation. Not of its id: `si_a_b_c` is that of `a` and `b_c`, and of `a_b` and `c`. */
+export function conversationToken(parties: Parties): string {
+  return "groupId" in parties ? toToken(parties.groupId) : pairToken(...parties.userIds);
+}
+
+/** Decodes a record; undefined for none. */
+export function decodeRecord<T>(kind: RecordKind<T>, message: DirectMessage | undefined): T | undefined {
+  return message && kind.decode(message.payload);
+}
+
+/** Literal subjects in one read: below the 1,024 at which the broker refuses, and of about 200 KB at most. */
+export const maxSubjects = 1_000;
+
+/**
+ * Reads the stored messages under literal subjects, by subject; up to {@link maxSubjects} of them as they were at one
+ * moment, since the broker does not let a read see half of a batch.
+ *
+ * @throws NetworkError (90004) when the broker does not answer in time.
+ */
+export async function readSubjects(
+  get: DirectGet,
+  subjects: readonly string[],
+): Promise<ReadonlyMap<string, DirectMessage>> {
+  const chunks = Array.from({ length: Math.ceil(subjects.length / maxSubjects) }, (_, n) =>
+    subjects.slice(n * maxSubjects, (n + 1) * maxSubjects),
+  );
+  const found = await Promise.all(chunks.map((chunk) => readChunk(get, chunk)));
+  return new Map(found.flat().map((message) => [message.subject, message]));
+}
+
+async function readChunk(get: DirectGet, subjects: readonly string[]): Promise<readonly DirectMessage[]> {
+  for (let tries = 0; tries < 3; tries++) {
+    const found = await get(chatStream, { multi_last: subjects });
+    if (found === tooManyResults) break;
+    // Without this number the broker broke off: a message expired while it was read.
+    if (found.messages.length === 0 || found.upToSequence !== undefined) return found.messages;
+  }
+  throw failure("NetworkError", "the broker cannot read the conversations");
+}

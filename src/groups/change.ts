@@ -1,0 +1,179 @@
+import { headers as newHeaders } from "@nats-io/transport-node";
+import { failure } from "../errors.ts";
+import { type BatchMessage, maxBatchMessages, storeBatch } from "../broker/batch.ts";
+import { isOvertaken, toRefusal } from "../broker/faults.ts";
+import type { Broker } from "../broker/connect.ts";
+import type { GroupSnapshot, ReadGroup } from "./reads.ts";
+import { encodeGroup, encodeStays, type GroupRecord, type Member, reviseStays } from "./records.ts";
+import { groupInfoSubject, groupMembersSubject, joinedSubject, membersPerSubject, toToken } from "../broker/subjects.ts";
+import { createTurns } from "../broker/turns.ts";
+import { again, untilAnswered } from "../broker/until.ts";
+
+/** What a change makes of a group. */
+export interface GroupRevision {
+  /** The group as it should be, but for version and memberCount. */
+  readonly group: GroupRecord;
+  readonly enter: readonly Member[];
+  readonly leave: ReadonlySet<string>;
+}
+
+/** Options of {@link ChangeGroup}. */
+export interface ChangeOptions {
+  /** The users concerned; {@link takeChunk} says how many fit. */
+  readonly userIds: readonly string[];
+  /** The version that the group is known to have. */
+  readonly minVersion: number;
+  /**
+   * Decides, from the group and who of the users is a member now; undefined changes nothing. Called again when
+   * another change came first. What it throws ends the change.
+   */
+  revise(group: GroupRecord | undefined, memberIds: ReadonlySet<string>): GroupRevision | undefined;
+}
+
+/**
+ * Changes a group, and answers it as it is then; undefined when there is none. All of the change is stored or none,
+ * and no other change comes between its reading and its writing.
+ *
+ * Throws NetworkError (90004) when the broker has not acknowledged in time; the change is stored or not.
+ */
+export type ChangeGroup = (groupId: string, options: ChangeOptions) => Promise<GroupRecord | undefined>;
+
+/** Options of {@link createChangeGroup}. */
+export interface ChangeGroupOptions {
+  /** How long a change may take with all its tries, in milliseconds. */
+  readonly timeoutMs: number;
+  /** How long the end of a membership is remembered, in milliseconds. */
+  readonly historyMs: number;
+}
+
+/** One try gets this long at most, in milliseconds, so that a broker that was restarted is asked again soon. */
+const tryTimeoutMs = 2_000;
+
+/**
+ * Changes in work at once: the broker stores batches one after the other, so that more of them would only use up their
+ * time in its queue.
+ */
+const maxChangesAtOnce = 8;
+
+/** The largest record of members, in bytes: the broker's usual max_payload of 1 MiB, less headers. */
+const maxRecordBytes = 1_040_000;
+
+/** The records of members in a batch add up to about this, in bytes. */
+const maxBatchBytes = 4_194_304;
+
+/** About what a member takes in a record, in bytes. */
+const memberBytes = 112;
+
+/** Creates the one way in which groups change. */
+export function createChangeGroup(broker: Broker, read: ReadGroup, options: ChangeGroupOptions): ChangeGroup {
+  const { timeoutMs, historyMs } = options;
+  const inTurn = createTurns(maxChangesAtOnce);
+
+  const change = async (groupId: string, { userIds, minVersion, revise }: ChangeOptions) => {
+    const subjects = [...new Set(userIds.map((userId) => membersSubject(groupId, userId)))];
+    const concerned = new Set(userIds);
+    const deadlineMs = Date.now() + timeoutMs;
+    // A batch that was not acknowledged may be stored: the next try reads again, and then finds nothing to change.
+    return untilAnswered(broker, deadlineMs, async () => {
+      const snapshot = await read(groupId, { subjects, minVersion, deadlineMs });
+      const revision = revise(snapshot.group, membersAmong(concerned, snapshot));
+      if (revision === undefined) return snapshot.group;
+      const { group, messages } = toBatch(snapshot, revision, historyMs);
+      const timeLeftMs = Math.max(1, deadlineMs - Date.now());
+      const stored = await storeBatch(broker, messages, Math.min(tryTimeoutMs, timeLeftMs));
+      if (stored.kind === "stored") return group;
+      if (isOvertaken(stored)) return again;
+      throw toRefusal(stored);
+    });
+  };
+
+  return (groupId, changeOptions) => inTurn(groupId, () => change(groupId, changeOptions));
+}
+
+/** Sorts users so that those who share a record of members follow each other. */
+export function inRecordOrder<U extends { readonly userId: string }>(groupId: string, users: readonly U[]): U[] {
+  return [...Map.groupBy(users, ({ userId }) => membersSubject(groupId, userId)).values()].flat();
+}
+
+/** The users from `start` on that one batch can change. */
+export function takeChunk<U extends { readonly userId: string }>(
+  { groupId, memberCount }: { readonly groupId: string; readonly memberCount: number },
+  users: readonly U[],
+  start: number,
+): U[] {
+  const maxRecords = Math.max(1, Math.floor(maxBatchBytes / (membersPerSubject(memberCount) * memberBytes)));
+  const records = new Set<string>();
+  let end = start;
+  for (; end < users.length; end++) {
+    const user = users[end];
+    if (user !== undefined) records.add(membersSubject(groupId, user.userId));
+    // Each user has one more message, and so has the group.
+    if (end > start && (records.size > maxRecords || records.size + end - start + 2 > maxBatchMessages)) break;
+  }
+  return users.slice(start, end);
+}
+
+function membersSubject(groupId: string, userId: string): string {
+  return groupMembersSubject(toToken(groupId), toToken(userId));
+}
+
+function membersAmong(concerned: ReadonlySet<string>, { stays }: GroupSnapshot): Set<string> {
+  const memberIds = new Set<string>();
+  for (const record of stays.values()) {
+    for (const { userId, to } of record) if (to === undefined && concerned.has(userId)) memberIds.add(userId);
+  }
+  return memberIds;
+}
+
+function toBatch({ sequence, stays, group: before }: GroupSnapshot, revision: GroupRevision, historyMs: number) {
+  const { enter, leave } = revision;
+  const version = (before?.version ?? 0) + 1;
+  const memberCount = (before?.memberCount ?? 0) + enter.length - leave.size;
+  const group: GroupRecord = { ...revision.group, version, memberCount };
+  const groupToken = toToken(group.groupId);
+  const nowMs = Date.now();
+  const messages: BatchMessage[] = [];
+
+  const entering = Map.groupBy(enter, ({ userId }) => membersSubject(group.groupId, userId));
+  const leaving = Map.groupBy(leave, (userId) => membersSubject(group.groupId, userId));
+  for (const subject of new Set([...entering.keys(), ...leaving.keys()])) {
+    const revised = reviseStays(stays.get(subject) ?? [], {
+      version,
+      nowMs,
+      enter: entering.get(subject) ?? [],
+      leave,
+      historyMs,
+    });
+    const payload = encodeStays(revised);
+    if (payload.length > maxRecordBytes) throw failure("ArgsError", "the group has no room for more members");
+    const isHistory = revised.every(({ to }) => to !== undefined);
+    messages.push({
+      subject,
+      payload,
+      ...(isHistory && { headers: expiresAfter(historyMs) }),
+    });
+  }
+  for (const { userId } of enter) {
+    messages.push({ subject: joinedSubject(toToken(userId), groupToken), payload: Buffer.from(group.groupId) });
+  }
+  for (const userId of leave) {
+    const subject = joinedSubject(toToken(userId), groupToken);
+    messages.push({ subject, payload: new Uint8Array(), headers: expiresAfter(historyMs) });
+  }
+  // Last, so that it is the newest record of the group: a copy of the stream that has it has all of the change.
+  const headers = newHeaders();
+  headers.set("Nats-Expected-Last-Subject-Sequence", String(sequence));
+  messages.push({ subject: groupInfoSubject(groupToken), payload: encodeGroup(group), headers });
+  return { group, messages };
+}
+
+/**
+ * What says that a user has left expires after the history, not sooner: a broker that is killed finds what was
+ * overwritten again, and knows it for old by what overwrote it. Had that expired by then, the user would be a member
+ * again. A broker writes down what it has removed every few minutes.
+ */
+function expiresAfter(ms: number) {
+  const headers = newHeaders();
+  headers.set("Nats-TTL", `${Math.max(1, Math.ceil(ms / 1_000))}s`);
+  return headers;
+}

@@ -1,0 +1,189 @@
+import { randomUUID } from "node:crypto";
+import { wrongField } from "../errors.ts";
+import type { Broker } from "../broker/connect.ts";
+import type { DirectGet } from "../broker/direct-get.ts";
+import { createChangeGroup, inRecordOrder, takeChunk } from "./change.ts";
+import { createMembersAt, type MembersAt } from "./members-at.ts";
+import { createMembership, type MembershipChange, requireActive, requireFound } from "./membership.ts";
+import { createReadGroup, readAllUnder, readLast } from "./reads.ts";
+import { decodeGroup, type Group, type Member, type Role, roles, toGroup } from "./records.ts";
+import { declareQueue } from "../broker/queue-stream.ts";
+import { groupInfoSubject, groupsStream, groupsStreamSubjects, joinedFilter, toToken } from "../broker/subjects.ts";
+import { untilAnswered } from "../broker/until.ts";
+
+export type { MembershipChange } from "./membership.ts";
+export { type Group, type Member, type Role, roles } from "./records.ts";
+
+/** A group that does not exist yet. */
+export interface NewGroup {
+  readonly groupId: string;
+  readonly groupName: string;
+  readonly ex: string;
+  readonly ownerUserId: string;
+  readonly creatorUserId: string;
+  /** Besides the owner; nobody twice. */
+  readonly members: readonly { readonly userId: string; readonly role: Role }[];
+}
+
+/** Options of {@link createGroups}. */
+export interface GroupsOptions {
+  readonly replicas: number;
+  /** How long a single read or write may take, in milliseconds. */
+  readonly timeoutMs: number;
+  /**
+   * How long {@link Groups.membersAt} knows of members who have left, in milliseconds: longer than what was sent to
+   * the group may take to be expanded, and than the broker takes to write down what it has removed. Default: 24 hours.
+   */
+  readonly historyMs?: number;
+  /** How many members are kept in memory, over all groups. Default 1,000,000. */
+  readonly maxCachedMembers?: number;
+  /**
+   * Called after each stored part of a change, with all users whom the caller named, also those who were members, or
+   * not, already: a caller that was not answered repeats the change, and perhaps nobody was told. Must not throw.
+   */
+  readonly onMembershipChange?: (change: MembershipChange) => void;
+}
+
+/**
+ * The groups and their members. Methods that change a group throw RecordNotFoundError (1004) for an unknown one and
+ * DismissedAlreadyError (1204) for a dismissed one. All throw NetworkError (90004) when the broker does not answer in
+ * time; a change is then stored in part, each part whole, and calling again completes it.
+ */
+export interface Groups {
+  /** A group as it is now: every change that was answered, by whichever instance, is in it. */
+  find(groupId: string): Promise<Group | undefined>;
+  /**
+   * Creates a group, and resolves to it; to undefined when the id is taken, also by a dismissed group. The first 499
+   * members at least are there from its first version, more follow part by part.
+   */
+  create(group: NewGroup): Promise<Group | undefined>;
+  /** Ends a group, and removes its members if wanted. */
+  dismiss(groupId: string, options: { readonly deleteMembers: boolean }): Promise<void>;
+  /** Adds users with a role; those who are members stay as they are. All get the same join time. */
+  add(groupId: string, userIds: readonly string[], role: Role): Promise<void>;
+  /** Removes users; those who are not members are passed over. Throws ArgsError (1001) for the owner. */
+  remove(groupId: string, userIds: readonly string[]): Promise<void>;
+  /** The members at a version that {@link find} answered, also after they left or the group was dismissed. */
+  membersAt: MembersAt;
+  /** The groups that a user is a member of, without dismissed ones, by group id. */
+  joined(userId: string): Promise<readonly Group[]>;
+}
+
+/** Users in one call of `onMembershipChange`. */
+const maxSignalUsers = 1_000;
+
+/** Info records in one read; 1,024 would be answered. */
+const infosPerRead = 1_000;
+
+/** Creates the groups over their stream, which is created on first use. */
+export async function createGroups(broker: Broker, directGet: DirectGet, options: GroupsOptions): Promise<Groups> {
+  const { timeoutMs, historyMs = 86_400_000, onMembershipChange = () => {} } = options;
+  // A subject's only message is the record; it is kept until it is replaced, or for the TTL that it was given.
+  await declareQueue(broker, {
+    name: groupsStream,
+    description: "groups, their members, and the groups of each user",
+    subjects: groupsStreamSubjects,
+    num_replicas: options.replicas,
+    allow_msg_ttl: true,
+  });
+  const get = withRetry(broker, directGet, timeoutMs);
+  const read = createReadGroup(get);
+  const change = createChangeGroup(broker, read, { timeoutMs, historyMs });
+  const membership = createMembership(change, onMembershipChange);
+  const membersAt = createMembersAt(read, options);
+
+  const find = async (groupId: string): Promise<Group | undefined> => {
+    const subject = groupInfoSubject(toToken(groupId));
+    // Not a direct get: those are also answered by copies of the stream that do not have the last change yet.
+    const message = await untilAnswered(broker, Date.now() + timeoutMs, () =>
+      broker.jsm.streams.getMessage(groupsStream, { last_by_subj: subject }),
+    );
+    return message === null ? undefined : toGroup(decodeGroup(message.data));
+  };
+
+  return {
+    find,
+    membersAt,
+
+    async create({ members, ...described }) {
+      const { groupId, ownerUserId } = described;
+      const changeId = randomUUID();
+      const createTime = Date.now();
+      const all: Member[] = [{ userId: ownerUserId, role: roles.owner }, ...inRecordOrder(groupId, members)].map(
+        ({ userId, role }) => ({ userId, role, joinTime: createTime }),
+      );
+      const enter = takeChunk({ groupId, memberCount: 0 }, all, 0);
+      const userIds = enter.map(({ userId }) => userId);
+      const created = await change(groupId, {
+        userIds,
+        minVersion: 0,
+        revise(taken) {
+          if (taken !== undefined) return undefined;
+          const group = { ...described, createTime, changeId, memberCount: 0, status: "active", version: 0 } as const;
+          return { group, enter, leave: new Set() };
+        },
+      });
+      if (created?.changeId !== changeId) return undefined;
+      onMembershipChange({ groupId, version: created.version, joined: true, userIds });
+      return membership.add(toGroup(created), all.slice(enter.length));
+    },
+
+    async dismiss(groupId, { deleteMembers }) {
+      const { version } = requireActive(await find(groupId));
+      const changeId = randomUUID();
+      const dismissed = await change(groupId, {
+        userIds: [],
+        minVersion: version,
+        revise(group) {
+          if (group?.changeId === changeId) return undefined;
+          return { group: { ...requireActive(group), status: "dismissed", changeId }, enter: [], leave: new Set() };
+        },
+      });
+      const group = toGroup(requireFound(dismissed));
+      const userIds = (await membersAt(groupId, group.version)).map(({ userId }) => userId);
+      if (deleteMembers) {
+        await membership.remove(group, userIds, { isDismissed: true });
+        return;
+      }
+      for (let start = 0; start < userIds.length; start += maxSignalUsers) {
+        const chunk = userIds.slice(start, start + maxSignalUsers);
+        onMembershipChange({ groupId, version: group.version, joined: false, userIds: chunk });
+      }
+    },
+
+    async add(groupId, userIds, role) {
+      const joinTime = Date.now();
+      const members = [...new Set(userIds)].map((userId) => ({ userId, role, joinTime }));
+      await membership.add(requireActive(await find(groupId)), members);
+    },
+
+    async remove(groupId, userIds) {
+      const group = requireActive(await find(groupId));
+      if (userIds.includes(group.ownerUserId)) throw wrongField("kickedUserIDs", "the owner cannot be removed");
+      await membership.remove(group, [...new Set(userIds)], { isDismissed: false });
+    },
+
+    async joined(userId) {
+      const records = await readAllUnder(get, joinedFilter(toToken(userId)));
+      // A record without a group id is about to expire: the user has left.
+      const groupIds = [...records.values()]
+        .map(({ payload }) => Buffer.from(payload).toString("utf8"))
+        .filter(Boolean);
+      const subjects = groupIds.map((groupId) => groupInfoSubject(toToken(groupId)));
+      const groups: Group[] = [];
+      for (let start = 0; start < subjects.length; start += infosPerRead) {
+        const chunk = subjects.slice(start, start + infosPerRead);
+        const infos = await readLast(get, chunk, { after: 0, deadlineMs: Date.now() + timeoutMs });
+        groups.push(...infos.values().map(({ payload }) => toGroup(decodeGroup(payload))));
+      }
+      return groups.filter(({ status }) => status === "active").sort((a, b) => (a.groupId < b.groupId ? -1 : 1));
+    },
+  };
+}
+
+function withRetry(broker: Broker, get: DirectGet, timeoutMs: number): DirectGet {
+  return Object.assign(
+    (...request: Parameters<DirectGet>) => untilAnswered(broker, Date.now() + timeoutMs, () => get(...request)),
+    { close: get.close },
+  );
+}

@@ -1,0 +1,27 @@
+import { type CallerContext, requireCaller } from "../auth/caller.ts";
+import { failure } from "../errors.ts";
+import type { ListGroupsRequest } from "../gen/mustreach/directory/v1/directory_pb.ts";
+import { maxUserIdBytes, requireId } from "../limits.ts";
+import type { Group, Groups } from "./groups.ts";
+import { requirePage } from "./page.ts";
+
+/**
+ * Lists the groups that a user is a member of, a page at a time, without dismissed ones.
+ *
+ * @throws ArgsError (1001) for a bad argument, then NoPermissionError (1002) for a caller that is neither an admin nor
+ * the user.
+ */
+export async function listGroups(
+  { groups }: { readonly groups: Groups },
+  request: ListGroupsRequest,
+  context: CallerContext,
+): Promise<{ total: number; groups: readonly Group[] }> {
+  const userId = requireId(request.fromUserId, "fromUserID", maxUserIdBytes);
+  const page = requirePage(request.pagination);
+  const caller = requireCaller(context);
+  if (!caller.isAdmin && caller.userId !== userId) {
+    throw failure("NoPermissionError", "only an admin token or the user's own may list a user's groups");
+  }
+  const joined = await groups.joined(userId);
+  return { total: joined.length, groups: joined.slice(page.start, page.end) };
+}

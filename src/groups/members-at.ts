@@ -1,0 +1,92 @@
+import type { GroupSnapshot, ReadGroup } from "./reads.ts";
+import { isMemberAt, type Member, type Stay } from "./records.ts";
+import { groupFilter, toToken } from "../broker/subjects.ts";
+
+/** Options of {@link createMembersAt}. */
+export interface MembersAtOptions {
+  /** How long a read may take, in milliseconds. */
+  readonly timeoutMs: number;
+  /** The members of the groups used last are kept in memory, up to this many over all groups. Default 1,000,000. */
+  readonly maxCachedMembers?: number;
+}
+
+/**
+ * The members of a group at a version, in an order that is the same every time: records in the order of their
+ * subjects, and in a record by user id.
+ *
+ * Throws NetworkError (90004) when the broker does not answer, or does not have the version, in time.
+ */
+export type MembersAt = (groupId: string, version: number) => Promise<readonly Member[]>;
+
+/** All members of a group, as last read. */
+interface Image {
+  readonly version: number;
+  readonly sequence: number;
+  readonly stays: ReadonlyMap<string, readonly Stay[]>;
+  readonly size: number;
+  /** The answer given last. */
+  answer: { readonly version: number; readonly members: readonly Member[] } | undefined;
+}
+
+/**
+ * Creates the reader of members. A group that was read before costs nothing while its version is the same, and then
+ * one read of the records that changed.
+ */
+export function createMembersAt(read: ReadGroup, options: MembersAtOptions): MembersAt {
+  const { timeoutMs, maxCachedMembers = 1_000_000 } = options;
+  /** By group id; the one used last is last. */
+  const images = new Map<string, Image>();
+  const loading = new Map<string, Promise<Image>>();
+  let size = 0;
+
+  const keep = (groupId: string, image: Image) => {
+    size += image.size - (images.get(groupId)?.size ?? 0);
+    images.delete(groupId);
+    images.set(groupId, image);
+    for (const [oldest, { size: freed }] of images) {
+      if (size <= maxCachedMembers) break;
+      images.delete(oldest);
+      size -= freed;
+    }
+  };
+
+  const load = async (groupId: string, version: number): Promise<Image> => {
+    const before = images.get(groupId);
+    const snapshot = await read(groupId, {
+      subjects: [groupFilter(toToken(groupId))],
+      after: before?.sequence ?? 0,
+      minVersion: version,
+      deadlineMs: Date.now() + timeoutMs,
+    });
+    return toImage(snapshot, before);
+  };
+
+  /** One read at a time for each group: who comes meanwhile looks at its result first. */
+  const loadOnce = (groupId: string, version: number): Promise<Image> => {
+    let promise = loading.get(groupId);
+    if (promise === undefined) {
+      promise = load(groupId, version).finally(() => loading.delete(groupId));
+      loading.set(groupId, promise);
+    }
+    return promise;
+  };
+
+  return async (groupId, version) => {
+    let image = images.get(groupId);
+    while (image === undefined || image.version < version) image = await loadOnce(groupId, version);
+    if (image.version >= (images.get(groupId)?.version ?? 0)) keep(groupId, image);
+    if (image.answer?.version !== version) image.answer = { version, members: listMembers(image, version) };
+    return image.answer.members;
+  };
+}
+
+function toImage({ group, sequence, stays: changed }: GroupSnapshot, before: Image | undefined): Image {
+  const stays = new Map([...(before?.stays ?? []), ...changed]);
+  const size = stays.values().reduce((sum, record) => sum + record.length, 0);
+  return { version: group?.version ?? 0, sequence, stays, size, answer: undefined };
+}
+
+function listMembers({ stays }: Image, version: number): Member[] {
+  const subjects = [...stays.keys()].sort();
+  return subjects.flatMap((subject) => stays.get(subject)?.filter((stay) => isMemberAt(stay, version)) ?? []);
+}

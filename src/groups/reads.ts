@@ -1,0 +1,109 @@
+import { failure } from "../errors.ts";
+import { type DirectGet, type DirectGetResponse, type DirectMessage, tooManyResults } from "../broker/direct-get.ts";
+import { decodeGroup, decodeStays, type GroupRecord, type Stay } from "./records.ts";
+import { groupInfoSubject, groupsStream, toToken } from "../broker/subjects.ts";
+import { again, until } from "../broker/until.ts";
+
+/** Records of a group at one moment. */
+export interface GroupSnapshot {
+  /** Undefined when there is none. */
+  readonly group: GroupRecord | undefined;
+  /** The sequence of the info record; 0 without one. */
+  readonly sequence: number;
+  /** The records of members that were read, by subject. */
+  readonly stays: ReadonlyMap<string, readonly Stay[]>;
+}
+
+/** Options of {@link ReadGroup}. */
+export interface ReadGroupOptions {
+  /** What to read, besides the info record. */
+  readonly subjects: readonly string[];
+  /** Only what was stored after this sequence. Default 0. */
+  readonly after?: number;
+  /** A copy of the stream that does not have this version of the group yet is not believed. 0: any will do. */
+  readonly minVersion: number;
+  /** When to give up, in epoch milliseconds. */
+  readonly deadlineMs: number;
+}
+
+/**
+ * Reads records of a group, all as they were at one moment.
+ *
+ * Throws NetworkError (90004) when the broker does not answer, or does not have the version, in time.
+ */
+export type ReadGroup = (groupId: string, options: ReadGroupOptions) => Promise<GroupSnapshot>;
+
+/** A page ends with the record that reaches this size, in bytes. */
+const maxPageBytes = 4_194_304;
+
+/** Records on a page that is read along the stream. */
+const pageRecords = 1_000;
+
+/** Creates the reader of group records. */
+export function createReadGroup(get: DirectGet): ReadGroup {
+  return (groupId, { subjects, after = 0, minVersion, deadlineMs }) => {
+    const infoSubject = groupInfoSubject(toToken(groupId));
+    return until(deadlineMs, async () => {
+      const records = await readLast(get, [infoSubject, ...subjects], { after, deadlineMs });
+      const info = records.get(infoSubject);
+      const group = info && decodeGroup(info.payload);
+      // A copy of the stream that does not have the version yet: another is asked.
+      if ((group?.version ?? 0) < minVersion) return again;
+      records.delete(infoSubject);
+      const stays = records.values().map(({ subject, payload }) => [subject, decodeStays(payload)] as const);
+      return { group, sequence: info?.sequence ?? 0, stays: new Map(stays) };
+    });
+  };
+}
+
+/**
+ * The newest records of these subjects, by subject, as far as they are newer than `after`.
+ *
+ * @throws NetworkError (90004) when the broker does not answer in time.
+ */
+export function readLast(
+  get: DirectGet,
+  subjects: readonly string[],
+  { after, deadlineMs }: { readonly after: number; readonly deadlineMs: number },
+): Promise<Map<string, DirectMessage>> {
+  return until(deadlineMs, async () => {
+    const records = new Map<string, DirectMessage>();
+    let seq = after + 1;
+    let upToSequence = 0;
+    for (;;) {
+      const page = requirePage(await get(groupsStream, { multi_last: subjects, seq, max_bytes: maxPageBytes }));
+      // This page came from a copy that is behind the first page's: a record that is newer there may be on neither.
+      if ((page.upToSequence ?? 0) < upToSequence) return again;
+      upToSequence = page.upToSequence ?? 0;
+      for (const message of page.messages) records.set(message.subject, message);
+      if (page.pending === 0 || page.messages.length === 0) return records;
+      seq = (page.messages.at(-1)?.sequence ?? seq) + 1;
+    }
+  });
+}
+
+/**
+ * The newest records under a filter, by subject, however many.
+ *
+ * @throws NetworkError (90004) when the broker does not answer in time.
+ */
+export async function readAllUnder(get: DirectGet, filter: string): Promise<ReadonlyMap<string, DirectMessage>> {
+  const records = new Map<string, DirectMessage>();
+  const indexed = await get(groupsStream, { multi_last: [filter], max_bytes: maxPageBytes });
+  let page = indexed;
+  for (let seq = 1; page === tooManyResults || page.pending > 0; ) {
+    page = requirePage(
+      await get(groupsStream, { next_by_subj: filter, seq, batch: pageRecords, max_bytes: maxPageBytes }),
+    );
+    for (const message of page.messages) records.set(message.subject, message);
+    seq = (page.messages.at(-1)?.sequence ?? seq) + 1;
+  }
+  if (page === indexed) for (const message of page.messages) records.set(message.subject, message);
+  return records;
+}
+
+function requirePage(response: DirectGetResponse | typeof tooManyResults): DirectGetResponse {
+  if (response === tooManyResults)
+    throw failure("BrokerRefusedError", "the broker cannot read the store: too many results");
+  return response;
+}

@@ -1,0 +1,166 @@
+import { create, toBinary } from "@bufbuild/protobuf";
+import { failure } from "../errors.ts";
+import { GroupRecordSchema, MembersRecordSchema } from "../gen/mustreach/store/v1/group_pb.ts";
+import { decodeStored } from "../broker/decode-stored.ts";
+
+/** What a member may do: OpenIM's levels of owner, admin and member. */
+export const roles = { owner: 100, admin: 60, member: 20 } as const;
+
+/** One of {@link roles}. */
+export type Role = (typeof roles)[keyof typeof roles];
+
+/** A group as it is at one version. */
+export interface Group {
+  readonly groupId: string;
+  readonly groupName: string;
+  /** The app's own text. */
+  readonly ex: string;
+  readonly ownerUserId: string;
+  readonly creatorUserId: string;
+  /** Epoch milliseconds. */
+  readonly createTime: number;
+  readonly memberCount: number;
+  /** A dismissed group stays so. */
+  readonly status: "active" | "dismissed";
+  /** From 1, one more with every stored change of the group or its members. */
+  readonly version: number;
+}
+
+/** A user in a group. */
+export interface Member {
+  readonly userId: string;
+  readonly role: Role;
+  /** Epoch milliseconds. */
+  readonly joinTime: number;
+}
+
+/** A group's info record. */
+export interface GroupRecord extends Group {
+  /** Which call created or dismissed the group: one that was not answered finds out whether it was stored. */
+  readonly changeId: string;
+}
+
+/** A stretch of membership. A user who left and came back has several; a member has one without an end. */
+export interface Stay extends Member {
+  /** The first version with this member. */
+  readonly from: number;
+  /** The first version without. */
+  readonly to?: number;
+  /** When it ended, in epoch milliseconds. */
+  readonly leaveTime?: number;
+}
+
+/** What {@link reviseStays} changes. */
+export interface StaysRevision {
+  /** The version that the change makes. */
+  readonly version: number;
+  /** Epoch milliseconds. */
+  readonly nowMs: number;
+  /** Who becomes a member; not a member before. */
+  readonly enter: readonly Member[];
+  /** Who does not remain a member. */
+  readonly leave: ReadonlySet<string>;
+  /** How long an ended stay is kept, in milliseconds. */
+  readonly historyMs: number;
+}
+
+/** Of each user, this many ended stays are kept at most, so that who comes and goes all day does not fill a record. */
+const maxEndedStays = 50;
+
+export function isMemberAt({ from, to }: Stay, version: number): boolean {
+  return from <= version && (to === undefined || version < to);
+}
+
+/** The stays of one record after a change, by user id and version, without those that ended too long ago. */
+export function reviseStays(stays: readonly Stay[], revision: StaysRevision): Stay[] {
+  const { version, nowMs, enter, leave, historyMs } = revision;
+  const revised = stays
+    .map((stay) =>
+      stay.to === undefined && leave.has(stay.userId) ? { ...stay, to: version, leaveTime: nowMs } : stay,
+    )
+    .concat(enter.map(({ userId, role, joinTime }) => ({ userId, role, joinTime, from: version })))
+    .sort(byUserAndVersion);
+  const ended = new Map<string, number>();
+  return revised
+    .reverse()
+    .filter(({ userId, leaveTime }) => {
+      if (leaveTime === undefined) return true;
+      const later = ended.get(userId) ?? 0;
+      ended.set(userId, later + 1);
+      return later < maxEndedStays && leaveTime > nowMs - historyMs;
+    })
+    .reverse();
+}
+
+/** The stored form of a group. */
+export function encodeGroup({ status, createTime, version, ...group }: GroupRecord): Uint8Array {
+  const record = create(GroupRecordSchema, {
+    ...group,
+    createTime: BigInt(createTime),
+    isDismissed: status === "dismissed",
+    version: BigInt(version),
+  });
+  return toBinary(GroupRecordSchema, record);
+}
+
+/** Reads the stored form of a group. */
+export function decodeGroup(payload: Uint8Array): GroupRecord {
+  const record = decodeStored(GroupRecordSchema, payload);
+  const { groupId, groupName, ex, ownerUserId, creatorUserId, memberCount, changeId } = record;
+  return {
+    groupId,
+    groupName,
+    ex,
+    ownerUserId,
+    creatorUserId,
+    createTime: Number(record.createTime),
+    memberCount,
+    status: record.isDismissed ? "dismissed" : "active",
+    version: Number(record.version),
+    changeId,
+  };
+}
+
+/** The stored form of the stays of one record. */
+export function encodeStays(stays: readonly Stay[]): Uint8Array {
+  const record = create(MembersRecordSchema, {
+    stays: stays.map(({ userId, role, joinTime, from, to = 0, leaveTime = 0 }) => ({
+      userId,
+      role,
+      joinTime: BigInt(joinTime),
+      fromVersion: BigInt(from),
+      toVersion: BigInt(to),
+      leaveTime: BigInt(leaveTime),
+    })),
+  });
+  return toBinary(MembersRecordSchema, record);
+}
+
+/** Reads the stored form of the stays of one record. */
+export function decodeStays(payload: Uint8Array): readonly Stay[] {
+  return decodeStored(MembersRecordSchema, payload).stays.map((stay) => ({
+    userId: stay.userId,
+    role: toRole(stay.role),
+    joinTime: Number(stay.joinTime),
+    from: Number(stay.fromVersion),
+    // No version is 0: the stay has not ended.
+    ...(stay.toVersion > 0n && { to: Number(stay.toVersion), leaveTime: Number(stay.leaveTime) }),
+  }));
+}
+
+function toRole(level: number): Role {
+  const role = Object.values(roles).find((known) => known === level);
+  if (role === undefined)
+    throw failure("ServerInternalError", `what is stored is a member of an unknown role, ${level}`);
+  return role;
+}
+
+/** A group as callers see it. */
+export function toGroup({ changeId: _, ...group }: GroupRecord): Group {
+  return group;
+}
+
+function byUserAndVersion(a: Stay, b: Stay): number {
+  if (a.userId !== b.userId) return a.userId < b.userId ? -1 : 1;
+  return a.from - b.from;
+}

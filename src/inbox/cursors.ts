@@ -1,0 +1,278 @@
+import { JetStreamApiCodes, JetStreamApiError } from "@nats-io/jetstream";
+import type { Logger } from "pino";
+import { z } from "zod";
+import { failure } from "../errors.ts";
+import { toFailure } from "../broker/faults.ts";
+import type { Broker } from "../broker/connect.ts";
+import { createDeviceCursors } from "./device-cursors.ts";
+import type { DirectGet } from "../broker/direct-get.ts";
+import type { Epochs } from "./epochs.ts";
+import type { Position } from "./lineage.ts";
+import { declareBucket } from "../broker/streams.ts";
+import { cursorKey, parseCursorSubject, toPartition, toToken } from "../broker/subjects.ts";
+
+/** How far a device has acknowledged. */
+export interface DeviceCursor {
+  readonly deviceId: string;
+  readonly sequence: number;
+  /** When it was stored, in epoch milliseconds. */
+  readonly storedAtMs: number;
+}
+
+/** How far each device has acknowledged. */
+export interface Cursors {
+  /**
+   * The highest sequence that a device has acknowledged, as far as the store still has it; undefined for a device that
+   * never has.
+   *
+   * @throws NetworkError (90004) when the broker does not answer in time.
+   */
+  read(userId: string, deviceId: string): Promise<number | undefined>;
+  /**
+   * The position that a device has acknowledged, whatever has become of the store since.
+   *
+   * @throws NetworkError (90004) when the broker does not answer in time.
+   */
+  position(userId: string, deviceId: string): Promise<Position | undefined>;
+  /**
+   * The cursors of all devices of some users, as stored, by user id; users without any are not in it.
+   *
+   * @throws NetworkError (90004) when the broker does not answer in time.
+   */
+  ofUsers(userIds: readonly string[]): Promise<ReadonlyMap<string, readonly DeviceCursor[]>>;
+  /** How often, by now, a store was found replaced, in which cursors of these users may be further back than before. */
+  replacements(userIds: readonly string[]): Promise<number>;
+  /**
+   * Moves a cursor forward, never back, and returns where it is as far as this instance knows. It is stored within
+   * about a second.
+   *
+   * @throws NetworkError (90004) for another device when as many as {@link CursorOptions.maxUnstored} wait for the
+   * broker: its acknowledgement is to be repeated, and is not forgotten without a word.
+   */
+  advance(userId: string, deviceId: string, sequence: number, epoch?: string): number;
+  /** Stores a device's cursor now, as far as the broker allows; what fails is tried again later. */
+  flush(userId: string, deviceId: string): Promise<void>;
+  /** Stores all cursors that moved, and stops. */
+  close(): Promise<void>;
+}
+
+/** Options of {@link openCursors}. */
+export interface CursorOptions {
+  readonly replicas: number;
+  /** How long the cursor of an absent device is kept, in milliseconds: longer than any notification. */
+  readonly ttlMs: number;
+  /** How long acknowledgements of a device are collected before they are stored, in milliseconds. Default 1,000. */
+  readonly coalesceMs?: number;
+  /** Devices whose cursors are ahead of what is stored, while the broker is away. Default 200,000: about 60 MB. */
+  readonly maxUnstored?: number;
+  /** Devices whose cursors are kept in memory besides those. Default 100,000. */
+  readonly maxRecent?: number;
+  /** Devices of one user whose cursors are stored; one more takes the place of the one that is idle longest. Default 100. */
+  readonly maxDevicesPerUser?: number;
+  /** How far a position is in the store as it is. Default: as far as its sequence says. */
+  readonly epochs?: CursorEpochs | undefined;
+  readonly log: Logger;
+}
+
+/** What cursors need of the epochs. */
+export interface CursorEpochs {
+  readonly of: Pick<Epochs, "refresh" | "placeOf" | "replacements">;
+  readonly partitions: number;
+}
+
+/** How long {@link Cursors.close} tries, in milliseconds. */
+const closeTimeoutMs = 2_000;
+
+/** Cursors that are written at a time. */
+const maxWrites = 64;
+
+const stored = z.object({ deviceId: z.string(), sequence: z.number(), epoch: z.string().default("") });
+
+interface Moved {
+  readonly user: string;
+  readonly deviceId: string;
+  readonly position: Position;
+  /** The write under way; one at a time for each device. */
+  writing: Promise<void> | undefined;
+}
+
+/** Opens the CURSORS bucket, and creates it on first use. */
+export async function openCursors(broker: Broker, get: DirectGet, options: CursorOptions): Promise<Cursors> {
+  const { log, coalesceMs = 1_000, maxUnstored = 200_000, maxRecent = 100_000, maxDevicesPerUser = 100 } = options;
+  const devices = createDeviceCursors(broker, get, maxDevicesPerUser);
+  const bucket = await declareBucket(broker, "CURSORS", {
+    description: "the highest sequence that each device has acknowledged",
+    replicas: options.replicas,
+    ttlMs: options.ttlMs,
+  });
+  const { epochs } = options;
+
+  const refresh = async (users: Iterable<string>): Promise<void> => {
+    if (epochs === undefined) return;
+    const partitions = new Set([...users].map((user) => toPartition(user, epochs.partitions)));
+    await Promise.all([...partitions].map((partition) => epochs.of.refresh(partition)));
+  };
+
+  /** How far a position is in the store as it is known. */
+  const placeOf = (user: string, position: Position): number =>
+    epochs === undefined ? position.sequence : epochs.of.placeOf(toPartition(user, epochs.partitions), position);
+
+  /** The one that is further; of two that are at the same place, one that the store still has. */
+  const further = (user: string, a: Position | undefined, b: Position): Position => {
+    if (a === undefined) return b;
+    const [placeA, placeB] = [placeOf(user, a), placeOf(user, b)];
+    if (placeA === placeB) return placeA === a.sequence ? a : b;
+    return placeA > placeB ? a : b;
+  };
+
+  /** Cursors that are ahead of the bucket, by key. */
+  const moved = new Map<string, Moved>();
+  /** Where cursors were last, by key; the least recently used first. */
+  const recent = new Map<string, Position>();
+
+  const write = async (key: string): Promise<void> => {
+    for (;;) {
+      const target = moved.get(key);
+      if (target === undefined) return;
+      const { user, deviceId, position } = target;
+      await refresh([user]);
+      const entry = await bucket.get(key);
+      const kept = entry === null ? undefined : toPosition(entry.value);
+      if (kept === undefined || further(user, kept, position) !== kept) {
+        const value = JSON.stringify({ deviceId, ...position });
+        try {
+          // With the revision, so that another instance's higher cursor is not lowered.
+          if (entry === null) {
+            await bucket.create(key, value);
+            await devices.trim(user);
+          } else await bucket.update(key, value, entry.revision);
+        } catch (error) {
+          if (isOvertaken(error)) continue;
+          throw error;
+        }
+      }
+      if (moved.get(key)?.position === position) {
+        moved.delete(key);
+        return;
+      }
+    }
+  };
+
+  const flushKey = (key: string): Promise<void> => {
+    const entry = moved.get(key);
+    if (entry === undefined) return Promise.resolve();
+    entry.writing ??= write(key)
+      .catch((err: unknown) => log.warn({ err }, "cannot store a cursor now; it is tried again"))
+      .finally(() => {
+        const current = moved.get(key);
+        if (current !== undefined) current.writing = undefined;
+      });
+    return entry.writing;
+  };
+
+  /** Stores those that have moved by now, a limited number at a time. */
+  const flushAll = async (): Promise<void> => {
+    const keys = [...moved.keys()];
+    const worker = async () => {
+      for (let key = keys.pop(); key !== undefined; key = keys.pop()) await flushKey(key);
+    };
+    await Promise.all(Array.from({ length: maxWrites }, worker));
+  };
+
+  let flushing: Promise<void> | undefined;
+  const timer = setInterval(() => {
+    if (!broker.isConnected() || flushing !== undefined) return;
+    flushing = flushAll().finally(() => {
+      flushing = undefined;
+    });
+  }, coalesceMs);
+
+  const position = async (userId: string, deviceId: string): Promise<Position | undefined> => {
+    const user = toToken(userId);
+    const key = cursorKey(user, toToken(deviceId));
+    await broker.whenConnected(Date.now() + 1_000);
+    const entry = await bucket.get(key).catch((cause: unknown) => {
+      throw toFailure(cause);
+    });
+    const kept = entry === null ? undefined : toPosition(entry.value);
+    const ahead = moved.get(key)?.position;
+    return ahead === undefined ? kept : further(user, kept, ahead);
+  };
+
+  return {
+    async read(userId, deviceId) {
+      const kept = await position(userId, deviceId);
+      if (kept === undefined) return undefined;
+      const user = toToken(userId);
+      await refresh([user]);
+      return placeOf(user, kept);
+    },
+    position,
+    async replacements(userIds) {
+      await refresh(userIds.map(toToken));
+      return epochs?.of.replacements() ?? 0;
+    },
+    advance(userId, deviceId, sequence, epoch = "") {
+      const user = toToken(userId);
+      const key = cursorKey(user, toToken(deviceId));
+      const ahead = moved.get(key);
+      const known = ahead?.position ?? recent.get(key);
+      const now = further(user, known, { epoch, sequence });
+      if (now !== known) {
+        if (ahead === undefined && moved.size >= maxUnstored) {
+          throw failure("NetworkError", "too many cursors wait for the broker");
+        }
+        moved.set(key, { user, deviceId, position: now, writing: ahead?.writing });
+      }
+      recent.delete(key);
+      recent.set(key, now);
+      for (const oldest of recent.keys()) {
+        if (recent.size <= maxRecent) break;
+        recent.delete(oldest);
+      }
+      return placeOf(user, now);
+    },
+    async ofUsers(userIds) {
+      const byToken = new Map(userIds.map((userId) => [toToken(userId), userId]));
+      await refresh(byToken.keys());
+      const cursors = new Map<string, DeviceCursor[]>();
+      for (const { subject, payload, timeMs } of await devices.of([...byToken.keys()])) {
+        const user = parseCursorSubject(subject);
+        const userId = byToken.get(user);
+        if (userId === undefined) continue;
+        const { deviceId, ...kept } = decode(payload);
+        const cursor = { deviceId, sequence: placeOf(user, kept), storedAtMs: timeMs };
+        const known = cursors.get(userId);
+        if (known === undefined) cursors.set(userId, [cursor]);
+        else known.push(cursor);
+      }
+      return cursors;
+    },
+    flush: (userId, deviceId) => flushKey(cursorKey(toToken(userId), toToken(deviceId))),
+    async close() {
+      clearInterval(timer);
+      const deadlineMs = Date.now() + closeTimeoutMs;
+      while (moved.size > 0 && broker.isConnected() && Date.now() < deadlineMs) await flushAll();
+      if (moved.size > 0)
+        log.warn({ cursors: moved.size }, "stopped with cursors not stored: their devices see notifications again");
+    },
+  };
+}
+
+/** Whether another instance has written the key since it was read. */
+function isOvertaken(error: unknown): boolean {
+  return (
+    error instanceof JetStreamApiError &&
+    (error.code === JetStreamApiCodes.StreamWrongLastSequence ||
+      error.code === JetStreamApiCodes.StreamWrongLastSequenceUnknown)
+  );
+}
+
+function toPosition(value: Uint8Array): Position {
+  const { epoch, sequence } = decode(value);
+  return { epoch, sequence };
+}
+
+function decode(value: Uint8Array): z.infer<typeof stored> {
+  return stored.parse(JSON.parse(Buffer.from(value).toString("utf8")));
+}

@@ -1,0 +1,79 @@
+import { JetStreamApiError } from "@nats-io/jetstream";
+import type { Broker } from "../broker/connect.ts";
+import { type DirectGet, type DirectMessage, tooManyResults } from "../broker/direct-get.ts";
+import { cursorFilter, cursorStream } from "../broker/subjects.ts";
+
+/** The stored cursors of users, as messages. */
+export interface DeviceCursors {
+  /**
+   * Those of some users, by their tokens.
+   *
+   * @throws NetworkError (90004) when the broker does not answer in time.
+   */
+  of(users: readonly string[]): Promise<readonly DirectMessage[]>;
+  /**
+   * Removes a user's oldest cursors when there are more than the limit: those of devices that have acknowledged nothing
+   * for the longest time.
+   *
+   * @throws NetworkError (90004) when the broker does not answer in time; what is not removed is when the next comes.
+   */
+  trim(user: string): Promise<void>;
+}
+
+/** A read asks for this many users at a time: multi_last looks at most 1,024 cursors up. */
+const usersPerRead = 500;
+
+/** Cursors of one user that are read at a time where that is not enough. */
+const cursorsPerRead = 1_000;
+
+/** Cursors that a trim removes at most, so that it takes no long time; there are more only if the limit was lowered. */
+const maxRemoved = 100;
+
+/** Creates the reads of the CURSORS bucket, and the limit of devices for each user. */
+export function createDeviceCursors(broker: Broker, get: DirectGet, maxDevices: number): DeviceCursors {
+  const readSome = async (users: readonly string[]): Promise<readonly DirectMessage[]> => {
+    const found = await get(cursorStream, { multi_last: users.map(cursorFilter) });
+    if (found !== tooManyResults) return found.messages;
+    if (users.length === 1) return readOne(users[0] ?? "");
+    const half = Math.ceil(users.length / 2);
+    return [...(await readSome(users.slice(0, half))), ...(await readSome(users.slice(half)))];
+  };
+
+  /** More than 1,024 devices of one user: page by page. */
+  const readOne = async (user: string): Promise<readonly DirectMessage[]> => {
+    const messages: DirectMessage[] = [];
+    for (let seq = 1; ; seq = (messages.at(-1)?.sequence ?? 0) + 1) {
+      const page = await get(cursorStream, { next_by_subj: cursorFilter(user), seq, batch: cursorsPerRead });
+      if (page === tooManyResults || page.messages.length === 0) return messages;
+      messages.push(...page.messages);
+      if (page.pending === 0) return messages;
+    }
+  };
+
+  const of = async (users: readonly string[]): Promise<readonly DirectMessage[]> => {
+    const messages: DirectMessage[] = [];
+    for (let start = 0; start < users.length; start += usersPerRead) {
+      messages.push(...(await readSome(users.slice(start, start + usersPerRead))));
+    }
+    return messages;
+  };
+
+  /** Removes one as it was read: a device that has acknowledged something since keeps its new one. */
+  const remove = async ({ sequence }: DirectMessage): Promise<void> => {
+    await broker.jsm.streams.deleteMessage(cursorStream, sequence, false).catch((error: unknown) => {
+      if (!(error instanceof JetStreamApiError)) throw error;
+    });
+  };
+
+  return {
+    of,
+    async trim(user) {
+      const cursors = await of([user]);
+      const surplus = Math.min(cursors.length - maxDevices, maxRemoved);
+      if (surplus <= 0) return;
+      // A cursor is stored anew whenever it moves, so the lowest sequences are of the longest idle.
+      const oldest = [...cursors].sort((a, b) => a.sequence - b.sequence).slice(0, surplus);
+      await Promise.all(oldest.map(remove));
+    },
+  };
+}

@@ -1,0 +1,61 @@
+import { JetStreamApiError } from "@nats-io/jetstream";
+import { z } from "zod";
+import { failure } from "../errors.ts";
+import type { Broker } from "../broker/connect.ts";
+import type { Epoch, Lineage } from "./lineage.ts";
+import { inboxStream, markerFilter, parseMarkerSubject } from "../broker/subjects.ts";
+
+/** What is stored in an inbox stream where an epoch begins, and again before the retention removes it. */
+export interface Marker {
+  /** The number of the marker: the next is one higher, and only one writer gets it. */
+  readonly number: number;
+  readonly sequence: number;
+  readonly storedAtMs: number;
+  readonly lineage: Lineage;
+}
+
+/** Epochs that a store remembers; a position of an older one begins anew. */
+const maxEpochs = 1_000;
+
+/** JetStream's codes. */
+const noMessage = 10037;
+const noStream = 10059;
+
+const stored = z.object({
+  id: z.string(),
+  /** Where the epoch begins; 0: with the marker itself. */
+  first: z.number(),
+  earlier: z.array(z.tuple([z.string(), z.number()])),
+});
+
+/** The stored form of a marker of an epoch, of which `first` may be 0: it begins with the marker itself. */
+export function encodeMarker({ id, first }: Epoch, earlier: Lineage): string {
+  const kept = earlier.slice(1 - maxEpochs).map(({ id, first }) => [id, first]);
+  return JSON.stringify({ id, first, earlier: kept });
+}
+
+/**
+ * Reads the newest marker of a partition, from the leader of its stream; undefined when there is none.
+ *
+ * @throws NetworkError (90004) when there is no such stream.
+ */
+export async function readMarker(broker: Broker, partition: number): Promise<Marker | undefined> {
+  const stream = inboxStream(partition);
+  try {
+    const found = await broker.jsm.streams.getMessage(stream, { last_by_subj: markerFilter(partition) });
+    return found === null ? undefined : toMarker(found.subject, found.seq, found.time.getTime(), found.data);
+  } catch (error) {
+    if (error instanceof JetStreamApiError && error.code === noMessage) return undefined;
+    if (error instanceof JetStreamApiError && error.code === noStream) {
+      throw failure("NetworkError", `${stream} is not there`, error);
+    }
+    throw error;
+  }
+}
+
+/** Reads a stored marker. */
+export function toMarker(subject: string, sequence: number, storedAtMs: number, payload: Uint8Array): Marker {
+  const { id, first, earlier } = stored.parse(JSON.parse(Buffer.from(payload).toString("utf8")));
+  const lineage = [...earlier.map(([id, first]) => ({ id, first })), { id, first: first || sequence }];
+  return { number: parseMarkerSubject(subject), sequence, storedAtMs, lineage };
+}

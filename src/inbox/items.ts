@@ -1,0 +1,116 @@
+import { toBinary } from "@bufbuild/protobuf";
+import {
+  type Message,
+  MessageSchema,
+  type Notification,
+  NotificationSchema,
+  type Recall,
+  RecallSchema,
+} from "../gen/mustreach/delivery/v1/delivery_pb.ts";
+import { decodeStored } from "../broker/decode-stored.ts";
+import type { DirectMessage } from "../broker/direct-get.ts";
+import { messageToken, recallToken, toToken } from "../broker/subjects.ts";
+
+/** What can be in a user's inbox. */
+export type InboxItem =
+  | { readonly kind: "notification"; readonly notification: Notification }
+  /** The chat copy of a notification. */
+  | { readonly kind: "message"; readonly message: Message }
+  /** A notification was withdrawn, at `timeMs` (epoch milliseconds). */
+  | { readonly kind: "recall"; readonly recall: Recall; readonly timeMs: number };
+
+/** An item with its place. */
+export type InboxEntry = InboxItem & {
+  readonly sequence: number;
+  /** In which it was stored. */
+  readonly epoch: string;
+  /** When it is no longer worth delivering, in epoch milliseconds; undefined: when the retention ends. */
+  readonly expiresAtMs: number | undefined;
+};
+
+/** Options of a write. */
+export interface WriteOptions {
+  readonly expiresAtMs?: number | undefined;
+  /** How long after the write it is handed to the webhook, in milliseconds; undefined: as the settings say. */
+  readonly escalateAfterMs?: number | undefined;
+  readonly operationId: string;
+}
+
+/** When it is no longer worth delivering, in epoch milliseconds. */
+export const expiresHeader = "Mustreach-Expires";
+/** How long after the write it is handed to the webhook, in milliseconds. */
+export const escalateHeader = "Mustreach-Escalate-After";
+/** Whose inbox it is, URI-encoded: the subject may have a hash only. */
+export const userHeader = "Mustreach-User";
+/** `message`, `recall` or `tombstone`; absent for a notification. */
+export const kindHeader = "Mustreach-Kind";
+const operationHeader = "Mustreach-Operation-Id";
+/** The kind of what is no item. */
+const tombstone = "tombstone";
+
+/** Reads a stored item, with its place. */
+export function toEntry(message: DirectMessage, epoch: string): InboxEntry {
+  const kind = message.header(kindHeader) || "notification";
+  const item = decodeItem(kind as InboxItem["kind"], message.payload);
+  const place = { sequence: BigInt(message.sequence), epoch };
+  if (item.kind === "notification") Object.assign(item.notification, place);
+  else if (item.kind === "recall") Object.assign(item.recall, place);
+  else if (item.message.notification !== undefined) Object.assign(item.message.notification, place);
+  const expires = message.header(expiresHeader);
+  return { ...item, sequence: message.sequence, epoch, expiresAtMs: expires === "" ? undefined : Number(expires) };
+}
+
+/** Reads the stored form of an item. The time of a recall is not in it: it has decided the place. */
+export function decodeItem(kind: InboxItem["kind"], payload: Uint8Array): InboxItem {
+  switch (kind) {
+    case "recall":
+      return { kind, recall: decodeStored(RecallSchema, payload), timeMs: 0 };
+    case "message":
+      return { kind, message: decodeStored(MessageSchema, payload) };
+    default:
+      return { kind: "notification", notification: decodeStored(NotificationSchema, payload) };
+  }
+}
+
+/** The stored form of an item; its headers are {@link itemHeaders}. */
+export function encodeItem(item: InboxItem): Uint8Array {
+  if (item.kind === "recall") return toBinary(RecallSchema, item.recall);
+  if (item.kind === "message") return toBinary(MessageSchema, item.message);
+  return toBinary(NotificationSchema, item.notification);
+}
+
+/** What is stored beside an item. */
+export function itemHeaders(userId: string, item: InboxItem, options: WriteOptions): Record<string, string> {
+  return {
+    [operationHeader]: encodeURIComponent(options.operationId),
+    [userHeader]: encodeURIComponent(userId),
+    ...(item.kind === "notification" ? {} : { [kindHeader]: item.kind }),
+    ...(options.expiresAtMs === undefined ? {} : { [expiresHeader]: String(options.expiresAtMs) }),
+    ...(options.escalateAfterMs === undefined ? {} : { [escalateHeader]: String(options.escalateAfterMs) }),
+  };
+}
+
+/** What is stored in the place of a notification that was withdrawn, so that nobody can store it there again. */
+export function tombstoneHeaders(userId: string, operationId: string): Record<string, string> {
+  return {
+    [operationHeader]: encodeURIComponent(operationId),
+    [userHeader]: encodeURIComponent(userId),
+    [kindHeader]: tombstone,
+  };
+}
+
+/** Whether a message is in the place of a withdrawn notification, and no item. */
+export function isTombstone(message: Pick<DirectMessage, "header">): boolean {
+  return message.header(kindHeader) === tombstone;
+}
+
+/** Which item it is: a token that no other item of its inbox has, and when it came to be, in epoch milliseconds. */
+export function itemKey(item: InboxItem): { id: string; timeMs: number } {
+  if (item.kind === "recall") return { id: recallToken(item.recall.serverMsgId), timeMs: item.timeMs };
+  if (item.kind === "notification") {
+    return { id: toToken(item.notification.serverMsgId), timeMs: Number(item.notification.sendTime) };
+  }
+  const { notification } = item.message;
+  if (notification === undefined) throw new TypeError("a chat copy without its notification");
+  return { id: messageToken(notification.serverMsgId), timeMs: Number(notification.sendTime) };
+}

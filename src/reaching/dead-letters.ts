@@ -1,0 +1,137 @@
+import { toBinary } from "@bufbuild/protobuf";
+import { DiscardPolicy, JetStreamApiError, RetentionPolicy } from "@nats-io/jetstream";
+import { nanos } from "@nats-io/transport-node";
+import { failure } from "../errors.ts";
+import { NotificationSchema } from "../gen/mustreach/delivery/v1/delivery_pb.ts";
+import { toFailure, toRefusal } from "../broker/faults.ts";
+import type { Broker } from "../broker/connect.ts";
+import { type DirectGet, type DirectMessage, tooManyResults } from "../broker/direct-get.ts";
+import { attemptsHeader, type Escalation, escalationHeaders, readEscalation } from "./escalations.ts";
+import type { Publisher } from "../broker/publish.ts";
+import { declareQueue } from "../broker/queue-stream.ts";
+import { deadLetterFilter, deadLetterStream, deadLetterSubject } from "../broker/subjects.ts";
+
+/** An escalation that the webhook has not taken. */
+export interface DeadLetter extends Escalation {
+  /** How many attempts were made. */
+  readonly attempts: number;
+  /** What came of the last one. */
+  readonly error: string;
+  /** When it was given up, in epoch milliseconds. */
+  readonly deadAtMs: number;
+  /** Its place among the dead letters. */
+  readonly place: number;
+}
+
+/** Some dead letters, the oldest first. */
+export interface DeadLetterPage {
+  readonly letters: readonly DeadLetter[];
+  /** How many follow. */
+  readonly remaining: number;
+}
+
+/**
+ * The escalations that the webhook has not taken, each kept for 30 days, or until it is removed. Each method throws
+ * NetworkError (90004) when the broker does not answer in time.
+ */
+export interface DeadLetters {
+  /** Keeps an escalation; an earlier dead letter of it is replaced. */
+  add(escalation: Escalation, attempts: number, error: string): Promise<void>;
+  /** Lists what follows a place. A page ends at `limit` letters, or at about 1 MiB. */
+  list(afterPlace: number, limit: number): Promise<DeadLetterPage>;
+  /** Finds the dead letter of an escalation. */
+  find(escalationId: string): Promise<DeadLetter | undefined>;
+  /** Removes a dead letter. */
+  remove(letter: DeadLetter): Promise<void>;
+}
+
+/** Options of {@link openDeadLetters}. */
+export interface DeadLetterOptions {
+  readonly replicas: number;
+  /** Space for them, in bytes. The oldest make room. */
+  readonly maxStoreBytes: number;
+}
+
+/** How long a dead letter is kept, in milliseconds: 30 days. */
+const keptMs = 30 * 86_400_000;
+
+/** What is kept of the last error, in UTF-16 units. */
+const maxErrorLength = 500;
+
+/** A page ends with the letter that reaches this size, in bytes. */
+const maxPageBytes = 1_048_576;
+
+const errorHeader = "Mustreach-Error";
+
+/** Opens the stream DEAD_LETTERS, created on first use. */
+export async function openDeadLetters(
+  broker: Broker,
+  publisher: Publisher,
+  get: DirectGet,
+  { replicas, maxStoreBytes }: DeadLetterOptions,
+): Promise<DeadLetters> {
+  await declareQueue(broker, {
+    name: deadLetterStream,
+    description: "must-reach notifications that the escalation webhook has not taken",
+    subjects: [deadLetterFilter],
+    retention: RetentionPolicy.Limits,
+    discard: DiscardPolicy.Old,
+    max_age: nanos(keptMs),
+    max_bytes: maxStoreBytes,
+    num_replicas: replicas,
+  });
+
+  return {
+    async add(escalation, attempts, error) {
+      const stored = await publisher.store(deadLetterStream, {
+        subject: deadLetterSubject(escalation.partition, escalation.sequence),
+        payload: toBinary(NotificationSchema, escalation.notification),
+        headers: {
+          ...escalationHeaders(escalation),
+          [attemptsHeader]: String(attempts),
+          [errorHeader]: encodeURIComponent(error.slice(0, maxErrorLength).toWellFormed()),
+        },
+      });
+      if (stored.kind === "refused") throw toRefusal(stored);
+    },
+
+    async list(afterPlace, limit) {
+      const found = await get(deadLetterStream, {
+        next_by_subj: deadLetterFilter,
+        seq: afterPlace + 1,
+        batch: limit,
+        max_bytes: maxPageBytes,
+      });
+      if (found === tooManyResults)
+        throw failure("BrokerRefusedError", "the broker cannot read the dead letters: too many results");
+      return { letters: found.messages.map(toDeadLetter), remaining: found.pending };
+    },
+
+    async find(escalationId) {
+      const [, partition, sequence] = /-(\d{1,3})-(\d{1,16})$/.exec(escalationId) ?? [];
+      if (partition === undefined || sequence === undefined) return undefined;
+      const subject = deadLetterSubject(Number(partition), Number(sequence));
+      const found = await get(deadLetterStream, { last_by_subj: subject });
+      const [letter] = found === tooManyResults ? [] : found.messages.map(toDeadLetter);
+      return letter?.id === escalationId ? letter : undefined;
+    },
+
+    async remove({ place }) {
+      await broker.jsm.streams.deleteMessage(deadLetterStream, place).catch((cause: unknown) => {
+        // Gone already: replaced, or removed by another call.
+        if (cause instanceof JetStreamApiError) return;
+        throw toFailure(cause);
+      });
+    },
+  };
+}
+
+function toDeadLetter(message: DirectMessage): DeadLetter {
+  return {
+    ...readEscalation(message),
+    attempts: Number(message.header(attemptsHeader)),
+    error: decodeURIComponent(message.header(errorHeader)),
+    deadAtMs: message.timeMs,
+    place: message.sequence,
+  };
+}

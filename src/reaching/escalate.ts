@@ -1,0 +1,160 @@
+import type { BaseLogger } from "pino";
+import type { Cursors } from "../inbox/cursors.ts";
+import type { DeadLetters } from "./dead-letters.ts";
+import type { Escalation, EscalationAttempt, Escalations } from "./escalations.ts";
+import { createSlots } from "./slots.ts";
+import type { Webhook, WebhookBody } from "./webhook.ts";
+
+/** Options of {@link startEscalate}. */
+export interface EscalateOptions {
+  readonly escalations: Pick<Escalations, "consume" | "consumeRetries" | "isWithdrawn">;
+  readonly deadLetters: Pick<DeadLetters, "add">;
+  readonly cursors: Pick<Cursors, "ofUsers">;
+  readonly webhook: Webhook;
+  /**
+   * First attempts at a time, on this instance, that are answered promptly. Default 16. Retries may be half as many, as
+   * of {@link maxUnderWay}.
+   */
+  readonly maxConcurrent?: number;
+  /** How long an attempt is under way before it makes room for another, in milliseconds. Default 1,000. */
+  readonly slowMs?: number;
+  /** First attempts at a time, on this instance, answered promptly or not. Default 128. */
+  readonly maxUnderWay?: number;
+  /** Attempts before an escalation becomes a dead letter. Default 10. */
+  readonly maxAttempts?: number;
+  /**
+   * The longest pause after the first failure, in milliseconds, doubled with each further one. The pause is a random
+   * part of it, so that a webhook that comes back is not met by all at once. Default 1,000.
+   */
+  readonly minDelayMs?: number;
+  /** What the longest pause grows to, in milliseconds. Default 300,000. */
+  readonly maxDelayMs?: number;
+  /** How long a stop waits for requests under way, in milliseconds. Default 1,500. */
+  readonly stopMs?: number;
+  /** A number from 0 up to but not including 1. Default Math.random. */
+  readonly random?: () => number;
+  readonly log: BaseLogger;
+}
+
+/** What has come of escalations since the start, on this instance. */
+export interface EscalateCounts {
+  /** Taken by the webhook. */
+  delivered: number;
+  /** Acknowledged by a device in the meantime. */
+  reached: number;
+  /** Expired in the meantime. */
+  expired: number;
+  /** Withdrawn in the meantime. */
+  withdrawn: number;
+  /** Refused, and to be tried again. */
+  retried: number;
+  /** Given up. */
+  dead: number;
+}
+
+/** The worker that hands escalations to the webhook. */
+export interface Escalate {
+  readonly counts: Readonly<EscalateCounts>;
+  /** Finishes what is under way, and gives the rest back. */
+  stop(): Promise<void>;
+}
+
+/** Pause before an attempt is repeated after the broker failed, in milliseconds. */
+const brokerRetryMs = 2_000;
+
+/** Starts the worker. */
+export async function startEscalate(options: EscalateOptions): Promise<Escalate> {
+  const { escalations, deadLetters, cursors, webhook, log, random = Math.random } = options;
+  const { maxConcurrent = 16, slowMs = 1_000, maxUnderWay = 128 } = options;
+  const { maxAttempts = 10, minDelayMs = 1_000, maxDelayMs = 300_000, stopMs = 1_500 } = options;
+  const counts: EscalateCounts = { delivered: 0, reached: 0, expired: 0, withdrawn: 0, retried: 0, dead: 0 };
+  const stopping = new AbortController();
+
+  /** Why the webhook need not be asked any more. */
+  const findEnd = async (escalation: Escalation): Promise<"expired" | "reached" | "withdrawn" | undefined> => {
+    const { userId, sequence, expiresAtMs } = escalation;
+    if (expiresAtMs !== undefined && expiresAtMs <= Date.now()) return "expired";
+    const devices = (await cursors.ofUsers([userId])).get(userId);
+    if (devices?.some((cursor) => cursor.sequence >= sequence)) return "reached";
+    return (await escalations.isWithdrawn(escalation)) ? "withdrawn" : undefined;
+  };
+
+  const tryOnce = async (attempt: EscalationAttempt): Promise<void> => {
+    const end = await findEnd(attempt);
+    if (end !== undefined) {
+      counts[end]++;
+      return attempt.ack();
+    }
+    const { signal } = stopping;
+    const answer = await webhook(toBody(attempt), signal);
+    if (answer.kind === "taken") {
+      counts.delivered++;
+      return attempt.ack();
+    }
+    // Cut off by our own stop: the webhook has not refused it.
+    if (signal.aborted) return attempt.nak(0);
+    const facts = { escalationID: attempt.id, attempt: attempt.attempt, reason: answer.reason };
+    if (answer.isFinal || attempt.attempt >= maxAttempts) {
+      await deadLetters.add(attempt, attempt.attempt, answer.reason);
+      counts.dead++;
+      log.error(facts, "the webhook has not taken a notification: it is a dead letter now");
+      return attempt.ack();
+    }
+    counts.retried++;
+    log.warn(facts, "the webhook has not taken a notification; it is tried again");
+    const longestMs = Math.min(maxDelayMs, minDelayMs * 2 ** (attempt.attempt - 1));
+    await attempt.retry(Math.max(random() * longestMs, answer.retryAfterMs ?? 0));
+  };
+
+  const handle = async (attempt: EscalationAttempt): Promise<void> => {
+    try {
+      await tryOnce(attempt);
+    } catch (err) {
+      log.warn({ err, escalationID: attempt.id }, "cannot look after an escalation now; it is tried again");
+      attempt.nak(brokerRetryMs);
+    }
+  };
+
+  const first = createSlots({ maxPrompt: maxConcurrent, slowMs, maxUnderWay });
+  const retries = createSlots({
+    maxPrompt: Math.ceil(maxConcurrent / 2),
+    slowMs,
+    maxUnderWay: Math.ceil(maxUnderWay / 2),
+  });
+  const consumers = [
+    await escalations.consume(maxUnderWay, (attempt) => first.run(() => handle(attempt))),
+    await escalations.consumeRetries(Math.ceil(maxUnderWay / 2), (attempt) => retries.run(() => handle(attempt))),
+  ];
+
+  return {
+    counts,
+    async stop() {
+      await Promise.all(consumers.map((consumer) => consumer.pause()));
+      const timer = setTimeout(() => stopping.abort(), stopMs);
+      await Promise.all([first.stop(), retries.stop()]);
+      clearTimeout(timer);
+      await Promise.all(consumers.map((consumer) => consumer.stop()));
+    },
+  };
+}
+
+function toBody({ id, userId, sequence, notification, attempt }: EscalationAttempt): WebhookBody {
+  return {
+    escalationID: id,
+    attempt,
+    userID: userId,
+    sequence,
+    notification: {
+      serverMsgID: notification.serverMsgId,
+      clientMsgID: notification.clientMsgId,
+      sendTime: Number(notification.sendTime),
+      sendUserID: notification.sendUserId,
+      recvUserID: notification.recvUserId,
+      recvGroupID: notification.recvGroupId,
+      key: notification.key,
+      data: notification.data,
+      reliabilityLevel: notification.reliabilityLevel,
+      sequence: Number(notification.sequence),
+    },
+  };
+}

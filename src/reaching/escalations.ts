@@ -1,0 +1,265 @@
+import { toBinary } from "@bufbuild/protobuf";
+import { AckPolicy, DeliverPolicy, DiscardPolicy, ReplayPolicy, RetentionPolicy } from "@nats-io/jetstream";
+import { nanos } from "@nats-io/transport-node";
+import type { BaseLogger } from "pino";
+import { type Notification, NotificationSchema } from "../gen/mustreach/delivery/v1/delivery_pb.ts";
+import { toFailure, toRefusal } from "../broker/faults.ts";
+import type { Broker } from "../broker/connect.ts";
+import { decodeStored } from "../broker/decode-stored.ts";
+import { type DirectGet, type DirectMessage, tooManyResults } from "../broker/direct-get.ts";
+import { expiresHeader, kindHeader, userHeader } from "../inbox/items.ts";
+import type { Publisher } from "../broker/publish.ts";
+import { type Delivery, type Pull, startPull } from "../broker/pull.ts";
+import { declareQueue } from "../broker/queue-stream.ts";
+import {
+  escalationFilter,
+  escalationStream,
+  escalationSubject,
+  inboxStream,
+  parsePlace,
+  retryFilter,
+  retrySubject,
+} from "../broker/subjects.ts";
+
+/** A notification that has not reached one of its recipients in time. */
+export interface Escalation {
+  /** Stable over all attempts, instances and replays. */
+  readonly id: string;
+  /** Its place in the inboxes. */
+  readonly partition: number;
+  readonly sequence: number;
+  /** When it was stored there, in epoch milliseconds. */
+  readonly storedAtMs: number;
+  /** The recipient. */
+  readonly userId: string;
+  /** As the recipient would have got it. */
+  readonly notification: Notification;
+  /** When it is no longer worth delivering, in epoch milliseconds; undefined: when the retention ends. */
+  readonly expiresAtMs: number | undefined;
+}
+
+/** An attempt to hand an escalation to the webhook. It is held until the first ack, nak or retry. */
+export interface EscalationAttempt extends Escalation, Pick<Delivery, "ack" | "nak"> {
+  /** From 1. */
+  readonly attempt: number;
+  /** The webhook has not taken it: another attempt is to be made in `delayMs` milliseconds. Never rejects. */
+  retry(delayMs: number): Promise<void>;
+}
+
+/** A notification in an inbox that is to be escalated. */
+export type Unreached = Omit<Escalation, "id" | "notification">;
+
+/** The notifications that wait for the webhook. */
+export interface Escalations {
+  /**
+   * Reads a notification's body and puts it into the queue, once: what waits there already is left as it is. `gone`
+   * when the inbox no longer has it.
+   *
+   * @throws NetworkError (90004) when the broker did not acknowledge in time, StoreFullError (90101) when the queue is full.
+   */
+  escalate(unreached: Unreached): Promise<"queued" | "gone">;
+  /** Puts an escalation into the queue again. Throws as {@link escalate}. */
+  requeue(escalation: Escalation): Promise<void>;
+  /**
+   * Whether the notification was withdrawn from the inbox, before its time there was over.
+   *
+   * @throws NetworkError (90004) when the broker does not answer in time.
+   */
+  isWithdrawn(escalation: Escalation): Promise<boolean>;
+  /** Takes part in the durable consumer `escalate` of first attempts, with at most `maxHeld` here at a time. */
+  consume(maxHeld: number, onAttempt: (attempt: EscalationAttempt) => void): Promise<Pull>;
+  /** Takes part in the durable consumer `retry` of further attempts, with at most `maxHeld` here at a time. */
+  consumeRetries(maxHeld: number, onAttempt: (attempt: EscalationAttempt) => void): Promise<Pull>;
+}
+
+/** Options of {@link openEscalations}. */
+export interface EscalationOptions {
+  readonly replicas: number;
+  /** How long notifications are kept in the inboxes, and so in the queue, in milliseconds. */
+  readonly retentionMs: number;
+  /** Space for the queue, in bytes. A full one refuses; what should go there then waits in `reach`. */
+  readonly maxStoreBytes: number;
+  /** How long an attempt may take before another instance makes one, in milliseconds. Default 60,000. */
+  readonly ackWaitMs?: number;
+  readonly log: BaseLogger;
+}
+
+/** Attempts of a consumer that may be under way or wait for their time, over all instances. */
+const maxAckPending = 10_000;
+
+/** How many attempts were made. */
+export const attemptsHeader = "Mustreach-Attempts";
+const retryAtHeader = "Mustreach-Retry-At";
+const storedHeader = "Mustreach-Stored";
+
+/** Opens the queue ESCALATIONS, created on first use. */
+export async function openEscalations(
+  broker: Broker,
+  publisher: Publisher,
+  get: DirectGet,
+  options: EscalationOptions,
+): Promise<Escalations> {
+  const { retentionMs, ackWaitMs = 60_000, log } = options;
+  await declareQueue(broker, {
+    name: escalationStream,
+    description: "must-reach notifications that wait for the escalation webhook",
+    subjects: [escalationFilter, retryFilter],
+    retention: RetentionPolicy.Workqueue,
+    // One subject is one notification in one inbox: while it waits, it cannot be put there again.
+    discard: DiscardPolicy.New,
+    discard_new_per_subject: true,
+    max_age: nanos(retentionMs),
+    max_bytes: options.maxStoreBytes,
+    duplicate_window: Math.min(nanos(retentionMs), nanos(ackWaitMs * 2)),
+    num_replicas: options.replicas,
+  });
+
+  /**
+   * The body of a user's notification in an inbox; undefined when it is no longer there. In a store that was replaced,
+   * its place may be that of something else, of anybody.
+   */
+  const readBody = async ({ partition, sequence, userId }: Omit<Unreached, "storedAtMs" | "expiresAtMs">) => {
+    const stream = inboxStream(partition);
+    const found = await get(stream, { seq: sequence });
+    // A replica that lags behind may not have it yet: only the leader can say that it is gone.
+    const message =
+      found === tooManyResults || found.messages[0] === undefined
+        ? await askLeader(broker, stream, sequence)
+        : found.messages[0];
+    if (message?.header(userHeader) !== encodeURIComponent(userId) || message.header(kindHeader) !== "")
+      return undefined;
+    return message.payload;
+  };
+
+  const isQueued = async (subject: string): Promise<boolean> => {
+    const found = await get(escalationStream, { last_by_subj: subject });
+    return found !== tooManyResults && found.messages.length > 0;
+  };
+
+  const store = async (
+    subject: string,
+    escalation: Escalation,
+    headers: Readonly<Record<string, string>>,
+  ): Promise<void> => {
+    const stored = await publisher.store(escalationStream, {
+      subject,
+      payload: toBinary(NotificationSchema, escalation.notification),
+      headers: { ...escalationHeaders(escalation), ...headers },
+    });
+    if (stored.kind === "stored" || (await isQueued(subject))) return;
+    throw toRefusal(stored);
+  };
+
+  const pull = (durable: string, filter: string, maxHeld: number, onDelivery: (delivery: Delivery) => void) =>
+    startPull(broker, {
+      stream: escalationStream,
+      consumer: {
+        durable_name: durable,
+        description: "hands notifications to the escalation webhook",
+        filter_subject: filter,
+        deliver_policy: DeliverPolicy.All,
+        replay_policy: ReplayPolicy.Instant,
+        ack_policy: AckPolicy.Explicit,
+        ack_wait: nanos(ackWaitMs),
+        max_ack_pending: maxAckPending,
+        max_deliver: -1,
+      },
+      maxHeld,
+      onDelivery,
+      log,
+    });
+
+  return {
+    async escalate(unreached) {
+      const { partition, sequence } = unreached;
+      const body = await readBody(unreached);
+      if (body === undefined) return "gone";
+      const notification = decodeStored(NotificationSchema, body);
+      notification.sequence = BigInt(sequence);
+      const id = escalationId(notification, partition);
+      // Should the acknowledgement in `reach` be lost, the notification comes again when its attempts may be over.
+      await store(escalationSubject(partition, sequence), { ...unreached, notification, id }, { "Nats-Msg-Id": id });
+      return "queued";
+    },
+
+    requeue: (escalation) => store(escalationSubject(escalation.partition, escalation.sequence), escalation, {}),
+
+    async isWithdrawn(escalation) {
+      if (escalation.storedAtMs + retentionMs <= Date.now()) return false;
+      return (await readBody(escalation)) === undefined;
+    },
+
+    consume: (maxHeld, onAttempt) =>
+      pull("escalate", escalationFilter, maxHeld, (delivery) => {
+        const { count, ack, nak } = delivery;
+        const escalation = readEscalation(delivery);
+        const retry = async (delayMs: number) => {
+          const headers = { [attemptsHeader]: String(count), [retryAtHeader]: String(Date.now() + delayMs) };
+          try {
+            await store(retrySubject(escalation.partition, escalation.sequence), escalation, headers);
+            ack();
+          } catch (err) {
+            log.warn({ err, escalationID: escalation.id }, "cannot put an escalation among the retries");
+            nak(delayMs);
+          }
+        };
+        onAttempt({ ...escalation, attempt: count, ack, nak, retry });
+      }),
+
+    // A consumer of their own: the broker delivers what comes again before what is new, so that many retries would
+    // keep first attempts waiting.
+    consumeRetries: (maxHeld, onAttempt) =>
+      pull("retry", retryFilter, maxHeld, (delivery) => {
+        const { count, ack, nak } = delivery;
+        // The first delivery is that of the pause.
+        if (count === 1) return nak(Number(delivery.header(retryAtHeader)) - Date.now());
+        const attempt = Number(delivery.header(attemptsHeader)) + count - 1;
+        onAttempt({ ...readEscalation(delivery), attempt, ack, nak, retry: async (delayMs) => nak(delayMs) });
+      }),
+  };
+}
+
+async function askLeader(
+  broker: Broker,
+  stream: string,
+  sequence: number,
+): Promise<Pick<DirectMessage, "payload" | "header"> | undefined> {
+  const message = await broker.jsm.streams.getMessage(stream, { seq: sequence }).catch((cause: unknown) => {
+    throw toFailure(cause);
+  });
+  return message === null ? undefined : { payload: message.data, header: (name) => message.header.get(name) };
+}
+
+/** The headers of a stored escalation. */
+export function escalationHeaders({ userId, storedAtMs, expiresAtMs }: Escalation): Record<string, string> {
+  return {
+    [userHeader]: encodeURIComponent(userId),
+    [storedHeader]: String(storedAtMs),
+    ...(expiresAtMs === undefined ? {} : { [expiresHeader]: String(expiresAtMs) }),
+  };
+}
+
+/** Reads a stored escalation, waiting or dead. */
+export function readEscalation({
+  subject,
+  payload,
+  header,
+}: Pick<Delivery, "subject" | "payload" | "header">): Escalation {
+  const notification = decodeStored(NotificationSchema, payload);
+  const { partition, sequence } = parsePlace(subject);
+  const expires = header(expiresHeader);
+  return {
+    id: escalationId(notification, partition),
+    partition,
+    sequence,
+    storedAtMs: Number(header(storedHeader)),
+    userId: decodeURIComponent(header(userHeader)),
+    notification,
+    expiresAtMs: expires === "" ? undefined : Number(expires),
+  };
+}
+
+// A group's notification has one serverMsgID in all inboxes, and sequences of different partitions are alike.
+function escalationId({ serverMsgId, sequence }: Notification, partition: number): string {
+  return `${serverMsgId}-${partition}-${sequence}`;
+}

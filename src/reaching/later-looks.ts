@@ -1,0 +1,148 @@
+import { randomUUID } from "node:crypto";
+import { create, toBinary } from "@bufbuild/protobuf";
+import { AckPolicy, DeliverPolicy, DiscardPolicy, ReplayPolicy, RetentionPolicy } from "@nats-io/jetstream";
+import { nanos } from "@nats-io/transport-node";
+import type { BaseLogger } from "pino";
+import { type LookJob_Entry, LookJob_EntrySchema, LookJobSchema } from "../gen/mustreach/store/v1/look_pb.ts";
+import { toRefusal } from "../broker/faults.ts";
+import type { Broker } from "../broker/connect.ts";
+import { decodeStored } from "../broker/decode-stored.ts";
+import type { Publisher } from "../broker/publish.ts";
+import { type Delivery, type Pull, startPull } from "../broker/pull.ts";
+import { declareQueue } from "../broker/queue-stream.ts";
+import type { ReachEntry } from "./watched.ts";
+import { laterFilter, laterStream, laterSubject, lookFilter, lookSubject, toToken } from "../broker/subjects.ts";
+
+/** Entries whose next look is far away. The broker keeps them until then (ADR-51), and `reach` need not hold them. */
+export interface LaterLooks {
+  /**
+   * Keeps entries until a moment, as one job. Kept twice, they are looked at twice.
+   *
+   * @throws NetworkError (90004) when the broker did not acknowledge in time, StoreFullError (90101) when it has no
+   * space.
+   */
+  add(entries: readonly ReachEntry[], atMs: number): Promise<void>;
+  /** Takes part in the durable consumer `look`, which delivers the entries when it is time. */
+  consume(onEntry: (entry: ReachEntry) => void): Promise<Pull>;
+}
+
+/** Options of {@link openLaterLooks}. */
+export interface LaterLookOptions {
+  readonly replicas: number;
+  /** How long notifications are kept in the inboxes, and so their looks, in milliseconds. */
+  readonly retentionMs: number;
+  /** How long an instance may hold a job before another gets it, in milliseconds. Default 60,000. */
+  readonly ackWaitMs?: number;
+  readonly log: BaseLogger;
+}
+
+/** Jobs that an instance holds at a time; each has what is due in one look, at most. */
+const maxHeld = 8;
+
+/** Pause before a job is done again of which a part could not be kept, in milliseconds. */
+const retryMs = 2_000;
+
+/** Opens the stream LATER_LOOKS, created on first use. */
+export async function openLaterLooks(
+  broker: Broker,
+  publisher: Publisher,
+  { replicas, retentionMs, ackWaitMs = 60_000, log }: LaterLookOptions,
+): Promise<LaterLooks> {
+  await declareQueue(broker, {
+    name: laterStream,
+    description: "must-reach notifications that are to be looked at later",
+    subjects: [laterFilter, lookFilter],
+    retention: RetentionPolicy.Workqueue,
+    // Schedules exclude `discard: new` (ADR-51). Without a limit nothing is discarded: it is a fraction of the inboxes.
+    discard: DiscardPolicy.Old,
+    allow_msg_schedules: true,
+    max_age: nanos(retentionMs),
+    num_replicas: replicas,
+  });
+
+  const add = async (entries: readonly ReachEntry[], atMs: number): Promise<void> => {
+    const id = randomUUID();
+    const stored = await publisher.store(laterStream, {
+      subject: laterSubject(id),
+      payload: toBinary(LookJobSchema, create(LookJobSchema, { entries: entries.map(encodeEntry) })),
+      headers: { "Nats-Schedule": `@at ${new Date(atMs).toISOString()}`, "Nats-Schedule-Target": lookSubject(id) },
+    });
+    if (stored.kind === "refused") throw toRefusal(stored);
+  };
+
+  /** Gives out the entries of a job, which is done when all of them are. */
+  const open = ({ payload, ack, nak }: Delivery, onEntry: (entry: ReachEntry) => void): void => {
+    const { entries } = decodeStored(LookJobSchema, payload);
+    const again: ReachEntry[] = [];
+    let againInMs = Number.POSITIVE_INFINITY;
+    let held = entries.length;
+    const finish = () => {
+      if (again.length === 0) return ack();
+      add(again, Date.now() + againInMs).then(ack, (err: unknown) => {
+        log.warn({ err }, "cannot keep notifications for a later look; their job is done again");
+        nak(retryMs);
+      });
+    };
+    for (const stored of entries) {
+      let isHeld = true;
+      const settle = (delayMs?: number) => {
+        if (!isHeld) return;
+        isHeld = false;
+        if (delayMs !== undefined) {
+          again.push(entry);
+          againInMs = Math.min(againInMs, delayMs);
+        }
+        if (--held === 0) finish();
+      };
+      const entry: ReachEntry = { ...decodeEntry(stored), ack: () => settle(), nak: settle };
+      onEntry(entry);
+    }
+  };
+
+  return {
+    add,
+    consume: (onEntry) =>
+      startPull(broker, {
+        stream: laterStream,
+        consumer: {
+          durable_name: "look",
+          description: "delivers must-reach notifications that are to be looked at again",
+          filter_subject: lookFilter,
+          deliver_policy: DeliverPolicy.All,
+          replay_policy: ReplayPolicy.Instant,
+          ack_policy: AckPolicy.Explicit,
+          ack_wait: nanos(ackWaitMs),
+          max_deliver: -1,
+        },
+        maxHeld,
+        onDelivery: (delivery) => open(delivery, onEntry),
+        log,
+      }),
+  };
+}
+
+function encodeEntry(entry: ReachEntry): LookJob_Entry {
+  const { partition, sequence, userId, storedAtMs, expiresAtMs = 0, escalateAfterMs = 0 } = entry;
+  return create(LookJob_EntrySchema, {
+    partition,
+    sequence: BigInt(sequence),
+    userId,
+    storedAtMs: BigInt(storedAtMs),
+    expiresAtMs: BigInt(expiresAtMs),
+    escalateAfterMs: BigInt(escalateAfterMs),
+  });
+}
+
+function decodeEntry(stored: LookJob_Entry): Omit<ReachEntry, "ack" | "nak"> {
+  const { partition, sequence, userId, storedAtMs, expiresAtMs, escalateAfterMs } = stored;
+  return {
+    partition,
+    sequence: Number(sequence),
+    userId,
+    userToken: toToken(userId),
+    kind: "notification",
+    storedAtMs: Number(storedAtMs),
+    expiresAtMs: Number(expiresAtMs) || undefined,
+    escalateAfterMs: Number(escalateAfterMs) || undefined,
+  };
+}

@@ -1,0 +1,239 @@
+import type { BaseLogger } from "pino";
+import type { Cursors } from "../inbox/cursors.ts";
+import type { ReachConsumers, ReachEntry } from "./watched.ts";
+import { createDueQueue } from "./due-queue.ts";
+
+/** Options of {@link startReach}. */
+export interface ReachOptions {
+  /** Takes part in the durable consumers that deliver entries, at first and for a later look. */
+  readonly consume: (onEntry: (entry: ReachEntry) => void) => Promise<ReachConsumers>;
+  readonly cursors: Pick<Cursors, "ofUsers" | "replacements">;
+  /** Has the live sessions of a user, on every instance, look into the inbox. */
+  readonly wake: (userToken: string) => void;
+  /** Hands an entry to the webhook; undefined without one. `gone` when the inbox no longer has it. */
+  readonly escalate?: ((entry: ReachEntry) => Promise<"queued" | "gone">) | undefined;
+  /** Keeps entries until a moment, in epoch milliseconds, when `consume` delivers them again. */
+  readonly later: (entries: readonly ReachEntry[], atMs: number) => Promise<void>;
+  /**
+   * With a webhook: an entry whose next look is further away than this, in milliseconds, goes to `later`, since what
+   * waits in `reach` takes a place there. Default 10,000.
+   */
+  readonly maxNakMs?: number;
+  /** The age at which an entry is looked at first, in milliseconds. Default 5,000. */
+  readonly wakeDelayMs?: number;
+  /** The age at which an entry without one of its own is escalated, in milliseconds. Default 30,000. */
+  readonly escalationDelayMs?: number;
+  /** How long after a start devices may come back before what is overdue is escalated, in milliseconds. Default 10,000. */
+  readonly comeBackMs?: number;
+  /** Without a webhook: looks at an entry, at ages that triple, before it is let go. Default 5: up to 7 minutes. */
+  readonly maxLooks?: number;
+  /** How long entries that are due are gathered, to share a read of the cursors, in milliseconds. Default 100. */
+  readonly gatherMs?: number;
+  /** Pause before entries are looked at again after the broker failed, in milliseconds. Default 2,000. */
+  readonly retryMs?: number;
+  readonly log: BaseLogger;
+}
+
+/** What has come of entries since the start, on this instance. */
+export interface ReachCounts {
+  /** Acknowledged by a device. */
+  reached: number;
+  /** Not yet: sessions were woken. One entry can be counted several times. */
+  woken: number;
+  /** Handed to the webhook. */
+  escalated: number;
+  /** Expired before a device acknowledged. */
+  expired: number;
+  /** Withdrawn before it could be handed to the webhook. */
+  withdrawn: number;
+  /** Let go without a webhook: a device gets it when it connects. */
+  letGo: number;
+}
+
+/** The watch over stored notifications, until they have reached. */
+export interface Reach {
+  readonly counts: Readonly<ReachCounts>;
+  /** Finishes what is under way, and gives the rest back. */
+  stop(): Promise<void>;
+}
+
+/** How many users' cursors are remembered, and how long, in milliseconds: a user's next ones are often settled by it. */
+const maxKnown = 100_000;
+const knownForMs = 60_000;
+
+/** Entries are looked at this many at a time: with up to four devices a user, their cursors are one read. */
+const maxLook = 256;
+
+/**
+ * Starts the watch. Each entry is looked at when it is older than the wake delay, with the cursors of all users of a
+ * batch in one read: at full rate, with devices that acknowledge, a notification costs one delivery of its headers, a
+ * share of that read, and one ack. What no device has acknowledged by then wakes the user's sessions, and comes back.
+ */
+export async function startReach(options: ReachOptions): Promise<Reach> {
+  const { consume, cursors, wake, escalate, later, maxNakMs = 10_000, maxLooks = 5 } = options;
+  const { wakeDelayMs = 5_000, escalationDelayMs = 30_000, comeBackMs = 10_000 } = options;
+  const { gatherMs = 100, retryMs = 2_000, log } = options;
+  const counts: ReachCounts = { reached: 0, woken: 0, escalated: 0, expired: 0, withdrawn: 0, letGo: 0 };
+  /** The highest sequence that a device of each user has acknowledged, as far as it was read lately. */
+  const known = new Map<string, number>();
+  let knownSinceMs = 0;
+  let knownReplacements = 0;
+  /** Entries that wait for their look. */
+  const waiting = createDueQueue<ReachEntry>();
+  let looking: Promise<void> | undefined;
+  let timer: NodeJS.Timeout | undefined;
+  let timerAtMs = Number.POSITIVE_INFINITY;
+  let isStopped = false;
+
+  const startedMs = Date.now();
+
+  const escalateAfterMs = (entry: ReachEntry) => entry.escalateAfterMs ?? escalationDelayMs;
+
+  /** When an entry that was just delivered is to be looked at. */
+  const toDueMs = (entry: ReachEntry, now: number): number => {
+    if (escalate === undefined) return Math.max(now, entry.storedAtMs + wakeDelayMs);
+    const escalateMs = entry.storedAtMs + escalateAfterMs(entry);
+    // What has become overdue while nobody served may reach after all: devices are just coming back.
+    if (escalateMs <= now) return Math.max(now, startedMs + comeBackMs);
+    return Math.max(now, Math.min(escalateMs, entry.storedAtMs + wakeDelayMs));
+  };
+
+  /** The age at which an entry of this age is looked at next; undefined when this was the last look. */
+  const nextLookMs = (entry: ReachEntry, ageMs: number): number | undefined => {
+    if (escalate !== undefined) return escalateAfterMs(entry);
+    for (let look = 0, atMs = wakeDelayMs; look < maxLooks; look++, atMs *= 3) {
+      // By age and not by the count of deliveries, which a restart of ours or of the broker changes. A look that came
+      // a little early is not repeated.
+      if (atMs > ageMs + wakeDelayMs / 4) return atMs;
+    }
+    return undefined;
+  };
+
+  const handOver = async (entry: ReachEntry, escalateEntry: NonNullable<typeof escalate>): Promise<void> => {
+    try {
+      if ((await escalateEntry(entry)) === "queued") counts.escalated++;
+      else counts.withdrawn++;
+      entry.ack();
+    } catch (err) {
+      log.warn({ err }, "cannot escalate a notification now; it is tried again");
+      entry.nak(retryMs);
+    }
+  };
+
+  /** Has entries kept for a look at a moment, and lets go of them. */
+  const keep = async (entries: readonly ReachEntry[], atMs: number): Promise<void> => {
+    try {
+      await later(entries, atMs);
+      for (const entry of entries) entry.ack();
+    } catch (err) {
+      log.warn({ err }, "cannot keep notifications for a later look now; it is tried again");
+      for (const entry of entries) entry.nak(retryMs);
+    }
+  };
+
+  const isReached = ({ userId, sequence }: ReachEntry) => (known.get(userId) ?? 0) >= sequence;
+
+  /** Reads the cursors of those users whose known ones do not settle it. */
+  const learn = async (entries: readonly ReachEntry[]): Promise<void> => {
+    // Of a store that was replaced, what was known may lie ahead of what is there now.
+    const replacements = await cursors.replacements([...new Set(entries.map(({ userId }) => userId))]);
+    if (known.size > maxKnown || knownSinceMs + knownForMs < Date.now() || replacements !== knownReplacements) {
+      known.clear();
+      knownSinceMs = Date.now();
+      knownReplacements = replacements;
+    }
+    const asked = new Set(entries.filter((entry) => !isReached(entry)).map(({ userId }) => userId));
+    if (asked.size === 0) return;
+    for (const [userId, devices] of await cursors.ofUsers([...asked])) {
+      known.set(userId, Math.max(...devices.map(({ sequence }) => sequence)));
+    }
+  };
+
+  const look = async (entries: readonly ReachEntry[]): Promise<void> => {
+    await learn(entries);
+    const now = Date.now();
+    const woken = new Set<string>();
+    const underWay: Promise<void>[] = [];
+    const far: { readonly entry: ReachEntry; readonly second: number }[] = [];
+    for (const entry of entries) {
+      const { userToken, storedAtMs, expiresAtMs } = entry;
+      const ageMs = now - storedAtMs;
+      if (isReached(entry)) {
+        counts.reached++;
+        entry.ack();
+      } else if (expiresAtMs !== undefined && expiresAtMs <= now) {
+        counts.expired++;
+        entry.ack();
+      } else if (escalate !== undefined && ageMs >= escalateAfterMs(entry)) {
+        underWay.push(handOver(entry, escalate));
+      } else {
+        counts.woken++;
+        woken.add(userToken);
+        const nextMs = nextLookMs(entry, ageMs);
+        if (nextMs === undefined) {
+          counts.letGo++;
+          entry.ack();
+        } else {
+          const atMs = Math.min(storedAtMs + nextMs, expiresAtMs ?? Number.POSITIVE_INFINITY);
+          if (escalate === undefined || atMs - now <= maxNakMs) entry.nak(atMs - now);
+          // By the second in which all of them are due: many share a job.
+          else far.push({ entry, second: Math.ceil(atMs / 1_000) });
+        }
+      }
+    }
+    for (const userToken of woken) wake(userToken);
+    for (const [second, group] of Map.groupBy(far, (one) => one.second)) {
+      underWay.push(
+        keep(
+          group.map(({ entry }) => entry),
+          second * 1_000,
+        ),
+      );
+    }
+    await Promise.all(underWay);
+  };
+
+  const takeDue = () => waiting.take(Date.now(), maxLook);
+
+  const lookAtDue = async (): Promise<void> => {
+    for (let due = takeDue(); due.length > 0; due = isStopped ? [] : takeDue()) {
+      await look(due).catch((err: unknown) => {
+        log.warn({ err }, "cannot read how far notifications have come; trying again");
+        for (const entry of due) entry.nak(retryMs);
+      });
+    }
+  };
+
+  const schedule = (dueMs: number) => {
+    const atMs = Math.max(dueMs, Date.now() + gatherMs);
+    if (isStopped || looking !== undefined || atMs >= timerAtMs) return;
+    clearTimeout(timer);
+    timerAtMs = atMs;
+    timer = setTimeout(() => {
+      timerAtMs = Number.POSITIVE_INFINITY;
+      looking = lookAtDue().finally(() => {
+        looking = undefined;
+        const nextMs = waiting.nextMs();
+        if (nextMs !== undefined) schedule(nextMs);
+      });
+    }, atMs - Date.now());
+  };
+
+  const consumers = await consume((entry) => {
+    if (entry.kind !== "notification") return entry.ack();
+    const dueMs = toDueMs(entry, Date.now());
+    waiting.add(entry, dueMs);
+    schedule(dueMs);
+  });
+
+  return {
+    counts,
+    async stop() {
+      isStopped = true;
+      clearTimeout(timer);
+      await consumers.pause();
+      await looking;
+      await consumers.stop();
+    },
+  };
+}

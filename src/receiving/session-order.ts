@@ -1,0 +1,148 @@
+import { JetStreamApiError, StorageType } from "@nats-io/jetstream";
+import { isOvertaken } from "../broker/faults.ts";
+import type { Broker } from "../broker/connect.ts";
+import { declareStream } from "../broker/streams.ts";
+import {
+  epochStream,
+  epochSubject,
+  sessionEpochSubject,
+  sessionRepublish,
+  sessionStream,
+  sessionStreamSubjects,
+  sessionSubject,
+  toPartition,
+  toToken,
+} from "../broker/subjects.ts";
+import { again, untilAnswered } from "../broker/until.ts";
+
+/**
+ * Records that a session of a device opens, and resolves to its place in the order of all sessions: higher than that of
+ * each one that was recorded before, on whatever instance, also over a restart of the broker. The broker tells the
+ * instances that listen for the user. One write into memory.
+ *
+ * Throws NetworkError (90004) when the broker does not answer in time. It may have told of the session all the same.
+ */
+export type OpenSession = (userId: string, deviceId: string) => Promise<number>;
+
+/** Options of {@link createOpenSession}. */
+export interface SessionOrderOptions {
+  readonly partitions: number;
+  readonly replicas: number;
+  /** How long a recording may take, in milliseconds. */
+  readonly timeoutMs: number;
+}
+
+/**
+ * Sequences that an epoch of the memory can use before they would meet those of the next: two years of 1,000 sessions a
+ * second. JavaScript's numbers are exact for 131,071 epochs.
+ */
+const epochSize = 2 ** 36;
+
+/** How long a record is kept: it has done its work when the broker has passed it on. */
+const recordTtl = "1s";
+
+/** How long the counting of an epoch may take, in milliseconds: devices wait for it. */
+const countTimeoutMs = 1_000;
+
+/** JSMemoryResourcesExceeded: the account may not store in memory, or no more. */
+const insufficientMemory = 10028;
+
+/** Declares what the order needs, and creates the {@link OpenSession}. */
+export async function createOpenSession(broker: Broker, options: SessionOrderOptions): Promise<OpenSession> {
+  const { partitions, replicas, timeoutMs } = options;
+  await declareStream(broker, {
+    name: epochStream,
+    description: "how often what is kept in memory began anew",
+    subjects: [epochSubject],
+    storage: StorageType.File,
+    num_replicas: replicas,
+    max_msgs_per_subject: 1,
+  });
+
+  const declare = (storage: StorageType) =>
+    declareStream(broker, {
+      name: sessionStream,
+      description: "the order in which sessions of devices are opened",
+      subjects: sessionStreamSubjects,
+      storage,
+      num_replicas: replicas,
+      max_msgs_per_subject: 1,
+      allow_msg_ttl: true,
+      republish: sessionRepublish,
+    });
+
+  /** The highest place that was given here. */
+  let highest = 1;
+
+  /** Counts an epoch. The count is on disk, so that none comes twice. */
+  const countEpoch = async (): Promise<number> => {
+    try {
+      return (await broker.js.publish(epochSubject, "", { timeout: countTimeoutMs, retries: 0 })).seq;
+    } catch {
+      // With a full disk, which the broker refuses or does not answer, the old count must do: sessions are there to
+      // read, and this instance knows its own. A broker that is away does not answer this either.
+      return (await broker.jsm.streams.info(epochStream)).state.last_seq;
+    }
+  };
+
+  const findEpoch = async (): Promise<number> => {
+    // In memory, since a device that connects must not wait for a disk, nor fail for a full one. A single broker forgets
+    // such a stream when it is restarted, one of a cluster its content.
+    await declare(StorageType.Memory).catch((error: unknown) => {
+      if (!(error instanceof JetStreamApiError && error.code === insufficientMemory)) throw error;
+      return declare(StorageType.File);
+    });
+    for (;;) {
+      // Not a direct get: a replica that is behind would not have it.
+      const marker = await broker.jsm.streams.getMessage(sessionStream, { last_by_subj: sessionEpochSubject });
+      if (marker !== null) return marker.seq;
+      // Two instances may both begin one: the later has the higher sequences, which is all that matters.
+      await broker.jsm.streams.purge(sessionStream, { seq: Math.max((await countEpoch()) * epochSize, highest + 1) });
+      await broker.js
+        .publish(sessionEpochSubject, "", { expect: { lastSubjectSequence: 0 } })
+        .catch((error: unknown) => {
+          const isLate =
+            error instanceof JetStreamApiError && isOvertaken({ errCode: error.code, reason: error.message });
+          if (!isLate) throw error;
+        });
+    }
+  };
+
+  /** The sequence with which the epoch began, as last looked up. */
+  let known: Promise<number> | undefined;
+  const epoch = (): Promise<number> => {
+    known ??= findEpoch();
+    return known;
+  };
+  // What was asked then is not answered, and a broker that was restarted has another epoch.
+  broker.onDisconnect(() => {
+    known = undefined;
+  });
+
+  const record = async (subject: string): Promise<number | typeof again> => {
+    const asked = epoch();
+    try {
+      const first = await asked;
+      const { seq } = await broker.js.publish(subject, "", { ttl: recordTtl });
+      if (seq > first) {
+        highest = Math.max(highest, seq);
+        return seq;
+      }
+    } catch (error) {
+      // Perhaps because the stream is gone.
+      if (known === asked) known = undefined;
+      throw error;
+    }
+    // The memory has begun anew since, and nobody has moved its sequences forward yet.
+    if (known === asked) known = undefined;
+    return again;
+  };
+
+  await epoch();
+  return (userId, deviceId) => {
+    const user = toToken(userId);
+    const subject = sessionSubject(toPartition(user, partitions), user, toToken(deviceId));
+    // Recorded twice when the first answer was lost: the later one counts, there as here.
+    return untilAnswered(broker, Date.now() + timeoutMs, () => record(subject));
+  };
+}

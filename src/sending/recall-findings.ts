@@ -1,0 +1,112 @@
+import { createHash } from "node:crypto";
+import { create, toBinary } from "@bufbuild/protobuf";
+import { type RecallFindings_Recipient, RecallFindingsSchema } from "../gen/mustreach/store/v1/send_pb.ts";
+import { toRefusal } from "../broker/faults.ts";
+import { decodeStored } from "../broker/decode-stored.ts";
+import { type DirectGet, tooManyResults } from "../broker/direct-get.ts";
+import type { Publisher } from "../broker/publish.ts";
+import { inboxStream, recallFindingsSubject, toPartition, toToken } from "../broker/subjects.ts";
+
+/** What recalls of a send found in the inboxes: once they have removed that, nothing else can tell. */
+export interface RecallFindings {
+  /** Whether any inbox held the notification. */
+  isAny(): boolean;
+  /** Whether the device, or without one any device of the user, had acknowledged it. */
+  hasAcknowledged(userId: string, deviceId?: string): boolean;
+  /**
+   * Adds that inboxes held it, and the users of whom devices had acknowledged it, with these. A user who is there
+   * already stays as found first, by whatever instance.
+   *
+   * @throws NetworkError (90004) when the broker did not acknowledge in time, StoreFullError (90101) when it has no space.
+   */
+  add(acknowledged: ReadonlyMap<string, readonly string[]>): Promise<void>;
+}
+
+/** What all recalls found, by the server message id of the send, for the whole retention. */
+export interface Recalls {
+  /**
+   * Reads what was found so far.
+   *
+   * @throws NetworkError (90004) when the broker does not answer in time.
+   */
+  open(serverMsgId: string): Promise<RecallFindings>;
+}
+
+/** Devices of a user that are kept; with 500 users a record stays below 200 KB. */
+const maxDevices = 32;
+
+/** Parts asked for in the first read, which is nearly always the only one, and in those after it. */
+const partsPerRead = { first: 4, more: 500 } as const;
+
+/** Creates the findings of recalls, which share the inbox streams as the records of sends do. */
+export function createRecalls(publisher: Publisher, get: DirectGet, partitions: number): Recalls {
+  return {
+    async open(serverMsgId) {
+      const send = toToken(serverMsgId);
+      const partition = toPartition(send, partitions);
+      const stream = inboxStream(partition);
+      /** Devices that had acknowledged, by user; both as {@link toHash} in base64. */
+      const devicesByUser = new Map<string, ReadonlySet<string>>();
+      let parts = 0;
+
+      const take = (recipients: readonly Pick<RecallFindings_Recipient, "userHash" | "deviceHashes">[]) => {
+        for (const { userHash, deviceHashes } of recipients) {
+          devicesByUser.set(toText(userHash), new Set(deviceHashes.map(toText)));
+        }
+        parts++;
+      };
+
+      /** Takes the parts that follow those in hand; resolves to whether there were any. */
+      const readOn = async (): Promise<boolean> => {
+        const before = parts;
+        for (let count: number = partsPerRead.first; ; count = partsPerRead.more) {
+          const subjects = Array.from({ length: count }, (_, i) => recallFindingsSubject(partition, send, parts + i));
+          const found = await get(stream, { multi_last: subjects });
+          if (found === tooManyResults) throw new RangeError("too many subjects");
+          for (const { payload } of found.messages) take(decodeStored(RecallFindingsSchema, payload).recipients);
+          // A page also ends at a size.
+          if (found.messages.length === 0 || (found.messages.length < count && found.pending === 0)) break;
+        }
+        return parts > before;
+      };
+
+      await readOn();
+      return {
+        isAny: () => parts > 0,
+        hasAcknowledged(userId, deviceId) {
+          const devices = devicesByUser.get(toText(toHash(userId, 9)));
+          if (devices === undefined) return false;
+          return deviceId === undefined ? devices.size > 0 : devices.has(toText(toHash(deviceId, 6)));
+        },
+        async add(acknowledged) {
+          for (;;) {
+            const added = [...acknowledged]
+              .map(([userId, deviceIds]) => ({ userHash: toHash(userId, 9), deviceIds }))
+              .filter(({ userHash }) => !devicesByUser.has(toText(userHash)))
+              .map(({ userHash, deviceIds }) => ({
+                userHash,
+                deviceHashes: deviceIds.slice(0, maxDevices).map((id) => toHash(id, 6)),
+              }));
+            // The first part says that there was anything, also when nobody had acknowledged it.
+            if (parts > 0 && added.length === 0) return;
+            const subject = recallFindingsSubject(partition, send, parts);
+            const payload = toBinary(RecallFindingsSchema, create(RecallFindingsSchema, { recipients: added }));
+            const stored = await publisher.store(stream, { subject, payload, headers: {} });
+            if (stored.kind === "stored") return take(added);
+            // Another call has added the part, or an earlier try of this one.
+            if (!(await readOn())) throw toRefusal(stored);
+          }
+        },
+      };
+    },
+  };
+}
+
+/** Ids may be long and many; this keeps a group of 100,000 to a few megabytes. */
+function toHash(id: string, bytes: number): Uint8Array {
+  return createHash("sha256").update(id, "utf8").digest().subarray(0, bytes);
+}
+
+function toText(hash: Uint8Array): string {
+  return Buffer.from(hash).toString("base64");
+}

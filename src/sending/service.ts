@@ -1,0 +1,91 @@
+import type { ServiceImpl } from "@connectrpc/connect";
+import { requireAdmin, requireCaller } from "../auth/caller.ts";
+import type { MsgService } from "../gen/mustreach/msg/v1/msg_pb.ts";
+import { operationIdKey } from "../observe/operation-id.ts";
+import { requireReference } from "./find-send.ts";
+import type { GetConversations } from "../chat/get-conversations.ts";
+import { type GetDeliveryStatus, requireStatusQuery } from "./status.ts";
+import type { MarkConversationAsRead } from "../chat/mark-as-read.ts";
+import type { PullMessages } from "../chat/pull-messages.ts";
+import type { Recall } from "./recall.ts";
+import type { Accepted, Send } from "./send.ts";
+import { requireBatch, type SendBatch, type SendOutcome } from "./batch.ts";
+import { type SendLimits, validateSend } from "./validate.ts";
+
+/** Options of {@link createMsgService}. */
+export interface MsgServiceOptions {
+  readonly limits: SendLimits;
+  readonly send: Send;
+  readonly sendBatch: SendBatch;
+  readonly getDeliveryStatus: GetDeliveryStatus;
+  readonly recall: Recall;
+  readonly pullMessages: PullMessages;
+  readonly getConversations: GetConversations;
+  readonly markConversationAsRead: MarkConversationAsRead;
+}
+
+/**
+ * Creates the implementation of MsgService, which only translates. In OpenIM's order: the body is checked before the
+ * caller's right to send.
+ */
+export function createMsgService(options: MsgServiceOptions): ServiceImpl<typeof MsgService> {
+  const { limits, send, sendBatch, getDeliveryStatus, recall } = options;
+  return {
+    async sendBusinessNotification(request, context) {
+      const valid = validateSend(request, limits);
+      requireAdmin(context);
+      return toResponse(await send(valid, context.values.get(operationIdKey)));
+    },
+    async sendBusinessNotificationBatch(request, context) {
+      const notifications = requireBatch(request.notifications);
+      requireAdmin(context);
+      const outcomes = await sendBatch(notifications, context.values.get(operationIdKey));
+      return { results: outcomes.map(toResult) };
+    },
+    async getDeliveryStatus(request, context) {
+      const query = requireStatusQuery(request);
+      requireAdmin(context);
+      const { sendTime, recipients, ...status } = await getDeliveryStatus(query);
+      return {
+        ...status,
+        sendTime: BigInt(sendTime),
+        recipients: recipients.map(({ devices, ...recipient }) => ({
+          ...recipient,
+          devices: devices.map((device) => ({ ...device, acknowledgedTime: BigInt(device.acknowledgedTime) })),
+        })),
+      };
+    },
+    async recallBusinessNotification(request, context) {
+      const reference = requireReference(request);
+      requireAdmin(context);
+      return recall(reference, context.values.get(operationIdKey));
+    },
+    async pullMessages(request, context) {
+      const { messages, isEnd } = await options.pullMessages(requireCaller(context), request);
+      return { messages: [...messages], isEnd };
+    },
+    async getConversations(_request, context) {
+      const conversations = await options.getConversations(requireCaller(context));
+      return {
+        conversations: conversations.map((conversation) => ({
+          ...conversation,
+          maxSeq: BigInt(conversation.maxSeq),
+          hasReadSeq: BigInt(conversation.hasReadSeq),
+          maxSeqTime: BigInt(conversation.maxSeqTime),
+        })),
+      };
+    },
+    async markConversationAsRead(request, context) {
+      await options.markConversationAsRead(requireCaller(context), request);
+      return {};
+    },
+  };
+}
+
+function toResponse(accepted: Accepted) {
+  return { ...accepted, sendTime: BigInt(accepted.sendTime) };
+}
+
+function toResult(outcome: SendOutcome) {
+  return outcome.kind === "accepted" ? { data: toResponse(outcome.accepted) } : outcome.facts;
+}

@@ -1,0 +1,197 @@
+import { wrongField } from "../errors.ts";
+import { DeliveryState, type GetDeliveryStatusRequest } from "../gen/mustreach/msg/v1/msg_pb.ts";
+import type { Cursors, DeviceCursor } from "../inbox/cursors.ts";
+import type { Inbox } from "../inbox/inbox.ts";
+import type { RecallFindings, Recalls } from "./recall-findings.ts";
+import type { SendRecord, Sends } from "./record.ts";
+import { chunksOf } from "./audience.ts";
+import { type FindSend, requireReference, type SendReference } from "./find-send.ts";
+
+/** A request for a status, with defaults filled in. */
+export interface StatusQuery {
+  readonly reference: SendReference;
+  /** Only recipients in this state; undefined: all. */
+  readonly state: State | undefined;
+  /** From 1. */
+  readonly pageNumber: number;
+  /** Recipients on a page. */
+  readonly showNumber: number;
+}
+
+/** How far a notification has come with one device. */
+export interface DeviceDelivery {
+  readonly deviceId: string;
+  readonly state: State;
+  /** Epoch milliseconds; 0 when it is not known. */
+  readonly acknowledgedTime: number;
+}
+
+/** How far a notification has come with one user. */
+export interface RecipientDelivery {
+  readonly userId: string;
+  /** The best state of the devices; of a user without any, the notification's own. */
+  readonly state: State;
+  /** By id. */
+  readonly devices: readonly DeviceDelivery[];
+}
+
+/** Recipients, all and by state. */
+export type DeliveryCount = Record<"total" | StateName, number>;
+
+/** Who has got a notification. */
+export interface DeliveryStatus {
+  readonly serverMsgId: string;
+  readonly clientMsgId: string;
+  /** Epoch milliseconds. */
+  readonly sendTime: number;
+  readonly counts: DeliveryCount;
+  /** The page, in the order of the user ids. */
+  readonly recipients: readonly RecipientDelivery[];
+}
+
+/** Options of {@link createGetDeliveryStatus}. */
+export interface DeliveryStatusOptions {
+  readonly findSend: FindSend;
+  readonly sends: Pick<Sends, "recalledAt">;
+  readonly recalls: Recalls;
+  readonly inbox: Pick<Inbox, "find">;
+  readonly cursors: Pick<Cursors, "ofUsers">;
+  /** How long notifications are kept, in milliseconds. */
+  readonly retentionMs: number;
+}
+
+/** Tells who has got a notification; {@link createGetDeliveryStatus} makes it. */
+export type GetDeliveryStatus = (query: StatusQuery) => Promise<DeliveryStatus>;
+
+/** What each state is called in a request and in the counts. */
+const states = {
+  delivered: DeliveryState.DELIVERED,
+  pending: DeliveryState.PENDING,
+  expired: DeliveryState.EXPIRED,
+  recalled: DeliveryState.RECALLED,
+  scheduled: DeliveryState.SCHEDULED,
+} as const;
+
+type StateName = keyof typeof states;
+type State = (typeof states)[StateName];
+const stateNames = Object.keys(states) as StateName[];
+
+const maxShowNumber = 1_000;
+
+/** Parts of a group that are looked at together. */
+const chunksAtOnce = 4;
+
+/**
+ * Checks a request for a status.
+ *
+ * @throws ArgsError (1001) for the first rule that is broken.
+ */
+export function requireStatusQuery(request: GetDeliveryStatusRequest): StatusQuery {
+  const reference = requireReference(request);
+  const { state, pageNumber, showNumber } = request;
+  const name = stateNames.find((known) => known === state);
+  if (state !== "" && name === undefined) throw wrongField("state", `state must be one of ${stateNames.join(", ")}`);
+  if (pageNumber < 0) throw wrongField("pageNumber", "pageNumber must be 1 or more");
+  if (showNumber < 0 || showNumber > maxShowNumber) {
+    throw wrongField("showNumber", `showNumber must be 1 to ${maxShowNumber}`);
+  }
+  return {
+    reference,
+    state: name && states[name],
+    pageNumber: pageNumber || 1,
+    showNumber: showNumber || 100,
+  };
+}
+
+/**
+ * Creates the status: the sequence of the notification in each inbox, compared with the cursors of the user's devices as
+ * they are stored. Nothing is kept for each delivery, but for what a recall found, which it removes.
+ *
+ * Throws as {@link FindSend}.
+ */
+export function createGetDeliveryStatus(options: DeliveryStatusOptions): GetDeliveryStatus {
+  const { findSend, sends, recalls, inbox, cursors, retentionMs } = options;
+
+  return async ({ reference, state, pageNumber, showNumber }) => {
+    const { record, recipients } = await findSend(reference);
+    const isRecalled = (await sends.recalledAt(record.serverMsgId)) !== undefined;
+    const findings = isRecalled ? await recalls.open(record.serverMsgId) : undefined;
+    const ownState = isRecalled ? DeliveryState.RECALLED : toOwnState(record, retentionMs, Date.now());
+
+    const ofChunk = async (userIds: readonly string[]): Promise<RecipientDelivery[]> => {
+      const [sequences, devices] = await Promise.all([
+        inbox.find(userIds, record.serverMsgId),
+        cursors.ofUsers(userIds),
+      ]);
+      return userIds.map((userId) => {
+        const at = { userId, sequence: sequences.get(userId), ownState, findings };
+        return toRecipient(at, devices.get(userId) ?? []);
+      });
+    };
+
+    const counts: DeliveryCount = { total: 0, delivered: 0, pending: 0, expired: 0, recalled: 0, scheduled: 0 };
+    const page: RecipientDelivery[] = [];
+    let skipped = 0;
+    for (const chunks of groupsOf(chunksAtOnce, chunksOf(recipients))) {
+      for (const recipient of (await Promise.all(chunks.map(ofChunk))).flat()) {
+        counts.total++;
+        for (const name of stateNames) if (states[name] === recipient.state) counts[name]++;
+        if (state !== undefined && recipient.state !== state) continue;
+        if (skipped < (pageNumber - 1) * showNumber) skipped++;
+        else if (page.length < showNumber) page.push(recipient);
+      }
+    }
+    const { serverMsgId, clientMsgId, sendTime } = record;
+    return { serverMsgId, clientMsgId, sendTime, counts, recipients: page };
+  };
+}
+
+interface Place {
+  readonly userId: string;
+  /** Of the notification in the user's inbox; undefined when it is not there. */
+  readonly sequence: number | undefined;
+  /** What holds for a device that has not acknowledged it. */
+  readonly ownState: State;
+  /** Of a recall, which has removed it from the inbox. */
+  readonly findings: RecallFindings | undefined;
+}
+
+function toRecipient(place: Place, cursors: readonly DeviceCursor[]): RecipientDelivery {
+  const { userId, sequence, ownState, findings } = place;
+  const devices: DeviceDelivery[] = cursors
+    .map((cursor) => {
+      const isPast = sequence !== undefined && cursor.sequence >= sequence;
+      const isDelivered = isPast || findings?.hasAcknowledged(userId, cursor.deviceId) === true;
+      return {
+        deviceId: cursor.deviceId,
+        state: isDelivered ? DeliveryState.DELIVERED : ownState,
+        acknowledgedTime: cursor.sequence === sequence ? cursor.storedAtMs : 0,
+      };
+    })
+    .sort((a, b) => (a.deviceId < b.deviceId ? -1 : 1));
+  const isDelivered =
+    devices.some(({ state }) => state === DeliveryState.DELIVERED) || findings?.hasAcknowledged(userId) === true;
+  return { userId, state: isDelivered ? DeliveryState.DELIVERED : ownState, devices };
+}
+
+/**
+ * What holds for who has not acknowledged it. One that is not in an inbox and not past its time is pending too: a group
+ * send is still being expanded, or the write failed and the sender may repeat it.
+ */
+function toOwnState(record: SendRecord, retentionMs: number, nowMs: number): State {
+  const { deliverAtMs, sendTime, expiresAtMs } = record;
+  if (deliverAtMs > nowMs) return DeliveryState.SCHEDULED;
+  const endsAtMs = expiresAtMs || (deliverAtMs || sendTime) + retentionMs;
+  return endsAtMs <= nowMs ? DeliveryState.EXPIRED : DeliveryState.PENDING;
+}
+
+function* groupsOf<T>(size: number, items: Iterable<T>): Generator<T[]> {
+  let group: T[] = [];
+  for (const item of items) {
+    group.push(item);
+    if (group.length < size) continue;
+    yield group;
+    group = [];
+  }
+  if (group.length > 0) yield group;
+}

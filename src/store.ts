@@ -1,0 +1,157 @@
+import type { Logger } from "pino";
+import { type Config, ConfigError } from "./config.ts";
+import { Durability } from "./gen/mustreach/msg/v1/msg_pb.ts";
+import { maxOverheadBytes } from "./limits.ts";
+import { auditBroker, type BrokerAudit } from "./broker/audit.ts";
+import { type Chat, openChat } from "./chat/chat.ts";
+import type { Connections } from "./broker/connections.ts";
+import { type Cursors, openCursors } from "./inbox/cursors.ts";
+import { type DeadLetters, openDeadLetters } from "./reaching/dead-letters.ts";
+import { createDirectGet, type DirectGet } from "./broker/direct-get.ts";
+import { createEpochs } from "./inbox/epochs.ts";
+import { type Escalations, openEscalations } from "./reaching/escalations.ts";
+import { type Fanout, openFanout } from "./sending/fan-out-queue.ts";
+import { createGroups, type Groups } from "./groups/groups.ts";
+import { createInbox, type Inbox } from "./inbox/inbox.ts";
+import { type LaterLooks, openLaterLooks } from "./reaching/later-looks.ts";
+import { createLive, type Live } from "./receiving/signals.ts";
+import { createPublisher, type Publisher } from "./broker/publish.ts";
+import { consumeReach, type ReachConsumerOptions, type ReachConsumers } from "./reaching/watched.ts";
+import { createRecalls, type Recalls } from "./sending/recall-findings.ts";
+import { openRevocations, type Revocations } from "./auth/revocations.ts";
+import { openSchedule, type Schedule } from "./sending/schedule.ts";
+import { createSends, type Sends } from "./sending/record.ts";
+import { createOpenSession, type OpenSession } from "./receiving/session-order.ts";
+import { declareStreams, missingStreams, streamProblems } from "./broker/streams.ts";
+import { declaredStreams } from "./broker/subjects.ts";
+import { createTombstones, type Tombstones } from "./sending/tombstones.ts";
+
+/** Everything that Mustreach keeps in the broker, declared and ready. */
+export interface Store {
+  /** What the broker's configuration said when it was last connected to. */
+  audit(): BrokerAudit;
+  readonly publisher: Publisher;
+  readonly directGet: DirectGet;
+  readonly inbox: Inbox;
+  readonly sends: Sends;
+  readonly recalls: Recalls;
+  readonly tombstones: Tombstones;
+  readonly live: Live;
+  readonly openSession: OpenSession;
+  readonly cursors: Cursors;
+  readonly revocations: Revocations;
+  readonly groups: Groups;
+  readonly chat: Chat;
+  readonly fanout: Fanout;
+  readonly schedule: Schedule;
+  readonly escalations: Escalations;
+  readonly deadLetters: DeadLetters;
+  readonly laterLooks: Pick<LaterLooks, "add">;
+  /** Takes part in the durable consumers `reach` and `look`. */
+  consumeReach(onEntry: ReachConsumerOptions["onEntry"]): Promise<ReachConsumers>;
+  /** What of it is missing or not as declared, in sentences. */
+  problems(): Promise<readonly string[]>;
+  /** Stores what is in memory. */
+  close(): Promise<void>;
+}
+
+/** A device that stays away longer than the retention and this, in milliseconds, has no cursor: 90 days. */
+const cursorGraceMs = 90 * 86_400_000;
+
+/** How long it is kept at least who has left a group, in milliseconds: a day. */
+const minHistoryMs = 86_400_000;
+
+/** Tokens live at most this long, in milliseconds, as far as revocations are kept: OpenIM's 90 days, and a day. */
+const minRevocationTtlMs = 91 * 86_400_000;
+
+/**
+ * Looks whether the broker can keep the promise, and declares what is kept in it.
+ *
+ * @throws {ConfigError} for a setting that the broker cannot serve; BrokerUnfitError and StreamMismatchError as theirs.
+ */
+export async function openStore(connections: Connections, config: Config, log: Logger): Promise<Store> {
+  const { signals: broker, reads, writes } = connections;
+  const { partitions, replicas, retention: retentionMs, sendTimeout: timeoutMs } = config;
+  let audit = await auditBroker(broker, replicas);
+  requirePayload(audit, config);
+  for (const warning of audit.warnings) log.warn(warning);
+  broker.onReconnect(() => {
+    auditBroker(broker, replicas).then(
+      (again) => {
+        audit = again;
+      },
+      (err: unknown) => log.error({ err }, "the broker that answers now is unfit"),
+    );
+  });
+
+  const streams = { partitions, replicas, retentionMs, maxStoreBytes: config.maxStoreBytes };
+  await declareStreams(broker, streams);
+  const epochs = createEpochs({ reads, writes, partitions, retentionMs, log });
+  const publishing = { sendTimeoutMs: timeoutMs, isFsynced: () => audit.durability === Durability.FSYNCED };
+  const publisher = createPublisher(writes, { ...publishing, gate: epochs });
+  const directGet = createDirectGet(reads, { timeoutMs });
+  const live = createLive(broker, createPublisher(broker, publishing), partitions);
+  const cursors = await openCursors(writes, directGet, {
+    replicas,
+    ttlMs: retentionMs + cursorGraceMs,
+    maxDevicesPerUser: config.maxDevicesPerUser,
+    epochs: { of: epochs, partitions },
+    log,
+  });
+  const revocations = await openRevocations(broker, directGet, {
+    replicas,
+    ttlMs: Math.max(config.tokenTtl, minRevocationTtlMs),
+    log,
+  });
+  const groups = await createGroups(writes, directGet, {
+    replicas,
+    timeoutMs,
+    // A scheduled send, and the status of any, ask for the members of that time.
+    historyMs: Math.max(minHistoryMs, 2 * retentionMs),
+    onMembershipChange: ({ userIds, ...signal }) => live.publishMember(userIds, signal),
+  });
+  const queues = { replicas, log };
+  // What waits for the webhook, and what it has not taken, is a small part of what is sent.
+  const maxStoreBytes = Math.max(Math.floor(config.maxStoreBytes / 10), 16 * (config.maxDataBytes + maxOverheadBytes));
+  const laterLooks = await openLaterLooks(broker, publisher, { ...queues, retentionMs });
+  return {
+    audit: () => audit,
+    publisher,
+    directGet,
+    inbox: createInbox(reads, publisher, directGet, partitions, epochs),
+    sends: createSends(publisher, directGet, partitions),
+    recalls: createRecalls(publisher, directGet, partitions),
+    tombstones: createTombstones(publisher, directGet, partitions),
+    live,
+    // On the connection of the live signals: the broker knows of a subscription before it records the session.
+    openSession: await createOpenSession(broker, { partitions, replicas, timeoutMs }),
+    cursors,
+    revocations,
+    groups,
+    chat: await openChat(writes, directGet, { replicas, timeoutMs, retentionMs: config.chatRetention }),
+    fanout: await openFanout(broker, publisher, directGet, queues),
+    schedule: await openSchedule(broker, publisher, directGet, queues),
+    escalations: await openEscalations(broker, publisher, directGet, { ...queues, retentionMs, maxStoreBytes }),
+    deadLetters: await openDeadLetters(broker, publisher, directGet, { replicas, maxStoreBytes }),
+    laterLooks,
+    consumeReach: (onEntry) => consumeReach(broker, { partitions, laterLooks, onEntry, log }),
+    async problems() {
+      const missing = await missingStreams(broker, declaredStreams(partitions));
+      return missing.length > 0 ? [`streams are missing: ${missing.join(", ")}`] : streamProblems(broker, streams);
+    },
+    async close() {
+      revocations.close();
+      epochs.close();
+      await cursors.close();
+      directGet.close();
+    },
+  };
+}
+
+function requirePayload({ maxPayloadBytes }: BrokerAudit, { maxDataBytes }: Config): void {
+  if (maxDataBytes + maxOverheadBytes <= maxPayloadBytes) return;
+  throw new ConfigError(
+    `MUSTREACH_MAX_DATA_BYTES is ${maxDataBytes}, but the broker takes messages of ${maxPayloadBytes} bytes (max_payload), ` +
+      `${maxOverheadBytes} of which are not data. See README.md, section Configuration.`,
+  );
+}

@@ -1,0 +1,178 @@
+import { pino } from "pino";
+import { afterAll, beforeAll, beforeEach, describe, expect, test } from "vitest";
+import { toErrorFacts } from "../../src/errors.ts";
+import { type Broker, connectBroker } from "../../src/broker/connect.ts";
+import { createDirectGet, type DirectGet, type DirectGetRequest, tooManyResults } from "../../src/broker/direct-get.ts";
+import { startBroker, type TestBroker } from "../helpers/broker.ts";
+
+const shared: { server?: TestBroker; broker?: Broker } = {};
+let get: DirectGet;
+
+beforeAll(async () => {
+  const server = await startBroker();
+  shared.server = server;
+  const { url, dial } = server;
+  shared.broker = await connectBroker({
+    servers: [url],
+    dial,
+    requestTimeoutMs: 5_000,
+    log: pino({ level: "silent" }),
+  });
+  const { js, jsm } = shared.broker;
+  await jsm.streams.add({ name: "S", subjects: ["s.>"], allow_direct: true, max_msgs_per_subject: 1 });
+  for (let i = 1; i <= 5; i++) await js.publish(`s.a.${i}`, `a${i}`);
+  await js.publish("s.b.1", "b1");
+  await jsm.streams.add({ name: "MANY", subjects: ["many.*"], allow_direct: true });
+  await Promise.all(Array.from({ length: 1_025 }, (_, i) => js.publish(`many.${i}`)));
+});
+beforeEach(() => {
+  if (shared.broker !== undefined) get = createDirectGet(shared.broker, { timeoutMs: 5_000 });
+  return () => get.close();
+});
+afterAll(async () => {
+  await shared.broker?.close();
+  await shared.server?.remove();
+});
+
+async function read(request: DirectGetRequest) {
+  const found = await get("S", request);
+  if (found === tooManyResults) throw new Error("too many results");
+  return { ...found, texts: found.messages.map(({ payload }) => Buffer.from(payload).toString()) };
+}
+
+describe("one message", () => {
+  test("is found by its subject, with its place, time and headers", async () => {
+    const startedMs = Date.now();
+    const { messages, texts } = await read({ last_by_subj: "s.a.3" });
+    expect(texts).toEqual(["a3"]);
+    expect(messages[0]).toMatchObject({ subject: "s.a.3", sequence: 3 });
+    expect(messages[0]?.header("Nats-Stream")).toBe("S");
+    expect(messages[0]?.header("Absent")).toBe("");
+    expect(Math.abs((messages[0]?.timeMs ?? 0) - startedMs)).toBeLessThan(60_000);
+  });
+
+  test("that is not there is nothing, not an error", async () => {
+    expect(await read({ last_by_subj: "s.c" })).toMatchObject({ messages: [], pending: 0 });
+  });
+});
+
+describe("many messages", () => {
+  test("come in one answer, in order, with the end of the stream", async () => {
+    expect(await read({ multi_last: ["s.a.*"] })).toMatchObject({
+      texts: ["a1", "a2", "a3", "a4", "a5"],
+      pending: 0,
+      upToSequence: 6,
+    });
+  });
+
+  test("start at a sequence, and tell how many are left out", async () => {
+    expect(await read({ multi_last: ["s.>"], seq: 3, batch: 2 })).toMatchObject({ texts: ["a3", "a4"], pending: 2 });
+    expect(await read({ next_by_subj: "s.a.*", seq: 3, batch: 2 })).toMatchObject({ texts: ["a3", "a4"], pending: 1 });
+  });
+
+  test("that do not exist are none", async () => {
+    expect(await read({ multi_last: ["s.c.*"] })).toMatchObject({ messages: [], pending: 0 });
+    expect(await read({ multi_last: ["s.a.*"], seq: 7 })).toMatchObject({ messages: [], pending: 0 });
+    expect(await read({ next_by_subj: "s.a.*", seq: 7, batch: 2 })).toMatchObject({ messages: [], pending: 0 });
+  });
+
+  test("beyond 1,024 subjects are too many for the index", async () => {
+    expect(await get("MANY", { multi_last: ["many.*"], batch: 10 })).toBe(tooManyResults);
+    const found = await get("MANY", { next_by_subj: "many.*", seq: 1, batch: 10 });
+    expect(found).toMatchObject({ pending: 1_015 });
+  });
+});
+
+test("reads at the same time get each its own answer", async () => {
+  const answers = await Promise.all(
+    Array.from({ length: 200 }, (_, i) => read({ last_by_subj: `s.a.${(i % 5) + 1}` })),
+  );
+  expect(answers.map(({ texts }) => texts[0])).toEqual(Array.from({ length: 200 }, (_, i) => `a${(i % 5) + 1}`));
+});
+
+describe("a read that cannot be answered fails with 90004", () => {
+  test("in time, when nobody answers", async () => {
+    if (shared.broker === undefined) throw new Error("no broker");
+    const hasty = createDirectGet(shared.broker, { timeoutMs: 50 });
+    // A subject where something listens that never answers; without it there would be "no responders" at once.
+    const silent = shared.broker.nc.subscribe("$JS.API.DIRECT.GET.SILENT");
+    expect(await hasty("SILENT", { last_by_subj: "x" }).catch(toErrorFacts)).toMatchObject({ errCode: 90004 });
+    silent.unsubscribe();
+    hasty.close();
+  });
+
+  test("at once, when there is no such stream", async () => {
+    const startedAt = performance.now();
+    expect(await get("GONE", { last_by_subj: "x" }).catch(toErrorFacts)).toMatchObject({ errCode: 90004 });
+    expect(performance.now() - startedAt).toBeLessThan(4_000);
+  });
+
+  test("at once when the reader is closed, with 90103", async () => {
+    if (shared.broker === undefined) throw new Error("no broker");
+    const silent = shared.broker.nc.subscribe("$JS.API.DIRECT.GET.SILENT");
+    const closing = createDirectGet(shared.broker, { timeoutMs: 60_000 });
+    const reading = closing("SILENT", { last_by_subj: "x" }).catch(toErrorFacts);
+    closing.close();
+    expect(await reading).toMatchObject({ errCode: 90103 });
+    silent.unsubscribe();
+  });
+});
+
+describe("many reads at a time", () => {
+  /** Reads over a connection whose requests are counted while they are under way. */
+  function countReads(request: DirectGetRequest, count: number) {
+    const { broker } = shared;
+    if (broker === undefined) throw new Error("there is no broker");
+    let asked = 0;
+    let answered = 0;
+    let most = 0;
+    const publish = broker.nc.publish.bind(broker.nc);
+    broker.nc.publish = (...args) => {
+      asked++;
+      most = Math.max(most, asked - answered);
+      publish(...args);
+    };
+    const reads = Array.from({ length: count }, () =>
+      get("S", request).then((found) => {
+        answered++;
+        return found;
+      }),
+    );
+    return Promise.all(reads)
+      .then((found) => ({ found, asked, most }))
+      .finally(() => {
+        broker.nc.publish = publish;
+      });
+  }
+
+  test("are asked for 64 at a time", async () => {
+    const { found, asked, most } = await countReads({ last_by_subj: "s.a.1" }, 500);
+    expect(found).toHaveLength(500);
+    expect(asked).toBe(500);
+    expect(most).toBeLessThanOrEqual(64);
+  });
+
+  test("are asked for until their answers may add up to 32 MiB", async () => {
+    const page = { multi_last: ["s.a.*"], max_bytes: 4_194_304 };
+    const { asked, most } = await countReads(page, 100);
+    expect(asked).toBe(100);
+    expect(most).toBeLessThanOrEqual(8);
+  });
+
+  test("that wait for their turn fail in time, and are not asked for later", async () => {
+    const { broker } = shared;
+    if (broker === undefined) throw new Error("there is no broker");
+    const impatient = createDirectGet(broker, { timeoutMs: 200 });
+    const publish = broker.nc.publish;
+    let asked = 0;
+    // A broker that does not answer.
+    broker.nc.publish = () => void asked++;
+    const reads = Array.from({ length: 100 }, () => impatient("S", { last_by_subj: "s.a.1" }));
+    const outcomes = await Promise.allSettled(reads).finally(() => {
+      broker.nc.publish = publish;
+    });
+    expect(outcomes.every((outcome) => outcome.status === "rejected")).toBe(true);
+    expect(asked).toBe(64);
+    impatient.close();
+  });
+});

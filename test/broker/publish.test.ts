@@ -1,0 +1,206 @@
+import { pino } from "pino";
+import { beforeEach, describe, expect, test } from "vitest";
+import { toErrorFacts } from "../../src/errors.ts";
+import { type Broker, connectBroker } from "../../src/broker/connect.ts";
+import { createPublisher, type Publisher } from "../../src/broker/publish.ts";
+import { declareStreams } from "../../src/broker/streams.ts";
+import { inboxSubject } from "../../src/broker/subjects.ts";
+import { type ExternalBroker, startExternalBroker } from "../helpers/external-broker.ts";
+
+let server: ExternalBroker;
+let broker: Broker;
+beforeEach(async () => {
+  server = await startExternalBroker();
+  broker = await connectBroker({ servers: [server.url], requestTimeoutMs: 5_000, log: pino({ level: "silent" }) });
+  await declareStreams(broker, { partitions: 1, replicas: 1, retentionMs: 3_600_000, maxStoreBytes: 50_000_000 });
+  return async () => {
+    await broker.close();
+    await server.remove();
+  };
+});
+
+const open = ({ sendTimeoutMs = 5_000, fsynced = true } = {}) =>
+  createPublisher(broker, { sendTimeoutMs, isFsynced: () => fsynced });
+const write = (id: string, text = id) => ({
+  subject: inboxSubject(0, "dXNlcg", 20_000, id),
+  payload: Buffer.from(text),
+  headers: { "Test-Id": id },
+});
+/** Above the broker's own limit of 1 MiB. */
+const tooLarge = new Uint8Array(1_100_000);
+const count = async () => (await broker.jsm.streams.info("INBOX_0")).state.messages;
+
+describe("store", () => {
+  test("resolves with the sequence when the broker has acknowledged", async () => {
+    const publisher = open();
+    expect(await publisher.store("INBOX_0", write("a"))).toEqual({ kind: "stored", sequence: 1 });
+    expect(await publisher.store("INBOX_0", write("b"))).toEqual({ kind: "stored", sequence: 2 });
+    const message = await broker.jsm.streams.getMessage("INBOX_0", { seq: 2 });
+    expect(message?.string()).toBe("b");
+    expect(message?.header.get("Test-Id")).toBe("b");
+  });
+
+  test("is refused for a subject that is taken, and what is there stays", async () => {
+    const publisher = open();
+    await publisher.store("INBOX_0", write("a", "first"));
+    expect(await publisher.store("INBOX_0", write("a", "second"))).toMatchObject({ kind: "refused" });
+    expect((await broker.jsm.streams.getMessage("INBOX_0", { seq: 1 }))?.string()).toBe("first");
+    expect(await count()).toBe(1);
+  });
+
+  test.each([
+    [true, 1_000],
+    [false, 100],
+  ])("stores each of many at the same moment once (fsynced: %s)", async (fsynced, length) => {
+    const publisher = open({ fsynced });
+    const stored = await Promise.all(Array.from({ length }, (_, i) => publisher.store("INBOX_0", write(`id-${i}`))));
+    const sequences = stored.map((one) => (one.kind === "stored" ? one.sequence : 0));
+    expect(sequences.toSorted((a, b) => a - b)).toEqual(Array.from({ length }, (_, i) => i + 1));
+    // Each was told its own sequence.
+    for (const i of [0, 40, length / 2, length - 1]) {
+      const message = await broker.jsm.streams.getMessage("INBOX_0", { seq: sequences[i] ?? 0 });
+      expect(message?.string()).toBe(`id-${i}`);
+    }
+  });
+
+  test("refuses only the duplicates among many at the same moment", async () => {
+    const publisher = open();
+    for (const i of [3, 77, 150]) await publisher.store("INBOX_0", write(`id-${i}`));
+    const kinds = await Promise.all(
+      Array.from({ length: 200 }, (_, i) => publisher.store("INBOX_0", write(`id-${i}`)).then(({ kind }) => kind)),
+    );
+    expect(kinds.flatMap((kind, i) => (kind === "refused" ? [i] : []))).toEqual([3, 77, 150]);
+    expect(await count()).toBe(200);
+  });
+
+  test("fails with 90004 in time when the broker is away", async () => {
+    const publisher = open({ sendTimeoutMs: 300 });
+    await server.pause();
+    const startedAt = performance.now();
+    const all = await Promise.all(
+      Array.from({ length: 100 }, (_, i) => publisher.store("INBOX_0", write(`id-${i}`)).catch(toErrorFacts)),
+    );
+    for (const facts of all) expect(facts).toMatchObject({ errCode: 90004 });
+    expect(performance.now() - startedAt).toBeLessThan(3_000);
+  });
+
+  test("goes on by itself when the broker comes back in time, and stores each once", async () => {
+    const publisher = open({ sendTimeoutMs: 20_000 });
+    await server.pause();
+    const storing = Array.from({ length: 100 }, (_, i) => publisher.store("INBOX_0", write(`id-${i}`)));
+    await server.resume();
+    await Promise.all(storing);
+    expect(await count()).toBe(100);
+  });
+
+  test("fails with 90004 in time where no stream has the subject", async () => {
+    const publisher = open({ sendTimeoutMs: 300 });
+    const nowhere = { subject: "nowhere", payload: Buffer.from(""), headers: {} };
+    expect(await publisher.store("NOWHERE", nowhere).catch(toErrorFacts)).toMatchObject({ errCode: 90004 });
+  });
+});
+
+describe("a mass of writes", () => {
+  test("is asked of the broker 1,024 at a time", async () => {
+    const publish = broker.js.publish.bind(broker.js);
+    let underWay = 0;
+    let most = 0;
+    broker.js.publish = async (...args) => {
+      most = Math.max(most, ++underWay);
+      return publish(...args).finally(() => underWay--);
+    };
+    const publisher = open({ fsynced: false, sendTimeoutMs: 30_000 });
+    await Promise.all(Array.from({ length: 3_000 }, (_, i) => publisher.store("INBOX_0", write(`id-${i}`))));
+    expect(await count()).toBe(3_000);
+    expect(most).toBe(1_024);
+  });
+
+  test("is refused with 429 beyond what is held in memory, and only that", async () => {
+    const publisher = open({ sendTimeoutMs: 1_000 });
+    await server.pause();
+    await expect.poll(() => broker.isConnected()).toBe(false);
+    const payload = Buffer.alloc(1_048_576);
+    const outcomes = await Promise.all(
+      Array.from({ length: 130 }, (_, i) =>
+        publisher.store("INBOX_0", { ...write(`id-${i}`), payload }).catch(toErrorFacts),
+      ),
+    );
+    const codes = outcomes.map((outcome) => ("errCode" in outcome ? outcome.errCode : 0));
+    expect(codes.filter((code) => code === 90004)).toHaveLength(128);
+    expect(codes.filter((code) => code === 429)).toHaveLength(2);
+    await server.resume();
+    await broker.whenConnected(Date.now() + 20_000);
+    // What was given up makes room.
+    expect(await publisher.store("INBOX_0", write("a"))).toMatchObject({ kind: "stored" });
+  });
+});
+
+describe("storeAll", () => {
+  test("stores all in their order, or none", async () => {
+    const publisher = open();
+    const stored = await publisher.storeAll(["a", "b", "c"].map((id) => write(id)));
+    expect(stored).toEqual({ kind: "stored", sequence: 3 });
+    expect(await publisher.storeAll(["d", "b", "e"].map((id) => write(id)))).toMatchObject({ kind: "refused" });
+    expect(await count()).toBe(3);
+    expect((await broker.jsm.streams.getMessage("INBOX_0", { seq: 2 }))?.string()).toBe("b");
+  });
+
+  test("tries a batch again that the broker was too busy for, within its time", async () => {
+    let busy = 2;
+    const nc = new Proxy(broker.nc, {
+      get(target, name) {
+        const value: unknown = Reflect.get(target, name);
+        if (typeof value !== "function") return value;
+        if (name !== "request" || busy-- <= 0) return value.bind(target);
+        const error = { err_code: busy === 0 ? 10176 : 10210, description: "too busy" };
+        return async () => ({ json: () => ({ error }) });
+      },
+    });
+    const publisher = createPublisher({ ...broker, nc }, { sendTimeoutMs: 20_000, isFsynced: () => true });
+    expect(await publisher.storeAll([write("a"), write("b")])).toEqual({ kind: "stored", sequence: 2 });
+    busy = Number.POSITIVE_INFINITY;
+    const hasty = createPublisher({ ...broker, nc }, { sendTimeoutMs: 300, isFsynced: () => true });
+    expect(await hasty.storeAll([write("c")]).catch(toErrorFacts)).toMatchObject({ errCode: 90004 });
+    expect(await count()).toBe(2);
+  });
+
+  test("fails with 90004 in time when the broker is away", async () => {
+    const publisher = open({ sendTimeoutMs: 300 });
+    await server.pause();
+    expect(await publisher.storeAll([write("a")]).catch(toErrorFacts)).toMatchObject({ errCode: 90004 });
+  });
+});
+
+describe("push", () => {
+  test("reaches whoever listens, in order, and is not stored", async () => {
+    const publisher = open();
+    const listener = await server.connect();
+    const listening = listener.subscribe("live.0.dXNlcg.push", { max: 100 });
+    await listener.flush();
+    for (let i = 0; i < 100; i++) await publisher.push("live.0.dXNlcg.push", Buffer.from(String(i)));
+    const heard: string[] = [];
+    for await (const msg of listening) heard.push(msg.string());
+    expect(heard).toEqual(Array.from({ length: 100 }, (_, i) => String(i)));
+    expect(await count()).toBe(0);
+  });
+
+  test.each([
+    ["pushed", (publisher: Publisher) => publisher.push("live.0.dXNlcg.push", tooLarge)],
+    ["stored", (publisher: Publisher) => publisher.store("INBOX_0", { ...write("a"), payload: tooLarge })],
+    ["stored with others", (publisher: Publisher) => publisher.storeAll([{ ...write("a"), payload: tooLarge }])],
+  ])("what is larger than the broker takes is refused at once with 1001 when it is %s", async (_, publish) => {
+    const startedAt = performance.now();
+    const thrown = await publish(open({ sendTimeoutMs: 30_000 })).catch((error: unknown) => error);
+    expect(toErrorFacts(thrown)).toMatchObject({ errCode: 1001, errDlt: expect.stringContaining("max_payload") });
+    expect(performance.now() - startedAt).toBeLessThan(10_000);
+    expect(await count()).toBe(0);
+  });
+
+  test("fails with 90004 in time when the broker is away", async () => {
+    const publisher = open({ sendTimeoutMs: 300 });
+    await server.pause();
+    await expect.poll(() => broker.isConnected()).toBe(false);
+    const pushing = publisher.push("live.0.dXNlcg.push", Buffer.from("lost"));
+    expect(await pushing.catch(toErrorFacts)).toMatchObject({ errCode: 90004 });
+  });
+});

@@ -1,0 +1,266 @@
+import { once } from "node:events";
+import { createServer, request as httpRequest, type IncomingMessage } from "node:http";
+import type { AddressInfo } from "node:net";
+import {
+  create,
+  createFileRegistry,
+  type DescService,
+  type Message,
+  type MessageInitShape,
+  setExtension,
+} from "@bufbuild/protobuf";
+import {
+  FieldDescriptorProto_Label,
+  FieldDescriptorProto_Type,
+  FileDescriptorProtoSchema,
+  MethodOptionsSchema,
+} from "@bufbuild/protobuf/wkt";
+import { Code, ConnectError, type HandlerContext, type Interceptor } from "@connectrpc/connect";
+import { afterEach, describe, expect, test } from "vitest";
+import { type Caller, callerKey } from "../../src/auth/caller.ts";
+import { failure, toWireError } from "../../src/errors.ts";
+import { file_google_api_annotations, http } from "../../src/gen/google/api/annotations_pb.ts";
+import { HttpRuleSchema } from "../../src/gen/google/api/http_pb.ts";
+import { createReadBody } from "../../src/doors/body.ts";
+import type { Gate } from "../../src/doors/gate.ts";
+import { createRest, type RestOptions } from "../../src/doors/rest.ts";
+import { readTarget } from "../../src/doors/target.ts";
+
+type Rule = MessageInitShape<typeof HttpRuleSchema>;
+
+interface MethodOptions {
+  readonly name?: string;
+  /** The method's google.api.http annotation; none if absent. */
+  readonly rule?: Rule;
+  readonly serverStreaming?: boolean;
+  readonly clientStreaming?: boolean;
+}
+
+/** Compiles `service Clock { rpc <name>(Ask) returns (Tell) { option (google.api.http) = <rule>; } … }`. */
+function compileService(...methods: MethodOptions[]): DescService {
+  const field = (name: string, type: FieldDescriptorProto_Type) => ({
+    name,
+    jsonName: name,
+    number: 1,
+    type,
+    label: FieldDescriptorProto_Label.OPTIONAL,
+  });
+  const file = create(FileDescriptorProtoSchema, {
+    name: "clock.proto",
+    package: "test",
+    syntax: "proto3",
+    dependency: ["google/api/annotations.proto"],
+    messageType: [
+      { name: "Ask", field: [field("zone", FieldDescriptorProto_Type.STRING)] },
+      { name: "Tell", field: [field("time", FieldDescriptorProto_Type.INT64)] },
+    ],
+    service: [
+      {
+        name: "Clock",
+        method: methods.map(({ name = "GetTime", rule, clientStreaming = false, serverStreaming = false }) => {
+          const options = create(MethodOptionsSchema);
+          if (rule !== undefined) setExtension(options, http, create(HttpRuleSchema, rule));
+          return { name, inputType: ".test.Ask", outputType: ".test.Tell", options, clientStreaming, serverStreaming };
+        }),
+      },
+    ],
+  });
+  const registry = createFileRegistry(file, (name) =>
+    name === file_google_api_annotations.proto.name ? file_google_api_annotations : undefined,
+  );
+  const service = registry.getService("test.Clock");
+  if (service === undefined) throw new Error("the service did not compile");
+  return service;
+}
+
+const post = (path: string): Rule => ({ pattern: { case: "post", value: path }, body: "*" });
+
+const admin: Caller = { userId: "imAdmin", platformId: 10, isAdmin: true, issuedAtMs: 0, expiresAtMs: 1 };
+const defaults: RestOptions = {
+  gate: async ({ values }) => {
+    values.set(callerKey, admin);
+  },
+  interceptors: [],
+  readBody: createReadBody({ maxBytes: 64 }),
+  callLog: { refuse: (_, thrown) => toWireError(thrown) },
+};
+
+type GetTime = (request: Message, context: HandlerContext) => unknown;
+
+const cleanups: (() => unknown)[] = [];
+afterEach(async () => {
+  for (const cleanup of cleanups.splice(0)) await cleanup();
+});
+
+/** Serves `service Clock` with a method at /clock/get_time, on a real port. */
+async function useRest(getTime: GetTime, options: Partial<RestOptions> = {}) {
+  const rest = createRest({ ...defaults, ...options });
+  rest.register(compileService({ rule: post("/clock/get_time") }), { getTime } as never);
+  const server = createServer((req, res) => {
+    if (!rest.handle(req, res, readTarget(req))) res.writeHead(404).end("not ours");
+  });
+  server.listen(0, "127.0.0.1");
+  await once(server, "listening");
+  cleanups.push(() => {
+    server.closeAllConnections();
+    server.close();
+  });
+  const { port } = server.address() as AddressInfo;
+  return {
+    port,
+    async ask(path = "/clock/get_time", init: RequestInit = {}) {
+      const response = await fetch(`http://127.0.0.1:${port}${path}`, { method: "POST", body: "{}", ...init });
+      return { status: response.status, text: await response.text() };
+    },
+  };
+}
+
+describe("an annotation that cannot be served is refused when the service starts", () => {
+  const refused: [what: string, method: MethodOptions][] = [
+    ["get", { rule: { pattern: { case: "get", value: "/clock" }, body: "*" } }],
+    ["put", { rule: { pattern: { case: "put", value: "/clock" }, body: "*" } }],
+    ["delete", { rule: { pattern: { case: "delete", value: "/clock" }, body: "*" } }],
+    ["patch", { rule: { pattern: { case: "patch", value: "/clock" }, body: "*" } }],
+    ["a custom verb", { rule: { pattern: { case: "custom", value: { kind: "HEAD", path: "/clock" } }, body: "*" } }],
+    ["no pattern", { rule: { body: "*" } }],
+    ["no body", { rule: { pattern: { case: "post", value: "/clock" } } }],
+    ["one field as the body", { rule: { pattern: { case: "post", value: "/clock" }, body: "zone" } }],
+    ["a path with a variable", { rule: post("/clock/{zone}") }],
+    ["a path with a wildcard", { rule: post("/clock/*") }],
+    ["a path with a wildcard over segments", { rule: post("/clock/**") }],
+    ["a path that is not absolute", { rule: post("clock") }],
+    ["an empty path", { rule: post("") }],
+    [
+      "additional bindings",
+      { rule: { ...post("/clock"), additionalBindings: [create(HttpRuleSchema, post("/time"))] } },
+    ],
+    ["a server stream", { rule: post("/clock"), serverStreaming: true }],
+    ["a client stream", { rule: post("/clock"), clientStreaming: true }],
+  ];
+  test.each(refused)("%s", (_, method) => {
+    const rest = createRest(defaults);
+    const service = compileService(method);
+    expect(() => rest.register(service, { getTime: () => ({}) } as never)).toThrow(/test\.Clock\.GetTime/);
+  });
+
+  test("two methods at one path", () => {
+    const rest = createRest(defaults);
+    const service = compileService({ rule: post("/clock") }, { name: "SetTime", rule: post("/clock") });
+    expect(() => rest.register(service, { getTime: () => ({}), setTime: () => ({}) } as never)).toThrow("/clock");
+  });
+
+  test("a method without an annotation is no matter, and has no path", async () => {
+    const rest = createRest(defaults);
+    expect(() => rest.register(compileService({}), { getTime: () => ({}) } as never)).not.toThrow();
+  });
+});
+
+test("an annotated method answers POST at its path, with the 64-bit integer as a number", async () => {
+  const { ask } = await useRest(() => ({ time: 1_679_558_586_210n }));
+  expect(await ask()).toEqual({
+    status: 200,
+    text: '{"errCode":0,"errMsg":"","errDlt":"","data":{"time":1679558586210}}',
+  });
+});
+
+test("a zero is written, not left out", async () => {
+  const { ask } = await useRest(() => ({ time: 0n }));
+  expect((await ask()).text).toBe('{"errCode":0,"errMsg":"","errDlt":"","data":{"time":0}}');
+});
+
+test("a query does not matter; another path and another verb are not ours", async () => {
+  const { ask } = await useRest(() => ({ time: 1n }));
+  expect((await ask("/clock/get_time?x=1")).status).toBe(200);
+  for (const path of ["/clock/get_time/", "/clock/get_tim", "/clock/GET_TIME", "//clock/get_time"]) {
+    expect(await ask(path), path).toEqual({ status: 404, text: "not ours" });
+  }
+  expect((await ask(undefined, { method: "PUT" })).text).toBe("not ours");
+});
+
+test("interceptors see the call, the first of them outermost", async () => {
+  const seen: string[] = [];
+  const note =
+    (name: string): Interceptor =>
+    (next) =>
+    async (request) => {
+      seen.push(`${name} before ${request.method.name}`);
+      const response = await next(request);
+      seen.push(`${name} after`);
+      return response;
+    };
+  const { ask } = await useRest(() => ({ time: 1n }), { interceptors: [note("outer"), note("inner")] });
+  await ask();
+  expect(seen).toEqual(["outer before GetTime", "inner before GetTime", "inner after", "outer after"]);
+});
+
+describe("errors", () => {
+  test("a business error is HTTP 200 with the envelope, and without data", async () => {
+    const { ask } = await useRest(() => {
+      throw failure("RecordNotFoundError", "no such zone");
+    });
+    expect(await ask()).toEqual({
+      status: 200,
+      text: '{"errCode":1004,"errMsg":"RecordNotFoundError","errDlt":"no such zone"}',
+    });
+  });
+
+  test.each<[what: string, thrown: unknown]>([
+    ["an Error", new Error("secret inside")],
+    ["a text", "secret inside"],
+    ["Connect's internal error", new ConnectError("secret inside", Code.Internal)],
+  ])("%s is an internal error, of which nothing is told", async (_, thrown) => {
+    const { ask } = await useRest(() => Promise.reject(thrown));
+    const { text } = await ask();
+    expect(text).toBe('{"errCode":500,"errMsg":"ServerInternalError","errDlt":"internal error"}');
+  });
+
+  test("a body that does not parse is 200 where OpenIM has it so, one that is too large 413", async () => {
+    const { ask } = await useRest(() => ({ time: 1n }));
+    const malformed = await ask(undefined, { body: "{" });
+    expect(malformed.status).toBe(200);
+    expect(JSON.parse(malformed.text)).toMatchObject({ errCode: 1001, errMsg: "ArgsError" });
+    const tooLarge = await ask(undefined, { body: `{"zone":"${"x".repeat(64)}"}` });
+    expect(tooLarge.status).toBe(413);
+    expect(JSON.parse(tooLarge.text)).toMatchObject({ errCode: 1001, errDlt: expect.stringContaining("64") });
+  });
+});
+
+test("the gate is asked before the body has come, and its refusal is the answer", async () => {
+  let asked = () => {};
+  const whenAsked = new Promise<void>((resolve) => {
+    asked = resolve;
+  });
+  const gate: Gate = async () => {
+    asked();
+    throw failure("TokenExpiredError", "the token has expired");
+  };
+  const { port } = await useRest(() => ({ time: 1n }), { gate });
+  const request = httpRequest({ port, method: "POST", path: "/clock/get_time" });
+  cleanups.push(() => request.destroy());
+  const answered = once(request, "response");
+  request.flushHeaders();
+  await whenAsked;
+  const [response] = (await answered) as [IncomingMessage];
+  const chunks: Buffer[] = [];
+  for await (const chunk of response) chunks.push(chunk as Buffer);
+  expect(JSON.parse(Buffer.concat(chunks).toString())).toMatchObject({ errCode: 1501 });
+});
+
+test("a caller that goes away aborts the call", async () => {
+  let called = (_: AbortSignal) => {};
+  const whenCalled = new Promise<AbortSignal>((resolve) => {
+    called = resolve;
+  });
+  const { ask } = await useRest((_, context) => {
+    called(context.signal);
+    return new Promise(() => {});
+  });
+  const caller = new AbortController();
+  const asking = ask(undefined, { signal: caller.signal });
+  const signal = await whenCalled;
+  expect(signal.aborted).toBe(false);
+  const aborted = once(signal, "abort");
+  caller.abort();
+  await expect(asking).rejects.toThrow();
+  await aborted;
+});

@@ -1,0 +1,305 @@
+import { enumToJson } from "@bufbuild/protobuf";
+import fc from "fast-check";
+import { afterEach, describe, expect, test, vi } from "vitest";
+import { createFeed, type Feed, type FeedItem } from "../../src/receiving/feed.ts";
+import { failure } from "../../src/errors.ts";
+import { Gap_ReasonSchema } from "../../src/gen/mustreach/delivery/v1/delivery_pb.ts";
+import { createStore, type Store } from "./store.ts";
+
+afterEach(() => {
+  vi.useRealTimers();
+});
+
+function openFeed(store: Store, { resumeSequence = 0, oldestSequence = 0, isStoreChanged = false } = {}) {
+  const onMore = vi.fn();
+  const onStoreChanged = vi.fn();
+  const feed = createFeed({
+    resume: { epoch: "", sequence: resumeSequence, isStoreChanged },
+    onStoreChanged,
+    read: store.readInbox,
+    oldestSequence: async () => oldestSequence,
+    onMore,
+  });
+  return { feed, onMore, onStoreChanged };
+}
+
+const describeItem = (item: FeedItem | undefined) => {
+  if (item === undefined) return undefined;
+  if (item.kind === "gap")
+    return `gap ${item.from}-${item.sequence} ${String(enumToJson(Gap_ReasonSchema, item.reason)).replace("REASON_", "")}`;
+  return item.kind === "notification" ? item.notification.data : item.kind;
+};
+
+/** Everything that the feed gives now, with reads of `limit`. */
+async function drain(feed: Feed, limit = 100): Promise<(string | undefined)[]> {
+  const taken: (string | undefined)[] = [];
+  for (;;) {
+    for (let item = feed.take(); item !== undefined; item = feed.take()) taken.push(describeItem(item));
+    if (!feed.mayHaveMore()) return taken;
+    await feed.load(limit);
+  }
+}
+
+describe("a feed", () => {
+  test("gives what follows its start, in order, whatever the size of the reads", async () => {
+    for (const limit of [1, 2, 3, 100]) {
+      const store = createStore();
+      for (const data of ["1", "2", "3", "4", "5"]) store.add(data, { skip: 2 });
+      const { feed } = openFeed(store, { resumeSequence: 3 });
+      expect(await drain(feed, limit)).toEqual(["2", "3", "4", "5"]);
+      expect(feed.mayHaveMore()).toBe(false);
+      expect(feed.latestSequence()).toBe(15);
+    }
+  });
+
+  test("tells how many follow what was taken", async () => {
+    const store = createStore();
+    for (const data of ["1", "2", "3", "4", "5"]) store.add(data);
+    const { feed } = openFeed(store);
+    await feed.load(3);
+    expect(feed.pending()).toBe(5);
+    feed.take();
+    expect(feed.pending()).toBe(4);
+  });
+
+  test("reads a small page first, and larger ones up to a limit while there are more, whatever it is asked for", async () => {
+    const store = createStore();
+    for (let i = 0; i < 500; i++) store.add(String(i));
+    const { feed } = openFeed(store);
+    expect((await drain(feed, 1_000)).length).toBe(500);
+    expect(store.reads.map(({ limit }) => limit)).toEqual([16, 64, 128, 128, 128, 128]);
+  });
+
+  test("asks for everything at first, and for what is newer than a complete read afterwards", async () => {
+    const store = createStore();
+    for (const data of ["1", "2", "3"]) store.add(data);
+    const { feed } = openFeed(store);
+    const startedMs = Date.now();
+    await drain(feed, 2);
+    feed.reconcile();
+    await drain(feed, 2);
+    const known = store.reads.map(({ knownUntilMs }) => knownUntilMs);
+    expect(known.slice(0, 2)).toEqual([undefined, undefined]);
+    expect(known[2]).toBeGreaterThanOrEqual(startedMs);
+    expect(known[2]).toBeLessThanOrEqual(Date.now());
+  });
+
+  test("loses, repeats and reorders nothing, however sends, reads, failures and lost hints mix", async () => {
+    const step = fc.oneof(
+      fc.record({ kind: fc.constant("send" as const), skip: fc.nat(3), hinted: fc.boolean() }),
+      fc.record({ kind: fc.constant("load" as const), limit: fc.integer({ min: 1, max: 4 }), fails: fc.boolean() }),
+      fc.record({ kind: fc.constant("take" as const), count: fc.integer({ min: 1, max: 5 }) }),
+      fc.record({ kind: fc.constant("reconcile" as const) }),
+    );
+    await fc.assert(
+      fc.asyncProperty(fc.array(step, { maxLength: 40 }), async (steps) => {
+        const store = createStore();
+        const { feed } = openFeed(store);
+        const sent: string[] = [];
+        const taken: (string | undefined)[] = [];
+        const take = () => {
+          const item = feed.take();
+          if (item !== undefined) taken.push(describeItem(item));
+          return item;
+        };
+        let loading = Promise.resolve();
+        for (const one of steps) {
+          if (one.kind === "send") {
+            sent.push(String(sent.length));
+            const sequence = store.add(sent.at(-1) ?? "", { skip: one.skip });
+            // A hint may come while a read is under way, or never.
+            if (one.hinted) feed.hint(sequence);
+          } else if (one.kind === "load") {
+            await loading;
+            // A page that is not used up is not replaced.
+            while (take() !== undefined);
+            store.failure = one.fails ? failure("NetworkError", "test") : undefined;
+            loading = feed.load(one.limit).catch(() => {});
+          } else if (one.kind === "take") {
+            await loading;
+            for (let i = 0; i < one.count; i++) take();
+          } else {
+            feed.reconcile();
+          }
+        }
+        await loading;
+        store.failure = undefined;
+        feed.reconcile();
+        expect([...taken, ...(await drain(feed, 3))]).toEqual(sent);
+      }),
+      { numRuns: 300 },
+    );
+  });
+});
+
+describe("a hint", () => {
+  test("of something new asks for another read", async () => {
+    const store = createStore();
+    const { feed, onMore } = openFeed(store);
+    await drain(feed);
+    onMore.mockClear();
+    feed.hint(store.add("1"));
+    expect(onMore).toHaveBeenCalledOnce();
+    expect(feed.mayHaveMore()).toBe(true);
+    expect(await drain(feed)).toEqual(["1"]);
+    expect(store.reads.at(-1)?.wanted).toBe(1);
+  });
+
+  test("of what is in hand, or older, does not", async () => {
+    const store = createStore();
+    store.add("1");
+    store.add("2");
+    const { feed, onMore } = openFeed(store);
+    await feed.load(10);
+    onMore.mockClear();
+    feed.hint(1);
+    feed.hint(2);
+    expect(onMore).not.toHaveBeenCalled();
+    expect(feed.mayHaveMore()).toBe(false);
+  });
+
+  test("that comes while a read is under way leads to another one", async () => {
+    const store = createStore();
+    const { feed } = openFeed(store);
+    const loading = feed.load(10);
+    feed.hint(7);
+    await loading;
+    expect(feed.mayHaveMore()).toBe(true);
+  });
+
+  test("of something that a lagging replica does not have yet is looked for again, a few times", async () => {
+    vi.useFakeTimers({ toFake: ["setTimeout", "clearTimeout", "Date"] });
+    const store = createStore();
+    const { feed } = openFeed(store);
+    await drain(feed);
+    feed.hint(1);
+    expect(await drain(feed)).toEqual([]);
+    for (const ms of [5, 20]) {
+      await vi.advanceTimersByTimeAsync(ms);
+      expect(feed.mayHaveMore()).toBe(true);
+      expect(await drain(feed)).toEqual([]);
+    }
+    store.add("1");
+    await vi.advanceTimersByTimeAsync(80);
+    expect(await drain(feed)).toEqual(["1"]);
+    await vi.advanceTimersByTimeAsync(60_000);
+    expect(feed.mayHaveMore()).toBe(false);
+  });
+
+  test("of something that never comes is given up, until the next reconciliation", async () => {
+    vi.useFakeTimers({ toFake: ["setTimeout", "clearTimeout", "Date"] });
+    const store = createStore();
+    const { feed } = openFeed(store);
+    await drain(feed);
+    feed.hint(1);
+    for (let i = 0; i < 10; i++) {
+      await drain(feed);
+      await vi.advanceTimersByTimeAsync(1_000);
+    }
+    expect(store.reads.length).toBeLessThan(8);
+    feed.reconcile();
+    expect(feed.mayHaveMore()).toBe(true);
+  });
+});
+
+test("a read that fails leaves the feed where it was, to be read again", async () => {
+  const store = createStore();
+  store.add("1");
+  const { feed } = openFeed(store);
+  store.failure = failure("NetworkError", "test");
+  await expect(feed.load(10)).rejects.toBe(store.failure);
+  expect(feed.mayHaveMore()).toBe(true);
+  store.failure = undefined;
+  expect(await drain(feed)).toEqual(["1"]);
+});
+
+describe("expired notifications", () => {
+  test("are told as one gap for each run of them", async () => {
+    const store = createStore();
+    const past = Date.now() - 1;
+    store.add("1");
+    store.add("expired", { expiresAtMs: past, skip: 1 });
+    store.add("expired", { expiresAtMs: past, skip: 1 });
+    store.add("2", { expiresAtMs: Date.now() + 60_000 });
+    store.add("expired", { expiresAtMs: past });
+    const { feed } = openFeed(store);
+    expect(await drain(feed)).toEqual(["1", "gap 3-5 EXPIRED", "2", "gap 7-7 EXPIRED"]);
+  });
+
+  test("that expire while they wait are told as a gap, too", async () => {
+    vi.useFakeTimers({ toFake: ["Date"] });
+    const store = createStore();
+    store.add("1", { expiresAtMs: Date.now() + 1_000 });
+    const { feed } = openFeed(store);
+    await feed.load(10);
+    vi.setSystemTime(Date.now() + 1_000);
+    expect(await drain(feed)).toEqual(["gap 1-1 EXPIRED"]);
+  });
+});
+
+describe("what the retention has removed", () => {
+  test("is told as a gap before what is left", async () => {
+    const store = createStore();
+    store.add("left", { skip: 9 });
+    const { feed } = openFeed(store, { resumeSequence: 3, oldestSequence: 8 });
+    expect(await drain(feed)).toEqual(["gap 4-7 RETENTION", "left"]);
+  });
+
+  test("is told as a gap also when nothing is left", async () => {
+    const store = createStore();
+    const { feed } = openFeed(store, { resumeSequence: 3, oldestSequence: 8 });
+    expect(await drain(feed)).toEqual(["gap 4-7 RETENTION"]);
+    expect(feed.latestSequence()).toBe(7);
+  });
+
+  test("is nothing when the cursor is not older than the oldest notification", async () => {
+    const store = createStore();
+    store.add("next", { skip: 7 });
+    expect(await drain(openFeed(store, { resumeSequence: 7, oldestSequence: 8 }).feed)).toEqual(["next"]);
+  });
+
+  test("is nothing to a device that begins at the beginning", async () => {
+    const store = createStore();
+    store.add("oldest", { skip: 7 });
+    expect(await drain(openFeed(store, { oldestSequence: 8 }).feed)).toEqual(["oldest"]);
+  });
+
+  test("while the page was being read is not passed over", async () => {
+    // The notification is in the page, and gone from the store when the store is asked for its oldest.
+    const store = createStore();
+    store.add("in hand", { skip: 4 });
+    store.add("next", { skip: 4 });
+    const { feed } = openFeed(store, { resumeSequence: 3, oldestSequence: 10 });
+    expect(await drain(feed)).toEqual(["gap 4-4 RETENTION", "in hand", "next"]);
+  });
+});
+
+describe("a store that was replaced", () => {
+  test("is told of before anything else, where the device continues", async () => {
+    const store = createStore();
+    store.add("before", { skip: 2 });
+    store.add("after");
+    const { feed } = openFeed(store, { resumeSequence: 3, isStoreChanged: true });
+    expect(await drain(feed)).toEqual(["gap 3-3 STORE_CHANGED", "after"]);
+  });
+
+  test("is not told of by a gap that nobody could acknowledge", async () => {
+    const store = createStore();
+    store.add("first");
+    const { feed } = openFeed(store, { resumeSequence: 0, isStoreChanged: true });
+    expect(await drain(feed)).toEqual(["first"]);
+  });
+
+  test("ends the feed that finds it so, with nothing taken from it", async () => {
+    const store = createStore();
+    store.add("1");
+    const { feed, onStoreChanged } = openFeed({
+      ...store,
+      readInbox: async (request) => ({ ...(await store.readInbox(request)), isStoreChanged: true }),
+    });
+    await feed.load(10);
+    expect(onStoreChanged).toHaveBeenCalledOnce();
+    expect(feed.take()).toBeUndefined();
+    expect(feed.mayHaveMore()).toBe(false);
+  });
+});

@@ -1,0 +1,54 @@
+import { create } from "@bufbuild/protobuf";
+import type { ReadInbox } from "../../src/receiving/feed.ts";
+import { NotificationSchema } from "../../src/gen/mustreach/delivery/v1/delivery_pb.ts";
+import type { InboxPage, ReadOptions } from "../../src/inbox/inbox.ts";
+import type { Lineage } from "../../src/inbox/lineage.ts";
+
+/** One user's inbox in memory, which answers as the real one. */
+export interface Store {
+  /** Stores a notification after a hole of `skip` sequences, and returns its sequence. */
+  add(data: string, options?: { skip?: number; expiresAtMs?: number }): number;
+  read(options: Pick<ReadOptions, "after" | "limit">): Promise<InboxPage>;
+  /** As a feed calls it; all calls are in `reads`. */
+  readonly readInbox: ReadInbox;
+  readonly reads: Parameters<ReadInbox>[0][];
+  /** Reads fail from now on, until it is set back to undefined. */
+  failure: Error | undefined;
+  /** Reads from now on are answered when this resolves. */
+  answers: Promise<void> | undefined;
+}
+
+/** Of a store that has no epochs yet. */
+export const lineage: Lineage = [];
+
+/** Creates an empty store. */
+export function createStore(): Store {
+  const entries: InboxPage["entries"][number][] = [];
+  let last = 0;
+  const store: Store = {
+    add(data, { skip = 0, expiresAtMs } = {}) {
+      last += 1 + skip;
+      const notification = create(NotificationSchema, { data, sequence: BigInt(last), reliabilityLevel: 2 });
+      entries.push({ kind: "notification", notification, sequence: last, epoch: "", expiresAtMs });
+      return last;
+    },
+    async read({ after, limit }) {
+      const following = entries.filter(({ sequence }) => sequence > after);
+      const page = following.slice(0, limit);
+      const pending = following.length - page.length;
+      const throughSequence = pending === 0 ? Math.max(last, after) : (page.at(-1)?.sequence ?? after);
+      return { entries: page, throughSequence, pending, lineage, isStoreChanged: false };
+    },
+    async readInbox(request) {
+      store.reads.push(request);
+      await new Promise((resolve) => setImmediate(resolve));
+      await store.answers;
+      if (store.failure !== undefined) throw store.failure;
+      return store.read(request);
+    },
+    reads: [],
+    failure: undefined,
+    answers: undefined,
+  };
+  return store;
+}

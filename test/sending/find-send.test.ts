@@ -1,0 +1,106 @@
+import { describe, expect, test } from "vitest";
+import { toErrorFacts } from "../../src/errors.ts";
+import { createFindSend, requireReference } from "../../src/sending/find-send.ts";
+import { createServerMsgId, keyOfClientMsgId } from "../../src/sending/ids.ts";
+import type { SendRecord } from "../../src/sending/record.ts";
+
+const record = (clientMsgId: string, change: Partial<SendRecord> = {}): SendRecord => ({
+  serverMsgId: createServerMsgId(1_700_000_000_000, clientMsgId),
+  clientMsgId,
+  sendTime: 1_700_000_000_000,
+  fingerprint: "",
+  mustReach: true,
+  recvUserId: "ann",
+  recvGroupId: "",
+  groupVersion: 0,
+  expiresAtMs: 0,
+  deliverAtMs: 0,
+  ...change,
+});
+
+function useRecords(...records: SendRecord[]) {
+  const byKey = new Map(records.map((send) => [keyOfClientMsgId(send.clientMsgId), send]));
+  const find = createFindSend({ find: async (key) => byKey.get(key) }, async ({ recvUserId, recvGroupId }) =>
+    recvGroupId === "" ? [recvUserId] : ["bob", "cat"],
+  );
+  return {
+    byKey,
+    byServer: (serverMsgId: string) => find({ serverMsgId, clientMsgId: "" }),
+    byClient: (clientMsgId: string) => find({ serverMsgId: "", clientMsgId }),
+  };
+}
+
+describe("a reference", () => {
+  const hex = "0123456789abcdef0123456789abcdef";
+
+  test("is one id of the two", () => {
+    for (const reference of [
+      { serverMsgId: hex, clientMsgId: "" },
+      { serverMsgId: "", clientMsgId: "order-77 *.>" },
+    ]) {
+      expect(requireReference(reference)).toEqual(reference);
+    }
+  });
+
+  test.each([
+    ["no id", "", "", /exactly one of serverMsgID and clientMsgID/],
+    ["both ids", hex, "order-77", /exactly one of serverMsgID and clientMsgID/],
+    ["a server id that is too short", hex.slice(1), "", /serverMsgID.*32/],
+    ["a server id in upper case", hex.toUpperCase(), "", /serverMsgID.*32/],
+    // What follows its time is the key, and so a token of a subject.
+    ["a wildcard in the server id", `${hex.slice(0, 12)}*`, "", /serverMsgID.*32/],
+    ["separators in the server id", `${hex.slice(0, 30)}.>`, "", /serverMsgID.*32/],
+    ["a line break after the server id", `${hex}\n`, "", /serverMsgID.*32/],
+    ["a client id that is too long", "", "x".repeat(257), /clientMsgID.*256/],
+    ["a control character in the client id", "", "a\u0000", /clientMsgID.*control/],
+  ])("with %s is refused with 1001", (_, serverMsgId, clientMsgId, errDlt) => {
+    const refusal = (() => {
+      try {
+        return requireReference({ serverMsgId, clientMsgId });
+      } catch (error) {
+        return toErrorFacts(error);
+      }
+    })();
+    expect(refusal).toMatchObject({ errCode: 1001, errDlt: expect.stringMatching(errDlt) });
+  });
+});
+
+describe("a send", () => {
+  test("is found by either of its ids, with its recipients", async () => {
+    const send = record("order-77");
+    const { byServer, byClient } = useRecords(send, record("order-78"));
+    const found = await byServer(send.serverMsgId);
+    expect(found).toEqual({
+      record: send,
+      recipients: ["ann"],
+    });
+    expect(await byClient("order-77")).toEqual(found);
+  });
+
+  test("to a group is found with the recipients of that", async () => {
+    const { byClient } = useRecords(record("order-77", { recvUserId: "", recvGroupId: "team", groupVersion: 3 }));
+    expect((await byClient("order-77")).recipients).toEqual(["bob", "cat"]);
+  });
+
+  test("that is not known is 1004, and so is an online push", async () => {
+    const push = record("push", { mustReach: false });
+    const { byServer, byClient } = useRecords(push);
+    for (const lookUp of [
+      byClient("unknown"),
+      byServer(createServerMsgId(1, "unknown")),
+      byClient("push"),
+      byServer(push.serverMsgId),
+    ]) {
+      expect(await lookUp.catch(toErrorFacts)).toMatchObject({ errCode: 1004 });
+    }
+  });
+
+  test("is not found by an id that leads to its key but is not its own", async () => {
+    const send = record("order-77");
+    const { byKey, byServer, byClient } = useRecords(send);
+    const sameKey = createServerMsgId(send.sendTime + 1, "order-77");
+    expect(await byServer(sameKey).catch(toErrorFacts)).toMatchObject({ errCode: 1004 });
+    byKey.set(keyOfClientMsgId("collides"), send);
+    expect(await byClient("collides").catch(toErrorFacts)).toMatchObject({ errCode: 1004 });
+  });
+});

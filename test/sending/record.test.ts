@@ -1,0 +1,120 @@
+import { pino } from "pino";
+import { afterAll, beforeAll, describe, expect, test } from "vitest";
+import { toErrorFacts } from "../../src/errors.ts";
+import { type Broker, connectBroker } from "../../src/broker/connect.ts";
+import { createDirectGet } from "../../src/broker/direct-get.ts";
+import { createPublisher } from "../../src/broker/publish.ts";
+import { createSends, type SendRecord, type Sends } from "../../src/sending/record.ts";
+import { declareStreams } from "../../src/broker/streams.ts";
+import { startBroker, type TestBroker } from "../helpers/broker.ts";
+
+const shared: { server?: TestBroker; brokers: Broker[] } = { brokers: [] };
+
+/** The records as one instance sees them. */
+async function openInstance({ of = shared.server, maxStoreBytes = 100_000_000 } = {}): Promise<Sends> {
+  if (of === undefined) throw new Error("the broker runs inside tests only");
+  const { url, dial } = of;
+  const broker = await connectBroker({
+    servers: [url],
+    dial,
+    requestTimeoutMs: 1_000,
+    log: pino({ level: "silent" }),
+  });
+  shared.brokers.push(broker);
+  await declareStreams(broker, { partitions: 3, replicas: 1, retentionMs: 3_600_000, maxStoreBytes });
+  const publisher = createPublisher(broker, { sendTimeoutMs: 1_000, isFsynced: () => true });
+  return createSends(publisher, createDirectGet(broker, { timeoutMs: 1_000 }), 3);
+}
+
+beforeAll(async () => {
+  shared.server = await startBroker();
+});
+afterAll(async () => {
+  for (const broker of shared.brokers) await broker.nc.close();
+  await shared.server?.remove();
+});
+
+let keys = 0;
+const newKey = () => (++keys).toString(16).padStart(20, "0");
+
+const record = (serverMsgId: string): SendRecord => ({
+  serverMsgId,
+  clientMsgId: `client's of ${serverMsgId} *.>`,
+  sendTime: 1_700_000_000_000,
+  fingerprint: "abc",
+  mustReach: true,
+  recvUserId: "日本",
+  recvGroupId: "",
+  groupVersion: 0,
+  expiresAtMs: 0,
+  deliverAtMs: 0,
+});
+
+describe("a claim", () => {
+  test("is the first of its key, and what was first stays first", async () => {
+    const [here, elsewhere] = [await openInstance(), await openInstance()];
+    const key = newKey();
+    expect(await here.claim(key, record("1"))).toEqual({ first: record("1"), isRepeat: false });
+    expect(await here.claim(key, record("2"))).toEqual({ first: record("1"), isRepeat: true });
+    expect(await elsewhere.claim(key, record("3"))).toEqual({ first: record("1"), isRepeat: true });
+    expect(await elsewhere.find(key)).toEqual(record("1"));
+  });
+
+  test("of many at the same moment, on several instances, is won by exactly one, and all are told which", async () => {
+    const instances = [await openInstance(), await openInstance()];
+    for (let round = 0; round < 10; round++) {
+      const key = newKey();
+      const claims = await Promise.all(
+        Array.from({ length: 50 }, (_, i) => instances[i % 2]?.claim(key, record(String(i)))),
+      );
+      const winners = claims.filter((claim) => claim?.isRepeat === false);
+      expect(winners).toHaveLength(1);
+      for (const claim of claims) expect(claim?.first).toEqual(winners[0]?.first);
+    }
+  });
+
+  test("of different keys are independent", async () => {
+    const sends = await openInstance();
+    const claimed = await Promise.all(
+      Array.from({ length: 100 }, async (_, i) => (await sends.claim(newKey(), record(String(i)))).isRepeat),
+    );
+    expect(claimed).not.toContain(true);
+  });
+
+  test("fails with 90101 when the store is full, with 90004 when the broker is away", async () => {
+    const own = await startBroker();
+    try {
+      const sends = await openInstance({ of: own, maxStoreBytes: 30_000 });
+      let refusal: unknown;
+      for (let i = 0; refusal === undefined && i < 1_000; i++) {
+        await sends.claim(newKey(), record(String(i))).catch((error: unknown) => {
+          refusal = toErrorFacts(error);
+        });
+      }
+      expect(refusal).toMatchObject({ errCode: 90101 });
+      await own.stop();
+      expect(await sends.claim(newKey(), record("x")).catch(toErrorFacts)).toMatchObject({ errCode: 90004 });
+      expect(await sends.find(newKey()).catch(toErrorFacts)).toMatchObject({ errCode: 90004 });
+    } finally {
+      await own.remove();
+    }
+  });
+});
+
+test("a key that was never claimed is not known", async () => {
+  const sends = await openInstance();
+  expect(await sends.find(newKey())).toBeUndefined();
+  expect(await sends.recalledAt(newKey())).toBeUndefined();
+});
+
+test("a recall is recorded once, with its first moment", async () => {
+  const [here, elsewhere] = [await openInstance(), await openInstance()];
+  const key = newKey();
+  await here.claim(key, record("1"));
+  const startedMs = Date.now();
+  const at = await here.recall(key);
+  expect(at).toBeGreaterThanOrEqual(startedMs);
+  expect(await elsewhere.recall(key)).toBe(at);
+  expect(await elsewhere.recalledAt(key)).toBe(at);
+  expect(await elsewhere.find(key)).toEqual(record("1"));
+});
