@@ -1,30 +1,30 @@
 import type { Logger } from "pino";
+import { openRevocations, type Revocations } from "./auth/revocations.ts";
+import { auditBroker, type BrokerAudit } from "./broker/audit.ts";
+import type { Connections } from "./broker/connections.ts";
+import { createDirectGet, type DirectGet } from "./broker/direct-get.ts";
+import { createPublisher, type Publisher } from "./broker/publish.ts";
+import { declareStreams, missingStreams, streamProblems } from "./broker/streams.ts";
+import { type Chat, openChat } from "./chat/chat.ts";
 import { type Config, ConfigError } from "./config.ts";
 import { Durability } from "./gen/mustreach/msg/v1/msg_pb.ts";
-import { maxOverheadBytes } from "./limits.ts";
-import { auditBroker, type BrokerAudit } from "./broker/audit.ts";
-import { type Chat, openChat } from "./chat/chat.ts";
-import type { Connections } from "./broker/connections.ts";
-import { type Cursors, openCursors } from "./inbox/cursors.ts";
-import { type DeadLetters, openDeadLetters } from "./reaching/dead-letters.ts";
-import { createDirectGet, type DirectGet } from "./broker/direct-get.ts";
-import { createEpochs } from "./inbox/epochs.ts";
-import { type Escalations, openEscalations } from "./reaching/escalations.ts";
-import { type Fanout, openFanout } from "./sending/fan-out-queue.ts";
 import { createGroups, type Groups } from "./groups/groups.ts";
+import { type Cursors, openCursors } from "./inbox/cursors.ts";
+import { createEpochs } from "./inbox/epochs.ts";
 import { createInbox, type Inbox } from "./inbox/inbox.ts";
+import { maxOverheadBytes } from "./limits.ts";
+import { type DeadLetters, openDeadLetters } from "./reaching/dead-letters.ts";
+import { type Escalations, openEscalations } from "./reaching/escalations.ts";
 import { type LaterLooks, openLaterLooks } from "./reaching/later-looks.ts";
-import { createLive, type Live } from "./receiving/signals.ts";
-import { createPublisher, type Publisher } from "./broker/publish.ts";
 import { consumeReach, type ReachConsumerOptions, type ReachConsumers } from "./reaching/watched.ts";
-import { createRecalls, type Recalls } from "./sending/recall-findings.ts";
-import { openRevocations, type Revocations } from "./auth/revocations.ts";
-import { openSchedule, type Schedule } from "./sending/schedule.ts";
-import { createSends, type Sends } from "./sending/record.ts";
 import { createOpenSession, type OpenSession } from "./receiving/session-order.ts";
-import { declareStreams, missingStreams, streamProblems } from "./broker/streams.ts";
-import { declaredStreams } from "./broker/subjects.ts";
+import { createLive, type Live } from "./receiving/signals.ts";
+import { type Fanout, openFanout } from "./sending/fan-out-queue.ts";
+import { createRecalls, type Recalls } from "./sending/recall-findings.ts";
+import { createSends, type Sends } from "./sending/record.ts";
+import { openSchedule, type Schedule } from "./sending/schedule.ts";
 import { createTombstones, type Tombstones } from "./sending/tombstones.ts";
+import { declaredStreams } from "./store.ts";
 
 /** Everything that Mustreach keeps in the broker, declared and ready. */
 export interface Store {

@@ -9,9 +9,9 @@ import { pino } from "pino";
 import { afterAll, beforeAll, describe, expect, onTestFinished, test, vi } from "vitest";
 import { withSettingsTable } from "../.ci/settings-table.ts";
 import { settings } from "../src/config.ts";
-import { errorTable } from "../src/errors.ts";
-import { spawnBroker } from "../src/embedded/process.ts";
 import { findNatsServer } from "../src/embedded/find.ts";
+import { spawnBroker } from "../src/embedded/process.ts";
+import { errorTable } from "../src/errors.ts";
 import { whenGone } from "./helpers/process.ts";
 import { startTestServer } from "./helpers/server.ts";
 

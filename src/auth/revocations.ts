@@ -3,11 +3,12 @@ import { JetStreamApiCodes, JetStreamApiError } from "@nats-io/jetstream";
 import type { KV } from "@nats-io/kv";
 import type { BaseLogger } from "pino";
 import { z } from "zod";
-import { toFailure } from "../broker/faults.ts";
 import type { Broker } from "../broker/connect.ts";
 import { type DirectGet, tooManyResults } from "../broker/direct-get.ts";
+import { toFailure } from "../broker/faults.ts";
 import { declareBucket } from "../broker/streams.ts";
-import { revokedFilter, revokedKey, revokedRepublish, revokedStream, toToken } from "../broker/subjects.ts";
+import { toToken } from "../broker/subjects.ts";
+import { revokedFilter, revokedKey, revokedRepublish, revokedStream } from "./layout.ts";
 
 /** Tokens that are no longer valid: those of a user and platform minted up to a moment. */
 export interface Revocation {

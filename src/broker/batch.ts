@@ -1,8 +1,8 @@
 import { randomUUID } from "node:crypto";
 import { type MsgHdrs, headers as newHeaders } from "@nats-io/transport-node";
 import { z } from "zod";
-import type { Refusal } from "./faults.ts";
 import type { Broker } from "./connect.ts";
+import type { Refusal } from "./faults.ts";
 
 /** One message of a batch. */
 export interface BatchMessage {

@@ -1,7 +1,7 @@
 import { createInbox, type Msg } from "@nats-io/transport-node";
 import { failure } from "../errors.ts";
-import { toFailure } from "./faults.ts";
 import type { Broker } from "./connect.ts";
+import { toFailure } from "./faults.ts";
 import { createLimit } from "./limit.ts";
 import { directGetSubject } from "./subjects.ts";
 

@@ -9,9 +9,9 @@ import {
 } from "@nats-io/jetstream";
 import { type KV, Kvm } from "@nats-io/kv";
 import { nanos } from "@nats-io/transport-node";
-import { toFailure } from "./faults.ts";
+import { hintRepublish, inboxStream, inboxStreamSubjects } from "../inbox/layout.ts";
 import type { Broker } from "./connect.ts";
-import { hintRepublish, inboxStream, inboxStreamSubjects } from "./subjects.ts";
+import { toFailure } from "./faults.ts";
 
 /** Options of {@link declareStreams}. */
 export interface StreamOptions {

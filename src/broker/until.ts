@@ -1,7 +1,7 @@
 import { setTimeout as delay } from "node:timers/promises";
 import { failure } from "../errors.ts";
-import { judge } from "./faults.ts";
 import type { Broker } from "./connect.ts";
+import { judge } from "./faults.ts";
 
 /** The answer of an attempt that found something in its way, such as another writer: it is made again. */
 export const again = Symbol("again");

@@ -1,11 +1,11 @@
 import { setTimeout as delay } from "node:timers/promises";
+import type { Broker } from "../broker/connect.ts";
+import { judge } from "../broker/faults.ts";
+import { untilAnswered } from "../broker/until.ts";
 import { failure } from "../errors.ts";
 import type { Message } from "../gen/mustreach/delivery/v1/delivery_pb.ts";
-import { judge } from "../broker/faults.ts";
-import { conversationToken } from "./records.ts";
 import type { ChatCopy, CopiesStored, StoreCopies } from "./copies.ts";
-import type { Broker } from "../broker/connect.ts";
-import { untilAnswered } from "../broker/until.ts";
+import { conversationToken } from "./records.ts";
 
 /** Copies in a batch: with what goes with each, at most 6 messages, they stay below the broker's 1,000. */
 const maxCopies = 100;

@@ -1,15 +1,15 @@
 import { DiscardPolicy, RetentionPolicy, StorageType, type StreamConfig } from "@nats-io/jetstream";
+import type { Broker } from "../broker/connect.ts";
+import { decodeStored } from "../broker/decode-stored.ts";
+import { type DirectGet, tooManyResults } from "../broker/direct-get.ts";
 import { failure } from "../errors.ts";
 import { type Message, MessageSchema } from "../gen/mustreach/delivery/v1/delivery_pb.ts";
 import { createAppend } from "./append.ts";
 import { listConversations, type UserConversation } from "./conversations.ts";
+import { type ChatCopy, createStoreCopies } from "./copies.ts";
+import { chatCopyFilter, chatCopySubject, chatInfoSubject, chatStreamSubjects } from "./layout.ts";
 import { createMarkRead, type MarkRead } from "./read-marks.ts";
 import { chatStream, conversationToken, decodeRecord, infoRecord, type Parties, readSubjects } from "./records.ts";
-import { type ChatCopy, createStoreCopies } from "./copies.ts";
-import type { Broker } from "../broker/connect.ts";
-import { decodeStored } from "../broker/decode-stored.ts";
-import { type DirectGet, tooManyResults } from "../broker/direct-get.ts";
-import { chatCopyFilter, chatCopySubject, chatInfoSubject, chatStreamSubjects } from "../broker/subjects.ts";
 
 /** A conversation that holds copies. */
 export interface StoredConversation {

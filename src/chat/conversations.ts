@@ -1,22 +1,14 @@
-import { failure } from "../errors.ts";
-import {
-  chatStream,
-  decodeRecord,
-  infoRecord,
-  maxSubjects,
-  readRecord,
-  readSubjects,
-  sentRecord,
-} from "./records.ts";
 import { type DirectGet, type DirectGetRequest, type DirectMessage, tooManyResults } from "../broker/direct-get.ts";
+import { toToken } from "../broker/subjects.ts";
+import { failure } from "../errors.ts";
 import {
   chatInfoSubject,
   chatReadSubject,
   chatSentSubject,
   conversationFilter,
   parseConversationSubject,
-  toToken,
-} from "../broker/subjects.ts";
+} from "./layout.ts";
+import { chatStream, decodeRecord, infoRecord, maxSubjects, readRecord, readSubjects, sentRecord } from "./records.ts";
 
 /** A user's view of a conversation. */
 export interface UserConversation {

@@ -1,5 +1,11 @@
 import { clone, create, toBinary } from "@bufbuild/protobuf";
 import { type MsgHdrs, headers as newHeaders } from "@nats-io/transport-node";
+import { type BatchMessage, storeBatch } from "../broker/batch.ts";
+import type { Broker } from "../broker/connect.ts";
+import { decodeStored } from "../broker/decode-stored.ts";
+import type { DirectGet, DirectMessage } from "../broker/direct-get.ts";
+import { isIncomplete, isOvertaken, toRefusal } from "../broker/faults.ts";
+import { toToken } from "../broker/subjects.ts";
 import {
   type Message,
   MessageSchema,
@@ -7,8 +13,7 @@ import {
   NotificationSchema,
 } from "../gen/mustreach/delivery/v1/delivery_pb.ts";
 import { UserConversationRecordSchema } from "../gen/mustreach/store/v1/chat_pb.ts";
-import { type BatchMessage, storeBatch } from "../broker/batch.ts";
-import { isIncomplete, isOvertaken, toRefusal } from "../broker/faults.ts";
+import { chatCopySubject, chatInfoSubject, chatPlaceSubject, chatSentSubject, conversationSubject } from "./layout.ts";
 import {
   conversationToken,
   decodeRecord,
@@ -18,17 +23,6 @@ import {
   readSubjects,
   sentRecord,
 } from "./records.ts";
-import type { Broker } from "../broker/connect.ts";
-import { decodeStored } from "../broker/decode-stored.ts";
-import type { DirectGet, DirectMessage } from "../broker/direct-get.ts";
-import {
-  chatCopySubject,
-  chatInfoSubject,
-  chatPlaceSubject,
-  chatSentSubject,
-  conversationSubject,
-  toToken,
-} from "../broker/subjects.ts";
 
 /** A copy to store. */
 export interface ChatCopy {

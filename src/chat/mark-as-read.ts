@@ -1,8 +1,8 @@
 import type { Caller } from "../auth/caller.ts";
 import { wrongField } from "../errors.ts";
 import type { MarkConversationAsReadRequest } from "../gen/mustreach/msg/v1/msg_pb.ts";
-import type { Chat } from "./chat.ts";
 import type { ConversationAccess } from "./access.ts";
+import type { Chat } from "./chat.ts";
 
 /** Moves the caller's place in a conversation forward; {@link createMarkConversationAsRead} makes it. */
 export type MarkConversationAsRead = (caller: Caller, request: MarkConversationAsReadRequest) => Promise<void>;

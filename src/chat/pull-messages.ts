@@ -1,8 +1,8 @@
 import type { Caller } from "../auth/caller.ts";
 import { wrongField } from "../errors.ts";
 import type { PullMessagesRequest } from "../gen/mustreach/msg/v1/msg_pb.ts";
-import type { Chat, CopyPage } from "./chat.ts";
 import type { ConversationAccess } from "./access.ts";
+import type { Chat, CopyPage } from "./chat.ts";
 
 /** Copies in an answer to a request that does not say how many. */
 const defaultNum = 100;

@@ -1,5 +1,10 @@
 import { JetStreamApiError } from "@nats-io/jetstream";
+import type { Broker } from "../broker/connect.ts";
+import { type DirectGet, tooManyResults } from "../broker/direct-get.ts";
 import { isOvertaken } from "../broker/faults.ts";
+import { toToken } from "../broker/subjects.ts";
+import { again, untilAnswered } from "../broker/until.ts";
+import { chatCopySubject, chatInfoSubject, chatPlaceFilter, chatReadSubject, chatSentSubject } from "./layout.ts";
 import {
   chatStream,
   conversationToken,
@@ -11,17 +16,6 @@ import {
   readSubjects,
   sentRecord,
 } from "./records.ts";
-import type { Broker } from "../broker/connect.ts";
-import { type DirectGet, tooManyResults } from "../broker/direct-get.ts";
-import {
-  chatCopySubject,
-  chatInfoSubject,
-  chatPlaceFilter,
-  chatReadSubject,
-  chatSentSubject,
-  toToken,
-} from "../broker/subjects.ts";
-import { again, untilAnswered } from "../broker/until.ts";
 
 /** One try gets this long at most, in milliseconds. */
 const tryTimeoutMs = 2_000;

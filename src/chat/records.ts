@@ -1,4 +1,7 @@
 import { create, toBinary } from "@bufbuild/protobuf";
+import { decodeStored } from "../broker/decode-stored.ts";
+import { type DirectGet, type DirectMessage, tooManyResults } from "../broker/direct-get.ts";
+import { toToken } from "../broker/subjects.ts";
 import { failure } from "../errors.ts";
 import {
   ConversationRecordSchema,
@@ -6,9 +9,7 @@ import {
   ReadRecordSchema,
   SentRecordSchema,
 } from "../gen/mustreach/store/v1/chat_pb.ts";
-import { decodeStored } from "../broker/decode-stored.ts";
-import { type DirectGet, type DirectMessage, tooManyResults } from "../broker/direct-get.ts";
-import { pairToken, toToken } from "../broker/subjects.ts";
+import { pairToken } from "./layout.ts";
 
 /** The stream of all chat copies and of what is known about their conversations. */
 export const chatStream = "CHAT";

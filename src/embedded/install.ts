@@ -4,8 +4,8 @@ import { chmod, mkdir, readdir, readFile, rename, rm } from "node:fs/promises";
 import { basename, dirname, join } from "node:path";
 import { createInterface } from "node:readline";
 import type { BaseLogger } from "pino";
-import { waitForLock } from "./lock.ts";
 import { findOnPath, inspectNatsServer, type NatsServer, natsServerPinned } from "./inspect.ts";
+import { waitForLock } from "./lock.ts";
 
 export interface InstallOptions {
   /** The directory of {@link cachedServerPath}. */

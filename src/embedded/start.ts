@@ -10,12 +10,12 @@ import {
   nkeys,
 } from "@nats-io/transport-node";
 import type { BaseLogger } from "pino";
-import { openDataDir } from "../data-dir.ts";
-import { type BrokerProcess, spawnBroker, stopLeftoverBroker } from "./process.ts";
 import type { Dial } from "../broker/connect.ts";
-import { type HeldLock, takeLock } from "./lock.ts";
-import { isAtLeast, type NatsServer } from "./inspect.ts";
 import { varzSubject } from "../broker/subjects.ts";
+import { openDataDir } from "../data-dir.ts";
+import { isAtLeast, type NatsServer } from "./inspect.ts";
+import { type HeldLock, takeLock } from "./lock.ts";
+import { type BrokerProcess, spawnBroker, stopLeftoverBroker } from "./process.ts";
 
 export interface EmbeddedBrokerOptions {
   /** The nats-server to run, as `findNatsServer` answers it. */

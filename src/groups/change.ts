@@ -1,13 +1,14 @@
 import { headers as newHeaders } from "@nats-io/transport-node";
-import { failure } from "../errors.ts";
 import { type BatchMessage, maxBatchMessages, storeBatch } from "../broker/batch.ts";
-import { isOvertaken, toRefusal } from "../broker/faults.ts";
 import type { Broker } from "../broker/connect.ts";
-import type { GroupSnapshot, ReadGroup } from "./reads.ts";
-import { encodeGroup, encodeStays, type GroupRecord, type Member, reviseStays } from "./records.ts";
-import { groupInfoSubject, groupMembersSubject, joinedSubject, membersPerSubject, toToken } from "../broker/subjects.ts";
+import { isOvertaken, toRefusal } from "../broker/faults.ts";
+import { toToken } from "../broker/subjects.ts";
 import { createTurns } from "../broker/turns.ts";
 import { again, untilAnswered } from "../broker/until.ts";
+import { failure } from "../errors.ts";
+import { groupInfoSubject, groupMembersSubject, joinedSubject, membersPerSubject } from "./layout.ts";
+import type { GroupSnapshot, ReadGroup } from "./reads.ts";
+import { encodeGroup, encodeStays, type GroupRecord, type Member, reviseStays } from "./records.ts";
 
 /** What a change makes of a group. */
 export interface GroupRevision {

@@ -1,15 +1,16 @@
 import { randomUUID } from "node:crypto";
-import { wrongField } from "../errors.ts";
 import type { Broker } from "../broker/connect.ts";
 import type { DirectGet } from "../broker/direct-get.ts";
+import { declareQueue } from "../broker/queue-stream.ts";
+import { toToken } from "../broker/subjects.ts";
+import { untilAnswered } from "../broker/until.ts";
+import { wrongField } from "../errors.ts";
 import { createChangeGroup, inRecordOrder, takeChunk } from "./change.ts";
+import { groupInfoSubject, groupsStream, groupsStreamSubjects, joinedFilter } from "./layout.ts";
 import { createMembersAt, type MembersAt } from "./members-at.ts";
 import { createMembership, type MembershipChange, requireActive, requireFound } from "./membership.ts";
 import { createReadGroup, readAllUnder, readLast } from "./reads.ts";
 import { decodeGroup, type Group, type Member, type Role, roles, toGroup } from "./records.ts";
-import { declareQueue } from "../broker/queue-stream.ts";
-import { groupInfoSubject, groupsStream, groupsStreamSubjects, joinedFilter, toToken } from "../broker/subjects.ts";
-import { untilAnswered } from "../broker/until.ts";
 
 export type { MembershipChange } from "./membership.ts";
 export { type Group, type Member, type Role, roles } from "./records.ts";

@@ -1,6 +1,7 @@
+import { toToken } from "../broker/subjects.ts";
+import { groupFilter } from "./layout.ts";
 import type { GroupSnapshot, ReadGroup } from "./reads.ts";
 import { isMemberAt, type Member, type Stay } from "./records.ts";
-import { groupFilter, toToken } from "../broker/subjects.ts";
 
 /** Options of {@link createMembersAt}. */
 export interface MembersAtOptions {

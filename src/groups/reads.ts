@@ -1,8 +1,9 @@
-import { failure } from "../errors.ts";
 import { type DirectGet, type DirectGetResponse, type DirectMessage, tooManyResults } from "../broker/direct-get.ts";
-import { decodeGroup, decodeStays, type GroupRecord, type Stay } from "./records.ts";
-import { groupInfoSubject, groupsStream, toToken } from "../broker/subjects.ts";
+import { toToken } from "../broker/subjects.ts";
 import { again, until } from "../broker/until.ts";
+import { failure } from "../errors.ts";
+import { groupInfoSubject, groupsStream } from "./layout.ts";
+import { decodeGroup, decodeStays, type GroupRecord, type Stay } from "./records.ts";
 
 /** Records of a group at one moment. */
 export interface GroupSnapshot {

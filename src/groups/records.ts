@@ -1,7 +1,7 @@
 import { create, toBinary } from "@bufbuild/protobuf";
+import { decodeStored } from "../broker/decode-stored.ts";
 import { failure } from "../errors.ts";
 import { GroupRecordSchema, MembersRecordSchema } from "../gen/mustreach/store/v1/group_pb.ts";
-import { decodeStored } from "../broker/decode-stored.ts";
 
 /** What a member may do: OpenIM's levels of owner, admin and member. */
 export const roles = { owner: 100, admin: 60, member: 20 } as const;

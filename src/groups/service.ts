@@ -1,9 +1,9 @@
 import type { ServiceImpl } from "@connectrpc/connect";
 import type { GroupService } from "../gen/mustreach/directory/v1/directory_pb.ts";
-import type { Groups } from "./groups.ts";
 import { addMembers } from "./add-members.ts";
 import { createGroup } from "./create-group.ts";
 import { dismissGroup } from "./dismiss-group.ts";
+import type { Groups } from "./groups.ts";
 import { listGroups } from "./list-groups.ts";
 import { listMembers } from "./list-members.ts";
 import { removeMembers } from "./remove-members.ts";

@@ -1,15 +1,16 @@
 import { JetStreamApiCodes, JetStreamApiError } from "@nats-io/jetstream";
 import type { Logger } from "pino";
 import { z } from "zod";
-import { failure } from "../errors.ts";
-import { toFailure } from "../broker/faults.ts";
 import type { Broker } from "../broker/connect.ts";
-import { createDeviceCursors } from "./device-cursors.ts";
 import type { DirectGet } from "../broker/direct-get.ts";
-import type { Epochs } from "./epochs.ts";
-import type { Position } from "./lineage.ts";
+import { toFailure } from "../broker/faults.ts";
 import { declareBucket } from "../broker/streams.ts";
-import { cursorKey, parseCursorSubject, toPartition, toToken } from "../broker/subjects.ts";
+import { toPartition, toToken } from "../broker/subjects.ts";
+import { failure } from "../errors.ts";
+import { createDeviceCursors } from "./device-cursors.ts";
+import type { Epochs } from "./epochs.ts";
+import { cursorKey, parseCursorSubject } from "./layout.ts";
+import type { Position } from "./lineage.ts";
 
 /** How far a device has acknowledged. */
 export interface DeviceCursor {

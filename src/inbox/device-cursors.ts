@@ -1,7 +1,7 @@
 import { JetStreamApiError } from "@nats-io/jetstream";
 import type { Broker } from "../broker/connect.ts";
 import { type DirectGet, type DirectMessage, tooManyResults } from "../broker/direct-get.ts";
-import { cursorFilter, cursorStream } from "../broker/subjects.ts";
+import { cursorFilter, cursorStream } from "./layout.ts";
 
 /** The stored cursors of users, as messages. */
 export interface DeviceCursors {

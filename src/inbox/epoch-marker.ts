@@ -1,9 +1,9 @@
 import { JetStreamApiError } from "@nats-io/jetstream";
 import { z } from "zod";
-import { failure } from "../errors.ts";
 import type { Broker } from "../broker/connect.ts";
+import { failure } from "../errors.ts";
+import { inboxStream, markerFilter, parseMarkerSubject } from "./layout.ts";
 import type { Epoch, Lineage } from "./lineage.ts";
-import { inboxStream, markerFilter, parseMarkerSubject } from "../broker/subjects.ts";
 
 /** What is stored in an inbox stream where an epoch begins, and again before the retention removes it. */
 export interface Marker {

@@ -2,14 +2,14 @@ import { randomBytes } from "node:crypto";
 import { setTimeout as delay } from "node:timers/promises";
 import { JetStreamApiError } from "@nats-io/jetstream";
 import type { BaseLogger } from "pino";
-import { failure } from "../errors.ts";
-import { toFailure, toRefusal } from "../broker/faults.ts";
 import type { Broker } from "../broker/connect.ts";
 import type { DirectMessage } from "../broker/direct-get.ts";
-import { encodeMarker, type Marker, readMarker, toMarker } from "./epoch-marker.ts";
-import { type Epoch, endOf, type Lineage, type Position } from "./lineage.ts";
+import { toFailure, toRefusal } from "../broker/faults.ts";
 import type { WriteGate } from "../broker/publish.ts";
-import { inboxStream, markerSubject, parseInboxPartition } from "../broker/subjects.ts";
+import { failure } from "../errors.ts";
+import { encodeMarker, type Marker, readMarker, toMarker } from "./epoch-marker.ts";
+import { inboxStream, markerSubject, parseInboxPartition } from "./layout.ts";
+import { type Epoch, endOf, type Lineage, type Position } from "./lineage.ts";
 
 /** Options of {@link createEpochs}. */
 export interface EpochsOptions {

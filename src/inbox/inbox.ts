@@ -1,10 +1,13 @@
 import { JetStreamApiError } from "@nats-io/jetstream";
-import { failure } from "../errors.ts";
-import { toFailure, toRefusal } from "../broker/faults.ts";
 import type { Broker } from "../broker/connect.ts";
 import { type DirectGet, type DirectMessage, tooManyResults } from "../broker/direct-get.ts";
-import type { Epochs } from "./epochs.ts";
+import { toFailure, toRefusal } from "../broker/faults.ts";
 import type { Write } from "../broker/group-commit.ts";
+import { lastOfEach } from "../broker/last-of-each.ts";
+import type { Publisher } from "../broker/publish.ts";
+import { toPartition, toToken } from "../broker/subjects.ts";
+import { failure } from "../errors.ts";
+import type { Epochs } from "./epochs.ts";
 import {
   encodeItem,
   type InboxEntry,
@@ -15,10 +18,6 @@ import {
   toEntry,
   type WriteOptions,
 } from "./items.ts";
-import { createPlaces, type Places } from "./places.ts";
-import { lastOfEach } from "../broker/last-of-each.ts";
-import { epochAt, type Lineage } from "./lineage.ts";
-import type { Publisher } from "../broker/publish.ts";
 import {
   inboxDayFilter,
   inboxFilter,
@@ -29,9 +28,9 @@ import {
   parseInboxPartition,
   toDay,
   toInboxId,
-  toPartition,
-  toToken,
-} from "../broker/subjects.ts";
+} from "./layout.ts";
+import { epochAt, type Lineage } from "./lineage.ts";
+import { createPlaces, type Places } from "./places.ts";
 
 /** What {@link Inbox.read} found. */
 export interface InboxPage {

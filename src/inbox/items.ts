@@ -1,4 +1,7 @@
 import { toBinary } from "@bufbuild/protobuf";
+import { decodeStored } from "../broker/decode-stored.ts";
+import type { DirectMessage } from "../broker/direct-get.ts";
+import { toToken } from "../broker/subjects.ts";
 import {
   type Message,
   MessageSchema,
@@ -7,9 +10,7 @@ import {
   type Recall,
   RecallSchema,
 } from "../gen/mustreach/delivery/v1/delivery_pb.ts";
-import { decodeStored } from "../broker/decode-stored.ts";
-import type { DirectMessage } from "../broker/direct-get.ts";
-import { messageToken, recallToken, toToken } from "../broker/subjects.ts";
+import { messageToken, recallToken } from "./layout.ts";
 
 /** What can be in a user's inbox. */
 export type InboxItem =

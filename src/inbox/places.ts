@@ -1,9 +1,10 @@
 import type { Broker } from "../broker/connect.ts";
 import { type DirectGet, type DirectMessage, tooManyResults } from "../broker/direct-get.ts";
-import type { Epochs } from "./epochs.ts";
-import { epochAt, type Lineage, type Position } from "./lineage.ts";
 import { createStreamState } from "../broker/streams.ts";
-import { everything, inboxFilter, inboxStream, toPartition, toToken } from "../broker/subjects.ts";
+import { everything, toPartition, toToken } from "../broker/subjects.ts";
+import type { Epochs } from "./epochs.ts";
+import { inboxFilter, inboxStream } from "./layout.ts";
+import { epochAt, type Lineage, type Position } from "./lineage.ts";
 
 /** Where a device goes on. */
 export interface Place extends Position {

@@ -1,15 +1,15 @@
 import { toBinary } from "@bufbuild/protobuf";
 import { DiscardPolicy, JetStreamApiError, RetentionPolicy } from "@nats-io/jetstream";
 import { nanos } from "@nats-io/transport-node";
-import { failure } from "../errors.ts";
-import { NotificationSchema } from "../gen/mustreach/delivery/v1/delivery_pb.ts";
-import { toFailure, toRefusal } from "../broker/faults.ts";
 import type { Broker } from "../broker/connect.ts";
 import { type DirectGet, type DirectMessage, tooManyResults } from "../broker/direct-get.ts";
-import { attemptsHeader, type Escalation, escalationHeaders, readEscalation } from "./escalations.ts";
+import { toFailure, toRefusal } from "../broker/faults.ts";
 import type { Publisher } from "../broker/publish.ts";
 import { declareQueue } from "../broker/queue-stream.ts";
-import { deadLetterFilter, deadLetterStream, deadLetterSubject } from "../broker/subjects.ts";
+import { failure } from "../errors.ts";
+import { NotificationSchema } from "../gen/mustreach/delivery/v1/delivery_pb.ts";
+import { attemptsHeader, type Escalation, escalationHeaders, readEscalation } from "./escalations.ts";
+import { deadLetterFilter, deadLetterStream, deadLetterSubject } from "./layout.ts";
 
 /** An escalation that the webhook has not taken. */
 export interface DeadLetter extends Escalation {

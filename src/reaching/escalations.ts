@@ -2,24 +2,24 @@ import { toBinary } from "@bufbuild/protobuf";
 import { AckPolicy, DeliverPolicy, DiscardPolicy, ReplayPolicy, RetentionPolicy } from "@nats-io/jetstream";
 import { nanos } from "@nats-io/transport-node";
 import type { BaseLogger } from "pino";
-import { type Notification, NotificationSchema } from "../gen/mustreach/delivery/v1/delivery_pb.ts";
-import { toFailure, toRefusal } from "../broker/faults.ts";
 import type { Broker } from "../broker/connect.ts";
 import { decodeStored } from "../broker/decode-stored.ts";
 import { type DirectGet, type DirectMessage, tooManyResults } from "../broker/direct-get.ts";
-import { expiresHeader, kindHeader, userHeader } from "../inbox/items.ts";
+import { toFailure, toRefusal } from "../broker/faults.ts";
 import type { Publisher } from "../broker/publish.ts";
 import { type Delivery, type Pull, startPull } from "../broker/pull.ts";
 import { declareQueue } from "../broker/queue-stream.ts";
+import { type Notification, NotificationSchema } from "../gen/mustreach/delivery/v1/delivery_pb.ts";
+import { expiresHeader, kindHeader, userHeader } from "../inbox/items.ts";
+import { inboxStream } from "../inbox/layout.ts";
 import {
   escalationFilter,
   escalationStream,
   escalationSubject,
-  inboxStream,
   parsePlace,
   retryFilter,
   retrySubject,
-} from "../broker/subjects.ts";
+} from "./layout.ts";
 
 /** A notification that has not reached one of its recipients in time. */
 export interface Escalation {

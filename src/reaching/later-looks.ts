@@ -3,15 +3,16 @@ import { create, toBinary } from "@bufbuild/protobuf";
 import { AckPolicy, DeliverPolicy, DiscardPolicy, ReplayPolicy, RetentionPolicy } from "@nats-io/jetstream";
 import { nanos } from "@nats-io/transport-node";
 import type { BaseLogger } from "pino";
-import { type LookJob_Entry, LookJob_EntrySchema, LookJobSchema } from "../gen/mustreach/store/v1/look_pb.ts";
-import { toRefusal } from "../broker/faults.ts";
 import type { Broker } from "../broker/connect.ts";
 import { decodeStored } from "../broker/decode-stored.ts";
+import { toRefusal } from "../broker/faults.ts";
 import type { Publisher } from "../broker/publish.ts";
 import { type Delivery, type Pull, startPull } from "../broker/pull.ts";
 import { declareQueue } from "../broker/queue-stream.ts";
+import { toToken } from "../broker/subjects.ts";
+import { type LookJob_Entry, LookJob_EntrySchema, LookJobSchema } from "../gen/mustreach/store/v1/look_pb.ts";
+import { laterFilter, laterStream, laterSubject, lookFilter, lookSubject } from "./layout.ts";
 import type { ReachEntry } from "./watched.ts";
-import { laterFilter, laterStream, laterSubject, lookFilter, lookSubject, toToken } from "../broker/subjects.ts";
 
 /** Entries whose next look is far away. The broker keeps them until then (ADR-51), and `reach` need not hold them. */
 export interface LaterLooks {

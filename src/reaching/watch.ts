@@ -1,7 +1,7 @@
 import type { BaseLogger } from "pino";
 import type { Cursors } from "../inbox/cursors.ts";
-import type { ReachConsumers, ReachEntry } from "./watched.ts";
 import { createDueQueue } from "./due-queue.ts";
+import type { ReachConsumers, ReachEntry } from "./watched.ts";
 
 /** Options of {@link startReach}. */
 export interface ReachOptions {

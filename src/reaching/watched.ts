@@ -2,10 +2,10 @@ import { AckPolicy, DeliverPolicy, ReplayPolicy } from "@nats-io/jetstream";
 import { nanos } from "@nats-io/transport-node";
 import type { BaseLogger } from "pino";
 import type { Broker } from "../broker/connect.ts";
-import { escalateHeader, expiresHeader, kindHeader, userHeader } from "../inbox/items.ts";
-import type { LaterLooks } from "./later-looks.ts";
 import { type Delivery, startPull } from "../broker/pull.ts";
-import { inboxPartitionFilter, inboxStream, parseInboxSubject } from "../broker/subjects.ts";
+import { escalateHeader, expiresHeader, kindHeader, userHeader } from "../inbox/items.ts";
+import { inboxPartitionFilter, inboxStream, parseInboxSubject } from "../inbox/layout.ts";
+import type { LaterLooks } from "./later-looks.ts";
 
 /** What the consumer `reach` tells of an inbox entry: its headers only. It is held until the first ack or nak. */
 export interface ReachEntry extends Pick<Delivery, "sequence" | "storedAtMs" | "ack" | "nak"> {

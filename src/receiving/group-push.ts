@@ -1,5 +1,5 @@
-import type { Live, MemberSignal } from "./signals.ts";
 import { type Push, toPush } from "./push-queue.ts";
+import type { Live, MemberSignal } from "./signals.ts";
 
 /** The online pushes to groups that the users of this instance are members of. */
 export interface GroupPush {

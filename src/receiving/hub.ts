@@ -1,18 +1,18 @@
 import type { Logger } from "pino";
+import { toToken } from "../broker/subjects.ts";
 import { failure } from "../errors.ts";
 import type { Gap_Reason } from "../gen/mustreach/delivery/v1/delivery_pb.ts";
 import type { Cursors } from "../inbox/cursors.ts";
 import type { Inbox } from "../inbox/inbox.ts";
 import type { Place } from "../inbox/places.ts";
-import type { Live, LiveListener } from "./signals.ts";
-import type { OpenSession } from "./session-order.ts";
-import { toToken } from "../broker/subjects.ts";
 import type { Admission } from "./admission.ts";
 import type { ReadInbox } from "./feed.ts";
 import type { GroupMembership, GroupPush } from "./group-push.ts";
 import { type Push, type PushMemory, toPush } from "./push-queue.ts";
 import { createSession, type Session, type SessionEnd } from "./session.ts";
+import type { OpenSession } from "./session-order.ts";
 import { createSharedRead } from "./shared-read.ts";
+import type { Live, LiveListener } from "./signals.ts";
 import { createTakeover, type Takeover } from "./takeover.ts";
 
 /** Options of {@link createHub}. */

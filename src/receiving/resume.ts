@@ -1,8 +1,8 @@
 import { Start } from "../gen/mustreach/delivery/v1/delivery_pb.ts";
 import type { Cursors } from "../inbox/cursors.ts";
 import type { Inbox } from "../inbox/inbox.ts";
-import type { Place } from "../inbox/places.ts";
 import { epochAt } from "../inbox/lineage.ts";
+import type { Place } from "../inbox/places.ts";
 
 /** Where a device asks to continue. */
 export interface ResumeRequest {

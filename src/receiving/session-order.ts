@@ -1,7 +1,9 @@
 import { JetStreamApiError, StorageType } from "@nats-io/jetstream";
-import { isOvertaken } from "../broker/faults.ts";
 import type { Broker } from "../broker/connect.ts";
+import { isOvertaken } from "../broker/faults.ts";
 import { declareStream } from "../broker/streams.ts";
+import { toPartition, toToken } from "../broker/subjects.ts";
+import { again, untilAnswered } from "../broker/until.ts";
 import {
   epochStream,
   epochSubject,
@@ -10,10 +12,7 @@ import {
   sessionStream,
   sessionStreamSubjects,
   sessionSubject,
-  toPartition,
-  toToken,
-} from "../broker/subjects.ts";
-import { again, untilAnswered } from "../broker/until.ts";
+} from "./layout.ts";
 
 /**
  * Records that a session of a device opens, and resolves to its place in the order of all sessions: higher than that of

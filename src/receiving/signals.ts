@@ -1,8 +1,9 @@
 import type { Msg } from "@nats-io/transport-node";
 import { z } from "zod";
-import { toFailure } from "../broker/faults.ts";
 import type { Broker } from "../broker/connect.ts";
+import { toFailure } from "../broker/faults.ts";
 import type { Publisher } from "../broker/publish.ts";
+import { toPartition, toToken } from "../broker/subjects.ts";
 import {
   ackSubject,
   groupPushSubject,
@@ -11,10 +12,8 @@ import {
   memberSubject,
   parseLiveSubject,
   pushSubject,
-  toPartition,
-  toToken,
   wakeSubject,
-} from "../broker/subjects.ts";
+} from "./layout.ts";
 
 const member = z.object({ groupId: z.string(), joined: z.boolean(), version: z.number() });
 

@@ -1,6 +1,6 @@
 import { failure } from "../errors.ts";
-import type { SessionSignal } from "./signals.ts";
 import type { Session } from "./session.ts";
+import type { SessionSignal } from "./signals.ts";
 
 /** A session of a user, also one that is being opened. */
 export interface Contender {

@@ -1,5 +1,5 @@
-import type { SendRecord } from "./record.ts";
 import type { MembersAt } from "./fan-out.ts";
+import type { SendRecord } from "./record.ts";
 
 /** Who a send is for, in the order of their ids; {@link createAudience} makes it. */
 export type Audience = (

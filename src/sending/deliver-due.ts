@@ -1,7 +1,7 @@
-import type { ScheduledSend } from "./schedule.ts";
-import type { Sends } from "./record.ts";
 import type { Deliver } from "./deliver.ts";
 import { keyOfClientMsgId } from "./ids.ts";
+import type { Sends } from "./record.ts";
+import type { ScheduledSend } from "./schedule.ts";
 import type { SyncSender } from "./sender-sync.ts";
 
 /** Creates what is done when a scheduled send is due: it is delivered, unless it was recalled meanwhile. */

@@ -1,10 +1,10 @@
-import type { Notification } from "../gen/mustreach/delivery/v1/delivery_pb.ts";
 import type { Chat } from "../chat/chat.ts";
-import type { Fanout } from "./fan-out-queue.ts";
+import { toConversationId, toParties } from "../chat/conversation-id.ts";
+import type { Notification } from "../gen/mustreach/delivery/v1/delivery_pb.ts";
 import type { Inbox } from "../inbox/inbox.ts";
 import type { InboxItem } from "../inbox/items.ts";
+import type { Fanout } from "./fan-out-queue.ts";
 import type { SendRecord } from "./record.ts";
-import { toConversationId, toParties } from "../chat/conversation-id.ts";
 
 /** What is to be stored of a send. */
 export interface Delivery {

@@ -1,17 +1,18 @@
 import { create, toBinary } from "@bufbuild/protobuf";
 import type { Logger } from "pino";
-import { failure } from "../errors.ts";
-import { MessageSchema, NotificationSchema } from "../gen/mustreach/delivery/v1/delivery_pb.ts";
-import { FanoutJobSchema } from "../gen/mustreach/store/v1/job_pb.ts";
-import { toRefusal } from "../broker/faults.ts";
 import type { Broker } from "../broker/connect.ts";
 import { decodeStored } from "../broker/decode-stored.ts";
 import { type DirectGet, tooManyResults } from "../broker/direct-get.ts";
-import { type InboxItem, itemKey, type WriteOptions } from "../inbox/items.ts";
+import { toRefusal } from "../broker/faults.ts";
 import type { Publisher } from "../broker/publish.ts";
 import { declareStream } from "../broker/streams.ts";
-import { fanoutFilter, fanoutStreamSubjects, fanoutSubject, toPartition, toToken } from "../broker/subjects.ts";
+import { toPartition, toToken } from "../broker/subjects.ts";
 import { startWorker, workQueueStream } from "../broker/work-queue.ts";
+import { failure } from "../errors.ts";
+import { MessageSchema, NotificationSchema } from "../gen/mustreach/delivery/v1/delivery_pb.ts";
+import { FanoutJobSchema } from "../gen/mustreach/store/v1/job_pb.ts";
+import { type InboxItem, itemKey, type WriteOptions } from "../inbox/items.ts";
+import { fanoutFilter, fanoutStreamSubjects, fanoutSubject } from "./layout.ts";
 
 const streamName = "FANOUT";
 

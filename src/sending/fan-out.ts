@@ -1,6 +1,6 @@
 import { errorTable, toErrorFacts } from "../errors.ts";
-import type { FanoutJob } from "./fan-out-queue.ts";
 import type { Inbox } from "../inbox/inbox.ts";
+import type { FanoutJob } from "./fan-out-queue.ts";
 import type { Sends } from "./record.ts";
 
 /** The members of a group at a version. */

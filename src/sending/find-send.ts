@@ -1,8 +1,8 @@
 import { failure, wrongField } from "../errors.ts";
 import { maxClientMsgIdBytes, requireId } from "../limits.ts";
-import type { SendRecord, Sends } from "./record.ts";
 import type { Audience } from "./audience.ts";
 import { keyOfClientMsgId, keyOfServerMsgId } from "./ids.ts";
+import type { SendRecord, Sends } from "./record.ts";
 
 /** Names a send by one of its ids; the other is empty. */
 export interface SendReference {

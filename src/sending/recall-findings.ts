@@ -1,11 +1,13 @@
 import { createHash } from "node:crypto";
 import { create, toBinary } from "@bufbuild/protobuf";
-import { type RecallFindings_Recipient, RecallFindingsSchema } from "../gen/mustreach/store/v1/send_pb.ts";
-import { toRefusal } from "../broker/faults.ts";
 import { decodeStored } from "../broker/decode-stored.ts";
 import { type DirectGet, tooManyResults } from "../broker/direct-get.ts";
+import { toRefusal } from "../broker/faults.ts";
 import type { Publisher } from "../broker/publish.ts";
-import { inboxStream, recallFindingsSubject, toPartition, toToken } from "../broker/subjects.ts";
+import { toPartition, toToken } from "../broker/subjects.ts";
+import { type RecallFindings_Recipient, RecallFindingsSchema } from "../gen/mustreach/store/v1/send_pb.ts";
+import { inboxStream } from "../inbox/layout.ts";
+import { recallFindingsSubject } from "./layout.ts";
 
 /** What recalls of a send found in the inboxes: once they have removed that, nothing else can tell. */
 export interface RecallFindings {

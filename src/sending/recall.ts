@@ -3,12 +3,12 @@ import { failure } from "../errors.ts";
 import { RecallSchema } from "../gen/mustreach/delivery/v1/delivery_pb.ts";
 import type { Cursors } from "../inbox/cursors.ts";
 import type { Inbox } from "../inbox/inbox.ts";
-import type { RecallFindings, Recalls } from "./recall-findings.ts";
-import type { RemoveEverywhere } from "./remove-everywhere.ts";
-import type { Sends } from "./record.ts";
-import type { Tombstones } from "./tombstones.ts";
 import { chunksOf } from "./audience.ts";
 import type { FindSend, FoundSend, SendReference } from "./find-send.ts";
+import type { RecallFindings, Recalls } from "./recall-findings.ts";
+import type { Sends } from "./record.ts";
+import type { RemoveEverywhere } from "./remove-everywhere.ts";
+import type { Tombstones } from "./tombstones.ts";
 
 /** What a recall came to, in recipients. */
 export interface Recalled {

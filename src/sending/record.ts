@@ -1,14 +1,16 @@
 import { create, toBinary } from "@bufbuild/protobuf";
+import { decodeStored } from "../broker/decode-stored.ts";
+import { type DirectGet, tooManyResults } from "../broker/direct-get.ts";
+import { toRefusal } from "../broker/faults.ts";
+import type { Publisher } from "../broker/publish.ts";
+import { toPartition, toToken } from "../broker/subjects.ts";
 import {
   RecallRecordSchema,
   SendRecordSchema,
   type SendRecord as StoredSend,
 } from "../gen/mustreach/store/v1/send_pb.ts";
-import { toRefusal } from "../broker/faults.ts";
-import { decodeStored } from "../broker/decode-stored.ts";
-import { type DirectGet, tooManyResults } from "../broker/direct-get.ts";
-import type { Publisher } from "../broker/publish.ts";
-import { inboxStream, recalledSubject, sentSubject, toPartition, toToken } from "../broker/subjects.ts";
+import { inboxStream } from "../inbox/layout.ts";
+import { recalledSubject, sentSubject } from "./layout.ts";
 
 /** What was accepted under a client message id, first. */
 export interface SendRecord {

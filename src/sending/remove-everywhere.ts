@@ -1,6 +1,7 @@
-import { toFailure } from "../broker/faults.ts";
 import type { Broker } from "../broker/connect.ts";
-import { inboxItemFilter, inboxStream, toPartition, toToken } from "../broker/subjects.ts";
+import { toFailure } from "../broker/faults.ts";
+import { toPartition, toToken } from "../broker/subjects.ts";
+import { inboxItemFilter, inboxStream } from "../inbox/layout.ts";
 
 /**
  * Removes a notification from the inboxes of all users, as far as it was found there: what was stored later stays.

@@ -1,18 +1,19 @@
 import { create, toBinary } from "@bufbuild/protobuf";
 import { DiscardPolicy, JetStreamApiError } from "@nats-io/jetstream";
 import type { Logger } from "pino";
-import { failure } from "../errors.ts";
-import { type Notification, NotificationSchema } from "../gen/mustreach/delivery/v1/delivery_pb.ts";
-import { ScheduledSendSchema } from "../gen/mustreach/store/v1/job_pb.ts";
-import { toFailure, toRefusal } from "../broker/faults.ts";
 import type { Broker } from "../broker/connect.ts";
 import { decodeStored } from "../broker/decode-stored.ts";
 import { type DirectGet, tooManyResults } from "../broker/direct-get.ts";
+import { toFailure, toRefusal } from "../broker/faults.ts";
 import type { Publisher } from "../broker/publish.ts";
-import { decodeSend, encodeSend, type SendRecord } from "./record.ts";
 import { declareStream } from "../broker/streams.ts";
-import { dueFilter, dueSubject, scheduleStreamSubjects, scheduleSubject, toToken } from "../broker/subjects.ts";
+import { toToken } from "../broker/subjects.ts";
 import { startWorker, workQueueStream } from "../broker/work-queue.ts";
+import { failure } from "../errors.ts";
+import { type Notification, NotificationSchema } from "../gen/mustreach/delivery/v1/delivery_pb.ts";
+import { ScheduledSendSchema } from "../gen/mustreach/store/v1/job_pb.ts";
+import { dueFilter, dueSubject, scheduleStreamSubjects, scheduleSubject } from "./layout.ts";
+import { decodeSend, encodeSend, type SendRecord } from "./record.ts";
 
 const streamName = "SCHEDULE";
 

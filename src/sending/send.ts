@@ -4,9 +4,9 @@ import { failure } from "../errors.ts";
 import { type Notification, NotificationSchema } from "../gen/mustreach/delivery/v1/delivery_pb.ts";
 import { Durability } from "../gen/mustreach/msg/v1/msg_pb.ts";
 import type { Live } from "../receiving/signals.ts";
-import type { SendRecord, Sends } from "./record.ts";
 import type { Deliver, Delivery } from "./deliver.ts";
 import { createId, createServerMsgId, keyOfClientMsgId } from "./ids.ts";
+import type { SendRecord, Sends } from "./record.ts";
 import type { SyncSender } from "./sender-sync.ts";
 import type { ValidSend } from "./validate.ts";
 

@@ -1,15 +1,15 @@
 import type { ServiceImpl } from "@connectrpc/connect";
 import { requireAdmin, requireCaller } from "../auth/caller.ts";
-import type { MsgService } from "../gen/mustreach/msg/v1/msg_pb.ts";
-import { operationIdKey } from "../observe/operation-id.ts";
-import { requireReference } from "./find-send.ts";
 import type { GetConversations } from "../chat/get-conversations.ts";
-import { type GetDeliveryStatus, requireStatusQuery } from "./status.ts";
 import type { MarkConversationAsRead } from "../chat/mark-as-read.ts";
 import type { PullMessages } from "../chat/pull-messages.ts";
+import type { MsgService } from "../gen/mustreach/msg/v1/msg_pb.ts";
+import { operationIdKey } from "../observe/operation-id.ts";
+import { requireBatch, type SendBatch, type SendOutcome } from "./batch.ts";
+import { requireReference } from "./find-send.ts";
 import type { Recall } from "./recall.ts";
 import type { Accepted, Send } from "./send.ts";
-import { requireBatch, type SendBatch, type SendOutcome } from "./batch.ts";
+import { type GetDeliveryStatus, requireStatusQuery } from "./status.ts";
 import { type SendLimits, validateSend } from "./validate.ts";
 
 /** Options of {@link createMsgService}. */

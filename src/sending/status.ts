@@ -2,10 +2,10 @@ import { wrongField } from "../errors.ts";
 import { DeliveryState, type GetDeliveryStatusRequest } from "../gen/mustreach/msg/v1/msg_pb.ts";
 import type { Cursors, DeviceCursor } from "../inbox/cursors.ts";
 import type { Inbox } from "../inbox/inbox.ts";
-import type { RecallFindings, Recalls } from "./recall-findings.ts";
-import type { SendRecord, Sends } from "./record.ts";
 import { chunksOf } from "./audience.ts";
 import { type FindSend, requireReference, type SendReference } from "./find-send.ts";
+import type { RecallFindings, Recalls } from "./recall-findings.ts";
+import type { SendRecord, Sends } from "./record.ts";
 
 /** A request for a status, with defaults filled in. */
 export interface StatusQuery {

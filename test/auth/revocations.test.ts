@@ -3,11 +3,12 @@ import { connect, createServer, type Socket } from "node:net";
 import { Kvm } from "@nats-io/kv";
 import { pino } from "pino";
 import { afterEach, describe, expect, test } from "vitest";
-import { toErrorFacts } from "../../src/errors.ts";
+import { revokedKey } from "../../src/auth/layout.ts";
+import { openRevocations, type Revocation, type Revocations } from "../../src/auth/revocations.ts";
 import { type Broker, connectBroker } from "../../src/broker/connect.ts";
 import { createDirectGet } from "../../src/broker/direct-get.ts";
-import { openRevocations, type Revocation, type Revocations } from "../../src/auth/revocations.ts";
-import { revokedKey, toToken } from "../../src/broker/subjects.ts";
+import { toToken } from "../../src/broker/subjects.ts";
+import { toErrorFacts } from "../../src/errors.ts";
 import { startBroker, type TestBroker, useBroker } from "../helpers/broker.ts";
 
 const log = pino({ level: "silent" });

@@ -1,8 +1,8 @@
 import { pino } from "pino";
 import { afterEach, describe, expect, test } from "vitest";
-import { Durability } from "../../src/gen/mustreach/msg/v1/msg_pb.ts";
 import { auditBroker, BrokerUnfitError, durabilityName } from "../../src/broker/audit.ts";
 import { connectBroker } from "../../src/broker/connect.ts";
+import { Durability } from "../../src/gen/mustreach/msg/v1/msg_pb.ts";
 import { type ExternalBrokerOptions, startExternalBroker } from "../helpers/external-broker.ts";
 import { type FakeBrokerOptions, startFakeBroker } from "../helpers/fake-broker.ts";
 

@@ -1,17 +1,23 @@
 import { create, toBinary } from "@bufbuild/protobuf";
 import { pino } from "pino";
 import { expect, test, vi } from "vitest";
-import { toErrorFacts } from "../../src/errors.ts";
-import { type Message, MessageSchema, NotificationSchema } from "../../src/gen/mustreach/delivery/v1/delivery_pb.ts";
-import { maxOverheadBytes } from "../../src/limits.ts";
 import { connectBroker } from "../../src/broker/connect.ts";
 import { createDirectGet } from "../../src/broker/direct-get.ts";
+import { createPublisher } from "../../src/broker/publish.ts";
+import { toPartition, toToken } from "../../src/broker/subjects.ts";
+import { toErrorFacts } from "../../src/errors.ts";
+import { type Message, MessageSchema, NotificationSchema } from "../../src/gen/mustreach/delivery/v1/delivery_pb.ts";
+import { encodeItem, itemHeaders } from "../../src/inbox/items.ts";
+import { maxOverheadBytes } from "../../src/limits.ts";
 import { escalationHeaders } from "../../src/reaching/escalations.ts";
 import { decodeFanoutJob, encodeFanoutJob, type FanoutJob, openFanout } from "../../src/sending/fan-out-queue.ts";
-import { encodeItem, itemHeaders } from "../../src/inbox/items.ts";
-import { createPublisher } from "../../src/broker/publish.ts";
-import { decodeScheduledSend, encodeScheduledSend, openSchedule, type ScheduledSend } from "../../src/sending/schedule.ts";
-import { fanoutSubject, scheduleSubject, toPartition, toToken } from "../../src/broker/subjects.ts";
+import { fanoutSubject, scheduleSubject } from "../../src/sending/layout.ts";
+import {
+  decodeScheduledSend,
+  encodeScheduledSend,
+  openSchedule,
+  type ScheduledSend,
+} from "../../src/sending/schedule.ts";
 import { useBroker } from "../helpers/broker.ts";
 
 const server = useBroker();

@@ -1,8 +1,8 @@
 import { pino } from "pino";
 import { afterAll, beforeAll, beforeEach, describe, expect, test } from "vitest";
-import { toErrorFacts } from "../../src/errors.ts";
 import { type Broker, connectBroker } from "../../src/broker/connect.ts";
 import { createDirectGet, type DirectGet, type DirectGetRequest, tooManyResults } from "../../src/broker/direct-get.ts";
+import { toErrorFacts } from "../../src/errors.ts";
 import { startBroker, type TestBroker } from "../helpers/broker.ts";
 
 const shared: { server?: TestBroker; broker?: Broker } = {};

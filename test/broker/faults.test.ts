@@ -10,8 +10,8 @@ import {
   TimeoutError,
 } from "@nats-io/transport-node";
 import { expect, test } from "vitest";
-import { type ErrorName, errorTable, failure, toErrorFacts } from "../../src/errors.ts";
 import { judge, type Refusal, toRefusal } from "../../src/broker/faults.ts";
+import { type ErrorName, errorTable, failure, toErrorFacts } from "../../src/errors.ts";
 
 const api = (err_code: number, description: string) => new JetStreamApiError({ code: 503, err_code, description });
 const forbidden = new PermissionViolationError('Permissions Violation for Publish to "x"', "publish", "x");

@@ -1,10 +1,10 @@
 import { pino } from "pino";
 import { beforeEach, describe, expect, test } from "vitest";
-import { toErrorFacts } from "../../src/errors.ts";
 import { type Broker, connectBroker } from "../../src/broker/connect.ts";
 import { createPublisher, type Publisher } from "../../src/broker/publish.ts";
 import { declareStreams } from "../../src/broker/streams.ts";
-import { inboxSubject } from "../../src/broker/subjects.ts";
+import { toErrorFacts } from "../../src/errors.ts";
+import { inboxSubject } from "../../src/inbox/layout.ts";
 import { type ExternalBroker, startExternalBroker } from "../helpers/external-broker.ts";
 
 let server: ExternalBroker;

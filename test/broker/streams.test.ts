@@ -4,7 +4,7 @@ import { pino } from "pino";
 import { afterEach, beforeEach, describe, expect, test } from "vitest";
 import { type Broker, connectBroker } from "../../src/broker/connect.ts";
 import { declareBucket, declareStreams, missingStreams, type StreamOptions } from "../../src/broker/streams.ts";
-import { inboxSubject } from "../../src/broker/subjects.ts";
+import { inboxSubject } from "../../src/inbox/layout.ts";
 import { useBroker } from "../helpers/broker.ts";
 
 const server = useBroker();

@@ -1,26 +1,26 @@
 import fc from "fast-check";
 import { describe, expect, test } from "vitest";
-import { isId, maxUserIdBytes } from "../../src/limits.ts";
+import { revokedKey } from "../../src/auth/layout.ts";
+import { toPartition, toToken } from "../../src/broker/subjects.ts";
 import {
-  ackSubject,
   cursorKey,
   inboxDayFilter,
   inboxFilter,
   inboxStreamSubjects,
   inboxSubject,
+  messageToken,
+  recallToken,
+  toDay,
+} from "../../src/inbox/layout.ts";
+import { isId, maxUserIdBytes } from "../../src/limits.ts";
+import {
+  ackSubject,
   liveFilter,
   liveSessionSubject,
-  messageToken,
   parseLiveSubject,
   pushSubject,
-  recalledSubject,
-  recallToken,
-  revokedKey,
-  sentSubject,
-  toDay,
-  toPartition,
-  toToken,
-} from "../../src/broker/subjects.ts";
+} from "../../src/receiving/layout.ts";
+import { recalledSubject, sentSubject } from "../../src/sending/layout.ts";
 
 /** Any id that the service accepts. */
 const id = fc

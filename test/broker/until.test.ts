@@ -1,9 +1,9 @@
 import { NoRespondersError, RequestError, TimeoutError } from "@nats-io/transport-node";
 import { pino } from "pino";
 import { afterAll, beforeAll, describe, expect, test } from "vitest";
-import { failure, toErrorFacts } from "../../src/errors.ts";
 import { type Broker, connectBroker } from "../../src/broker/connect.ts";
 import { again, untilAnswered } from "../../src/broker/until.ts";
+import { failure, toErrorFacts } from "../../src/errors.ts";
 import { useBroker } from "../helpers/broker.ts";
 
 const server = useBroker();

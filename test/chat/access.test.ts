@@ -2,20 +2,20 @@ import { create } from "@bufbuild/protobuf";
 import { pino } from "pino";
 import { afterAll, beforeAll, describe, expect, test } from "vitest";
 import type { Caller } from "../../src/auth/caller.ts";
+import { connectBroker } from "../../src/broker/connect.ts";
+import { createDirectGet } from "../../src/broker/direct-get.ts";
+import { createConversationAccess } from "../../src/chat/access.ts";
+import { type Chat, openChat } from "../../src/chat/chat.ts";
+import { toConversationId, toParties } from "../../src/chat/conversation-id.ts";
+import { createGetConversations, type GetConversations } from "../../src/chat/get-conversations.ts";
+import { createMarkConversationAsRead, type MarkConversationAsRead } from "../../src/chat/mark-as-read.ts";
+import { createPullMessages, type PullMessages } from "../../src/chat/pull-messages.ts";
 import { toErrorFacts } from "../../src/errors.ts";
 import { NotificationSchema } from "../../src/gen/mustreach/delivery/v1/delivery_pb.ts";
 import {
   MarkConversationAsReadRequestSchema,
   PullMessagesRequestSchema,
 } from "../../src/gen/mustreach/msg/v1/msg_pb.ts";
-import { createConversationAccess } from "../../src/chat/access.ts";
-import { toConversationId, toParties } from "../../src/chat/conversation-id.ts";
-import { createGetConversations, type GetConversations } from "../../src/chat/get-conversations.ts";
-import { createMarkConversationAsRead, type MarkConversationAsRead } from "../../src/chat/mark-as-read.ts";
-import { createPullMessages, type PullMessages } from "../../src/chat/pull-messages.ts";
-import { type Chat, openChat } from "../../src/chat/chat.ts";
-import { connectBroker } from "../../src/broker/connect.ts";
-import { createDirectGet } from "../../src/broker/direct-get.ts";
 import { useBroker } from "../helpers/broker.ts";
 
 const server = useBroker();

@@ -3,13 +3,13 @@ import { create } from "@bufbuild/protobuf";
 import { headers as newHeaders } from "@nats-io/transport-node";
 import { pino } from "pino";
 import { afterAll, beforeAll, describe, expect, test } from "vitest";
-import { toErrorFacts } from "../../src/errors.ts";
-import { type Message, NotificationSchema } from "../../src/gen/mustreach/delivery/v1/delivery_pb.ts";
-import { type Chat, type ChatOptions, openChat } from "../../src/chat/chat.ts";
-import type { Parties } from "../../src/chat/records.ts";
-import type { ChatCopy } from "../../src/chat/copies.ts";
 import { type Broker, connectBroker } from "../../src/broker/connect.ts";
 import { createDirectGet } from "../../src/broker/direct-get.ts";
+import { type Chat, type ChatOptions, openChat } from "../../src/chat/chat.ts";
+import type { ChatCopy } from "../../src/chat/copies.ts";
+import type { Parties } from "../../src/chat/records.ts";
+import { toErrorFacts } from "../../src/errors.ts";
+import { type Message, NotificationSchema } from "../../src/gen/mustreach/delivery/v1/delivery_pb.ts";
 import { startBroker, type TestBroker, useBroker } from "../helpers/broker.ts";
 
 type Instance = Chat & { readonly broker: Broker };

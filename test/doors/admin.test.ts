@@ -1,9 +1,9 @@
 import { once } from "node:events";
 import { connect, createServer } from "node:net";
 import { expect, onTestFinished, test } from "vitest";
+import { startAdmin } from "../../src/doors/admin.ts";
 import { createLog } from "../../src/observe/log.ts";
 import { createMetrics } from "../../src/observe/metrics.ts";
-import { startAdmin } from "../../src/doors/admin.ts";
 import { startTestServer, useServer } from "../helpers/server.ts";
 
 const server = useServer();

@@ -1,4 +1,5 @@
 import { describe, expect, test } from "vitest";
+import { BindError, bind, toText } from "../../src/doors/bind.ts";
 import { GetUserTokenRequestSchema, ParseTokenRequestSchema } from "../../src/gen/mustreach/auth/v1/auth_pb.ts";
 import {
   CreateGroupRequestSchema,
@@ -11,7 +12,6 @@ import {
   SendBusinessNotificationBatchRequestSchema,
   SendBusinessNotificationRequestSchema,
 } from "../../src/gen/mustreach/msg/v1/msg_pb.ts";
-import { BindError, bind, toText } from "../../src/doors/bind.ts";
 
 const sendPath = { input: SendBusinessNotificationRequestSchema };
 const authPath = { input: GetUserTokenRequestSchema };

@@ -6,11 +6,11 @@ import type { DescMethod } from "@bufbuild/protobuf";
 import { createContextValues } from "@connectrpc/connect";
 import { afterEach, describe, expect, test, vi } from "vitest";
 import { callerKey } from "../../src/auth/caller.ts";
+import { createReadBody, type ReadBodyOptions } from "../../src/doors/body.ts";
 import { toErrorFacts } from "../../src/errors.ts";
 import { AuthService } from "../../src/gen/mustreach/auth/v1/auth_pb.ts";
 import { DeliveryService } from "../../src/gen/mustreach/delivery/v1/delivery_pb.ts";
 import { MsgService } from "../../src/gen/mustreach/msg/v1/msg_pb.ts";
-import { createReadBody, type ReadBodyOptions } from "../../src/doors/body.ts";
 
 const cleanups: (() => unknown)[] = [];
 afterEach(() => {

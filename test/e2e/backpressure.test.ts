@@ -1,11 +1,11 @@
 import { create } from "@bufbuild/protobuf";
 import { pino } from "pino";
 import { afterAll, beforeAll, describe, expect, test } from "vitest";
-import { type Notification, NotificationSchema } from "../../src/gen/mustreach/delivery/v1/delivery_pb.ts";
 import { type Broker, connectBroker } from "../../src/broker/connect.ts";
 import { createDirectGet } from "../../src/broker/direct-get.ts";
-import { createInbox, type Inbox } from "../../src/inbox/inbox.ts";
 import { createPublisher } from "../../src/broker/publish.ts";
+import { type Notification, NotificationSchema } from "../../src/gen/mustreach/delivery/v1/delivery_pb.ts";
+import { createInbox, type Inbox } from "../../src/inbox/inbox.ts";
 import { type Device, type DeviceSession, dataOf, isIncreasing, openSender, useDevices } from "../helpers/device.ts";
 import { openEpochs } from "../helpers/epochs.ts";
 import { type ExternalBroker, startExternalBroker } from "../helpers/external-broker.ts";

@@ -5,6 +5,9 @@ import { type JetStreamManager, jetstreamManager } from "@nats-io/jetstream";
 import { type NatsConnection, headers as newHeaders } from "@nats-io/transport-node";
 import { pino } from "pino";
 import { afterAll, beforeAll, beforeEach, expect, test } from "vitest";
+import { type BatchMessage, storeBatch } from "../../src/broker/batch.ts";
+import { connectBroker } from "../../src/broker/connect.ts";
+import { toPartition, toToken } from "../../src/broker/subjects.ts";
 import { settings as defaults } from "../../src/config.ts";
 import { GroupService } from "../../src/gen/mustreach/directory/v1/directory_pb.ts";
 import {
@@ -12,9 +15,7 @@ import {
   MsgService,
   type SendBusinessNotificationResponse,
 } from "../../src/gen/mustreach/msg/v1/msg_pb.ts";
-import { type BatchMessage, storeBatch } from "../../src/broker/batch.ts";
-import { connectBroker } from "../../src/broker/connect.ts";
-import { inboxIdFilter, toPartition, toToken } from "../../src/broker/subjects.ts";
+import { inboxIdFilter } from "../../src/inbox/layout.ts";
 import { dataOf, isIncreasing, useDevices } from "../helpers/device.ts";
 import { type ExternalBroker, startExternalBroker } from "../helpers/external-broker.ts";
 import { type ServiceProcess, startProcess } from "../helpers/process.ts";

@@ -3,8 +3,8 @@ import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { pino } from "pino";
 import { expect, onTestFinished, test, vi } from "vitest";
-import { toErrorFacts } from "../../src/errors.ts";
 import { findNatsServer } from "../../src/embedded/find.ts";
+import { toErrorFacts } from "../../src/errors.ts";
 import { dataOf, openSender, useDevices } from "../helpers/device.ts";
 import { startProcess } from "../helpers/process.ts";
 

@@ -10,9 +10,9 @@ import { connect, nkeyAuthenticator, nkeys } from "@nats-io/transport-node";
 import { pino } from "pino";
 import { describe, expect, onTestFinished, test, vi } from "vitest";
 import { ConfigError } from "../../src/config.ts";
+import { findNatsServer } from "../../src/embedded/find.ts";
 import { parseLogLine } from "../../src/embedded/process.ts";
 import { EmbeddedBrokerError } from "../../src/embedded/start.ts";
-import { findNatsServer } from "../../src/embedded/find.ts";
 import { startBroker, useBroker } from "../helpers/broker.ts";
 
 const log = pino({ level: "silent" });

@@ -1,12 +1,13 @@
 import { TimeoutError } from "@nats-io/transport-node";
 import fc from "fast-check";
 import { beforeAll, describe, expect, test } from "vitest";
-import { toErrorFacts } from "../../src/errors.ts";
 import type { Broker } from "../../src/broker/connect.ts";
 import { createDirectGet } from "../../src/broker/direct-get.ts";
-import { readAllUnder } from "../../src/groups/reads.ts";
+import { toToken } from "../../src/broker/subjects.ts";
+import { toErrorFacts } from "../../src/errors.ts";
 import { roles } from "../../src/groups/groups.ts";
-import { groupFilter, toToken } from "../../src/broker/subjects.ts";
+import { groupFilter } from "../../src/groups/layout.ts";
+import { readAllUnder } from "../../src/groups/reads.ts";
 import { startBroker, type TestBroker, useBroker } from "../helpers/broker.ts";
 import { type GroupsInstance, useGroups, userIds } from "../helpers/groups.ts";
 

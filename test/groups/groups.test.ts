@@ -1,8 +1,9 @@
 import { beforeAll, describe, expect, test, vi } from "vitest";
+import { toToken } from "../../src/broker/subjects.ts";
 import { toErrorFacts } from "../../src/errors.ts";
-import { encodeGroup, type GroupRecord } from "../../src/groups/records.ts";
 import { roles } from "../../src/groups/groups.ts";
-import { groupInfoSubject, joinedSubject, toToken } from "../../src/broker/subjects.ts";
+import { groupInfoSubject, joinedSubject } from "../../src/groups/layout.ts";
+import { encodeGroup, type GroupRecord } from "../../src/groups/records.ts";
 import { startBroker, useBroker } from "../helpers/broker.ts";
 import { type GroupsInstance, useGroups, userIds } from "../helpers/groups.ts";
 

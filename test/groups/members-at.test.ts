@@ -1,7 +1,7 @@
 import { beforeAll, describe, expect, test, vi } from "vitest";
 import type { DirectGet, DirectGetResponse, tooManyResults } from "../../src/broker/direct-get.ts";
-import { roles } from "../../src/groups/groups.ts";
 import { toToken } from "../../src/broker/subjects.ts";
+import { roles } from "../../src/groups/groups.ts";
 import { useBroker } from "../helpers/broker.ts";
 import { type GroupsInstance, useGroups, userIds } from "../helpers/groups.ts";
 

@@ -1,8 +1,8 @@
 import { create } from "@bufbuild/protobuf";
 import { expect, test } from "vitest";
-import { requirePage } from "../../src/groups/page.ts";
 import { toErrorFacts } from "../../src/errors.ts";
 import { PaginationSchema } from "../../src/gen/mustreach/directory/v1/directory_pb.ts";
+import { requirePage } from "../../src/groups/page.ts";
 
 const page = (pageNumber: number, showNumber: number) =>
   requirePage(create(PaginationSchema, { pageNumber, showNumber }));

@@ -1,14 +1,15 @@
 import { describe, expect, test } from "vitest";
-import { toErrorFacts } from "../../src/errors.ts";
 import {
   type DirectGet,
   type DirectGetRequest,
   type DirectGetResponse,
   tooManyResults,
 } from "../../src/broker/direct-get.ts";
+import { toToken } from "../../src/broker/subjects.ts";
+import { toErrorFacts } from "../../src/errors.ts";
+import { groupInfoSubject } from "../../src/groups/layout.ts";
 import { createReadGroup, readAllUnder, readLast } from "../../src/groups/reads.ts";
 import { encodeGroup, type GroupRecord } from "../../src/groups/records.ts";
-import { groupInfoSubject, toToken } from "../../src/broker/subjects.ts";
 
 const message = (subject: string, sequence: number, payload: Uint8Array = Buffer.from(subject)) => ({
   subject,

@@ -2,9 +2,9 @@ import type { MessageInitShape } from "@bufbuild/protobuf";
 import { type Client, ConnectError, createClient, createRouterTransport } from "@connectrpc/connect";
 import { beforeAll, describe, expect, test } from "vitest";
 import { callerKey } from "../../src/auth/caller.ts";
-import { createGroupService } from "../../src/groups/service.ts";
 import { toErrorFacts } from "../../src/errors.ts";
 import { type GroupInfoSchema, GroupService } from "../../src/gen/mustreach/directory/v1/directory_pb.ts";
+import { createGroupService } from "../../src/groups/service.ts";
 import { useBroker } from "../helpers/broker.ts";
 import { type GroupsInstance, useGroups, userIds } from "../helpers/groups.ts";
 

@@ -4,8 +4,8 @@ import { join } from "node:path";
 import type { NatsConnection } from "@nats-io/transport-node";
 import { pino } from "pino";
 import { afterAll, beforeAll } from "vitest";
-import { type EmbeddedBroker, type EmbeddedBrokerOptions, startEmbeddedBroker } from "../../src/embedded/start.ts";
 import { findNatsServer } from "../../src/embedded/find.ts";
+import { type EmbeddedBroker, type EmbeddedBrokerOptions, startEmbeddedBroker } from "../../src/embedded/start.ts";
 
 /** What a test may choose; the rest is as the service would have it, with a silent log. */
 export interface BrokerOptions extends Partial<EmbeddedBrokerOptions> {}

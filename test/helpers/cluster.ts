@@ -5,8 +5,8 @@ import { join } from "node:path";
 import { jetstreamManager } from "@nats-io/jetstream";
 import { connect } from "@nats-io/transport-node";
 import { pino } from "pino";
-import { type BrokerProcess, spawnBroker } from "../../src/embedded/process.ts";
 import { findNatsServer } from "../../src/embedded/find.ts";
+import { type BrokerProcess, spawnBroker } from "../../src/embedded/process.ts";
 
 /** Three nats-servers that replicate to each other. */
 export interface Cluster {

@@ -4,8 +4,8 @@ import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { connect, type NatsConnection } from "@nats-io/transport-node";
 import { pino } from "pino";
-import { spawnBroker } from "../../src/embedded/process.ts";
 import { findNatsServer } from "../../src/embedded/find.ts";
+import { spawnBroker } from "../../src/embedded/process.ts";
 
 /** Options of {@link startExternalBroker}. */
 export interface ExternalBrokerOptions {

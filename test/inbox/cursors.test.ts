@@ -1,9 +1,9 @@
 import { pino } from "pino";
 import { afterEach, describe, expect, test, vi } from "vitest";
-import { toErrorFacts } from "../../src/errors.ts";
 import { connectBroker } from "../../src/broker/connect.ts";
-import { type CursorEpochs, openCursors } from "../../src/inbox/cursors.ts";
 import { createDirectGet } from "../../src/broker/direct-get.ts";
+import { toErrorFacts } from "../../src/errors.ts";
+import { type CursorEpochs, openCursors } from "../../src/inbox/cursors.ts";
 import type { Position } from "../../src/inbox/lineage.ts";
 import { startBroker, type TestBroker, useBroker } from "../helpers/broker.ts";
 

@@ -1,9 +1,10 @@
 import { pino } from "pino";
 import { afterEach, expect, test } from "vitest";
 import { connectBroker } from "../../src/broker/connect.ts";
-import { openCursors } from "../../src/inbox/cursors.ts";
 import { createDirectGet } from "../../src/broker/direct-get.ts";
-import { cursorFilter, cursorKey, toToken } from "../../src/broker/subjects.ts";
+import { toToken } from "../../src/broker/subjects.ts";
+import { openCursors } from "../../src/inbox/cursors.ts";
+import { cursorFilter, cursorKey } from "../../src/inbox/layout.ts";
 import { useBroker } from "../helpers/broker.ts";
 
 const log = pino({ level: "silent" });

@@ -1,11 +1,11 @@
 import { pino } from "pino";
 import { describe, expect, test, vi } from "vitest";
-import { toErrorFacts } from "../../src/errors.ts";
 import { createDirectGet } from "../../src/broker/direct-get.ts";
-import type { EscalationAttempt } from "../../src/reaching/escalations.ts";
-import { openEscalations } from "../../src/reaching/escalations.ts";
 import { createPublisher } from "../../src/broker/publish.ts";
 import { toPartition, toToken } from "../../src/broker/subjects.ts";
+import { toErrorFacts } from "../../src/errors.ts";
+import type { EscalationAttempt } from "../../src/reaching/escalations.ts";
+import { openEscalations } from "../../src/reaching/escalations.ts";
 import { useBroker } from "../helpers/broker.ts";
 import { type TestInstance, useInstances } from "../helpers/escalation.ts";
 

@@ -2,12 +2,12 @@ import { create } from "@bufbuild/protobuf";
 import { createClient, createRouterTransport } from "@connectrpc/connect";
 import { describe, expect, test } from "vitest";
 import { callerKey } from "../../src/auth/caller.ts";
-import { createDeadLetterService } from "../../src/reaching/service.ts";
-import type { ReplayRequest } from "../../src/reaching/replay.ts";
 import { toErrorFacts } from "../../src/errors.ts";
 import { DeadLetterService } from "../../src/gen/mustreach/delivery/v1/dead_letter_pb.ts";
 import { NotificationSchema } from "../../src/gen/mustreach/delivery/v1/delivery_pb.ts";
 import type { DeadLetter } from "../../src/reaching/dead-letters.ts";
+import type { ReplayRequest } from "../../src/reaching/replay.ts";
+import { createDeadLetterService } from "../../src/reaching/service.ts";
 
 const letters: readonly DeadLetter[] = [1, 2, 3].map((place) => ({
   id: `m-0-${place}`,

@@ -1,13 +1,13 @@
 import { create } from "@bufbuild/protobuf";
 import { pino } from "pino";
 import { describe, expect, test, vi } from "vitest";
+import { toToken } from "../../src/broker/subjects.ts";
+import { MessageSchema, NotificationSchema, RecallSchema } from "../../src/gen/mustreach/delivery/v1/delivery_pb.ts";
+import type { ReachEntry } from "../../src/reaching/watched.ts";
 import { createAdmission } from "../../src/receiving/admission.ts";
 import { createGroupPush } from "../../src/receiving/group-push.ts";
 import { createHub } from "../../src/receiving/hub.ts";
 import { createPushMemory } from "../../src/receiving/push-queue.ts";
-import { MessageSchema, NotificationSchema, RecallSchema } from "../../src/gen/mustreach/delivery/v1/delivery_pb.ts";
-import type { ReachEntry } from "../../src/reaching/watched.ts";
-import { toToken } from "../../src/broker/subjects.ts";
 import { useBroker } from "../helpers/broker.ts";
 import { useInstances } from "../helpers/escalation.ts";
 

@@ -3,9 +3,10 @@ import { AckPolicy } from "@nats-io/jetstream";
 import { nanos } from "@nats-io/transport-node";
 import { pino } from "pino";
 import { describe, expect, test, vi } from "vitest";
+import { toPartition, toToken } from "../../src/broker/subjects.ts";
 import { RecallSchema } from "../../src/gen/mustreach/delivery/v1/delivery_pb.ts";
+import { inboxSubject, toDay } from "../../src/inbox/layout.ts";
 import { consumeReach, type ReachEntry } from "../../src/reaching/watched.ts";
-import { inboxSubject, toDay, toPartition, toToken } from "../../src/broker/subjects.ts";
 import { useBroker } from "../helpers/broker.ts";
 import { type TestInstance, useInstances } from "../helpers/escalation.ts";
 

@@ -1,6 +1,6 @@
 import { afterEach, beforeEach, describe, expect, test, vi } from "vitest";
-import { type Applicant, createAdmission } from "../../src/receiving/admission.ts";
 import { retryAfterMsOf, toErrorFacts } from "../../src/errors.ts";
+import { type Applicant, createAdmission } from "../../src/receiving/admission.ts";
 
 beforeEach(() => {
   vi.useFakeTimers({ toFake: ["Date"] });

@@ -1,9 +1,9 @@
 import { enumToJson } from "@bufbuild/protobuf";
 import fc from "fast-check";
 import { afterEach, describe, expect, test, vi } from "vitest";
-import { createFeed, type Feed, type FeedItem } from "../../src/receiving/feed.ts";
 import { failure } from "../../src/errors.ts";
 import { Gap_ReasonSchema } from "../../src/gen/mustreach/delivery/v1/delivery_pb.ts";
+import { createFeed, type Feed, type FeedItem } from "../../src/receiving/feed.ts";
 import { createStore, type Store } from "./store.ts";
 
 afterEach(() => {

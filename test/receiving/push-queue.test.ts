@@ -1,7 +1,7 @@
 import { create, toBinary } from "@bufbuild/protobuf";
 import { describe, expect, test } from "vitest";
-import { createPushMemory, type PushQueue, toPush } from "../../src/receiving/push-queue.ts";
 import { NotificationSchema } from "../../src/gen/mustreach/delivery/v1/delivery_pb.ts";
+import { createPushMemory, type PushQueue, toPush } from "../../src/receiving/push-queue.ts";
 
 const mib = 1_048_576;
 const push = (data: string) => toPush(toBinary(NotificationSchema, create(NotificationSchema, { data })));

@@ -1,10 +1,10 @@
 import { describe, expect, test, vi } from "vitest";
-import { createResume } from "../../src/receiving/resume.ts";
 import { failure } from "../../src/errors.ts";
 import { Start } from "../../src/gen/mustreach/delivery/v1/delivery_pb.ts";
 import type { Cursors } from "../../src/inbox/cursors.ts";
 import type { Inbox } from "../../src/inbox/inbox.ts";
 import type { Position } from "../../src/inbox/lineage.ts";
+import { createResume } from "../../src/receiving/resume.ts";
 
 /** An inbox whose newest notification is at 9 of a stream at 12, and a device with or without a cursor. */
 function openResume(cursor?: number, epoch = "life") {

@@ -1,12 +1,12 @@
 import { DiscardPolicy } from "@nats-io/jetstream";
 import { pino } from "pino";
 import { afterEach, describe, expect, test, vi } from "vitest";
-import { toErrorFacts } from "../../src/errors.ts";
 import { type Broker, connectBroker } from "../../src/broker/connect.ts";
-import { createLive, type SessionSignal } from "../../src/receiving/signals.ts";
 import { createPublisher } from "../../src/broker/publish.ts";
+import { toErrorFacts } from "../../src/errors.ts";
+import { epochStream, sessionStream } from "../../src/receiving/layout.ts";
 import { createOpenSession } from "../../src/receiving/session-order.ts";
-import { epochStream, sessionStream } from "../../src/broker/subjects.ts";
+import { createLive, type SessionSignal } from "../../src/receiving/signals.ts";
 import { type TestBroker, useBroker } from "../helpers/broker.ts";
 import { startExternalBroker } from "../helpers/external-broker.ts";
 

@@ -1,14 +1,14 @@
 import { create, toBinary } from "@bufbuild/protobuf";
 import { pino } from "pino";
 import { afterEach, describe, expect, test, vi } from "vitest";
-import { createPushMemory, toPush } from "../../src/receiving/push-queue.ts";
-import { createSession, type Session } from "../../src/receiving/session.ts";
 import { failure } from "../../src/errors.ts";
 import {
   NotificationSchema,
   ReconnectSchema,
   type SubscribeResponse,
 } from "../../src/gen/mustreach/delivery/v1/delivery_pb.ts";
+import { createPushMemory, toPush } from "../../src/receiving/push-queue.ts";
+import { createSession, type Session } from "../../src/receiving/session.ts";
 import { createStore } from "./store.ts";
 
 const sessions: Session[] = [];

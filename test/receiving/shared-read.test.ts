@@ -1,7 +1,7 @@
 import { describe, expect, test, vi } from "vitest";
-import { createSharedRead } from "../../src/receiving/shared-read.ts";
 import { failure } from "../../src/errors.ts";
 import type { InboxPage } from "../../src/inbox/inbox.ts";
+import { createSharedRead } from "../../src/receiving/shared-read.ts";
 import { createStore, lineage } from "./store.ts";
 
 function openShared(contents: readonly string[] = []) {

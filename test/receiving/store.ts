@@ -1,8 +1,8 @@
 import { create } from "@bufbuild/protobuf";
-import type { ReadInbox } from "../../src/receiving/feed.ts";
 import { NotificationSchema } from "../../src/gen/mustreach/delivery/v1/delivery_pb.ts";
 import type { InboxPage, ReadOptions } from "../../src/inbox/inbox.ts";
 import type { Lineage } from "../../src/inbox/lineage.ts";
+import type { ReadInbox } from "../../src/receiving/feed.ts";
 
 /** One user's inbox in memory, which answers as the real one. */
 export interface Store {

@@ -1,12 +1,12 @@
 import { pino } from "pino";
 import { afterEach, describe, expect, test, vi } from "vitest";
+import { failure, toErrorFacts } from "../../src/errors.ts";
+import { Start } from "../../src/gen/mustreach/delivery/v1/delivery_pb.ts";
+import type { Cursors } from "../../src/inbox/cursors.ts";
 import type { Hub } from "../../src/receiving/hub.ts";
 import { createPushMemory } from "../../src/receiving/push-queue.ts";
 import { createSession } from "../../src/receiving/session.ts";
 import { createSubscribe } from "../../src/receiving/subscribe.ts";
-import { failure, toErrorFacts } from "../../src/errors.ts";
-import { Start } from "../../src/gen/mustreach/delivery/v1/delivery_pb.ts";
-import type { Cursors } from "../../src/inbox/cursors.ts";
 import { createStore } from "./store.ts";
 
 const dayMs = 86_400_000;

@@ -1,9 +1,9 @@
 import { pino } from "pino";
 import { beforeEach, describe, expect, test } from "vitest";
+import { toErrorFacts } from "../../src/errors.ts";
 import { createPushMemory } from "../../src/receiving/push-queue.ts";
 import { createSession, type Session } from "../../src/receiving/session.ts";
 import { createTakeover, type Takeover } from "../../src/receiving/takeover.ts";
-import { toErrorFacts } from "../../src/errors.ts";
 import { createStore } from "./store.ts";
 
 const replaced: Session[] = [];

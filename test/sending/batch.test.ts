@@ -2,8 +2,8 @@ import { create, type MessageInitShape } from "@bufbuild/protobuf";
 import { describe, expect, test, vi } from "vitest";
 import { failure, toErrorFacts } from "../../src/errors.ts";
 import { Durability, SendBusinessNotificationRequestSchema } from "../../src/gen/mustreach/msg/v1/msg_pb.ts";
-import type { Send } from "../../src/sending/send.ts";
 import { createSendBatch, requireBatch } from "../../src/sending/batch.ts";
+import type { Send } from "../../src/sending/send.ts";
 
 type Item = MessageInitShape<typeof SendBusinessNotificationRequestSchema>;
 

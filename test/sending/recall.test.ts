@@ -3,14 +3,14 @@ import { beforeAll, describe, expect, test, vi } from "vitest";
 import { failure, toErrorFacts } from "../../src/errors.ts";
 import { NotificationSchema } from "../../src/gen/mustreach/delivery/v1/delivery_pb.ts";
 import { DeliveryState, Durability } from "../../src/gen/mustreach/msg/v1/msg_pb.ts";
+import type { Inbox } from "../../src/inbox/inbox.ts";
 import { createDeliver, type Deliver } from "../../src/sending/deliver.ts";
-import { createExpand } from "../../src/sending/fan-out.ts";
-import { createServerMsgId } from "../../src/sending/ids.ts";
 import { createDeliverDue } from "../../src/sending/deliver-due.ts";
+import { createExpand } from "../../src/sending/fan-out.ts";
+import type { FanoutJob } from "../../src/sending/fan-out-queue.ts";
+import { createServerMsgId } from "../../src/sending/ids.ts";
 import { createSend } from "../../src/sending/send.ts";
 import type { ValidSend } from "../../src/sending/validate.ts";
-import type { FanoutJob } from "../../src/sending/fan-out-queue.ts";
-import type { Inbox } from "../../src/inbox/inbox.ts";
 import { useBroker } from "../helpers/broker.ts";
 import { type Tracking, useTracking } from "../helpers/tracking.ts";
 

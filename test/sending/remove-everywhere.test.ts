@@ -1,14 +1,14 @@
 import { create } from "@bufbuild/protobuf";
 import { pino } from "pino";
 import { afterAll, beforeAll, expect, test } from "vitest";
-import { toErrorFacts } from "../../src/errors.ts";
-import { NotificationSchema } from "../../src/gen/mustreach/delivery/v1/delivery_pb.ts";
 import { type Broker, connectBroker } from "../../src/broker/connect.ts";
 import { createDirectGet } from "../../src/broker/direct-get.ts";
-import { createInbox, type Inbox } from "../../src/inbox/inbox.ts";
 import { createPublisher } from "../../src/broker/publish.ts";
-import { createRemoveEverywhere, type RemoveEverywhere } from "../../src/sending/remove-everywhere.ts";
 import { declareStreams } from "../../src/broker/streams.ts";
+import { toErrorFacts } from "../../src/errors.ts";
+import { NotificationSchema } from "../../src/gen/mustreach/delivery/v1/delivery_pb.ts";
+import { createInbox, type Inbox } from "../../src/inbox/inbox.ts";
+import { createRemoveEverywhere, type RemoveEverywhere } from "../../src/sending/remove-everywhere.ts";
 import { openEpochs } from "../helpers/epochs.ts";
 import { type ExternalBroker, startExternalBroker } from "../helpers/external-broker.ts";
 

@@ -1,7 +1,8 @@
 import { create } from "@bufbuild/protobuf";
 import { beforeAll, expect, test, vi } from "vitest";
+import { toPartition, toToken } from "../../src/broker/subjects.ts";
 import { NotificationSchema } from "../../src/gen/mustreach/delivery/v1/delivery_pb.ts";
-import { inboxStream, inboxSubject, toDay, toPartition, toToken } from "../../src/broker/subjects.ts";
+import { inboxStream, inboxSubject, toDay } from "../../src/inbox/layout.ts";
 import { useBroker } from "../helpers/broker.ts";
 import { type Tracking, useTracking } from "../helpers/tracking.ts";
 

@@ -1,0 +1,59 @@
+import { toToken } from "../broker/subjects.ts";
+
+/** All chat copies, what is known about their conversations, and the conversations of each user. */
+export const chatStreamSubjects = ["chat.>", "conversation.*.*"];
+
+/** Two users in order, as one token: `~` is in no token of an id. */
+export function pairToken(a: string, b: string): string {
+  return `${toToken(a)}~${toToken(b)}`;
+}
+
+/** What heads a conversation. */
+export function chatInfoSubject(conversation: string): string {
+  return `chat.${conversation}.info`;
+}
+
+/** The chat copy at a place of a conversation. */
+export function chatCopySubject(conversation: string, place: number): string {
+  return `chat.${conversation}.msg.${place}`;
+}
+
+/** All chat copies of a conversation. */
+export function chatCopyFilter(conversation: string): string {
+  return `chat.${conversation}.msg.*`;
+}
+
+/** Where the place of a notification's copy is recorded. */
+export function chatPlaceSubject(conversation: string, sender: string, id: string): string {
+  return `chat.${conversation}.id.${sender}.${id}`;
+}
+
+/** The places of all copies that a user sent in a conversation. */
+export function chatPlaceFilter(conversation: string, sender: string): string {
+  return `chat.${conversation}.id.${sender}.*`;
+}
+
+/** How many copies a user sent in a conversation. */
+export function chatSentSubject(conversation: string, user: string): string {
+  return `chat.${conversation}.sent.${user}`;
+}
+
+/** How far a user has read a conversation. */
+export function chatReadSubject(conversation: string, user: string): string {
+  return `chat.${conversation}.read.${user}`;
+}
+
+/** Marks a conversation as one of a user; stored again with each copy, so that the newest is last. */
+export function conversationSubject(user: string, conversation: string): string {
+  return `conversation.${user}.${conversation}`;
+}
+
+/** All conversations of a user with another. */
+export function conversationFilter(user: string): string {
+  return `conversation.${user}.*`;
+}
+
+/** The conversation token of a {@link conversationSubject}. */
+export function parseConversationSubject(subject: string): string {
+  return subject.split(".")[2] ?? "";
+}

@@ -1,0 +1,117 @@
+import { toToken } from "../broker/subjects.ts";
+
+const dayMs = 86_400_000;
+
+/** The token of a chat copy's place in an inbox. `~` is in no other token, so that no other item can take it. */
+export function messageToken(serverMsgId: string): string {
+  return `${toToken(serverMsgId)}~m`;
+}
+
+/** The token of a recall's place in an inbox. */
+export function recallToken(serverMsgId: string): string {
+  return `${toToken(serverMsgId)}~r`;
+}
+
+/** Days since the Unix epoch, UTC: the bucket in which a notification of that moment is stored. */
+export function toDay(timeMs: number): number {
+  return Math.floor(timeMs / dayMs);
+}
+
+/** The stream of a partition. */
+export function inboxStream(partition: number): string {
+  return `INBOX_${partition}`;
+}
+
+/** Everything that the stream of a partition stores: inboxes of users, and records of sends. */
+export function inboxStreamSubjects(partition: number): string[] {
+  return [`inbox.${partition}.*.*.*`, `sent.${partition}.*`, `recalled.${partition}.*`, `marker.${partition}.*`];
+}
+
+/** Where the `number`th marker of an epoch is stored. */
+export function markerSubject(partition: number, number: number): string {
+  return `marker.${partition}.${number}`;
+}
+
+/** The markers of a partition. */
+export function markerFilter(partition: number): string {
+  return `marker.${partition}.*`;
+}
+
+/** The number of a marker; NaN for another subject. */
+export function parseMarkerSubject(subject: string): number {
+  const [kind, , number] = subject.split(".");
+  return kind === "marker" ? Number(number) : Number.NaN;
+}
+
+/** The partition of an {@link inboxSubject}; undefined for another subject. */
+export function parseInboxPartition(subject: string): number | undefined {
+  const [kind, partition] = subject.split(".", 2);
+  return kind === "inbox" ? Number(partition) : undefined;
+}
+
+/** How the broker turns a stored notification into a hint. */
+export function hintRepublish(partition: number): { src: string; dest: string } {
+  return {
+    src: `inbox.${partition}.*.*.*`,
+    dest: `live.${partition}.{{wildcard(1)}}.hint.{{wildcard(2)}}.{{wildcard(3)}}`,
+  };
+}
+
+/** Where one notification of a user is stored. */
+export function inboxSubject(partition: number, user: string, day: number, id: string): string {
+  return `inbox.${partition}.${user}.${day}.${id}`;
+}
+
+/** One notification of a user, in whatever day's bucket. */
+export function inboxIdFilter(partition: number, user: string, id: string): string {
+  return `inbox.${partition}.${user}.*.${id}`;
+}
+
+/** The user and the id of an inbox subject, which name a notification whatever its day. */
+export function toInboxId(subject: string): string {
+  const [, , user, , id] = subject.split(".");
+  return `${user}.${id}`;
+}
+
+/** All notifications of a user. */
+export function inboxFilter(partition: number, user: string): string {
+  return `inbox.${partition}.${user}.*.*`;
+}
+
+/** The notifications of a user in one day's bucket. */
+export function inboxDayFilter(partition: number, user: string, day: number): string {
+  return `inbox.${partition}.${user}.${day}.*`;
+}
+
+/** The stream of the CURSORS bucket. */
+export const cursorStream = "KV_CURSORS";
+
+/** The cursors of all devices of a user. */
+export function cursorFilter(user: string): string {
+  return `$KV.CURSORS.${user}.*`;
+}
+
+/** A device's key in the CURSORS bucket. */
+export function cursorKey(user: string, device: string): string {
+  return `${user}.${device}`;
+}
+
+/** The user token of a cursor's subject. */
+export function parseCursorSubject(subject: string): string {
+  return subject.split(".")[2] ?? "";
+}
+
+/** All notifications of a partition. */
+export function inboxPartitionFilter(partition: number): string {
+  return `inbox.${partition}.*.*.*`;
+}
+
+/** The user token of an {@link inboxSubject}. */
+export function parseInboxSubject(subject: string): string {
+  return subject.split(".")[2] ?? "";
+}
+
+/** An item in the inboxes of all users, by its token. */
+export function inboxItemFilter(partition: number, id: string): string {
+  return `inbox.${partition}.*.*.${id}`;
+}

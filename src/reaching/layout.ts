@@ -1,0 +1,54 @@
+/** The stream of the notifications that are to be looked at later. */
+export const laterStream = "LATER_LOOKS";
+
+/** All looks that wait for their time. */
+export const laterFilter = "later.*";
+
+/** All looks that are due. */
+export const lookFilter = "look.*";
+
+/** Where a job of looks waits for its time. */
+export function laterSubject(id: string): string {
+  return `later.${id}`;
+}
+
+/** Where it is when its time has come. */
+export function lookSubject(id: string): string {
+  return `look.${id}`;
+}
+
+/** The stream of the notifications that wait for the webhook. */
+export const escalationStream = "ESCALATIONS";
+
+/** All notifications that wait for the first attempt to hand them to the webhook. */
+export const escalationFilter = "escalation.*.*";
+
+/** All notifications that wait for another attempt. */
+export const retryFilter = "retry.*.*";
+
+/** Where a notification waits for the webhook, by its place in the inboxes. */
+export function escalationSubject(partition: number, sequence: number): string {
+  return `escalation.${partition}.${sequence}`;
+}
+
+/** Where it waits for another attempt. */
+export function retrySubject(partition: number, sequence: number): string {
+  return `retry.${partition}.${sequence}`;
+}
+
+/** The stream of the notifications that the webhook has not taken. */
+export const deadLetterStream = "DEAD_LETTERS";
+
+/** Everything in {@link deadLetterStream}. */
+export const deadLetterFilter = "dead.*.*";
+
+/** Where a notification is kept that the webhook has not taken, by its place in the inboxes. */
+export function deadLetterSubject(partition: number, sequence: number): string {
+  return `dead.${partition}.${sequence}`;
+}
+
+/** Reads the place from an {@link escalationSubject}, a {@link retrySubject} or a {@link deadLetterSubject}. */
+export function parsePlace(subject: string): { partition: number; sequence: number } {
+  const [, partition, sequence] = subject.split(".");
+  return { partition: Number(partition), sequence: Number(sequence) };
+}

@@ -1,0 +1,73 @@
+/** Everything that concerns the live sessions of a user. */
+export function liveFilter(partition: number, user: string): string {
+  return `live.${partition}.${user}.>`;
+}
+
+/** Carries the body of an online push. */
+export function pushSubject(partition: number, user: string): string {
+  return `live.${partition}.${user}.push`;
+}
+
+/** Has the user's sessions look into the inbox. */
+export function wakeSubject(partition: number, user: string): string {
+  return `live.${partition}.${user}.wake`;
+}
+
+/** Tells that the user has joined or left a group. */
+export function memberSubject(partition: number, user: string): string {
+  return `live.${partition}.${user}.member`;
+}
+
+/** Carries the body of an online push to a group. */
+export function groupPushSubject(group: string): string {
+  return `push.group.${group}`;
+}
+
+/** Carries an acknowledgement to the instance that holds the device's session. */
+export function ackSubject(partition: number, user: string, device: string): string {
+  return `live.${partition}.${user}.ack.${device}`;
+}
+
+/** Tells that a device has a session, and its place in the order of the device's sessions. */
+export function liveSessionSubject(partition: number, user: string, device: string): string {
+  return `live.${partition}.${user}.session.${device}`;
+}
+
+/** What a message on a {@link liveFilter} subject is. */
+export type LiveSignal =
+  | { readonly kind: "push" | "hint" | "wake" | "member" }
+  | { readonly kind: "ack" | "session"; readonly device: string };
+
+/** Reads a `live.<p>.<user>.…` subject; undefined for one that this version does not know. */
+export function parseLiveSubject(subject: string): LiveSignal | undefined {
+  const [, , , kind, device] = subject.split(".");
+  if (kind === "push" || kind === "hint" || kind === "wake" || kind === "member") return { kind };
+  if ((kind === "ack" || kind === "session") && device !== undefined) return { kind, device };
+  return undefined;
+}
+
+/** The stream that orders the sessions of a device. */
+export const sessionStream = "SESSIONS";
+
+/** Holds, in {@link sessionStream}, where the sequences of the broker's present life begin. */
+export const sessionEpochSubject = "session.epoch";
+
+/** Everything in {@link sessionStream}. */
+export const sessionStreamSubjects = [sessionEpochSubject, "session.*.*.*"];
+
+/** Where the opening of a session is recorded. */
+export function sessionSubject(partition: number, user: string, device: string): string {
+  return `session.${partition}.${user}.${device}`;
+}
+
+/** How the broker turns a recorded opening into a signal. */
+export const sessionRepublish = {
+  src: "session.*.*.*",
+  dest: "live.{{wildcard(1)}}.{{wildcard(2)}}.session.{{wildcard(3)}}",
+};
+
+/** The stream that counts how often what the broker keeps in memory began anew. */
+export const epochStream = "EPOCHS";
+
+/** What {@link epochStream} counts for {@link sessionStream}. */
+export const epochSubject = "epoch.sessions";

@@ -1,0 +1,43 @@
+/** Where a send is recorded; the partition is that of its key, not of a user. */
+export function sentSubject(partition: number, key: string): string {
+  return `sent.${partition}.${key}`;
+}
+
+/** Where it is recorded that a send was recalled; the partition is that of its id. */
+export function recalledSubject(partition: number, send: string): string {
+  return `recalled.${partition}.${send}`;
+}
+
+/** All group sends that are to be expanded. */
+export const fanoutStreamSubjects = ["fanout.*.*"];
+
+/** A group send that is to be expanded. The lane keeps the sends of a group in order. */
+export function fanoutSubject(lane: number, id: string): string {
+  return `fanout.${lane}.${id}`;
+}
+
+/** A lane's group sends. */
+export function fanoutFilter(lane: number): string {
+  return `fanout.${lane}.*`;
+}
+
+/** All scheduled sends, waiting or due. */
+export const scheduleStreamSubjects = ["schedule.*", "due.*"];
+
+/** All scheduled sends that are due. */
+export const dueFilter = "due.*";
+
+/** A send that waits for its time. */
+export function scheduleSubject(send: string): string {
+  return `schedule.${send}`;
+}
+
+/** A scheduled send whose time has come. */
+export function dueSubject(send: string): string {
+  return `due.${send}`;
+}
+
+/** A part of what a recall found in the inboxes. `~` is in no token of an id. */
+export function recallFindingsSubject(partition: number, send: string, part: number): string {
+  return `recalled.${partition}.${send}~${part}`;
+}
