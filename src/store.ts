@@ -1,30 +1,37 @@
 import type { Logger } from "pino";
+import { revokedStream } from "./auth/layout.ts";
 import { openRevocations, type Revocations } from "./auth/revocations.ts";
 import { auditBroker, type BrokerAudit } from "./broker/audit.ts";
 import type { Connections } from "./broker/connections.ts";
 import { createDirectGet, type DirectGet } from "./broker/direct-get.ts";
 import { createPublisher, type Publisher } from "./broker/publish.ts";
-import { declareStreams, missingStreams, streamProblems } from "./broker/streams.ts";
+import { missingStreams } from "./broker/streams.ts";
 import { type Chat, openChat } from "./chat/chat.ts";
+import { chatStream } from "./chat/records.ts";
 import { type Config, ConfigError } from "./config.ts";
 import { Durability } from "./gen/mustreach/msg/v1/msg_pb.ts";
 import { createGroups, type Groups } from "./groups/groups.ts";
+import { groupsStream } from "./groups/layout.ts";
 import { type Cursors, openCursors } from "./inbox/cursors.ts";
 import { createEpochs } from "./inbox/epochs.ts";
 import { createInbox, type Inbox } from "./inbox/inbox.ts";
+import { cursorStream, inboxStream } from "./inbox/layout.ts";
+import { declareStreams, streamProblems } from "./inbox/streams.ts";
 import { maxOverheadBytes } from "./limits.ts";
 import { type DeadLetters, openDeadLetters } from "./reaching/dead-letters.ts";
 import { type Escalations, openEscalations } from "./reaching/escalations.ts";
 import { type LaterLooks, openLaterLooks } from "./reaching/later-looks.ts";
+import { deadLetterStream, escalationStream, laterStream } from "./reaching/layout.ts";
 import { consumeReach, type ReachConsumerOptions, type ReachConsumers } from "./reaching/watched.ts";
+import { epochStream } from "./receiving/layout.ts";
 import { createOpenSession, type OpenSession } from "./receiving/session-order.ts";
 import { createLive, type Live } from "./receiving/signals.ts";
 import { type Fanout, openFanout } from "./sending/fan-out-queue.ts";
+import { fanoutStream, scheduleStream } from "./sending/layout.ts";
 import { createRecalls, type Recalls } from "./sending/recall-findings.ts";
 import { createSends, type Sends } from "./sending/record.ts";
 import { openSchedule, type Schedule } from "./sending/schedule.ts";
 import { createTombstones, type Tombstones } from "./sending/tombstones.ts";
-import { declaredStreams } from "./store.ts";
 
 /** Everything that Mustreach keeps in the broker, declared and ready. */
 export interface Store {
@@ -154,4 +161,22 @@ function requirePayload({ maxPayloadBytes }: BrokerAudit, { maxDataBytes }: Conf
     `MUSTREACH_MAX_DATA_BYTES is ${maxDataBytes}, but the broker takes messages of ${maxPayloadBytes} bytes (max_payload), ` +
       `${maxOverheadBytes} of which are not data. See README.md, section Configuration.`,
   );
+}
+
+/** Every stream that Mustreach declares, but for that of sessions, which is declared anew when it is gone. */
+function declaredStreams(partitions: number): string[] {
+  const inboxes = Array.from({ length: partitions }, (_, partition) => inboxStream(partition));
+  return [
+    ...inboxes,
+    cursorStream,
+    revokedStream,
+    groupsStream,
+    chatStream,
+    fanoutStream,
+    scheduleStream,
+    escalationStream,
+    deadLetterStream,
+    epochStream,
+    laterStream,
+  ];
 }

