@@ -2,6 +2,12 @@ import { readdirSync, readFileSync } from "node:fs";
 import { join, posix, resolve, sep } from "node:path";
 import { describe, expect, test } from "vitest";
 
+/** How large a room is. */
+interface RoomSize {
+  readonly files: number;
+  readonly lines: number;
+}
+
 /**
  * The rooms of the house, from the roof down. A file may import from its own room and from floors below; rooms on one
  * floor do not know each other.
@@ -10,10 +16,12 @@ const floors: readonly (readonly string[])[] = [
   ["main"],
   ["try-it"],
   ["server"],
-  ["transport"],
-  ["msg", "delivery"],
-  ["directory"],
-  ["auth", "nats", "observe"],
+  ["doors", "store"],
+  ["sending", "receiving", "reaching"],
+  ["groups", "chat"],
+  ["inbox", "auth"],
+  ["embedded"],
+  ["broker", "observe"],
   ["data-dir", "limits", "rate-limit"],
   ["config", "errors"],
   ["gen"],
@@ -29,7 +37,41 @@ const annexes: Readonly<Record<string, readonly string[]>> = {
 
 const maxLines = 300;
 /** Lists, in which one looks something up, may be longer. */
-const longerLists: Readonly<Record<string, number>> = { "config.ts": 450, "nats/subjects.ts": 500 };
+const longerLists: Readonly<Record<string, number>> = { "config.ts": 450 };
+/** A room past this is asking to be two. */
+const roomLimit: RoomSize = { files: 14, lines: 2_000 };
+/** Rooms that are past it, and how far: no further. */
+const largerRooms: Readonly<Record<string, RoomSize>> = {
+  auth: { files: 19, lines: 1_100 },
+  broker: { files: 20, lines: 1_800 },
+  client: { files: 22, lines: 2_150 },
+  doors: { files: 22, lines: 2_000 },
+  groups: { files: 18, lines: 1_250 },
+  receiving: { files: 15, lines: 1_800 },
+  sending: { files: 20, lines: 1_750 },
+};
+/** Files of other rooms that still speak to the client library themselves: what they need belongs into `broker`. */
+const speakNats: ReadonlySet<string> = new Set([
+  "auth/revocations.ts",
+  "chat/chat.ts",
+  "chat/copies.ts",
+  "chat/read-marks.ts",
+  "embedded/start.ts",
+  "groups/change.ts",
+  "inbox/cursors.ts",
+  "inbox/device-cursors.ts",
+  "inbox/epoch-marker.ts",
+  "inbox/epochs.ts",
+  "inbox/inbox.ts",
+  "inbox/streams.ts",
+  "reaching/dead-letters.ts",
+  "reaching/escalations.ts",
+  "reaching/later-looks.ts",
+  "reaching/watched.ts",
+  "receiving/session-order.ts",
+  "receiving/signals.ts",
+  "sending/schedule.ts",
+]);
 const vagueNames = /^(utils?|types?|commons?|helpers?)$/;
 /** What the subjects of the broker begin with, and its own interfaces. */
 const subject =
@@ -41,11 +83,46 @@ test("every file of src imports in the direction of the house", () => {
   expect(inspectHouse(tree)).toEqual([]);
 });
 
+test("no room of src has grown, and its files import one way", () => {
+  expect(inspectRooms(readTree(resolve(import.meta.dirname, "..", "src")))).toEqual([]);
+});
+
+describe("the inspection of rooms finds", () => {
+  const files = (count: number, lines: number) =>
+    Array.from({ length: count }, (_, i): [string, string] => [`inbox/f${i}.ts`, "\n".repeat(lines)]);
+
+  test("a room of too many files, or of too many lines", () => {
+    expect(inspectRooms(new Map(files(15, 1)))).toEqual(["inbox: 15 files and 15 lines, at most 14 and 2000"]);
+    expect(inspectRooms(new Map(files(9, 250)))).toEqual(["inbox: 9 files and 2250 lines, at most 14 and 2000"]);
+    expect(inspectRooms(new Map(files(14, 100)))).toEqual([]);
+  });
+
+  test("files that import each other, in however many steps", () => {
+    const tree = new Map([
+      ["inbox/a.ts", 'import { b } from "./b.ts";'],
+      ["inbox/b.ts", 'import type { C } from "./c.ts";\nimport { d } from "../broker/d.ts";'],
+      ["inbox/c.ts", 'import { a } from "./a.ts";'],
+      ["broker/d.ts", ""],
+    ]);
+    expect(inspectRooms(tree)).toEqual(["inbox/a.ts → inbox/b.ts → inbox/c.ts → inbox/a.ts: a circle"]);
+  });
+});
+
 describe("the inspection finds", () => {
   test.each<[what: string, path: string, source: string, found: string]>([
     ["an import upwards", "auth/token.ts", 'import { a } from "../server.ts";', "auth must not import server"],
-    ["an import next door", "msg/send.ts", 'import { a } from "../delivery/hub.ts";', "msg must not import delivery"],
-    ["a type from above", "nats/inbox.ts", 'import type { A } from "../msg/send.ts";', "nats must not import msg"],
+    [
+      "an import next door",
+      "sending/send.ts",
+      'import { a } from "../receiving/hub.ts";',
+      "sending must not import receiving",
+    ],
+    [
+      "a type from above",
+      "broker/read.ts",
+      'import type { A } from "../inbox/read.ts";',
+      "broker must not import inbox",
+    ],
     ["a re-export from above", "gen/a.ts", 'export * from "../errors.ts";', "gen must not import errors"],
     ["an import for its effect", "errors.ts", 'import "./main.ts";', "errors must not import main"],
     ["a late import", "config.ts", 'const a = await import("./server.ts");', "config must not import server"],
@@ -53,20 +130,25 @@ describe("the inspection finds", () => {
     [
       "an import over several lines",
       "auth/a.ts",
-      'import {\n  a,\n  type B,\n} from\n  "../transport/rest.ts";',
-      "auth must not import transport",
+      'import {\n  a,\n  type B,\n} from\n  "../doors/rest.ts";',
+      "auth must not import doors",
     ],
     ["the command line in the service", "main.ts", 'import { a } from "./cli/a.ts";', "main must not import cli"],
     ["the service in the client", "client/a.ts", 'import { a } from "../errors.ts";', "client must not import errors"],
-    ["the broker in the command line", "cli/a.ts", 'import { a } from "../nats/a.ts";', "cli must not import nats"],
+    ["the broker in the command line", "cli/a.ts", 'import { a } from "../broker/a.ts";', "cli must not import broker"],
     ["Node in the client", "client/a.ts", 'import { a } from "node:fs";', "client must not import node:fs"],
     ["Node's transport in the client", "client/a.ts", 'import "@connectrpc/connect-node";', "client must not import"],
-    ["a NATS package elsewhere", "msg/a.ts", 'import { a } from "@nats-io/jetstream";', "only nats imports @nats-io"],
+    [
+      "a NATS package elsewhere",
+      "chat/a.ts",
+      'import { a } from "@nats-io/jetstream";',
+      "only broker imports @nats-io",
+    ],
     ["an import from outside", "auth/a.ts", 'import { a } from "../../test/a.ts";', "auth must not leave src"],
-    ["a subject elsewhere", "nats/inbox.ts", "const a = `inbox.1.*`;", "a subject is built in nats/subjects.ts"],
-    ["an API subject elsewhere", "nats/a.ts", 'const a = "$JS.API.INFO";', "a subject is built in nats/subjects.ts"],
+    ["a subject elsewhere", "inbox/inbox.ts", "const a = `inbox.1.*`;", "a subject is built in layout.ts"],
+    ["an API subject elsewhere", "broker/a.ts", 'const a = "$JS.API.INFO";', "a subject is built in layout.ts"],
     ["a vague name", "auth/utils.ts", "", "utils says nothing"],
-    ["a vague room", "msg/helpers/a.ts", "", "helpers says nothing"],
+    ["a vague room", "chat/helpers/a.ts", "", "helpers says nothing"],
     ["a long file", "auth/a.ts", "\n".repeat(301), "is longer than 300 lines"],
     ["a room without a place", "shop/a.ts", "", "shop has no place in the house"],
     ["a room without a place, from below", "auth/a.ts", 'import "../shop/a.ts";', "auth must not import shop"],
@@ -81,11 +163,14 @@ describe("the inspection finds", () => {
     const tree = new Map([
       ["main.ts", 'import { a } from "./server.ts";\nimport { readFile } from "node:fs/promises";'],
       ["server.ts", 'import { a } from "./broker/connect.ts";\nimport { b } from "./sending/send.ts";'],
-      ["msg/send.ts", '// import { a } from "../server.ts";\nimport { toFile } from "./ids.ts";\nconst a = from("x");'],
-      ["nats/connect.ts", 'import { connect } from "@nats-io/transport-node";\n/** `live.<p>.<user>.push` */'],
-      ["nats/subjects.ts", "export const a = `live.1.push`;"],
+      [
+        "sending/send.ts",
+        '// import { a } from "../server.ts";\nimport { toFile } from "./ids.ts";\nconst a = from("x");',
+      ],
+      ["broker/connect.ts", 'import { connect } from "@nats-io/transport-node";\n/** `live.<p>.<user>.push` */'],
+      ["receiving/layout.ts", "export const a = `live.1.push`;"],
       ["client/index.ts", 'export { a } from "./a.ts";\nimport { b } from "@connectrpc/connect-web";'],
-      ["cli/serve.ts", 'import { a } from "../main.ts";\nconst text = "import it from \'../nats/a.ts\'";'],
+      ["cli/serve.ts", 'import { a } from "../main.ts";\nconst text = "import it from \'../broker/a.ts\'";'],
       ["gen/long_pb.ts", "\n".repeat(5_000)],
     ]);
     expect(inspectHouse(tree)).toEqual([]);
@@ -101,11 +186,12 @@ function inspectHouse(tree: ReadonlyMap<string, string>): string[] {
     const code = withoutComments(source);
     if (floorOf(room) === -1 && annexes[room] === undefined) violate(`${room} has no place in the house`);
     for (const specifier of importsOf(code)) {
-      const wrong = specifier.startsWith(".") ? judgeFile(path, specifier) : judgePackage(room, specifier);
+      const wrong = specifier.startsWith(".") ? judgeFile(path, specifier) : judgePackage(path, room, specifier);
       if (wrong !== undefined) violate(wrong);
     }
-    if (path !== "nats/subjects.ts" && room !== "gen" && subject.test(code)) {
-      violate("a subject is built in nats/subjects.ts only");
+    const isLayout = path === `${room}/layout.ts` || path === "broker/subjects.ts";
+    if (!isLayout && room !== "gen" && subject.test(code)) {
+      violate("a subject is built in layout.ts of its room only");
     }
     for (const name of path.replace(/\.m?ts$|\.mjs$/, "").split("/")) {
       if (vagueNames.test(name)) violate(`${name} says nothing`);
@@ -113,6 +199,35 @@ function inspectHouse(tree: ReadonlyMap<string, string>): string[] {
     const limit = longerLists[path] ?? maxLines;
     if (room !== "gen" && source.split("\n").length - 1 > limit) violate(`is longer than ${limit} lines`);
   }
+  return violations;
+}
+
+/** Which rooms are too large, and which files import each other. */
+function inspectRooms(tree: ReadonlyMap<string, string>): string[] {
+  const violations: string[] = [];
+  const rooms = Map.groupBy(
+    [...tree].filter(([path]) => path.includes("/") && roomOf(path) !== "gen"),
+    ([path]) => roomOf(path),
+  );
+  for (const [room, files] of rooms) {
+    const lines = files.reduce((sum, [, source]) => sum + source.split("\n").length - 1, 0);
+    const limit = largerRooms[room] ?? roomLimit;
+    if (files.length > limit.files || lines > limit.lines) {
+      violations.push(`${room}: ${files.length} files and ${lines} lines, at most ${limit.files} and ${limit.lines}`);
+    }
+  }
+  const visited = new Set<string>();
+  const visit = (path: string, way: readonly string[]): void => {
+    const since = way.indexOf(path);
+    if (since !== -1) violations.push(`${[...way.slice(since), path].join(" → ")}: a circle`);
+    if (since !== -1 || visited.has(path)) return;
+    visited.add(path);
+    for (const specifier of importsOf(withoutComments(tree.get(path) ?? ""))) {
+      const target = posix.join(posix.dirname(path), specifier);
+      if (specifier.startsWith(".") && tree.has(target)) visit(target, [...way, path]);
+    }
+  };
+  for (const path of tree.keys()) if (roomOf(path) !== "gen") visit(path, []);
   return violations;
 }
 
@@ -126,15 +241,17 @@ function judgeFile(path: string, specifier: string): string | undefined {
   return allowed ? undefined : `${room} must not import ${targetRoom} (${specifier})`;
 }
 
-function judgePackage(room: string, specifier: string): string | undefined {
-  if (specifier.startsWith("@nats-io/") && room !== "nats") return `only nats imports @nats-io (${specifier})`;
+function judgePackage(path: string, room: string, specifier: string): string | undefined {
+  if (specifier.startsWith("@nats-io/") && room !== "broker" && !speakNats.has(path)) {
+    return `only broker imports @nats-io (${specifier})`;
+  }
   // It runs in browsers.
   const browserSafe = /^(@connectrpc\/connect(-web)?|@bufbuild\/protobuf)(\/|$)/;
   if (room === "client" && !browserSafe.test(specifier)) return `client must not import ${specifier}`;
   return undefined;
 }
 
-/** `msg/send.ts` → `msg`, `server.ts` → `server` */
+/** `sending/send.ts` → `sending`, `server.ts` → `server` */
 function roomOf(path: string): string {
   return path.split("/")[0]?.replace(/\.m?[jt]s$/, "") ?? path;
 }

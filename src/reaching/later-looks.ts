@@ -11,8 +11,8 @@ import { type Delivery, type Pull, startPull } from "../broker/pull.ts";
 import { declareQueue } from "../broker/queue-stream.ts";
 import { toToken } from "../broker/subjects.ts";
 import { type LookJob_Entry, LookJob_EntrySchema, LookJobSchema } from "../gen/mustreach/store/v1/look_pb.ts";
+import type { ReachEntry } from "./entry.ts";
 import { laterFilter, laterStream, laterSubject, lookFilter, lookSubject } from "./layout.ts";
-import type { ReachEntry } from "./watched.ts";
 
 /** Entries whose next look is far away. The broker keeps them until then (ADR-51), and `reach` need not hold them. */
 export interface LaterLooks {

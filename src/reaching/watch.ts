@@ -1,7 +1,8 @@
 import type { BaseLogger } from "pino";
 import type { Cursors } from "../inbox/cursors.ts";
 import { createDueQueue } from "./due-queue.ts";
-import type { ReachConsumers, ReachEntry } from "./watched.ts";
+import type { ReachEntry } from "./entry.ts";
+import type { ReachConsumers } from "./watched.ts";
 
 /** Options of {@link startReach}. */
 export interface ReachOptions {

@@ -5,21 +5,8 @@ import type { Broker } from "../broker/connect.ts";
 import { type Delivery, startPull } from "../broker/pull.ts";
 import { escalateHeader, expiresHeader, kindHeader, userHeader } from "../inbox/items.ts";
 import { inboxPartitionFilter, inboxStream, parseInboxSubject } from "../inbox/layout.ts";
+import type { ReachEntry } from "./entry.ts";
 import type { LaterLooks } from "./later-looks.ts";
-
-/** What the consumer `reach` tells of an inbox entry: its headers only. It is held until the first ack or nak. */
-export interface ReachEntry extends Pick<Delivery, "sequence" | "storedAtMs" | "ack" | "nak"> {
-  readonly partition: number;
-  /** The owner of the inbox. */
-  readonly userId: string;
-  readonly userToken: string;
-  /** `message` or `recall`; `notification` for what may need to be escalated. */
-  readonly kind: string;
-  /** When it is no longer worth delivering, in epoch milliseconds; undefined: when the retention ends. */
-  readonly expiresAtMs: number | undefined;
-  /** How long after the write it is to be escalated, in milliseconds; undefined: as the settings say. */
-  readonly escalateAfterMs: number | undefined;
-}
 
 /** Options of {@link consumeReach}. */
 export interface ReachConsumerOptions {

@@ -1,7 +1,7 @@
 import { AckPolicy } from "@nats-io/jetstream";
 import { describe, expect, test, vi } from "vitest";
 import { toToken } from "../../src/broker/subjects.ts";
-import type { ReachEntry } from "../../src/reaching/watched.ts";
+import type { ReachEntry } from "../../src/reaching/entry.ts";
 import { useBroker } from "../helpers/broker.ts";
 import { type TestInstance, useInstances } from "../helpers/escalation.ts";
 

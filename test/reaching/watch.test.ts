@@ -3,7 +3,7 @@ import { pino } from "pino";
 import { describe, expect, test, vi } from "vitest";
 import { toToken } from "../../src/broker/subjects.ts";
 import { MessageSchema, NotificationSchema, RecallSchema } from "../../src/gen/mustreach/delivery/v1/delivery_pb.ts";
-import type { ReachEntry } from "../../src/reaching/watched.ts";
+import type { ReachEntry } from "../../src/reaching/entry.ts";
 import { createAdmission } from "../../src/receiving/admission.ts";
 import { createGroupPush } from "../../src/receiving/group-push.ts";
 import { createHub } from "../../src/receiving/hub.ts";

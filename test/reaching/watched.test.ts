@@ -6,7 +6,8 @@ import { describe, expect, test, vi } from "vitest";
 import { toPartition, toToken } from "../../src/broker/subjects.ts";
 import { RecallSchema } from "../../src/gen/mustreach/delivery/v1/delivery_pb.ts";
 import { inboxSubject, toDay } from "../../src/inbox/layout.ts";
-import { consumeReach, type ReachEntry } from "../../src/reaching/watched.ts";
+import type { ReachEntry } from "../../src/reaching/entry.ts";
+import { consumeReach } from "../../src/reaching/watched.ts";
 import { useBroker } from "../helpers/broker.ts";
 import { type TestInstance, useInstances } from "../helpers/escalation.ts";
 
