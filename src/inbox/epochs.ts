@@ -65,9 +65,10 @@ interface Partition {
   newest: number;
   /** The server process through which inboxes may be written. */
   openFor: string | undefined;
+  replacements: number;
   /** Something was written after the stream was replaced and before we knew. */
   inDoubt: boolean;
-  /** Connections over which the lineage was looked at: the client library makes an info for each. */
+  /** Connections over which the lineage was looked at, by the info that the client library makes for each. */
   readonly seenOver: WeakSet<object>;
   lastServer: string | undefined;
   lookedAtMs: number;
@@ -90,7 +91,7 @@ const requestMs = 2_500;
 /** Creates the epochs of the inbox streams; nothing is read before it is asked for. */
 export function createEpochs({ reads, writes, partitions, retentionMs, log }: EpochsOptions): Epochs {
   const all = Array.from({ length: partitions }, (_, number): Partition => {
-    const none = { lineage: [], marker: undefined, newest: 0, openFor: undefined, inDoubt: false };
+    const none = { lineage: [], marker: undefined, newest: 0, replacements: 0, openFor: undefined, inDoubt: false };
     const never = { seenOver: new WeakSet(), lastServer: undefined, lookedAtMs: 0, turn: Promise.resolve() };
     return { number, stream: inboxStream(number), ...none, ...never, next: new Map(), opening: undefined };
   });
@@ -113,6 +114,7 @@ export function createEpochs({ reads, writes, partitions, retentionMs, log }: Ep
   /** What is known does not hold any more; `isSame` when the server that says so is the one that said it. */
   const replaced = (partition: Partition, isSame: boolean) => {
     replacements++;
+    partition.replacements++;
     partition.lineage = [...partition.lineage];
     partition.openFor = undefined;
     if (!isSame || partition.inDoubt) return;
@@ -125,12 +127,14 @@ export function createEpochs({ reads, writes, partitions, retentionMs, log }: Ep
   const lookOver = async (broker: Broker, partition: Partition, counts: boolean): Promise<void> => {
     const { info } = broker.nc;
     if (info === undefined) throw failure("NetworkError", "the broker cannot be reached");
-    const { marker: known, newest } = partition;
-    const marker = await readMarker(broker, partition.number);
+    const { marker: known, newest, replacements: before } = partition;
     const isSame = partition.lastServer === info.server_id;
+    const marker = await readMarker(broker, partition.number);
     const counted = counts || !partition.seenOver.has(info);
     const last = counted ? (await broker.jsm.streams.info(partition.stream)).state.last_seq : newest;
     if (broker.nc.info !== info) throw failure("NetworkError", "the connection to the broker was lost");
+    // A look over the other connection has judged the same change meanwhile, and more may be written since.
+    const isJudged = partition.replacements !== before;
     const isLater = marker !== undefined && marker.number > (partition.marker?.number ?? 0);
     if (isLater) adopt(partition, marker);
     // One that was learned meanwhile, while this one was read, is the newer knowledge.
@@ -138,7 +142,7 @@ export function createEpochs({ reads, writes, partitions, retentionMs, log }: Ep
       adopt(partition, marker);
       replaced(partition, isSame);
     }
-    if (last < newest) {
+    if (last < newest && !isJudged) {
       partition.newest = Math.max(last, partition.marker?.sequence ?? 0);
       replaced(partition, isSame);
     } else {
@@ -243,10 +247,7 @@ export function createEpochs({ reads, writes, partitions, retentionMs, log }: Ep
     });
   };
 
-  const toPartition = (subject: string): Partition | undefined => {
-    const partition = parseInboxPartition(subject);
-    return partition === undefined ? undefined : of(partition);
-  };
+  const toPartition = (subject: string): Partition | undefined => all[parseInboxPartition(subject) ?? -1];
 
   return {
     isOpen(subject) {
