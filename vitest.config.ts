@@ -19,6 +19,6 @@ export default defineConfig({
     testTimeout: 30_000,
     hookTimeout: 60_000,
     // Each file starts a nats-server of its own: more workers than cores would only make them wait for each other.
-    maxWorkers: 3,
+    maxWorkers: 2,
   },
 });
