@@ -1,11 +1,10 @@
 import { setTimeout as delay } from "node:timers/promises";
-import { JetStreamApiCodes, JetStreamApiError } from "@nats-io/jetstream";
 import type { KV } from "@nats-io/kv";
 import type { BaseLogger } from "pino";
 import { z } from "zod";
 import type { Broker } from "../broker/connect.ts";
 import { type DirectGet, tooManyResults } from "../broker/direct-get.ts";
-import { toFailure } from "../broker/faults.ts";
+import { toFailure, wasOvertaken } from "../broker/faults.ts";
 import { declareBucket } from "../broker/streams.ts";
 import { toToken } from "../broker/subjects.ts";
 import { revokedFilter, revokedKey, revokedRepublish, revokedStream } from "./layout.ts";
@@ -170,7 +169,7 @@ async function raise(bucket: KV, revocation: Revocation): Promise<Revocation> {
       await bucket.put(key, JSON.stringify(revocation), { previousSeq: entry?.revision ?? 0 });
       return revocation;
     } catch (error) {
-      if (!isOvertaken(error)) throw error;
+      if (!wasOvertaken(error)) throw error;
     }
   }
 }
@@ -183,14 +182,6 @@ function decode(subject: string, payload: Uint8Array, log?: BaseLogger): Revocat
     log?.warn({ err, subject }, "an entry of the REVOKED bucket is not a revocation; ignoring it");
     return undefined;
   }
-}
-
-function isOvertaken(error: unknown): boolean {
-  return (
-    error instanceof JetStreamApiError &&
-    (error.code === JetStreamApiCodes.StreamWrongLastSequence ||
-      error.code === JetStreamApiCodes.StreamWrongLastSequenceUnknown)
-  );
 }
 
 function localKey(userId: string, platformId: number): string {

@@ -71,6 +71,11 @@ export function isOvertaken({ errCode }: Refusal): boolean {
   );
 }
 
+/** As {@link isOvertaken}, of what a single write has thrown. */
+export function wasOvertaken(error: unknown): boolean {
+  return error instanceof JetStreamApiError && isOvertaken({ errCode: error.code, reason: error.message });
+}
+
 /** Whether the broker has too many batches under way, or has dropped a message of one without saying why. */
 export function isIncomplete({ errCode }: Refusal): boolean {
   return errCode === apiCodes.batchIncomplete || errCode === apiCodes.tooManyBatches;

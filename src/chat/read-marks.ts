@@ -1,7 +1,6 @@
-import { JetStreamApiError } from "@nats-io/jetstream";
 import type { Broker } from "../broker/connect.ts";
 import { type DirectGet, tooManyResults } from "../broker/direct-get.ts";
-import { isOvertaken } from "../broker/faults.ts";
+import { wasOvertaken } from "../broker/faults.ts";
 import { toToken } from "../broker/subjects.ts";
 import { again, untilAnswered } from "../broker/until.ts";
 import { chatCopySubject, chatInfoSubject, chatPlaceFilter, chatReadSubject, chatSentSubject } from "./layout.ts";
@@ -75,8 +74,7 @@ export function createMarkRead(broker: Broker, get: DirectGet, timeoutMs: number
       await broker.js.publish(subject, record, { expect: { lastSubjectSequence }, timeout: tryTimeoutMs, retries: 0 });
       return true;
     } catch (error) {
-      const isLate = error instanceof JetStreamApiError && isOvertaken({ errCode: error.code, reason: error.message });
-      if (isLate) return false;
+      if (wasOvertaken(error)) return false;
       throw error;
     }
   };

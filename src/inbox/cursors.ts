@@ -1,9 +1,8 @@
-import { JetStreamApiCodes, JetStreamApiError } from "@nats-io/jetstream";
 import type { Logger } from "pino";
 import { z } from "zod";
 import type { Broker } from "../broker/connect.ts";
 import type { DirectGet } from "../broker/direct-get.ts";
-import { toFailure } from "../broker/faults.ts";
+import { toFailure, wasOvertaken } from "../broker/faults.ts";
 import { declareBucket } from "../broker/streams.ts";
 import { toPartition, toToken } from "../broker/subjects.ts";
 import { failure } from "../errors.ts";
@@ -148,7 +147,7 @@ export async function openCursors(broker: Broker, get: DirectGet, options: Curso
             await devices.trim(user);
           } else await bucket.update(key, value, entry.revision);
         } catch (error) {
-          if (isOvertaken(error)) continue;
+          if (wasOvertaken(error)) continue;
           throw error;
         }
       }
@@ -258,15 +257,6 @@ export async function openCursors(broker: Broker, get: DirectGet, options: Curso
         log.warn({ cursors: moved.size }, "stopped with cursors not stored: their devices see notifications again");
     },
   };
-}
-
-/** Whether another instance has written the key since it was read. */
-function isOvertaken(error: unknown): boolean {
-  return (
-    error instanceof JetStreamApiError &&
-    (error.code === JetStreamApiCodes.StreamWrongLastSequence ||
-      error.code === JetStreamApiCodes.StreamWrongLastSequenceUnknown)
-  );
 }
 
 function toPosition(value: Uint8Array): Position {

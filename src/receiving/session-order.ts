@@ -1,6 +1,6 @@
 import { JetStreamApiError, StorageType } from "@nats-io/jetstream";
 import type { Broker } from "../broker/connect.ts";
-import { isOvertaken } from "../broker/faults.ts";
+import { wasOvertaken } from "../broker/faults.ts";
 import { declareStream } from "../broker/streams.ts";
 import { toPartition, toToken } from "../broker/subjects.ts";
 import { again, untilAnswered } from "../broker/until.ts";
@@ -100,9 +100,7 @@ export async function createOpenSession(broker: Broker, options: SessionOrderOpt
       await broker.js
         .publish(sessionEpochSubject, "", { expect: { lastSubjectSequence: 0 } })
         .catch((error: unknown) => {
-          const isLate =
-            error instanceof JetStreamApiError && isOvertaken({ errCode: error.code, reason: error.message });
-          if (!isLate) throw error;
+          if (!wasOvertaken(error)) throw error;
         });
     }
   };
