@@ -1,5 +1,4 @@
 import { once } from "node:events";
-import { connect, createServer, type Socket } from "node:net";
 import { Kvm } from "@nats-io/kv";
 import { pino } from "pino";
 import { afterEach, describe, expect, test } from "vitest";
@@ -10,6 +9,7 @@ import { createDirectGet } from "../../src/broker/direct-get.ts";
 import { toToken } from "../../src/broker/subjects.ts";
 import { toErrorFacts } from "../../src/errors.ts";
 import { startBroker, type TestBroker, useBroker } from "../helpers/broker.ts";
+import { openLine } from "../helpers/line.ts";
 
 const log = pino({ level: "silent" });
 const dayMs = 86_400_000;
@@ -38,43 +38,6 @@ async function openInstance(
   const revocations = await openRevocations(broker, get, { replicas: 1, ttlMs, log });
   opened.push(() => revocations.close());
   return { ...revocations, broker };
-}
-
-/** A TCP line to a local port that can be cut. */
-async function openLine(port: number) {
-  const sockets = new Set<Socket>();
-  let isCut = false;
-  const server = createServer((near) => {
-    if (isCut) {
-      near.destroy();
-      return;
-    }
-    const far = connect(port, "127.0.0.1");
-    for (const [one, other] of [
-      [near, far],
-      [far, near],
-    ] as const) {
-      sockets.add(one);
-      one.pipe(other);
-      one.on("error", () => {}).on("close", () => other.destroy());
-    }
-  });
-  server.listen(0, "127.0.0.1");
-  await once(server, "listening");
-  opened.push(() => server.close());
-  const address = server.address();
-  if (address === null || typeof address === "string") throw new Error("the line has no port");
-  return {
-    url: `127.0.0.1:${address.port}`,
-    cut() {
-      isCut = true;
-      for (const socket of sockets) socket.destroy();
-      sockets.clear();
-    },
-    restore() {
-      isCut = false;
-    },
-  };
 }
 
 /** What arrives at a listener, and a wait for the next. */
@@ -260,6 +223,7 @@ describe("with a broker of its own", () => {
   test("what was revoked while an instance was cut off is known to it after it reconnects", async () => {
     const server = await startOwnBroker();
     const line = await openLine(Number(server.url.split(":").at(-1)));
+    opened.push(line.close);
     const [here, there] = [await openInstance(server), await openInstance(server, { url: line.url })];
     const { heard, until } = listen(there);
     line.cut();

@@ -1,9 +1,8 @@
-import { once } from "node:events";
-import { connect, createServer, type Socket } from "node:net";
 import { afterAll, beforeAll, describe, expect, test, vi } from "vitest";
 import { toErrorFacts } from "../../src/errors.ts";
 import { type DeviceSession, dataOf, openSender, useDevices } from "../helpers/device.ts";
 import { type ExternalBroker, startExternalBroker } from "../helpers/external-broker.ts";
+import { type Line, openLine } from "../helpers/line.ts";
 import { startTestServer, type TestServer, type TestSettings } from "../helpers/server.ts";
 
 const openDevice = useDevices();
@@ -251,53 +250,4 @@ async function outcome(session: DeviceSession): Promise<string> {
     if ("errCode" in event) return String(event.errCode);
     if (event.case !== "heartbeat") return String(event.case);
   }
-}
-
-interface Line {
-  readonly url: string;
-  /** Cuts all connections and refuses new ones. */
-  cut(): void;
-  restore(): void;
-  close(): void;
-}
-
-/** A TCP line to a local port that can be cut. */
-async function openLine(port: number): Promise<Line> {
-  const sockets = new Set<Socket>();
-  let isCut = false;
-  const server = createServer((near) => {
-    if (isCut) {
-      near.destroy();
-      return;
-    }
-    const far = connect(port, "127.0.0.1");
-    for (const [one, other] of [
-      [near, far],
-      [far, near],
-    ] as const) {
-      sockets.add(one);
-      one.pipe(other);
-      one.on("error", () => {}).on("close", () => other.destroy());
-    }
-  });
-  server.listen(0, "127.0.0.1");
-  await once(server, "listening");
-  const address = server.address();
-  if (address === null || typeof address === "string") throw new Error("the line has no port");
-  const cut = () => {
-    isCut = true;
-    for (const socket of sockets) socket.destroy();
-    sockets.clear();
-  };
-  return {
-    url: `nats://127.0.0.1:${address.port}`,
-    cut,
-    restore() {
-      isCut = false;
-    },
-    close() {
-      cut();
-      server.close();
-    },
-  };
 }
