@@ -6,6 +6,7 @@ import type { Broker } from "../broker/connect.ts";
 import type { DirectMessage } from "../broker/direct-get.ts";
 import { toFailure, toRefusal } from "../broker/faults.ts";
 import type { WriteGate } from "../broker/publish.ts";
+import { untilAnswered } from "../broker/until.ts";
 import { failure } from "../errors.ts";
 import { encodeMarker, type Marker, readMarker, toMarker } from "./epoch-marker.ts";
 import { inboxStream, markerSubject, parseInboxPartition } from "./layout.ts";
@@ -72,7 +73,7 @@ interface Partition {
   readonly seenOver: WeakSet<object>;
   lastServer: string | undefined;
   lookedAtMs: number;
-  /** Looks take turns; those who ask while one is under way share the next. */
+  /** Looks take turns; those who ask meanwhile share the next. */
   turn: Promise<unknown>;
   readonly next: Map<"look" | "count", Promise<void>>;
   /** The beginning of an epoch that is under way, for all writes that wait for it. */
@@ -111,7 +112,7 @@ export function createEpochs({ reads, writes, partitions, retentionMs, log }: Ep
     if (marker !== undefined) partition.newest = Math.max(partition.newest, marker.sequence);
   };
 
-  /** What is known does not hold any more; `isSame` when the server that says so is the one that said it. */
+  /** What is known does not hold; `isSame` when the server that says so is the one that said it. */
   const replaced = (partition: Partition, isSame: boolean) => {
     replacements++;
     partition.replacements++;
@@ -232,7 +233,7 @@ export function createEpochs({ reads, writes, partitions, retentionMs, log }: Ep
     if (look === undefined) {
       look = partition.turn.then(() => {
         partition.next.delete(kind);
-        return lookOver(reads, partition, kind === "count");
+        return untilAnswered(reads, Date.now() + 2 * requestMs, () => lookOver(reads, partition, kind === "count"));
       });
       partition.next.set(kind, look);
       partition.turn = look.catch(() => {});
