@@ -116,8 +116,13 @@ describe("a newer session of a device on another instance", () => {
   test("ends also those that were opened before the broker was restarted", async () => {
     const { onOne, onTwo, sendOnOne, one, two } = await newUser();
     const older = await onOne().subscribe();
+    const reconnects = ({ log }: TestServer) => log.filter(({ msg }) => msg === "connected to the broker again").length;
+    const before = [reconnects(one), reconnects(two)] as const;
     await shared.broker?.pause();
     await shared.broker?.resume();
+    // Three connections each: what is ready is told from up to a second ago.
+    await vi.waitFor(() => expect(reconnects(one)).toBe(before[0] + 3), 20_000);
+    await vi.waitFor(() => expect(reconnects(two)).toBe(before[1] + 3), 20_000);
     await Promise.all([whenReady(one), whenReady(two)]);
     const newer = await onTwo().subscribe();
     expect(await older.whenEnded()).toMatchObject({ errCode: 1506 });
