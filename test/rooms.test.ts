@@ -54,9 +54,7 @@ const largerRooms: Readonly<Record<string, RoomSize>> = {
 const speakNats: ReadonlySet<string> = new Set([
   "auth/revocations.ts",
   "chat/chat.ts",
-  "chat/copies.ts",
   "embedded/start.ts",
-  "groups/change.ts",
   "inbox/device-cursors.ts",
   "inbox/epoch-marker.ts",
   "inbox/epochs.ts",

@@ -1,4 +1,4 @@
-import type { Refusal } from "./faults.ts";
+import type { Stored, Write } from "./write.ts";
 
 /** With this many writes waiting a batch is cheaper than single writes; below it, single writes are. */
 const minBatchMessages = 32;
@@ -8,16 +8,6 @@ const maxBatchMessages = 256;
 
 /** The payloads of a batch add up to at most this, in bytes. */
 const maxBatchBytes = 4_194_304;
-
-/** A write that waits. */
-export interface Write {
-  readonly subject: string;
-  readonly payload: Uint8Array;
-  readonly headers: Readonly<Record<string, string>>;
-}
-
-/** What came of a write. */
-export type Stored = { readonly kind: "stored"; readonly sequence: number } | ({ readonly kind: "refused" } & Refusal);
 
 /** Options of {@link createGroupCommit}. */
 export interface GroupCommitOptions {

@@ -1,12 +1,10 @@
-import { JetStreamApiError } from "@nats-io/jetstream";
-import { headers as newHeaders } from "@nats-io/transport-node";
 import { failure } from "../errors.ts";
-import { storeBatch } from "./batch.ts";
 import type { Broker } from "./connect.ts";
 import { isIncomplete, mayBeTaken, toFailure, toRefusal } from "./faults.ts";
-import { createGroupCommit, type Stored, type Write } from "./group-commit.ts";
+import { createGroupCommit } from "./group-commit.ts";
 import { createLimit } from "./limit.ts";
 import { untilAnswered } from "./until.ts";
+import { type Stored, type Write, write } from "./write.ts";
 
 /** Writes to the broker. */
 export interface Publisher {
@@ -86,32 +84,23 @@ export function createPublisher(broker: Broker, options: PublisherOptions): Publ
     if (!gate.isOpen(subject)) throw shut;
   };
 
-  const storeOne = async ({ subject, payload, headers }: Write): Promise<Stored> => {
-    try {
-      const options = { headers: toHeaders(headers), timeout: tryTimeoutMs, retries: 0 };
-      const ack = await limit(payload.length, () => {
-        requireOpen(subject);
-        return broker.js.publish(subject, payload, options);
-      });
-      return { kind: "stored", sequence: ack.seq };
-    } catch (error) {
-      if (!(error instanceof JetStreamApiError)) throw error;
-      const refusal = { errCode: error.code, reason: error.message };
-      if (!mayBeTaken(refusal)) throw error;
-      return { kind: "refused", ...refusal };
-    }
+  const leave = (writes: readonly Write[]): Promise<Stored> =>
+    limit(bytesOf(writes), () => {
+      for (const { subject } of writes) requireOpen(subject);
+      return write(broker, writes, tryTimeoutMs);
+    });
+
+  const storeOne = async (one: Write): Promise<Stored> => {
+    const stored = await leave([one]);
+    if (stored.kind === "refused" && !mayBeTaken(stored)) throw toRefusal(stored);
+    return stored;
   };
 
   const storeAll = async (writes: readonly Write[]): Promise<Stored> => {
-    const messages = writes.map((write) => ({ ...write, headers: toHeaders(write.headers) }));
-    const stored = await limit(bytesOf(writes), () => {
-      for (const { subject } of writes) requireOpen(subject);
-      return storeBatch(broker, messages, tryTimeoutMs);
-    });
-    if (stored.kind === "stored") return stored;
+    const stored = await leave(writes);
     // Nothing is wrong with it: the broker was too busy.
-    if (isIncomplete(stored)) throw toRefusal(stored);
-    return { ...stored, kind: "refused" };
+    if (stored.kind === "refused" && isIncomplete(stored)) throw toRefusal(stored);
+    return stored;
   };
 
   const writesOf = (stream: string) => {
@@ -164,10 +153,4 @@ export function createPublisher(broker: Broker, options: PublisherOptions): Publ
 
 function bytesOf(writes: readonly Write[]): number {
   return writes.reduce((bytes, { payload }) => bytes + payload.length, 0);
-}
-
-function toHeaders(headers: Readonly<Record<string, string>>) {
-  const hdrs = newHeaders();
-  for (const [name, value] of Object.entries(headers)) hdrs.set(name, value);
-  return hdrs;
 }

@@ -1,11 +1,10 @@
 import { clone, create, toBinary } from "@bufbuild/protobuf";
-import { type MsgHdrs, headers as newHeaders } from "@nats-io/transport-node";
-import { type BatchMessage, storeBatch } from "../broker/batch.ts";
 import type { Broker } from "../broker/connect.ts";
 import { decodeStored } from "../broker/decode-stored.ts";
 import type { DirectGet, DirectMessage } from "../broker/direct-get.ts";
 import { isIncomplete, isOvertaken, toRefusal } from "../broker/faults.ts";
 import { toToken } from "../broker/subjects.ts";
+import { type Write, write } from "../broker/write.ts";
 import {
   type Message,
   MessageSchema,
@@ -84,8 +83,8 @@ export function createStoreCopies(broker: Broker, get: DirectGet, retentionMs: n
     }
     const batch = [...drafts.values()].flatMap((draft) => draft.toBatch());
     if (batch.length > 0) {
-      const stored = await storeBatch(broker, batch, batchTimeoutMs);
-      if (stored.kind === "rejected") {
+      const stored = await write(broker, batch, batchTimeoutMs);
+      if (stored.kind === "refused") {
         if (isOvertaken(stored)) return { kind: "overtaken" };
         if (isIncomplete(stored)) return { kind: "incomplete" };
         throw toRefusal(stored);
@@ -125,7 +124,7 @@ function createDraft(
   const head = records.get(infoSubject);
   let place = decodeRecord(infoRecord, head)?.maxSeq ?? 0;
   let maxSeqTime = 0;
-  const copies: BatchMessage[] = [];
+  const copies: Write[] = [];
   const added = new Map<string, Message>();
   const senders = new Map<string, { readonly userId: string; readonly sent: number; readonly place: number }>();
 
@@ -143,15 +142,14 @@ function createDraft(
       const copySubject = chatCopySubject(conversation, place);
       copies.push(
         // Before its copy: what follows a copy in the stream are places above it.
-        { subject: placeSubject, payload: placeRecord.encode({ place, sent }), headers: expiring(retentionMs) },
-        { subject: copySubject, payload: toBinary(MessageSchema, message), headers: expiring(retentionMs) },
+        // With a TTL, not by the stream's max_age: that would take with it how far a quiet conversation has come.
+        { subject: placeSubject, payload: placeRecord.encode({ place, sent }), ttlMs: retentionMs },
+        { subject: copySubject, payload: toBinary(MessageSchema, message), ttlMs: retentionMs },
       );
       return message;
     },
-    toBatch(): BatchMessage[] {
+    toBatch(): Write[] {
       const users = "userIds" in parties ? new Set(parties.userIds) : [];
-      const headers = newHeaders();
-      headers.set("Nats-Expected-Last-Subject-Sequence", String(head?.sequence ?? 0));
       return [
         ...copies,
         ...[...senders].map(([subject, sender]) => ({ subject, payload: sentRecord.encode(sender) })),
@@ -165,7 +163,7 @@ function createDraft(
         {
           subject: infoSubject,
           payload: infoRecord.encode({ conversationId, parties, maxSeq: place, maxSeqTime }),
-          headers,
+          replaces: head?.sequence ?? 0,
         },
       ];
     },
@@ -177,11 +175,4 @@ function toMessage({ conversationId, notification }: ChatCopy, place: number): M
   // A place in an inbox, of which there is one for each recipient.
   copied.sequence = 0n;
   return create(MessageSchema, { conversationId, conversationSequence: BigInt(place), notification: copied });
-}
-
-/** Not the stream's max_age: that would take with it how far a quiet conversation has come. */
-function expiring(retentionMs: number | undefined): MsgHdrs {
-  const headers = newHeaders();
-  if (retentionMs !== undefined) headers.set("Nats-TTL", `${Math.max(1, Math.ceil(retentionMs / 1_000))}s`);
-  return headers;
 }

@@ -1,8 +1,8 @@
 import type { Broker } from "../broker/connect.ts";
 import { type DirectGet, tooManyResults } from "../broker/direct-get.ts";
-import { wasOvertaken } from "../broker/faults.ts";
 import { toToken } from "../broker/subjects.ts";
-import { again, untilAnswered } from "../broker/until.ts";
+import { again } from "../broker/until.ts";
+import { type Revision, replace } from "../broker/write.ts";
 import { chatCopySubject, chatInfoSubject, chatPlaceFilter, chatReadSubject, chatSentSubject } from "./layout.ts";
 import {
   chatStream,
@@ -15,9 +15,6 @@ import {
   readSubjects,
   sentRecord,
 } from "./records.ts";
-
-/** One try gets this long at most, in milliseconds. */
-const tryTimeoutMs = 2_000;
 
 /** Records of places in one read. */
 const maxPlaces = 500;
@@ -51,8 +48,11 @@ export function createMarkRead(broker: Broker, get: DirectGet, timeoutMs: number
     }
   };
 
-  /** Whether the user's place is at least this now. */
-  const tryMark: (...args: Parameters<MarkRead>) => Promise<boolean> = async (userId, parties, place) => {
+  const revise = async (
+    userId: string,
+    parties: Parties,
+    place: number,
+  ): Promise<Revision<undefined> | typeof again> => {
     const conversation = conversationToken(parties);
     const user = toToken(userId);
     const infoSubject = chatInfoSubject(conversation);
@@ -60,27 +60,14 @@ export function createMarkRead(broker: Broker, get: DirectGet, timeoutMs: number
     const readSubject = chatReadSubject(conversation, user);
     const records = await readSubjects(get, [infoSubject, sentSubject, readSubject]);
     const before = records.get(readSubject);
-    if ((decodeRecord(readRecord, before)?.hasReadSeq ?? 0) >= place) return true;
+    if ((decodeRecord(readRecord, before)?.hasReadSeq ?? 0) >= place) return { writes: [], answer: undefined };
     // A replica that is behind the one which told of the place.
-    if ((decodeRecord(infoRecord, records.get(infoSubject))?.maxSeq ?? 0) < place) return false;
+    if ((decodeRecord(infoRecord, records.get(infoSubject))?.maxSeq ?? 0) < place) return again;
     const all = decodeRecord(sentRecord, records.get(sentSubject)) ?? { sent: 0, place: 0 };
     const sent = all.place <= place ? all.sent : ((await countSent(conversation, user, place)) ?? all.sent);
-    return replace(readSubject, readRecord.encode({ userId, hasReadSeq: place, sent }), before?.sequence ?? 0);
+    const payload = readRecord.encode({ userId, hasReadSeq: place, sent });
+    return { writes: [{ subject: readSubject, payload, replaces: before?.sequence ?? 0 }], answer: undefined };
   };
 
-  /** Stores a record if the one before it is still the same. */
-  const replace = async (subject: string, record: Uint8Array, lastSubjectSequence: number): Promise<boolean> => {
-    try {
-      await broker.js.publish(subject, record, { expect: { lastSubjectSequence }, timeout: tryTimeoutMs, retries: 0 });
-      return true;
-    } catch (error) {
-      if (wasOvertaken(error)) return false;
-      throw error;
-    }
-  };
-
-  return (userId, parties, place) =>
-    untilAnswered(broker, Date.now() + timeoutMs, async () =>
-      (await tryMark(userId, parties, place)) ? undefined : again,
-    );
+  return (...args) => replace(broker, Date.now() + timeoutMs, () => revise(...args));
 }

@@ -1,10 +1,7 @@
-import { headers as newHeaders } from "@nats-io/transport-node";
-import { type BatchMessage, maxBatchMessages, storeBatch } from "../broker/batch.ts";
 import type { Broker } from "../broker/connect.ts";
-import { isOvertaken, toRefusal } from "../broker/faults.ts";
 import { toToken } from "../broker/subjects.ts";
 import { createTurns } from "../broker/turns.ts";
-import { again, untilAnswered } from "../broker/until.ts";
+import { maxBatchMessages, type Revision, replace, type Write } from "../broker/write.ts";
 import { failure } from "../errors.ts";
 import { groupInfoSubject, groupMembersSubject, joinedSubject, membersPerSubject } from "./layout.ts";
 import type { GroupSnapshot, ReadGroup } from "./reads.ts";
@@ -47,9 +44,6 @@ export interface ChangeGroupOptions {
   readonly historyMs: number;
 }
 
-/** One try gets this long at most, in milliseconds, so that a broker that was restarted is asked again soon. */
-const tryTimeoutMs = 2_000;
-
 /**
  * Changes in work at once: the broker stores batches one after the other, so that more of them would only use up their
  * time in its queue.
@@ -70,21 +64,15 @@ export function createChangeGroup(broker: Broker, read: ReadGroup, options: Chan
   const { timeoutMs, historyMs } = options;
   const inTurn = createTurns(maxChangesAtOnce);
 
-  const change = async (groupId: string, { userIds, minVersion, revise }: ChangeOptions) => {
+  const change = (groupId: string, { userIds, minVersion, revise }: ChangeOptions) => {
     const subjects = [...new Set(userIds.map((userId) => membersSubject(groupId, userId)))];
     const concerned = new Set(userIds);
     const deadlineMs = Date.now() + timeoutMs;
-    // A batch that was not acknowledged may be stored: the next try reads again, and then finds nothing to change.
-    return untilAnswered(broker, deadlineMs, async () => {
+    return replace<GroupRecord | undefined>(broker, deadlineMs, async () => {
       const snapshot = await read(groupId, { subjects, minVersion, deadlineMs });
       const revision = revise(snapshot.group, membersAmong(concerned, snapshot));
-      if (revision === undefined) return snapshot.group;
-      const { group, messages } = toBatch(snapshot, revision, historyMs);
-      const timeLeftMs = Math.max(1, deadlineMs - Date.now());
-      const stored = await storeBatch(broker, messages, Math.min(tryTimeoutMs, timeLeftMs));
-      if (stored.kind === "stored") return group;
-      if (isOvertaken(stored)) return again;
-      throw toRefusal(stored);
+      if (revision === undefined) return { writes: [], answer: snapshot.group };
+      return toRevision(snapshot, revision, historyMs);
     });
   };
 
@@ -126,14 +114,18 @@ function membersAmong(concerned: ReadonlySet<string>, { stays }: GroupSnapshot):
   return memberIds;
 }
 
-function toBatch({ sequence, stays, group: before }: GroupSnapshot, revision: GroupRevision, historyMs: number) {
+function toRevision(
+  { sequence, stays, group: before }: GroupSnapshot,
+  revision: GroupRevision,
+  historyMs: number,
+): Revision<GroupRecord> {
   const { enter, leave } = revision;
   const version = (before?.version ?? 0) + 1;
   const memberCount = (before?.memberCount ?? 0) + enter.length - leave.size;
   const group: GroupRecord = { ...revision.group, version, memberCount };
   const groupToken = toToken(group.groupId);
   const nowMs = Date.now();
-  const messages: BatchMessage[] = [];
+  const writes: Write[] = [];
 
   const entering = Map.groupBy(enter, ({ userId }) => membersSubject(group.groupId, userId));
   const leaving = Map.groupBy(leave, (userId) => membersSubject(group.groupId, userId));
@@ -147,34 +139,20 @@ function toBatch({ sequence, stays, group: before }: GroupSnapshot, revision: Gr
     });
     const payload = encodeStays(revised);
     if (payload.length > maxRecordBytes) throw failure("ArgsError", "the group has no room for more members");
+    // What says that a user has left expires after the history, not sooner: a broker that is killed finds what was
+    // overwritten again, and knows it for old by what overwrote it. Had that expired by then, the user would be a member
+    // again. A broker writes down what it has removed every few minutes.
     const isHistory = revised.every(({ to }) => to !== undefined);
-    messages.push({
-      subject,
-      payload,
-      ...(isHistory && { headers: expiresAfter(historyMs) }),
-    });
+    writes.push({ subject, payload, ttlMs: isHistory ? historyMs : undefined });
   }
   for (const { userId } of enter) {
-    messages.push({ subject: joinedSubject(toToken(userId), groupToken), payload: Buffer.from(group.groupId) });
+    writes.push({ subject: joinedSubject(toToken(userId), groupToken), payload: Buffer.from(group.groupId) });
   }
   for (const userId of leave) {
     const subject = joinedSubject(toToken(userId), groupToken);
-    messages.push({ subject, payload: new Uint8Array(), headers: expiresAfter(historyMs) });
+    writes.push({ subject, payload: new Uint8Array(), ttlMs: historyMs });
   }
   // Last, so that it is the newest record of the group: a copy of the stream that has it has all of the change.
-  const headers = newHeaders();
-  headers.set("Nats-Expected-Last-Subject-Sequence", String(sequence));
-  messages.push({ subject: groupInfoSubject(groupToken), payload: encodeGroup(group), headers });
-  return { group, messages };
-}
-
-/**
- * What says that a user has left expires after the history, not sooner: a broker that is killed finds what was
- * overwritten again, and knows it for old by what overwrote it. Had that expired by then, the user would be a member
- * again. A broker writes down what it has removed every few minutes.
- */
-function expiresAfter(ms: number) {
-  const headers = newHeaders();
-  headers.set("Nats-TTL", `${Math.max(1, Math.ceil(ms / 1_000))}s`);
-  return headers;
+  writes.push({ subject: groupInfoSubject(groupToken), payload: encodeGroup(group), replaces: sequence });
+  return { writes, answer: group };
 }

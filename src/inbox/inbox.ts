@@ -2,10 +2,10 @@ import { JetStreamApiError } from "@nats-io/jetstream";
 import type { Broker } from "../broker/connect.ts";
 import { type DirectGet, type DirectMessage, tooManyResults } from "../broker/direct-get.ts";
 import { toFailure, toRefusal } from "../broker/faults.ts";
-import type { Write } from "../broker/group-commit.ts";
 import { lastOfEach } from "../broker/last-of-each.ts";
 import type { Publisher } from "../broker/publish.ts";
 import { toPartition, toToken } from "../broker/subjects.ts";
+import type { Write } from "../broker/write.ts";
 import { failure } from "../errors.ts";
 import type { Epochs } from "./epochs.ts";
 import {

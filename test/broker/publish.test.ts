@@ -102,12 +102,12 @@ describe("store", () => {
 
 describe("a mass of writes", () => {
   test("is asked of the broker 1,024 at a time", async () => {
-    const publish = broker.js.publish.bind(broker.js);
+    const request = broker.nc.request.bind(broker.nc);
     let underWay = 0;
     let most = 0;
-    broker.js.publish = async (...args) => {
+    broker.nc.request = async (...args) => {
       most = Math.max(most, ++underWay);
-      return publish(...args).finally(() => underWay--);
+      return request(...args).finally(() => underWay--);
     };
     const publisher = open({ fsynced: false, sendTimeoutMs: 30_000 });
     await Promise.all(Array.from({ length: 3_000 }, (_, i) => publisher.store("INBOX_0", write(`id-${i}`))));

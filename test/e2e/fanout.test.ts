@@ -2,12 +2,12 @@ import { setTimeout as delay } from "node:timers/promises";
 import { createClient } from "@connectrpc/connect";
 import { createGrpcTransport, Http2SessionManager } from "@connectrpc/connect-node";
 import { type JetStreamManager, jetstreamManager } from "@nats-io/jetstream";
-import { type NatsConnection, headers as newHeaders } from "@nats-io/transport-node";
+import type { NatsConnection } from "@nats-io/transport-node";
 import { pino } from "pino";
 import { afterAll, beforeAll, beforeEach, expect, test } from "vitest";
-import { type BatchMessage, storeBatch } from "../../src/broker/batch.ts";
 import { connectBroker } from "../../src/broker/connect.ts";
 import { toPartition, toToken } from "../../src/broker/subjects.ts";
+import { type Write, write } from "../../src/broker/write.ts";
 import { settings as defaults } from "../../src/config.ts";
 import { GroupService } from "../../src/gen/mustreach/directory/v1/directory_pb.ts";
 import {
@@ -214,7 +214,7 @@ async function openBareStreams(): Promise<(serverMsgId: string) => Promise<numbe
 
   return async (serverMsgId) => {
     const users = memberIds.map((userId) => ({ userId, token: toToken(userId) }));
-    const batches: BatchMessage[][] = [];
+    const batches: Write[][] = [];
     for (const chunk of slices(users, chunkSize)) {
       for (const [p, ofPartition] of Map.groupBy(chunk, ({ token }) => toPartition(token, partitions))) {
         for (const batch of slices(ofPartition, batchSize)) {
@@ -224,9 +224,8 @@ async function openBareStreams(): Promise<(serverMsgId: string) => Promise<numbe
           const [, , , day, id] = copy.subject.split(".");
           batches.push(
             batch.map(({ userId, token }) => {
-              const headers = newHeaders();
-              headers.set("Mustreach-Operation-Id", copy.header.get("Mustreach-Operation-Id"));
-              headers.set("Mustreach-User", userId);
+              const operationId = copy.header.get("Mustreach-Operation-Id");
+              const headers = { "Mustreach-Operation-Id": operationId, "Mustreach-User": userId };
               return { subject: `bare.${p}.${token}.${day}.${id}`, payload: copy.data, headers };
             }),
           );
@@ -234,7 +233,7 @@ async function openBareStreams(): Promise<(serverMsgId: string) => Promise<numbe
       }
     }
     const startedAt = performance.now();
-    for (const batch of batches) expect((await storeBatch(bare, batch, 20_000)).kind).toBe("stored");
+    for (const batch of batches) expect((await write(bare, batch, 20_000)).kind).toBe("stored");
     return performance.now() - startedAt;
   };
 }

@@ -1,0 +1,97 @@
+import { randomUUID } from "node:crypto";
+import { headers as newHeaders } from "@nats-io/transport-node";
+import { z } from "zod";
+import type { Broker } from "./connect.ts";
+import { isOvertaken, type Refusal, toRefusal } from "./faults.ts";
+import { again, untilAnswered } from "./until.ts";
+
+/** A message to store. */
+export interface Write {
+  readonly subject: string;
+  readonly payload: Uint8Array;
+  /** Default: none. */
+  readonly headers?: Readonly<Record<string, string>>;
+  /** The sequence of the record that it replaces, 0 for none: it is refused where another is there. Default: any. */
+  readonly replaces?: number;
+  /** How long it is kept, in milliseconds, which the broker counts in seconds. Default: as long as its stream says. */
+  readonly ttlMs?: number | undefined;
+}
+
+/** What came of writes: the sequence of the last, or why none of them is stored. */
+export type Stored = { readonly kind: "stored"; readonly sequence: number } | ({ readonly kind: "refused" } & Refusal);
+
+/** What {@link replace} stores, and the answer once it is; without writes, nothing is to change. */
+export interface Revision<T> {
+  /** One of them says what it {@link Write.replaces}. */
+  readonly writes: readonly Write[];
+  readonly answer: T;
+}
+
+/** One try of {@link replace} gets this long at most, in milliseconds: a broker that was restarted is asked again soon. */
+const tryTimeoutMs = 2_000;
+
+/** JetStream takes at most this many messages in a batch (ADR-50). */
+export const maxBatchMessages = 1_000;
+
+const pubAck = z.object({
+  seq: z.number().optional(),
+  error: z.object({ err_code: z.number().optional(), description: z.string() }).optional(),
+});
+
+/**
+ * Stores messages of one stream, all or none (ADR-50). Only the last asks for an answer, so a batch costs one round
+ * trip; the client library's own batch waits for two.
+ *
+ * @throws what the client library throws, such as when the broker did not answer in time: they are stored or not.
+ */
+export async function write(broker: Broker, writes: readonly Write[], timeoutMs: number): Promise<Stored> {
+  if (writes.length > maxBatchMessages) throw new RangeError(`a batch holds at most ${maxBatchMessages} messages`);
+  const batchId = writes.length > 1 ? randomUUID() : undefined;
+  for (const [index, one] of writes.entries()) {
+    const { subject, payload } = one;
+    const headers = toHeaders(one);
+    if (batchId !== undefined) {
+      headers.set("Nats-Batch-Id", batchId);
+      headers.set("Nats-Batch-Sequence", String(index + 1));
+    }
+    if (index < writes.length - 1) {
+      broker.nc.publish(subject, payload, { headers });
+      continue;
+    }
+    if (batchId !== undefined) headers.set("Nats-Batch-Commit", "1");
+    const answer = await broker.nc.request(subject, payload, { headers, timeout: timeoutMs });
+    const { seq, error } = pubAck.parse(answer.json());
+    if (error !== undefined) return { kind: "refused", errCode: error.err_code ?? 0, reason: error.description };
+    return { kind: "stored", sequence: seq ?? 0 };
+  }
+  throw new RangeError("there is nothing to write");
+}
+
+/**
+ * Reads, changes and writes, with no other write in between: stores what `revise` makes of what it reads, all or none,
+ * and calls it again when another came first. A try that was not acknowledged may be stored: `revise` then finds it.
+ *
+ * @throws NetworkError (90004) when nothing is acknowledged by `deadlineMs` (epoch milliseconds); what `revise` throws.
+ */
+export function replace<T>(
+  broker: Broker,
+  deadlineMs: number,
+  revise: () => Promise<Revision<T> | typeof again>,
+): Promise<T> {
+  return untilAnswered(broker, deadlineMs, async () => {
+    const revision = await revise();
+    if (revision === again || revision.writes.length === 0) return revision === again ? again : revision.answer;
+    const stored = await write(broker, revision.writes, Math.min(tryTimeoutMs, Math.max(1, deadlineMs - Date.now())));
+    if (stored.kind === "stored") return revision.answer;
+    if (isOvertaken(stored)) return again;
+    throw toRefusal(stored);
+  });
+}
+
+function toHeaders({ headers = {}, replaces, ttlMs }: Write) {
+  const hdrs = newHeaders();
+  for (const [name, value] of Object.entries(headers)) hdrs.set(name, value);
+  if (replaces !== undefined) hdrs.set("Nats-Expected-Last-Subject-Sequence", String(replaces));
+  if (ttlMs !== undefined) hdrs.set("Nats-TTL", `${Math.max(1, Math.ceil(ttlMs / 1_000))}s`);
+  return hdrs;
+}
