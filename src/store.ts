@@ -94,10 +94,13 @@ export async function openStore(connections: Connections, config: Config, log: L
   const streams = { partitions, replicas, retentionMs, maxStoreBytes: config.maxStoreBytes };
   await declareStreams(broker, streams);
   const epochs = createEpochs({ reads, writes, partitions, retentionMs, log });
-  const publishing = { sendTimeoutMs: timeoutMs, isFsynced: () => audit.durability === Durability.FSYNCED };
-  const publisher = createPublisher(writes, { ...publishing, gate: epochs });
+  const publisher = createPublisher(writes, {
+    sendTimeoutMs: timeoutMs,
+    isFsynced: () => audit.durability === Durability.FSYNCED,
+    gate: epochs,
+  });
   const directGet = createDirectGet(reads, { timeoutMs });
-  const live = createLive(broker, createPublisher(broker, publishing), partitions);
+  const live = createLive(broker, { partitions, timeoutMs });
   const cursors = await openCursors(writes, directGet, {
     replicas,
     ttlMs: retentionMs + cursorGraceMs,

@@ -65,7 +65,6 @@ const speakNats: ReadonlySet<string> = new Set([
   "reaching/later-looks.ts",
   "reaching/watched.ts",
   "receiving/session-order.ts",
-  "receiving/signals.ts",
   "sending/schedule.ts",
 ]);
 const vagueNames = /^(utils?|types?|commons?|helpers?)$/;

@@ -40,3 +40,25 @@ export function createLimit({ maxInFlight, maxWeight = Number.POSITIVE_INFINITY 
     }
   };
 }
+
+/** Runs work with the same key in turn. */
+export type Turns = <T>(key: string, work: () => Promise<T>) => Promise<T>;
+
+/**
+ * Creates turns: work with the same key runs one after the other, in the order of the calls, and of all work at most
+ * `maxInFlight` at a time. What fails does not stop what follows.
+ */
+export function createTurns(maxInFlight: number): Turns {
+  const limit = createLimit({ maxInFlight });
+  /** The last call of each key that has work. */
+  const last = new Map<string, Promise<unknown>>();
+
+  return (key, work) => {
+    const next = () => limit(1, work);
+    const turn = (last.get(key) ?? Promise.resolve()).then(next, next);
+    last.set(key, turn);
+    return turn.finally(() => {
+      if (last.get(key) === turn) last.delete(key);
+    });
+  };
+}

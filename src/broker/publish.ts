@@ -1,6 +1,6 @@
 import { failure } from "../errors.ts";
 import type { Broker } from "./connect.ts";
-import { isIncomplete, mayBeTaken, toFailure, toRefusal } from "./faults.ts";
+import { isIncomplete, mayBeTaken, toRefusal } from "./faults.ts";
 import { createGroupCommit } from "./group-commit.ts";
 import { createLimit } from "./limit.ts";
 import { untilAnswered } from "./until.ts";
@@ -24,12 +24,6 @@ export interface Publisher {
    * or the stream is full. Throws as {@link store}.
    */
   storeAll(writes: readonly Write[]): Promise<Stored>;
-  /**
-   * Publishes to whoever listens now; nothing is stored or acknowledged.
-   *
-   * @throws NetworkError (90004) when the broker stays away for the send timeout.
-   */
-  push(subject: string, payload: Uint8Array): Promise<void>;
 }
 
 /** Decides, by subject, whether a write may leave. */
@@ -140,14 +134,6 @@ export function createPublisher(broker: Broker, options: PublisherOptions): Publ
     store: (stream, write) =>
       persist(write.payload.length, () => throughGate(write.subject, () => writesOf(stream)(write))),
     storeAll: (writes) => persist(bytesOf(writes), () => throughGate(writes[0]?.subject ?? "", () => storeAll(writes))),
-    async push(subject, payload) {
-      await broker.whenConnected(Date.now() + options.sendTimeoutMs);
-      try {
-        broker.nc.publish(subject, payload);
-      } catch (error) {
-        throw toFailure(error);
-      }
-    },
   };
 }
 

@@ -1,6 +1,6 @@
 import type { Broker } from "../broker/connect.ts";
+import { createTurns } from "../broker/limit.ts";
 import { toToken } from "../broker/subjects.ts";
-import { createTurns } from "../broker/turns.ts";
 import { maxBatchMessages, type Revision, replace, type Write } from "../broker/write.ts";
 import { failure } from "../errors.ts";
 import { groupInfoSubject, groupMembersSubject, joinedSubject, membersPerSubject } from "./layout.ts";

@@ -1,8 +1,6 @@
-import type { Msg } from "@nats-io/transport-node";
 import { z } from "zod";
 import type { Broker } from "../broker/connect.ts";
-import { toFailure } from "../broker/faults.ts";
-import type { Publisher } from "../broker/publish.ts";
+import { listen, push, type Signal, tell, whenListening } from "../broker/signal.ts";
 import { toPartition, toToken } from "../broker/subjects.ts";
 import {
   ackSubject,
@@ -33,9 +31,6 @@ export interface SessionSignal {
   readonly isRepeat: boolean;
 }
 
-/** How long a subscription waits for the broker, in milliseconds. */
-const subscribeTimeoutMs = 1_000;
-
 /** What happens to the live sessions of one user, from whatever instance it comes. */
 export interface LiveListener {
   /** An online push, encoded. */
@@ -54,18 +49,22 @@ export interface LiveListener {
 
 /** The subjects on which instances tell each other about a user, none of them stored. */
 export interface Live {
-  /** Listens for one user. Resolves when the broker has the subscription, so that nothing after it is missed. */
+  /**
+   * Listens for one user. Resolves when the broker has the subscription, so that nothing after it is missed.
+   *
+   * @throws NetworkError (90004) when the broker does not answer in time.
+   */
   subscribe(userId: string, listener: LiveListener): Promise<{ close(): void }>;
   /**
    * Publishes an online push to a user's sessions.
    *
-   * @throws NetworkError (90004) when the broker stays away for the send timeout.
+   * @throws NetworkError (90004) when the broker stays away.
    */
   push(userId: string, notification: Uint8Array): Promise<void>;
   /**
    * Publishes an online push to a group.
    *
-   * @throws NetworkError (90004) when the broker stays away for the send timeout.
+   * @throws NetworkError (90004) when the broker stays away.
    */
   pushGroup(groupId: string, notification: Uint8Array): Promise<void>;
   /** Listens for the pushes to a group. */
@@ -80,80 +79,77 @@ export interface Live {
   publishSession(userId: string, deviceId: string, order: number): void;
 }
 
-/** Creates the live subjects of a broker connection. */
-export function createLive(broker: Broker, publisher: Publisher, partitions: number): Live {
-  /** What instances tell each other may be lost, and is when there is no connection any more. */
-  const tell = (subject: string, payload?: string): void => {
-    if (!broker.nc.isClosed()) broker.nc.publish(subject, payload);
-  };
-
+/**
+ * Creates the live subjects of a broker connection.
+ *
+ * @param timeoutMs how long the broker may be away before a subscription or a push fails.
+ */
+export function createLive(
+  broker: Broker,
+  { partitions, timeoutMs }: { readonly partitions: number; readonly timeoutMs: number },
+): Live {
   return {
     async subscribe(userId, listener) {
-      await broker.whenConnected(Date.now() + subscribeTimeoutMs);
       const user = toToken(userId);
-      const subscription = broker.nc.subscribe(liveFilter(toPartition(user, partitions), user), {
-        callback(error, msg) {
-          const signal = error === null ? parseLiveSubject(msg.subject) : undefined;
-          switch (signal?.kind) {
-            case "push":
-              return listener.onPush(msg.data);
-            case "hint":
-              return listener.onHint(Number(msg.headers?.get("Nats-Sequence")));
-            case "wake":
-              return listener.onWake();
-            case "member":
-              return listener.onMember(member.parse(msg.json()));
-            case "ack":
-              return listener.onAck(signal.device, Number(msg.string()));
-            case "session":
-              return listener.onSession(signal.device, readSession(msg));
-          }
-        },
+      const close = listen(broker, liveFilter(toPartition(user, partitions), user), (signal) => {
+        const of = parseLiveSubject(signal.subject);
+        switch (of?.kind) {
+          case "push":
+            return listener.onPush(signal.payload);
+          case "hint":
+            return listener.onHint(Number(signal.header("Nats-Sequence")));
+          case "wake":
+            return listener.onWake();
+          case "member":
+            return listener.onMember(member.parse(JSON.parse(toText(signal))));
+          case "ack":
+            return listener.onAck(of.device, Number(toText(signal)));
+          case "session":
+            return listener.onSession(of.device, readSession(signal));
+        }
       });
-      try {
-        await broker.nc.flush();
-      } catch (cause) {
-        subscription.unsubscribe();
-        throw toFailure(cause);
-      }
-      return { close: () => subscription.unsubscribe() };
+      await whenListening(broker, Date.now() + timeoutMs).catch((error: unknown) => {
+        close();
+        throw error;
+      });
+      return { close };
     },
     push(userId, notification) {
       const user = toToken(userId);
-      return publisher.push(pushSubject(toPartition(user, partitions), user), notification);
+      return push(broker, pushSubject(toPartition(user, partitions), user), notification, Date.now() + timeoutMs);
     },
-    pushGroup: (groupId, notification) => publisher.push(groupPushSubject(toToken(groupId)), notification),
-    subscribeGroup(groupId, onPush) {
-      const subscription = broker.nc.subscribe(groupPushSubject(toToken(groupId)), {
-        callback(error, msg) {
-          if (error === null) onPush(msg.data);
-        },
-      });
-      return { close: () => subscription.unsubscribe() };
-    },
+    pushGroup: (groupId, notification) =>
+      push(broker, groupPushSubject(toToken(groupId)), notification, Date.now() + timeoutMs),
+    subscribeGroup: (groupId, onPush) => ({
+      close: listen(broker, groupPushSubject(toToken(groupId)), ({ payload }) => onPush(payload)),
+    }),
     publishMember(userIds, signal) {
       const change = JSON.stringify(signal);
       for (const userId of userIds) {
         const user = toToken(userId);
-        tell(memberSubject(toPartition(user, partitions), user), change);
+        tell(broker, memberSubject(toPartition(user, partitions), user), change);
       }
     },
     publishWake(userToken) {
-      tell(wakeSubject(toPartition(userToken, partitions), userToken));
+      tell(broker, wakeSubject(toPartition(userToken, partitions), userToken));
     },
     publishAck(userId, deviceId, sequence) {
       const user = toToken(userId);
-      tell(ackSubject(toPartition(user, partitions), user, toToken(deviceId)), String(sequence));
+      tell(broker, ackSubject(toPartition(user, partitions), user, toToken(deviceId)), String(sequence));
     },
     publishSession(userId, deviceId, order) {
       const user = toToken(userId);
-      tell(liveSessionSubject(toPartition(user, partitions), user, toToken(deviceId)), String(order));
+      tell(broker, liveSessionSubject(toPartition(user, partitions), user, toToken(deviceId)), String(order));
     },
   };
 }
 
 /** The broker tells of an opening by its sequence, without a body; an instance repeats it as the body. */
-function readSession(msg: Msg): SessionSignal {
-  const isRepeat = msg.data.length > 0;
-  return { isRepeat, order: Number(isRepeat ? msg.string() : msg.headers?.get("Nats-Sequence")) };
+function readSession(signal: Signal): SessionSignal {
+  const isRepeat = signal.payload.length > 0;
+  return { isRepeat, order: Number(isRepeat ? toText(signal) : signal.header("Nats-Sequence")) };
+}
+
+function toText({ payload }: Signal): string {
+  return Buffer.from(payload).toString("utf8");
 }

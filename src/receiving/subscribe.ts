@@ -1,5 +1,6 @@
 import type { Caller } from "../auth/caller.ts";
 import { isRevoked, type RevokedAtMs } from "../auth/revoked.ts";
+import { until } from "../broker/until.ts";
 import { failure } from "../errors.ts";
 import type { Start, SubscribeResponse } from "../gen/mustreach/delivery/v1/delivery_pb.ts";
 import type { Cursors } from "../inbox/cursors.ts";
@@ -24,6 +25,9 @@ export interface SubscribeOptions {
 /** Opens a device's session and yields its events until it ends. */
 export type Subscribe = (options: SubscribeOptions) => AsyncGenerator<SubscribeResponse, void, undefined>;
 
+/** How long a device waits for its place, in milliseconds: longer than a broker needs to restart. */
+const resumeTimeoutMs = 5_000;
+
 /** The longest delay of a timer, in milliseconds. */
 const maxTimerMs = 2 ** 31 - 1;
 
@@ -37,7 +41,8 @@ export function createSubscribe(hub: Hub, resume: Resume, cursors: Cursors, revo
       peer,
       isRevoked: () => isRevoked(caller, revokedAtMs),
       window,
-      resume: () => resume({ userId, deviceId, start, afterSequence, epoch }),
+      resume: () =>
+        until(Date.now() + resumeTimeoutMs, () => resume({ userId, deviceId, start, afterSequence, epoch })),
     });
     let closed = false;
     // Called on abort as well as in the finally: a generator whose reader is gone may never be resumed.

@@ -171,36 +171,13 @@ describe("storeAll", () => {
   });
 });
 
-describe("push", () => {
-  test("reaches whoever listens, in order, and is not stored", async () => {
-    const publisher = open();
-    const listener = await server.connect();
-    const listening = listener.subscribe("live.0.dXNlcg.push", { max: 100 });
-    await listener.flush();
-    for (let i = 0; i < 100; i++) await publisher.push("live.0.dXNlcg.push", Buffer.from(String(i)));
-    const heard: string[] = [];
-    for await (const msg of listening) heard.push(msg.string());
-    expect(heard).toEqual(Array.from({ length: 100 }, (_, i) => String(i)));
-    expect(await count()).toBe(0);
-  });
-
-  test.each([
-    ["pushed", (publisher: Publisher) => publisher.push("live.0.dXNlcg.push", tooLarge)],
-    ["stored", (publisher: Publisher) => publisher.store("INBOX_0", { ...write("a"), payload: tooLarge })],
-    ["stored with others", (publisher: Publisher) => publisher.storeAll([{ ...write("a"), payload: tooLarge }])],
-  ])("what is larger than the broker takes is refused at once with 1001 when it is %s", async (_, publish) => {
-    const startedAt = performance.now();
-    const thrown = await publish(open({ sendTimeoutMs: 30_000 })).catch((error: unknown) => error);
-    expect(toErrorFacts(thrown)).toMatchObject({ errCode: 1001, errDlt: expect.stringContaining("max_payload") });
-    expect(performance.now() - startedAt).toBeLessThan(10_000);
-    expect(await count()).toBe(0);
-  });
-
-  test("fails with 90004 in time when the broker is away", async () => {
-    const publisher = open({ sendTimeoutMs: 300 });
-    await server.pause();
-    await expect.poll(() => broker.isConnected()).toBe(false);
-    const pushing = publisher.push("live.0.dXNlcg.push", Buffer.from("lost"));
-    expect(await pushing.catch(toErrorFacts)).toMatchObject({ errCode: 90004 });
-  });
+test.each([
+  ["stored", (publisher: Publisher) => publisher.store("INBOX_0", { ...write("a"), payload: tooLarge })],
+  ["stored with others", (publisher: Publisher) => publisher.storeAll([{ ...write("a"), payload: tooLarge }])],
+])("what is larger than the broker takes is refused at once with 1001 when it is %s", async (_, publish) => {
+  const startedAt = performance.now();
+  const thrown = await publish(open({ sendTimeoutMs: 30_000 })).catch((error: unknown) => error);
+  expect(toErrorFacts(thrown)).toMatchObject({ errCode: 1001, errDlt: expect.stringContaining("max_payload") });
+  expect(performance.now() - startedAt).toBeLessThan(10_000);
+  expect(await count()).toBe(0);
 });

@@ -1,5 +1,5 @@
 import { describe, expect, test } from "vitest";
-import { createTurns } from "../../src/broker/turns.ts";
+import { createTurns } from "../../src/broker/limit.ts";
 
 /** Work that ends when the test says so. */
 function openWork() {

@@ -38,7 +38,7 @@ export async function openInstance({ url, dial }: Pick<TestBroker, "url" | "dial
   const publisher = createPublisher(broker, { sendTimeoutMs: 5_000, isFsynced: () => true });
   const get = createDirectGet(broker, { timeoutMs: 2_000 });
   const inbox = createInbox(broker, publisher, get, partitions, openEpochs(broker, partitions));
-  const live = createLive(broker, publisher, partitions);
+  const live = createLive(broker, { partitions, timeoutMs: 5_000 });
   const cursors = await openCursors(broker, get, { replicas: 1, ttlMs: 86_400_000, coalesceMs: 20, log });
   const maxStoreBytes = 50_000_000;
   const escalations = await openEscalations(broker, publisher, get, {

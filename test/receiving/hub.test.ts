@@ -37,7 +37,7 @@ async function openHub({ maxSessions = 100, wrapLive = (live: Live) => live } = 
   const publisher = createPublisher(broker, { sendTimeoutMs: 2_000, isFsynced: () => true });
   const directGet = createDirectGet(broker, { timeoutMs: 2_000 });
   const inbox = createInbox(broker, publisher, directGet, 1, openEpochs(broker));
-  const live = createLive(broker, publisher, 1);
+  const live = createLive(broker, { partitions: 1, timeoutMs: 2_000 });
   const hub = createHub({
     inbox,
     live: wrapLive(live),

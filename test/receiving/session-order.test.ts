@@ -2,7 +2,6 @@ import { DiscardPolicy } from "@nats-io/jetstream";
 import { pino } from "pino";
 import { afterEach, describe, expect, test, vi } from "vitest";
 import { type Broker, connectBroker } from "../../src/broker/connect.ts";
-import { createPublisher } from "../../src/broker/publish.ts";
 import { toErrorFacts } from "../../src/errors.ts";
 import { epochStream, sessionStream } from "../../src/receiving/layout.ts";
 import { createOpenSession } from "../../src/receiving/session-order.ts";
@@ -22,9 +21,8 @@ async function openInstance({ url, dial }: Pick<TestBroker, "url"> & Partial<Pic
   const broker = await connectBroker({ servers: [url], dial, requestTimeoutMs: 2_000, log });
   opened.push(broker);
   const open = await createOpenSession(broker, { partitions: 4, replicas: 1, timeoutMs: 2_000 });
-  return { broker, open, live: createLive(broker, createPublisher(broker, options), 4) };
+  return { broker, open, live: createLive(broker, { partitions: 4, timeoutMs: 2_000 }) };
 }
-const options = { sendTimeoutMs: 2_000, isFsynced: () => true };
 
 const noSignals = { onPush() {}, onHint() {}, onWake() {}, onMember() {}, onAck() {} };
 
