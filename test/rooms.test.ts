@@ -42,7 +42,7 @@ const longerLists: Readonly<Record<string, number>> = { "config.ts": 450 };
 const roomLimit: RoomSize = { files: 14, lines: 2_000 };
 /** Rooms that are past it, and how far: no further. */
 const largerRooms: Readonly<Record<string, RoomSize>> = {
-  auth: { files: 19, lines: 1_100 },
+  auth: { files: 15, lines: 1_100 },
   broker: { files: 20, lines: 1_800 },
   client: { files: 22, lines: 2_150 },
   doors: { files: 22, lines: 2_000 },

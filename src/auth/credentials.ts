@@ -1,7 +1,6 @@
 import { createTokenMinter, type TokenMinter } from "./mint-token.ts";
 import { createTokenVerifier, type TokenVerifier, type TokenVerifierOptions } from "./verify-token.ts";
 
-/** Options of {@link createCredentials}. */
 export interface CredentialsOptions extends TokenVerifierOptions {
   /** How long a minted token is valid, in milliseconds; whole seconds. */
   readonly ttlMs: number;
@@ -20,7 +19,6 @@ export interface Credentials {
   renew(secret: string): void;
 }
 
-/** Creates the {@link Credentials} of an instance. */
 export function createCredentials({ ttlMs, ...options }: CredentialsOptions): Credentials {
   const make = (secret: string) => ({
     secret,

@@ -4,8 +4,7 @@ import { type CallerContext, requireAdmin } from "./caller.ts";
 import type { TokenSubject } from "./mint-token.ts";
 import { requirePlatform } from "./platform.ts";
 
-/** What {@link forceLogout} needs. */
-export interface ForceLogoutOptions {
+export interface ForceLogoutDeps {
   /** Revokes a user's tokens for a platform that were minted up to `atMs` (epoch milliseconds), on every instance. */
   readonly revoke: (userId: string, platformId: number, atMs: number) => Promise<void>;
 }
@@ -17,7 +16,7 @@ export interface ForceLogoutOptions {
  * NetworkError (90004) when the broker cannot be reached.
  */
 export async function forceLogout(
-  { revoke }: ForceLogoutOptions,
+  { revoke }: ForceLogoutDeps,
   request: TokenSubject,
   context: CallerContext,
 ): Promise<void> {

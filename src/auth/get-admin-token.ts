@@ -1,16 +1,14 @@
 import { createHash, timingSafeEqual } from "node:crypto";
 import { failure, wrongField } from "../errors.ts";
 import { maxUserIdBytes, requireId } from "../limits.ts";
-import type { GuessLimit } from "./guess-limit.ts";
 import type { MintedToken, TokenMinter } from "./mint-token.ts";
 import { adminPlatform } from "./platform.ts";
 
-/** What {@link getAdminToken} needs. */
-export interface AdminTokenOptions {
+export interface AdminTokenDeps {
   readonly secret: string;
   readonly adminUserIds: ReadonlySet<string>;
   readonly mint: TokenMinter;
-  readonly guesses: GuessLimit;
+  readonly guesses: ReturnType<typeof createGuessLimit>;
 }
 
 /**
@@ -21,7 +19,7 @@ export interface AdminTokenOptions {
  * TooManyRequestsError (429) after too many of those. Who does not know the secret does not learn who is an admin.
  */
 export async function getAdminToken(
-  { secret, adminUserIds, mint, guesses }: AdminTokenOptions,
+  { secret, adminUserIds, mint, guesses }: AdminTokenDeps,
   request: { readonly secret: string; readonly userId: string },
   peer: string,
 ): Promise<MintedToken> {
@@ -38,4 +36,36 @@ export async function getAdminToken(
 /** Both sides of a timing-safe comparison need one length. */
 function digest(secret: string): Buffer {
   return createHash("sha256").update(secret).digest();
+}
+
+/**
+ * Slows those who try secrets, by the address that they come from: a token bucket for each, in one instance.
+ *
+ * `burst` wrong secrets may be given one after the other, and one more each `refillMs`. Of `maxPeers` addresses that are
+ * kept, the one that has not been wrong for the longest time is forgotten.
+ */
+export function createGuessLimit({ burst = 10, refillMs = 6_000, maxPeers = 10_000 } = {}) {
+  /** When the bucket of an address is full again, in epoch milliseconds; the last to fail is the last. */
+  const fullAtMs = new Map<string, number>();
+  return {
+    /**
+     * Before a secret is looked at: a right one is refused as well, since who guesses must not learn of it.
+     *
+     * @throws TooManyRequestsError (429), with when to try again.
+     */
+    check(peer: string): void {
+      const waitMs = (fullAtMs.get(peer) ?? 0) - Date.now() - (burst - 1) * refillMs;
+      if (waitMs <= 0) return;
+      throw failure("TooManyRequestsError", "too many wrong secrets from this address", undefined, {
+        retryAfterMs: waitMs,
+      });
+    },
+    wrong(peer: string): void {
+      const until = Math.max(fullAtMs.get(peer) ?? 0, Date.now()) + refillMs;
+      fullAtMs.delete(peer);
+      fullAtMs.set(peer, until);
+      const [oldest] = fullAtMs.keys();
+      if (fullAtMs.size > maxPeers && oldest !== undefined) fullAtMs.delete(oldest);
+    },
+  };
 }

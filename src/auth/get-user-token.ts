@@ -4,8 +4,7 @@ import { type CallerContext, requireAdmin } from "./caller.ts";
 import type { MintedToken, TokenMinter, TokenSubject } from "./mint-token.ts";
 import { adminPlatform, requirePlatform } from "./platform.ts";
 
-/** What {@link getUserToken} needs. */
-export interface UserTokenOptions {
+export interface UserTokenDeps {
   readonly adminUserIds: ReadonlySet<string>;
   readonly mint: TokenMinter;
 }
@@ -17,7 +16,7 @@ export interface UserTokenOptions {
  * admin's user id and for the platform of admins.
  */
 export async function getUserToken(
-  { adminUserIds, mint }: UserTokenOptions,
+  { adminUserIds, mint }: UserTokenDeps,
   request: TokenSubject,
   context: CallerContext,
 ): Promise<MintedToken> {

@@ -1,14 +1,6 @@
 import { SignJWT } from "jose";
 import { toSigningKey } from "./secret.ts";
 
-/** Options of {@link createTokenMinter}. */
-export interface TokenMinterOptions {
-  /** The token secret. */
-  readonly secret: string;
-  /** How long a token is valid, in milliseconds; whole seconds. */
-  readonly ttlMs: number;
-}
-
 /** Whom a token is for. */
 export interface TokenSubject {
   readonly userId: string;
@@ -27,10 +19,12 @@ export type TokenMinter = (subject: TokenSubject) => Promise<MintedToken>;
 /**
  * Mints OpenIM's tokens: HS256 with the claims `UserID`, `PlatformID`, `exp` and `iat`, in whole seconds. One of our own
  * is beside them: `iatMs`, the moment of `iat` in milliseconds.
+ *
+ * @param key.ttlMs how long a token is valid; whole seconds.
  */
-export function createTokenMinter({ secret, ttlMs }: TokenMinterOptions): TokenMinter {
-  const signingKey = toSigningKey(secret);
-  const expireTimeSeconds = Math.floor(ttlMs / 1_000);
+export function createTokenMinter(key: { readonly secret: string; readonly ttlMs: number }): TokenMinter {
+  const signingKey = toSigningKey(key.secret);
+  const expireTimeSeconds = Math.floor(key.ttlMs / 1_000);
   return async ({ userId, platformId }) => {
     const nowMs = Date.now();
     const claims = {

@@ -7,7 +7,9 @@ import { type DirectGet, tooManyResults } from "../broker/direct-get.ts";
 import { toFailure, wasOvertaken } from "../broker/faults.ts";
 import { declareBucket } from "../broker/streams.ts";
 import { toToken } from "../broker/subjects.ts";
+import type { Caller } from "./caller.ts";
 import { revokedFilter, revokedKey, revokedRepublish, revokedStream } from "./layout.ts";
+import { anyPlatform, platformIds } from "./platform.ts";
 
 /** Tokens that are no longer valid: those of a user and platform minted up to a moment. */
 export interface Revocation {
@@ -17,10 +19,15 @@ export interface Revocation {
   readonly atMs: number;
 }
 
+/**
+ * The moment up to which a user's tokens for a platform are revoked, in milliseconds since the Unix epoch; undefined
+ * if they never were.
+ */
+export type RevokedAtMs = (userId: string, platformId: number) => number | undefined;
+
 /** Every revocation of every instance, known here without asking the broker. */
 export interface Revocations {
-  /** Up to which moment a user's tokens for a platform are revoked; undefined if they never were. */
-  revokedAtMs(userId: string, platformId: number): number | undefined;
+  readonly revokedAtMs: RevokedAtMs;
   /**
    * Stores a revocation; it is in force here when this resolves, and elsewhere when the broker has passed it on. An
    * earlier moment than the one stored changes nothing.
@@ -34,7 +41,6 @@ export interface Revocations {
   close(): void;
 }
 
-/** Options of {@link openRevocations}. */
 export interface RevocationOptions {
   readonly replicas: number;
   /**
@@ -155,6 +161,20 @@ export async function openRevocations(
       subscription.unsubscribe();
     },
   };
+}
+
+/**
+ * Whether a token was revoked after it had been minted. A token that names no platform may be in use on any, so
+ * revoking any platform of its user revokes it.
+ *
+ * Sessions ask this again when a revocation of their user arrives.
+ */
+export function isRevoked(
+  { userId, platformId, issuedAtMs }: Pick<Caller, "userId" | "platformId" | "issuedAtMs">,
+  revokedAtMs: RevokedAtMs,
+): boolean {
+  const platforms = platformId === anyPlatform ? platformIds : [platformId];
+  return platforms.some((platform) => issuedAtMs <= (revokedAtMs(userId, platform) ?? -Infinity));
 }
 
 /** Stores a revocation unless a later one is stored, and returns the one that then is. */

@@ -3,14 +3,12 @@ import { wrongField } from "../errors.ts";
 import type { AuthService } from "../gen/mustreach/auth/v1/auth_pb.ts";
 import type { CallerContext } from "./caller.ts";
 import { forceLogout } from "./force-logout.ts";
-import { getAdminToken } from "./get-admin-token.ts";
+import { createGuessLimit, getAdminToken } from "./get-admin-token.ts";
 import { getUserToken } from "./get-user-token.ts";
-import { createGuessLimit } from "./guess-limit.ts";
 import type { MintedToken, TokenMinter } from "./mint-token.ts";
 import type { TokenVerifier } from "./verify-token.ts";
 
-/** Options of {@link createAuthService}. */
-export interface AuthServiceOptions {
+export interface AuthServiceDeps {
   /** The token secret in force. */
   readonly secret: () => string;
   /** The users who are admins. */
@@ -24,7 +22,7 @@ export interface AuthServiceOptions {
 }
 
 /** The AuthService. GetUserToken and ForceLogout expect the caller in the context. */
-export function createAuthService(options: AuthServiceOptions): ServiceImpl<typeof AuthService> {
+export function createAuthService(options: AuthServiceDeps): ServiceImpl<typeof AuthService> {
   const { secret, mint, verify, peerOf, revoke } = options;
   const adminUserIds = new Set(options.adminUserIds);
   const guesses = createGuessLimit();

@@ -10,24 +10,16 @@ export interface VerifiedTokens {
   set(token: string, caller: Caller): void;
 }
 
-/** Options of {@link createVerifiedTokens}. */
-export interface VerifiedTokensOptions {
-  /** How many are kept at most; those not used for the longest time are forgotten first. Default 10,000. */
-  readonly max?: number;
-  /**
-   * How long one is kept, in milliseconds. Default 600,000 (10 min). A key that the identity provider withdraws is
-   * accepted for that long, after the 10 min for which jose trusts a fetched key set.
-   */
-  readonly maxAgeMs?: number;
-}
-
 interface Entry {
   readonly caller: Caller;
   readonly keptUntilMs: number;
 }
 
-/** Creates an empty {@link VerifiedTokens}. */
-export function createVerifiedTokens({ max = 10_000, maxAgeMs = 600_000 }: VerifiedTokensOptions = {}): VerifiedTokens {
+/**
+ * Of `max` callers, those not used for the longest time are forgotten first. A key that the identity provider withdraws
+ * is accepted for `maxAgeMs`, after the 10 min for which jose trusts a fetched key set.
+ */
+export function createVerifiedTokens({ max = 10_000, maxAgeMs = 600_000 } = {}): VerifiedTokens {
   // Two generations, and not one Map whose entry every use moves to the end: a Map keeps what was deleted in
   // its hash chain until it grows, so moving one busy token among 10,000 was measured at 65 µs a time.
   let recent = new Map<string, Entry>();

@@ -1,10 +1,18 @@
 import { ConnectError } from "@connectrpc/connect";
-import { decodeProtectedHeader, errors, type JWTPayload, jwtVerify } from "jose";
+import {
+  createRemoteJWKSet,
+  customFetch,
+  decodeProtectedHeader,
+  errors,
+  type JWTPayload,
+  type JWTVerifyGetKey,
+  jwtVerify,
+} from "jose";
 import { failure } from "../errors.ts";
+import { isId, maxUserIdBytes } from "../limits.ts";
 import type { Caller } from "./caller.ts";
-import { createKeyFinder } from "./find-key.ts";
-import { readClaims } from "./read-claims.ts";
-import { isRevoked, type RevokedAtMs } from "./revoked.ts";
+import { anyPlatform, platformName } from "./platform.ts";
+import { isRevoked, type RevokedAtMs } from "./revocations.ts";
 import { toSigningKey } from "./secret.ts";
 import { createVerifiedTokens } from "./verified-tokens.ts";
 
@@ -17,7 +25,15 @@ const asymmetricAlgorithms = [
   ...["EdDSA", "Ed25519"],
 ];
 
-/** Options of {@link createTokenVerifier}. */
+/** How long after a fetch, good or failed, no other is made, in milliseconds: no caller can make us ask more often. */
+const fetchPauseMs = 5_000;
+
+/**
+ * How far ahead of this machine's clock a token's `iat` may be, in milliseconds. More is refused with 1504: until its
+ * `iat` has passed such a token could not be revoked.
+ */
+const maxIssuedAheadMs = 60_000;
+
 export interface TokenVerifierOptions {
   /** The token secret, for HS256. */
   readonly secret: string;
@@ -75,7 +91,7 @@ export function createTokenVerifier(options: TokenVerifierOptions): TokenVerifie
         audience: jwks.audience,
       });
       const isAdmin = hasClaim(payload, jwks.adminClaim);
-      const caller = readClaims(payload, { userClaim: jwks.userClaim ?? "sub", isAdmin: () => isAdmin });
+      const caller = readClaims(payload, jwks.userClaim ?? "sub", () => isAdmin);
       // An admin's id must not be anybody's: what admins send is pushed to their own devices too.
       if (!isAdmin && adminUserIds.has(caller.userId)) {
         throw failure("TokenUnknownError", "the token names an admin and is not an admin's");
@@ -83,7 +99,7 @@ export function createTokenVerifier(options: TokenVerifierOptions): TokenVerifie
       return caller;
     }
     const { payload } = await jwtVerify<JWTPayload>(token, await signingKey, { algorithms: ["HS256"] });
-    return readClaims(payload, { userClaim: "UserID", isAdmin: (userId) => adminUserIds.has(userId) });
+    return readClaims(payload, "UserID", (userId) => adminUserIds.has(userId));
   };
 
   return async (token) => {
@@ -98,6 +114,74 @@ export function createTokenVerifier(options: TokenVerifierOptions): TokenVerifie
     if (caller.expiresAtMs <= Date.now()) throw expired();
     if (isRevoked(caller, revokedAtMs)) throw failure("TokenKickedError", "the token was revoked");
     return caller;
+  };
+}
+
+/**
+ * Makes the claims of a token with a good signature a caller. `PlatformID` may be absent (0), as in OpenIM.
+ *
+ * @throws TokenMalformedError (1503) for claims of a wrong type, without a usable user id or without `exp`, and
+ * TokenNotValidYetError (1504) for a token from the future.
+ */
+function readClaims(claims: JWTPayload, userClaim: string, isAdmin: (userId: string) => boolean): Caller {
+  const { [userClaim]: userId, PlatformID: platformId = anyPlatform, exp } = claims;
+  if (typeof userId !== "string" || !isId(userId, maxUserIdBytes)) {
+    throw malformed(`the token names no usable ${userClaim}`);
+  }
+  if (typeof platformId !== "number" || (platformId !== anyPlatform && platformName(platformId) === undefined)) {
+    throw malformed("the token's PlatformID is not a platform");
+  }
+  // jose has made sure that those which are there are numbers, but JSON has 1e999.
+  const expiresAtMs = Math.round((exp ?? Number.NaN) * 1_000);
+  const issuedAtMs = readIssuedAtMs(claims);
+  if (!Number.isSafeInteger(expiresAtMs)) throw malformed("the token has no usable exp");
+  if (!Number.isSafeInteger(issuedAtMs)) throw malformed("the token's iat is not usable");
+  if (issuedAtMs > Date.now() + maxIssuedAheadMs) {
+    throw failure("TokenNotValidYetError", "the token was issued in the future");
+  }
+  return { userId, platformId, isAdmin: isAdmin(userId), issuedAtMs, expiresAtMs };
+}
+
+/** `iat` says the second; `iatMs`, which only our own tokens have, says which millisecond of it. */
+function readIssuedAtMs({ iat = 0, iatMs }: JWTPayload): number {
+  return typeof iatMs === "number" && Math.floor(iatMs / 1_000) === iat ? Math.floor(iatMs) : Math.round(iat * 1_000);
+}
+
+function malformed(errDlt: string): ConnectError {
+  return failure("TokenMalformedError", errDlt);
+}
+
+/**
+ * Finds the public key of a token in a key set that is fetched on first use, again after 10 min, and for an unknown
+ * `kid` at most every 30 s (jose's defaults); at most every 5 s when that fails.
+ *
+ * @throws TokenUnknownError (1505) for a token that no single key fits, and IdentityProviderError (90104) when the key
+ * set cannot be fetched or used.
+ */
+function createKeyFinder(url: string): JWTVerifyGetKey {
+  const keySet = createRemoteJWKSet(new URL(url), { [customFetch]: createSparingFetch() });
+  return async (header, token) => {
+    try {
+      return await keySet(header, token);
+    } catch (cause) {
+      if (cause instanceof errors.JWKSNoMatchingKey) {
+        throw failure("TokenUnknownError", "no key of the identity provider fits the token", cause);
+      }
+      if (cause instanceof errors.JWKSMultipleMatchingKeys) {
+        throw failure("TokenUnknownError", "the token needs a kid: several keys of the identity provider fit", cause);
+      }
+      throw failure("IdentityProviderError", "the identity provider's keys cannot be fetched", cause);
+    }
+  };
+}
+
+/** Not around the key set, but inside: keys that it has already are found during the pause as well. */
+function createSparingFetch(): typeof fetch {
+  let nextAtMs = 0;
+  return async (...request) => {
+    if (Date.now() < nextAtMs) throw new Error("the last fetch was a moment ago, and did not help");
+    nextAtMs = Date.now() + fetchPauseMs;
+    return fetch(...request);
   };
 }
 

@@ -1,5 +1,5 @@
 import type { Caller } from "../auth/caller.ts";
-import { isRevoked, type RevokedAtMs } from "../auth/revoked.ts";
+import { isRevoked, type RevokedAtMs } from "../auth/revocations.ts";
 import { until } from "../broker/until.ts";
 import { failure } from "../errors.ts";
 import type { Start, SubscribeResponse } from "../gen/mustreach/delivery/v1/delivery_pb.ts";

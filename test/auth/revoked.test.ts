@@ -1,5 +1,5 @@
 import { expect, test } from "vitest";
-import { isRevoked } from "../../src/auth/revoked.ts";
+import { isRevoked } from "../../src/auth/revocations.ts";
 
 /** alice's tokens for platform 5 are revoked up to 1,000. */
 const revokedAtMs = (userId: string, platformId: number) =>

@@ -1,5 +1,5 @@
 import { expect, test } from "vitest";
-import { createGuessLimit } from "../../src/auth/guess-limit.ts";
+import { createGuessLimit } from "../../src/auth/get-admin-token.ts";
 
 test("the addresses kept are bounded: the one that has not been wrong for the longest time is forgotten", () => {
   const guesses = createGuessLimit({ burst: 1, maxPeers: 3 });
