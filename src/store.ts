@@ -3,6 +3,7 @@ import { revokedStream } from "./auth/layout.ts";
 import { openRevocations, type Revocations } from "./auth/revocations.ts";
 import { auditBroker, type BrokerAudit } from "./broker/audit.ts";
 import type { Connections } from "./broker/connections.ts";
+import type { Consumption } from "./broker/consume.ts";
 import { createDirectGet, type DirectGet } from "./broker/direct-get.ts";
 import { createPublisher, type Publisher } from "./broker/publish.ts";
 import { missingStreams } from "./broker/streams.ts";
@@ -22,7 +23,7 @@ import { type DeadLetters, openDeadLetters } from "./reaching/dead-letters.ts";
 import { type Escalations, openEscalations } from "./reaching/escalations.ts";
 import { type LaterLooks, openLaterLooks } from "./reaching/later-looks.ts";
 import { deadLetterStream, escalationStream, laterStream } from "./reaching/layout.ts";
-import { consumeReach, type ReachConsumerOptions, type ReachConsumers } from "./reaching/watched.ts";
+import { consumeReach, type ReachConsumerOptions } from "./reaching/watched.ts";
 import { epochStream } from "./receiving/layout.ts";
 import { createOpenSession, type OpenSession } from "./receiving/session-order.ts";
 import { createLive, type Live } from "./receiving/signals.ts";
@@ -55,7 +56,7 @@ export interface Store {
   readonly deadLetters: DeadLetters;
   readonly laterLooks: Pick<LaterLooks, "add">;
   /** Takes part in the durable consumers `reach` and `look`. */
-  consumeReach(onEntry: ReachConsumerOptions["onEntry"]): Promise<ReachConsumers>;
+  consumeReach(onEntry: ReachConsumerOptions["onEntry"]): Promise<Consumption>;
   /** What of it is missing or not as declared, in sentences. */
   problems(): Promise<readonly string[]>;
   /** Stores what is in memory. */

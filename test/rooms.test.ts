@@ -63,7 +63,6 @@ const speakNats: ReadonlySet<string> = new Set([
   "reaching/dead-letters.ts",
   "reaching/escalations.ts",
   "reaching/later-looks.ts",
-  "reaching/watched.ts",
   "receiving/session-order.ts",
   "sending/schedule.ts",
 ]);

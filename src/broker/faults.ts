@@ -81,6 +81,11 @@ export function isIncomplete({ errCode }: Refusal): boolean {
   return errCode === apiCodes.batchIncomplete || errCode === apiCodes.tooManyBatches;
 }
 
+/** Whether there is no consumer of the name that was asked for. */
+export function isUnknownConsumer(error: unknown): boolean {
+  return error instanceof JetStreamApiError && error.code === JetStreamApiCodes.ConsumerNotFound;
+}
+
 /** Judges what a call to the broker has thrown: the one place that knows. */
 export function judge(error: unknown): Fault {
   if (error instanceof ConnectError) {

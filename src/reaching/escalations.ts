@@ -1,13 +1,13 @@
 import { toBinary } from "@bufbuild/protobuf";
-import { AckPolicy, DeliverPolicy, DiscardPolicy, ReplayPolicy, RetentionPolicy } from "@nats-io/jetstream";
+import { DiscardPolicy, RetentionPolicy } from "@nats-io/jetstream";
 import { nanos } from "@nats-io/transport-node";
 import type { BaseLogger } from "pino";
 import type { Broker } from "../broker/connect.ts";
+import { type Consumption, consume, type Delivery } from "../broker/consume.ts";
 import { decodeStored } from "../broker/decode-stored.ts";
 import { type DirectGet, type DirectMessage, tooManyResults } from "../broker/direct-get.ts";
 import { toFailure, toRefusal } from "../broker/faults.ts";
 import type { Publisher } from "../broker/publish.ts";
-import { type Delivery, type Pull, startPull } from "../broker/pull.ts";
 import { declareQueue } from "../broker/queue-stream.ts";
 import { type Notification, NotificationSchema } from "../gen/mustreach/delivery/v1/delivery_pb.ts";
 import { expiresHeader, kindHeader, userHeader } from "../inbox/items.ts";
@@ -67,9 +67,9 @@ export interface Escalations {
    */
   isWithdrawn(escalation: Escalation): Promise<boolean>;
   /** Takes part in the durable consumer `escalate` of first attempts, with at most `maxHeld` here at a time. */
-  consume(maxHeld: number, onAttempt: (attempt: EscalationAttempt) => void): Promise<Pull>;
+  consume(maxHeld: number, onAttempt: (attempt: EscalationAttempt) => void): Promise<Consumption>;
   /** Takes part in the durable consumer `retry` of further attempts, with at most `maxHeld` here at a time. */
-  consumeRetries(maxHeld: number, onAttempt: (attempt: EscalationAttempt) => void): Promise<Pull>;
+  consumeRetries(maxHeld: number, onAttempt: (attempt: EscalationAttempt) => void): Promise<Consumption>;
 }
 
 /** Options of {@link openEscalations}. */
@@ -151,19 +151,13 @@ export async function openEscalations(
   };
 
   const pull = (durable: string, filter: string, maxHeld: number, onDelivery: (delivery: Delivery) => void) =>
-    startPull(broker, {
+    consume(broker, {
       stream: escalationStream,
-      consumer: {
-        durable_name: durable,
-        description: "hands notifications to the escalation webhook",
-        filter_subject: filter,
-        deliver_policy: DeliverPolicy.All,
-        replay_policy: ReplayPolicy.Instant,
-        ack_policy: AckPolicy.Explicit,
-        ack_wait: nanos(ackWaitMs),
-        max_ack_pending: maxAckPending,
-        max_deliver: -1,
-      },
+      durable,
+      description: "hands notifications to the escalation webhook",
+      filter,
+      ackWaitMs,
+      maxAckPending,
       maxHeld,
       onDelivery,
       log,

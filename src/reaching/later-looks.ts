@@ -1,13 +1,13 @@
 import { randomUUID } from "node:crypto";
 import { create, toBinary } from "@bufbuild/protobuf";
-import { AckPolicy, DeliverPolicy, DiscardPolicy, ReplayPolicy, RetentionPolicy } from "@nats-io/jetstream";
+import { DiscardPolicy, RetentionPolicy } from "@nats-io/jetstream";
 import { nanos } from "@nats-io/transport-node";
 import type { BaseLogger } from "pino";
 import type { Broker } from "../broker/connect.ts";
+import { type Consumption, consume, type Delivery } from "../broker/consume.ts";
 import { decodeStored } from "../broker/decode-stored.ts";
 import { toRefusal } from "../broker/faults.ts";
 import type { Publisher } from "../broker/publish.ts";
-import { type Delivery, type Pull, startPull } from "../broker/pull.ts";
 import { declareQueue } from "../broker/queue-stream.ts";
 import { toToken } from "../broker/subjects.ts";
 import { type LookJob_Entry, LookJob_EntrySchema, LookJobSchema } from "../gen/mustreach/store/v1/look_pb.ts";
@@ -24,7 +24,7 @@ export interface LaterLooks {
    */
   add(entries: readonly ReachEntry[], atMs: number): Promise<void>;
   /** Takes part in the durable consumer `look`, which delivers the entries when it is time. */
-  consume(onEntry: (entry: ReachEntry) => void): Promise<Pull>;
+  consume(onEntry: (entry: ReachEntry) => void): Promise<Consumption>;
 }
 
 /** Options of {@link openLaterLooks}. */
@@ -47,7 +47,7 @@ const retryMs = 2_000;
 export async function openLaterLooks(
   broker: Broker,
   publisher: Publisher,
-  { replicas, retentionMs, ackWaitMs = 60_000, log }: LaterLookOptions,
+  { replicas, retentionMs, ackWaitMs, log }: LaterLookOptions,
 ): Promise<LaterLooks> {
   await declareQueue(broker, {
     name: laterStream,
@@ -103,18 +103,12 @@ export async function openLaterLooks(
   return {
     add,
     consume: (onEntry) =>
-      startPull(broker, {
+      consume(broker, {
         stream: laterStream,
-        consumer: {
-          durable_name: "look",
-          description: "delivers must-reach notifications that are to be looked at again",
-          filter_subject: lookFilter,
-          deliver_policy: DeliverPolicy.All,
-          replay_policy: ReplayPolicy.Instant,
-          ack_policy: AckPolicy.Explicit,
-          ack_wait: nanos(ackWaitMs),
-          max_deliver: -1,
-        },
+        durable: "look",
+        description: "delivers must-reach notifications that are to be looked at again",
+        filter: lookFilter,
+        ackWaitMs,
         maxHeld,
         onDelivery: (delivery) => open(delivery, onEntry),
         log,

@@ -1,13 +1,13 @@
 import type { BaseLogger } from "pino";
+import type { Consumption } from "../broker/consume.ts";
 import type { Cursors } from "../inbox/cursors.ts";
 import { createDueQueue } from "./due-queue.ts";
 import type { ReachEntry } from "./entry.ts";
-import type { ReachConsumers } from "./watched.ts";
 
 /** Options of {@link startReach}. */
 export interface ReachOptions {
   /** Takes part in the durable consumers that deliver entries, at first and for a later look. */
-  readonly consume: (onEntry: (entry: ReachEntry) => void) => Promise<ReachConsumers>;
+  readonly consume: (onEntry: (entry: ReachEntry) => void) => Promise<Consumption>;
   readonly cursors: Pick<Cursors, "ofUsers" | "replacements">;
   /** Has the live sessions of a user, on every instance, look into the inbox. */
   readonly wake: (userToken: string) => void;

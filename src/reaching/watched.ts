@@ -1,8 +1,6 @@
-import { AckPolicy, DeliverPolicy, ReplayPolicy } from "@nats-io/jetstream";
-import { nanos } from "@nats-io/transport-node";
 import type { BaseLogger } from "pino";
 import type { Broker } from "../broker/connect.ts";
-import { type Delivery, startPull } from "../broker/pull.ts";
+import { type Consumption, consume, type Delivery, together } from "../broker/consume.ts";
 import { escalateHeader, expiresHeader, kindHeader, userHeader } from "../inbox/items.ts";
 import { inboxPartitionFilter, inboxStream, parseInboxSubject } from "../inbox/layout.ts";
 import type { ReachEntry } from "./entry.ts";
@@ -29,50 +27,32 @@ export interface ReachConsumerOptions {
   readonly log: BaseLogger;
 }
 
-/** The durable consumers `reach` of all partitions, and `look`, as far as this instance takes part in them. */
-export interface ReachConsumers {
-  /** Takes no more entries. What is held can still be acked. */
-  pause(): Promise<void>;
-  /** Pauses, and gives back what is still held. */
-  stop(): Promise<void>;
-}
-
 /**
  * Binds the durable consumer `reach` of each inbox stream, created on first use, and that of later looks. Instances
  * share the entries.
  *
  * @throws when the broker refuses a consumer or does not answer.
  */
-export async function consumeReach(broker: Broker, options: ReachConsumerOptions): Promise<ReachConsumers> {
-  const { partitions, laterLooks, onEntry, log } = options;
-  const { ackWaitMs = 60_000, maxAckPending = 50_000, maxHeld = 512 } = options;
-  const pulls = await Promise.all([
+export async function consumeReach(broker: Broker, options: ReachConsumerOptions): Promise<Consumption> {
+  const { partitions, laterLooks, onEntry, ackWaitMs, maxAckPending = 50_000, maxHeld = 512, log } = options;
+  const parts = [
     laterLooks.consume(onEntry),
     ...Array.from({ length: partitions }, (_, partition) =>
-      startPull(broker, {
+      consume(broker, {
         stream: inboxStream(partition),
-        consumer: {
-          durable_name: "reach",
-          description: "holds each must-reach notification until a device has acknowledged it",
-          filter_subject: inboxPartitionFilter(partition),
-          deliver_policy: DeliverPolicy.All,
-          replay_policy: ReplayPolicy.Instant,
-          ack_policy: AckPolicy.Explicit,
-          ack_wait: nanos(ackWaitMs),
-          max_ack_pending: maxAckPending,
-          max_deliver: -1,
-          headers_only: true,
-        },
+        durable: "reach",
+        description: "holds each must-reach notification until a device has acknowledged it",
+        filter: inboxPartitionFilter(partition),
+        ackWaitMs,
+        maxAckPending,
+        headersOnly: true,
         maxHeld,
         onDelivery: (delivery) => onEntry(toReachEntry(partition, delivery)),
         log,
       }),
     ),
-  ]);
-  return {
-    pause: async () => void (await Promise.all(pulls.map((pull) => pull.pause()))),
-    stop: async () => void (await Promise.all(pulls.map((pull) => pull.stop()))),
-  };
+  ];
+  return together(await Promise.all(parts));
 }
 
 function toReachEntry(partition: number, delivery: Delivery): ReachEntry {

@@ -7,7 +7,8 @@ import { toRefusal } from "../broker/faults.ts";
 import type { Publisher } from "../broker/publish.ts";
 import { declareStream } from "../broker/streams.ts";
 import { toPartition, toToken } from "../broker/subjects.ts";
-import { startWorker, workQueueStream } from "../broker/work-queue.ts";
+import { work } from "../broker/work.ts";
+import { workQueueStream } from "../broker/work-queue.ts";
 import { failure } from "../errors.ts";
 import { MessageSchema, NotificationSchema } from "../gen/mustreach/delivery/v1/delivery_pb.ts";
 import { FanoutJobSchema } from "../gen/mustreach/store/v1/job_pb.ts";
@@ -59,9 +60,9 @@ export async function openFanout(
       throw toRefusal(stored);
     },
     async work(expand) {
-      const workers = await Promise.all(
+      const stops = await Promise.all(
         Array.from({ length: lanes }, (_, lane) =>
-          startWorker(broker, {
+          work(broker, {
             stream: fanoutStream,
             durable: `fanout_${lane}`,
             filter: fanoutFilter(lane),
@@ -71,9 +72,7 @@ export async function openFanout(
           }),
         ),
       );
-      return async () => {
-        await Promise.all(workers.map((worker) => worker.stop()));
-      };
+      return async () => void (await Promise.all(stops.map((stop) => stop())));
     },
   };
 }

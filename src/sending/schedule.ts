@@ -8,7 +8,8 @@ import { toFailure, toRefusal } from "../broker/faults.ts";
 import type { Publisher } from "../broker/publish.ts";
 import { declareStream } from "../broker/streams.ts";
 import { toToken } from "../broker/subjects.ts";
-import { startWorker, workQueueStream } from "../broker/work-queue.ts";
+import { work } from "../broker/work.ts";
+import { workQueueStream } from "../broker/work-queue.ts";
 import { failure } from "../errors.ts";
 import { type Notification, NotificationSchema } from "../gen/mustreach/delivery/v1/delivery_pb.ts";
 import { ScheduledSendSchema } from "../gen/mustreach/store/v1/job_pb.ts";
@@ -85,17 +86,15 @@ export async function openSchedule(
         throw toFailure(cause);
       }
     },
-    async work(deliver) {
-      const worker = await startWorker(broker, {
+    work: (deliver) =>
+      work(broker, {
         stream: scheduleStream,
         durable: "due",
         filter: dueFilter,
         decode: decodeScheduledSend,
         work: deliver,
         log: options.log,
-      });
-      return () => worker.stop();
-    },
+      }),
   };
 }
 

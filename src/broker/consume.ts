@@ -1,11 +1,11 @@
-import type { ConsumerConfig } from "@nats-io/jetstream";
+import { AckPolicy } from "@nats-io/jetstream";
 import { createInbox, type Msg, nanos } from "@nats-io/transport-node";
 import type { BaseLogger } from "pino";
 import type { Broker } from "./connect.ts";
-import { declareConsumer } from "./declare-consumer.ts";
+import { isUnknownConsumer } from "./faults.ts";
 import { nextMessageSubject, parseDelivery } from "./subjects.ts";
 
-/** A message that a durable consumer has delivered to this instance. It is held until the first ack or nak. */
+/** A message that a durable consumer has delivered to this instance. It is held until the first ack, nak or term. */
 export interface Delivery {
   readonly subject: string;
   readonly payload: Uint8Array;
@@ -19,24 +19,42 @@ export interface Delivery {
   header(name: string): string;
   /** It is done. Nobody waits for the broker's confirmation: if this is lost, it is delivered again. */
   ack(): void;
+  /** As `ack`, confirmed. Rejects when the broker does not answer within 5 s: it is held then as before. */
+  doubleAck(): Promise<void>;
   /** It is to be delivered again, to whichever instance asks, in `delayMs` milliseconds. */
   nak(delayMs: number): void;
+  /** It is not to be delivered again. */
+  term(): void;
+  /** It is still being worked on: the ack wait begins anew. */
+  working(): void;
 }
 
-/** Options of {@link startPull}. */
-export interface PullOptions {
+/** What to consume, and how. */
+export interface ConsumeOptions {
   readonly stream: string;
-  /** The durable consumer, which is created or brought up to date. */
-  readonly consumer: Partial<ConsumerConfig> & { readonly durable_name: string };
-  /** At most about this many deliveries are held here at a time. */
+  /** The name of the durable consumer. Instances that name the same one share its messages. */
+  readonly durable: string;
+  readonly description?: string;
+  /** The subjects whose messages it delivers, all that are there first. */
+  readonly filter: string;
+  /** How long an instance may hold a message before another gets it, in milliseconds. Default 60,000. */
+  readonly ackWaitMs?: number | undefined;
+  /**
+   * Messages that may be held or nak'ed at a time, over all instances; beyond it, no newer ones are delivered. Default
+   * 1,000. 1 keeps them in order.
+   */
+  readonly maxAckPending?: number;
+  /** Whether the payloads are left out. Default false. */
+  readonly headersOnly?: boolean;
+  /** At most about this many messages are held here at a time. */
   readonly maxHeld: number;
   /** Must not throw, but for a message that cannot be read: that one is given up. */
   readonly onDelivery: (delivery: Delivery) => void;
   readonly log: BaseLogger;
 }
 
-/** The pulling of one durable consumer, which goes on over restarts and leader changes of the broker. */
-export interface Pull {
+/** This instance's part in durable consumers, which goes on over restarts and leader changes of the broker. */
+export interface Consumption {
   /** Takes no more deliveries. What is held can still be acked. */
   pause(): Promise<void>;
   /** Pauses, and gives back what is still held: another instance gets it at once. */
@@ -55,7 +73,8 @@ const retryMs = 250;
 /** How long a pause may wait for a broker that does not answer, in milliseconds. */
 const pauseTimeoutMs = 1_000;
 
-const ackBytes = Buffer.from("+ACK");
+/** How long the broker may take to confirm an ack, in milliseconds. */
+const doubleAckTimeoutMs = 5_000;
 
 /**
  * Pulls from a durable consumer, which it creates or brings up to date.
@@ -65,9 +84,8 @@ const ackBytes = Buffer.from("+ACK");
  *
  * @throws when the broker refuses the consumer or does not answer.
  */
-export async function startPull(broker: Broker, options: PullOptions): Promise<Pull> {
-  const { stream, maxHeld, onDelivery, log } = options;
-  const consumer = options.consumer.durable_name;
+export async function consume(broker: Broker, options: ConsumeOptions): Promise<Consumption> {
+  const { stream, durable, maxHeld, onDelivery, log } = options;
   const inbox = createInbox();
   const held = new Set<Delivery>();
   /** The number of the current request; answers to earlier ones are ignored. */
@@ -85,7 +103,7 @@ export async function startPull(broker: Broker, options: PullOptions): Promise<P
     awaited = batch;
     request++;
     const body = { batch, expires: nanos(requestMs), idle_heartbeat: nanos(heartbeatMs) };
-    broker.nc.publish(nextMessageSubject(stream, consumer), JSON.stringify(body), { reply: `${inbox}.${request}` });
+    broker.nc.publish(nextMessageSubject(stream, durable), JSON.stringify(body), { reply: `${inbox}.${request}` });
     watch();
   };
   // Not at once: many that are settled together make room for one request.
@@ -104,8 +122,8 @@ export async function startPull(broker: Broker, options: PullOptions): Promise<P
   };
 
   const declareAgain = async () => {
-    await declareConsumer(broker, stream, options.consumer).catch((err: unknown) =>
-      log.warn({ err, stream, consumer }, "cannot find the consumer; trying again"),
+    await declare(broker, options).catch((err: unknown) =>
+      log.warn({ err, stream, durable }, "cannot find the consumer; trying again"),
     );
     askAnew(retryMs);
   };
@@ -121,7 +139,7 @@ export async function startPull(broker: Broker, options: PullOptions): Promise<P
 
   const onMessage = (msg: Msg) => {
     awaited = Math.max(0, awaited - 1);
-    const delivery = toDelivery(msg, () => {
+    const delivery = toDelivery(broker, msg, () => {
       held.delete(delivery);
       if (awaited === 0) askIn(0);
     });
@@ -132,12 +150,13 @@ export async function startPull(broker: Broker, options: PullOptions): Promise<P
     try {
       onDelivery(delivery);
     } catch (err) {
-      log.error({ err, stream, consumer, sequence: delivery.sequence }, "a message cannot be read: giving it up");
-      delivery.ack();
+      const { subject, sequence } = delivery;
+      log.error({ err, stream, durable, subject, sequence }, "a message cannot be read: giving it up");
+      delivery.term();
     }
   };
 
-  await declareConsumer(broker, stream, options.consumer);
+  await declare(broker, options);
   const subscription = broker.nc.subscribe(`${inbox}.*`, {
     callback(error, msg) {
       if (error !== null) return;
@@ -169,20 +188,66 @@ export async function startPull(broker: Broker, options: PullOptions): Promise<P
   };
 }
 
-function toDelivery(msg: Msg, onSettle: () => void): Delivery {
+/** Parts in several durable consumers as one. */
+export function together(parts: readonly Consumption[]): Consumption {
+  return {
+    pause: async () => void (await Promise.all(parts.map((part) => part.pause()))),
+    stop: async () => void (await Promise.all(parts.map((part) => part.stop()))),
+  };
+}
+
+function toDelivery(broker: Broker, msg: Msg, onSettle: () => void): Delivery {
+  const reply = msg.reply ?? "";
   let isSettled = false;
-  const settle = (answer: string | Uint8Array) => {
+  const settle = () => {
     if (isSettled) return;
     isSettled = true;
-    msg.respond(answer);
     onSettle();
+  };
+  const answer = (verb: string) => {
+    if (isSettled) return;
+    msg.respond(verb);
+    settle();
   };
   return {
     subject: msg.subject,
     payload: msg.data,
-    ...parseDelivery(msg.reply ?? ""),
+    ...parseDelivery(reply),
     header: (name) => msg.headers?.get(name) ?? "",
-    ack: () => settle(ackBytes),
-    nak: (delayMs) => settle(delayMs > 0 ? `-NAK ${JSON.stringify({ delay: nanos(Math.ceil(delayMs)) })}` : "-NAK"),
+    ack: () => answer("+ACK"),
+    async doubleAck() {
+      await broker.nc.request(reply, "+ACK", { timeout: doubleAckTimeoutMs });
+      settle();
+    },
+    nak: (delayMs) => answer(delayMs > 0 ? `-NAK ${JSON.stringify({ delay: nanos(Math.ceil(delayMs)) })}` : "-NAK"),
+    term: () => answer("+TERM"),
+    working: () => void (isSettled || msg.respond("+WPI")),
   };
+}
+
+/**
+ * Creates the consumer, or brings it to what is asked. One that is so already is left alone: a broker with a full disk
+ * refuses even to be told again what it has, and jobs and watches could not go on there.
+ */
+async function declare(broker: Broker, options: ConsumeOptions): Promise<void> {
+  const { stream, durable, description = "", filter, headersOnly = false } = options;
+  const { ackWaitMs = 60_000, maxAckPending = 1_000 } = options;
+  const config = {
+    durable_name: durable,
+    description,
+    filter_subject: filter,
+    ack_policy: AckPolicy.Explicit,
+    ack_wait: nanos(ackWaitMs),
+    max_ack_pending: maxAckPending,
+    headers_only: headersOnly,
+  };
+  const existing = await broker.jsm.consumers.info(stream, durable).catch((error: unknown) => {
+    if (isUnknownConsumer(error)) return undefined;
+    throw error;
+  });
+  if (existing === undefined) return void (await broker.jsm.consumers.add(stream, config));
+  const names = Object.keys(config) as (keyof typeof config)[];
+  // The broker leaves out what is false or empty.
+  const isSame = names.every((name) => (existing.config[name] || false) === (config[name] || false));
+  if (!isSame) await broker.jsm.consumers.update(stream, durable, config);
 }

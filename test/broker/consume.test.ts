@@ -1,9 +1,9 @@
-import { AckPolicy } from "@nats-io/jetstream";
 import { nanos } from "@nats-io/transport-node";
 import { pino } from "pino";
 import { afterEach, describe, expect, test, vi } from "vitest";
 import { type Broker, connectBroker } from "../../src/broker/connect.ts";
-import { type Delivery, type PullOptions, startPull } from "../../src/broker/pull.ts";
+import { type ConsumeOptions, consume, type Delivery } from "../../src/broker/consume.ts";
+import { everything } from "../../src/broker/subjects.ts";
 import { useBroker } from "../helpers/broker.ts";
 
 const log = pino({ level: "silent" });
@@ -29,27 +29,23 @@ async function openStream() {
   return { broker, stream, publish, info };
 }
 
-/** Pulls, and collects what is delivered without settling it. */
-async function collect(
-  broker: Broker,
-  stream: string,
-  options: Partial<PullOptions> & { readonly ackWaitMs?: number } = {},
-) {
-  const { ackWaitMs = 60_000, ...rest } = options;
+/** Consumes, and collects what is delivered without settling it. */
+async function collect(broker: Broker, stream: string, options: Partial<ConsumeOptions> = {}) {
   const deliveries: Delivery[] = [];
-  const pull = await startPull(broker, {
+  const consumption = await consume(broker, {
     stream,
-    consumer: { durable_name: "worker", ack_policy: AckPolicy.Explicit, ack_wait: nanos(ackWaitMs), max_deliver: -1 },
+    durable: "worker",
+    filter: everything,
     maxHeld: 10,
     onDelivery: (delivery) => void deliveries.push(delivery),
     log,
-    ...rest,
+    ...options,
   });
-  opened.push(() => pull.stop());
-  return { deliveries, pull };
+  opened.push(() => consumption.stop());
+  return { deliveries, pull: consumption };
 }
 
-describe("a pull", () => {
+describe("a consumer", () => {
   test("delivers what is there and what comes, with its place, time and count", async () => {
     const { broker, stream, publish } = await openStream();
     await publish(1);
@@ -107,6 +103,20 @@ describe("a pull", () => {
       },
     });
     await waitFor(() => expect(read).toEqual([1, 3]));
+    await waitFor(async () => expect((await info()).num_ack_pending).toBe(0));
+  });
+
+  test("delivers again what nobody has answered in time, unless it is still worked on; an ack can be confirmed", async () => {
+    const { broker, stream, publish, info } = await openStream();
+    await publish(2);
+    const { deliveries } = await collect(broker, stream, { ackWaitMs: 600 });
+    await waitFor(() => expect(deliveries).toHaveLength(2));
+    const alive = setInterval(() => deliveries[0]?.working(), 100);
+    await waitFor(() => expect(deliveries.length).toBeGreaterThanOrEqual(4));
+    clearInterval(alive);
+    expect(new Set(deliveries.slice(1).map(({ sequence }) => sequence))).toEqual(new Set([2]));
+    await deliveries[0]?.doubleAck();
+    deliveries.at(-1)?.ack();
     await waitFor(async () => expect((await info()).num_ack_pending).toBe(0));
   });
 

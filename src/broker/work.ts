@@ -1,0 +1,66 @@
+import type { Broker } from "./connect.ts";
+import { type ConsumeOptions, consume, type Delivery } from "./consume.ts";
+
+/** A job whose worker has given no sign of life for this long is given to another, in milliseconds. */
+const ackWaitMs = 10_000;
+
+/** How often a worker gives one, in milliseconds. */
+const aliveEveryMs = 3_000;
+
+/** The wait before a job that failed is tried again, in milliseconds: doubled from the first to the last. */
+const retryMs = { first: 200, last: 30_000 } as const;
+
+/** Jobs, and how they are done. */
+export interface WorkOptions<J> extends Pick<ConsumeOptions, "stream" | "durable" | "filter" | "log"> {
+  /** Reads a job. One for which it throws is dropped, and told in the log: it would fail each time, and block the rest. */
+  readonly decode: (payload: Uint8Array) => J;
+  /** Does a job. It is called again, here or elsewhere, until it resolves, so it must be idempotent. */
+  readonly work: (job: J, signal: AbortSignal) => Promise<void>;
+}
+
+/**
+ * Does the jobs of a durable consumer, one at a time over all instances, in order. Resolves to how to stop: a job under
+ * way is given up and done again by another.
+ *
+ * @throws when the broker refuses the consumer or does not answer.
+ */
+export async function work<J>(broker: Broker, options: WorkOptions<J>): Promise<() => Promise<void>> {
+  const { decode, work, log, durable, ...rest } = options;
+  const stopping = new AbortController();
+  const { signal } = stopping;
+  let underWay: Promise<void> | undefined;
+
+  const handle = async (job: J, delivery: Delivery): Promise<void> => {
+    const alive = setInterval(delivery.working, aliveEveryMs);
+    try {
+      await work(job, signal);
+      // A job that is acknowledged into nowhere would be done twice, and hold up its lane until then.
+      await delivery.doubleAck();
+    } catch (err) {
+      if (signal.aborted) return;
+      const delayMs = Math.min(retryMs.last, retryMs.first * 2 ** Math.min(delivery.count - 1, 10));
+      log.warn({ err, durable, deliveries: delivery.count, delayMs }, "a job failed; it is tried again");
+      delivery.nak(delayMs);
+    } finally {
+      clearInterval(alive);
+    }
+  };
+
+  const jobs = await consume(broker, {
+    ...rest,
+    durable,
+    log,
+    ackWaitMs,
+    maxAckPending: 1,
+    maxHeld: 1,
+    onDelivery(delivery) {
+      underWay = handle(decode(delivery.payload), delivery);
+    },
+  });
+  return async () => {
+    stopping.abort();
+    await jobs.pause();
+    await underWay;
+    await jobs.stop();
+  };
+}

@@ -1,0 +1,83 @@
+import { pino } from "pino";
+import { afterEach, describe, expect, test, vi } from "vitest";
+import { connectBroker } from "../../src/broker/connect.ts";
+import { everything } from "../../src/broker/subjects.ts";
+import { type WorkOptions, work } from "../../src/broker/work.ts";
+import { useBroker } from "../helpers/broker.ts";
+
+const log = pino({ level: "silent" });
+const server = useBroker();
+const opened: (() => unknown)[] = [];
+afterEach(async () => {
+  for (const close of opened.splice(0).reverse()) await close();
+});
+const waitFor = <T>(check: () => T | Promise<T>) => vi.waitFor(check, { timeout: 15_000, interval: 10 });
+
+let streams = 0;
+async function openJobs() {
+  const { url, dial } = server;
+  const broker = await connectBroker({ servers: [url], dial, requestTimeoutMs: 2_000, log });
+  opened.push(() => broker.close());
+  const stream = `J${++streams}`;
+  await broker.jsm.streams.add({ name: stream, subjects: [`j.${streams}`], retention: "workqueue" });
+  return {
+    publish: (job: string) => broker.js.publish(`j.${streams}`, job),
+    waiting: async () => (await broker.jsm.streams.info(stream)).state.messages,
+    async start(doJob: WorkOptions<string>["work"]) {
+      const decode = (payload: Uint8Array) => Buffer.from(payload).toString();
+      const stop = await work(broker, { stream, durable: "worker", filter: everything, decode, work: doJob, log });
+      opened.push(stop);
+      return stop;
+    },
+  };
+}
+
+describe("jobs", () => {
+  test("are done one at a time over all workers, in order, and then are gone", async () => {
+    const { publish, waiting, start } = await openJobs();
+    const done: string[] = [];
+    let underWay = 0;
+    const doJob = async (job: string) => {
+      expect(++underWay).toBe(1);
+      await new Promise((resolve) => setTimeout(resolve, 5));
+      underWay--;
+      done.push(job);
+    };
+    await start(doJob);
+    await start(doJob);
+    const jobs = Array.from({ length: 30 }, (_, i) => String(i));
+    for (const job of jobs) await publish(job);
+    await waitFor(() => expect(done).toHaveLength(30));
+    expect(done).toEqual(jobs);
+    await waitFor(async () => expect(await waiting()).toBe(0));
+  });
+
+  test("that fail are done again, before what follows", async () => {
+    const { publish, waiting, start } = await openJobs();
+    const tried: string[] = [];
+    for (const job of ["a", "b"]) await publish(job);
+    await start(async (job) => {
+      if (tried.push(job) < 3) throw new Error("not yet");
+    });
+    await waitFor(async () => expect(await waiting()).toBe(0));
+    expect(tried).toEqual(["a", "a", "a", "b"]);
+  });
+
+  test("under way when their worker stops are given up, and done by another at once", async () => {
+    const { publish, waiting, start } = await openJobs();
+    await publish("a");
+    const begun = Promise.withResolvers<void>();
+    const stop = await start(async (_, signal) => {
+      begun.resolve();
+      await new Promise((_, reject) => signal.addEventListener("abort", () => reject(signal.reason)));
+    });
+    await begun.promise;
+    const done: string[] = [];
+    await start(async (job) => void done.push(job));
+    const stoppedMs = Date.now();
+    await stop();
+    await waitFor(() => expect(done).toEqual(["a"]));
+    expect(Date.now() - stoppedMs).toBeLessThan(3_000);
+    await waitFor(async () => expect(await waiting()).toBe(0));
+  });
+});
