@@ -1,8 +1,8 @@
+import { createListener, type ListenerLog } from "../http/listener.ts";
+import { createPages, healthz, notFound, writeJson } from "../http/pages.ts";
+import { readTarget } from "../http/target.ts";
 import type { Health } from "../observe/health.ts";
 import type { Metrics } from "../observe/metrics.ts";
-import { createListener, type ListenerLog } from "./listener.ts";
-import { createPages, healthz, notFound, writeJson } from "./pages.ts";
-import { readTarget } from "./target.ts";
 
 /** Options of {@link startAdmin}. */
 export interface AdminOptions {

@@ -2,9 +2,9 @@ import type { HandlerContext } from "@connectrpc/connect";
 import { accessOf } from "../auth/access.ts";
 import { callerKey } from "../auth/caller.ts";
 import { failure } from "../errors.ts";
+import { type Body, type BodyBudget, createBodyBudget, minBodyBytes } from "../http/body-budget.ts";
+import type { HttpRequest } from "../http/listener.ts";
 import { BindError } from "./bind.ts";
-import { type Body, type BodyBudget, createBodyBudget, minBodyBytes } from "./body-budget.ts";
-import type { HttpRequest } from "./listener.ts";
 
 /** The part of a HandlerContext that decides how much of a body is taken. */
 export type BodyContext = Pick<HandlerContext, "method" | "values">;

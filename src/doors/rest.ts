@@ -21,17 +21,17 @@ import {
 } from "@connectrpc/connect";
 import { type ErrorFacts, errorTable, retryAfterMsOf, toErrorFacts } from "../errors.ts";
 import { http } from "../gen/google/api/annotations_pb.ts";
+import { discardBody } from "../http/discard.ts";
+import type { HttpRequest, HttpResponse } from "../http/listener.ts";
+import type { Target } from "../http/target.ts";
+import { toHeaders } from "../http/target.ts";
 import type { CallLog } from "../observe/call-log.ts";
 import { peerKey, peerOf } from "../observe/peer.ts";
 import { unknownFieldsKey } from "../observe/unknown-fields.ts";
 import { BindError, type Binding, bind, bindStatus, toFailure, toText } from "./bind.ts";
 import type { ReadBody } from "./body.ts";
-import { discardBody } from "./discard.ts";
 import { compileToOpenImJson, errorEnvelope, headerFields, successEnvelope, type ToOpenImJson } from "./envelope.ts";
 import { badHostKey, type Gate } from "./gate.ts";
-import { toHeaders } from "./headers.ts";
-import type { HttpRequest, HttpResponse } from "./listener.ts";
-import type { Target } from "./target.ts";
 
 /** Options of {@link createRest}. */
 export interface RestOptions {

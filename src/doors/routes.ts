@@ -5,17 +5,17 @@ import { DeadLetterService } from "../gen/mustreach/delivery/v1/dead_letter_pb.t
 import { DeliveryService } from "../gen/mustreach/delivery/v1/delivery_pb.ts";
 import { GroupService } from "../gen/mustreach/directory/v1/directory_pb.ts";
 import { MsgService } from "../gen/mustreach/msg/v1/msg_pb.ts";
+import { answerCors } from "../http/cors.ts";
+import type { HttpHandler } from "../http/listener.ts";
+import { createPages, healthz, notFound, writeJson } from "../http/pages.ts";
+import { readTarget } from "../http/target.ts";
 import type { CallLog } from "../observe/call-log.ts";
 import type { Health } from "../observe/health.ts";
 import { createReadBody } from "./body.ts";
-import { answerCors } from "./cors.ts";
 import type { Gate } from "./gate.ts";
 import { takeIdempotencyKey } from "./idempotency-key.ts";
-import type { HttpHandler } from "./listener.ts";
-import { createPages, healthz, notFound, writeJson } from "./pages.ts";
 import { createRest } from "./rest.ts";
 import { createRpc } from "./rpc.ts";
-import { readTarget } from "./target.ts";
 
 /** Options of {@link createRoutes}. */
 export interface RouteOptions {

@@ -16,15 +16,15 @@ import type { UniversalHandler, UniversalServerRequest } from "@connectrpc/conne
 import { universalResponseToNodeResponse } from "@connectrpc/connect-node";
 import type { BaseLogger } from "pino";
 import { failure } from "../errors.ts";
+import type { HttpRequest, HttpResponse } from "../http/listener.ts";
+import type { Target } from "../http/target.ts";
+import { toHeaders } from "../http/target.ts";
 import { type CallLog, isSeen } from "../observe/call-log.ts";
 import { peerKey, peerOf } from "../observe/peer.ts";
 import { toFailure } from "./bind.ts";
 import type { ReadBody } from "./body.ts";
 import { decodeMessage, encodeEmpty, toEncoding } from "./decode.ts";
 import { badHostKey, type Gate } from "./gate.ts";
-import { toHeaders } from "./headers.ts";
-import type { HttpRequest, HttpResponse } from "./listener.ts";
-import type { Target } from "./target.ts";
 import { answerUnimplemented } from "./unimplemented.ts";
 
 /** Options of {@link createRpc}. */

@@ -2,7 +2,7 @@ import { Code, type ConnectError } from "@connectrpc/connect";
 import { errorToJsonBytes } from "@connectrpc/connect/protocol-connect";
 import { setTrailerStatus } from "@connectrpc/connect/protocol-grpc";
 import { failure } from "../errors.ts";
-import type { HttpRequest, HttpResponse } from "./listener.ts";
+import type { HttpRequest, HttpResponse } from "../http/listener.ts";
 
 /**
  * Answers a call of a method that does not exist in the protocol of its caller: `unimplemented`. False when the request

@@ -21,10 +21,10 @@ import { type Caller, callerKey } from "../../src/auth/caller.ts";
 import { createReadBody } from "../../src/doors/body.ts";
 import type { Gate } from "../../src/doors/gate.ts";
 import { createRest, type RestOptions } from "../../src/doors/rest.ts";
-import { readTarget } from "../../src/doors/target.ts";
 import { failure, toWireError } from "../../src/errors.ts";
 import { file_google_api_annotations, http } from "../../src/gen/google/api/annotations_pb.ts";
 import { HttpRuleSchema } from "../../src/gen/google/api/http_pb.ts";
+import { readTarget } from "../../src/http/target.ts";
 
 type Rule = MessageInitShape<typeof HttpRuleSchema>;
 

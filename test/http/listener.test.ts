@@ -7,14 +7,8 @@ import { setImmediate as nextTurn, setTimeout as wait } from "node:timers/promis
 import { promisify } from "node:util";
 import fc from "fast-check";
 import { afterEach, describe, expect, test, vi } from "vitest";
-import type {
-  HttpHandler,
-  HttpResponse,
-  Listener,
-  ListenerAddress,
-  ListenerOptions,
-} from "../../src/doors/listener.ts";
-import { createListener } from "../../src/doors/listener.ts";
+import type { HttpHandler, HttpResponse, Listener, ListenerAddress, ListenerOptions } from "../../src/http/listener.ts";
+import { createListener } from "../../src/http/listener.ts";
 
 const curl = async (...args: string[]): Promise<string> =>
   (await promisify(execFile)("curl", ["--silent", "--show-error", "--max-time", "5", ...args])).stdout;

@@ -2,7 +2,7 @@ import { once } from "node:events";
 import { createServer } from "node:http";
 import type { AddressInfo } from "node:net";
 import { afterAll, beforeAll, expect, test } from "vitest";
-import { answerCors } from "../../src/doors/cors.ts";
+import { answerCors } from "../../src/http/cors.ts";
 
 const server = createServer((req, res) => {
   if (!answerCors(req, res)) res.end("the real answer");
