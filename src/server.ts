@@ -6,10 +6,6 @@ import { loadTokenSecret } from "./auth/secret.ts";
 import { createAuthService } from "./auth/service.ts";
 import { durabilityName } from "./broker/audit.ts";
 import { type Connections, openConnections } from "./broker/connections.ts";
-import { createConversationAccess } from "./chat/access.ts";
-import { createGetConversations } from "./chat/get-conversations.ts";
-import { createMarkConversationAsRead } from "./chat/mark-as-read.ts";
-import { createPullMessages } from "./chat/pull-messages.ts";
 import type { Config } from "./config.ts";
 import { startAdmin } from "./doors/admin.ts";
 import { createGate } from "./doors/gate.ts";
@@ -132,7 +128,6 @@ export async function startServer(config: Config, log: Logger): Promise<Server> 
 
     // Who is in which group.
     const groupIdsOf = async (userId: string) => (await groups.joined(userId)).map(({ groupId }) => groupId);
-    const isMember = async (userId: string, groupId: string) => (await groupIdsOf(userId)).includes(groupId);
     const groupVersion = async (groupId: string) => (await requireGroup(groups, groupId)).version;
     const membersAt = async (groupId: string, version: number) =>
       (await groups.membersAt(groupId, version)).map(({ userId }) => userId);
@@ -207,16 +202,13 @@ export async function startServer(config: Config, log: Logger): Promise<Server> 
     const desk = createDeadLetterDesk({ deadLetters, escalations: webhook && escalations });
 
     // Asking about what was sent.
-    const access = createConversationAccess({ chat, isMember });
     const msg = createMsgService({
       limits,
       send,
       sendBatch: createSendBatch({ send, limits, log }),
       getDeliveryStatus: createGetDeliveryStatus({ findSend, sends, recalls, inbox, cursors, retentionMs }),
       recall,
-      pullMessages: createPullMessages(chat, access),
-      getConversations: createGetConversations(chat, groupIdsOf),
-      markConversationAsRead: createMarkConversationAsRead(chat, access),
+      conversations: { chat, groupIdsOf },
     });
 
     const health = createHealth(() => checkReadiness(connections, store, hub.size()));

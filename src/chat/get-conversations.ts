@@ -1,20 +1,15 @@
 import type { Caller } from "../auth/caller.ts";
-import type { Chat } from "./chat.ts";
+import type { ChatDeps } from "./access.ts";
 import type { UserConversation } from "./conversations.ts";
 
-/** Lists the conversations of a caller that hold chat copies; {@link createGetConversations} makes it. */
-export type GetConversations = (caller: Caller) => Promise<readonly UserConversation[]>;
-
 /**
- * Creates the {@link GetConversations}.
+ * The conversations of a caller that hold chat copies: at most 1,000, the one with the newest copy first.
  *
- * Throws NetworkError (90004) when the broker does not answer in time.
- *
- * @param joined the ids of the groups of which a user is a member now.
+ * @throws NetworkError (90004) when the broker does not answer in time.
  */
-export function createGetConversations(
-  chat: Pick<Chat, "conversationsOf">,
-  joined: (userId: string) => Promise<readonly string[]>,
-): GetConversations {
-  return async ({ userId }) => chat.conversationsOf(userId, await joined(userId));
+export async function getConversations(
+  { chat, groupIdsOf }: ChatDeps,
+  { userId }: Caller,
+): Promise<readonly UserConversation[]> {
+  return chat.conversationsOf(userId, await groupIdsOf(userId));
 }

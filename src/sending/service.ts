@@ -1,8 +1,9 @@
 import type { ServiceImpl } from "@connectrpc/connect";
 import { requireAdmin, requireCaller } from "../auth/caller.ts";
-import type { GetConversations } from "../chat/get-conversations.ts";
-import type { MarkConversationAsRead } from "../chat/mark-as-read.ts";
-import type { PullMessages } from "../chat/pull-messages.ts";
+import type { ChatDeps } from "../chat/access.ts";
+import { getConversations } from "../chat/get-conversations.ts";
+import { markConversationAsRead } from "../chat/mark-as-read.ts";
+import { pullMessages } from "../chat/pull-messages.ts";
 import type { MsgService } from "../gen/mustreach/msg/v1/msg_pb.ts";
 import { operationIdKey } from "../observe/operation-id.ts";
 import { requireBatch, type SendBatch, type SendOutcome } from "./batch.ts";
@@ -19,9 +20,7 @@ export interface MsgServiceOptions {
   readonly sendBatch: SendBatch;
   readonly getDeliveryStatus: GetDeliveryStatus;
   readonly recall: Recall;
-  readonly pullMessages: PullMessages;
-  readonly getConversations: GetConversations;
-  readonly markConversationAsRead: MarkConversationAsRead;
+  readonly conversations: ChatDeps;
 }
 
 /**
@@ -61,11 +60,11 @@ export function createMsgService(options: MsgServiceOptions): ServiceImpl<typeof
       return recall(reference, context.values.get(operationIdKey));
     },
     async pullMessages(request, context) {
-      const { messages, isEnd } = await options.pullMessages(requireCaller(context), request);
+      const { messages, isEnd } = await pullMessages(options.conversations, requireCaller(context), request);
       return { messages: [...messages], isEnd };
     },
     async getConversations(_request, context) {
-      const conversations = await options.getConversations(requireCaller(context));
+      const conversations = await getConversations(options.conversations, requireCaller(context));
       return {
         conversations: conversations.map((conversation) => ({
           ...conversation,
@@ -76,7 +75,7 @@ export function createMsgService(options: MsgServiceOptions): ServiceImpl<typeof
       };
     },
     async markConversationAsRead(request, context) {
-      await options.markConversationAsRead(requireCaller(context), request);
+      await markConversationAsRead(options.conversations, requireCaller(context), request);
       return {};
     },
   };

@@ -4,12 +4,12 @@ import { afterAll, beforeAll, describe, expect, test } from "vitest";
 import type { Caller } from "../../src/auth/caller.ts";
 import { connectBroker } from "../../src/broker/connect.ts";
 import { createDirectGet } from "../../src/broker/direct-get.ts";
-import { createConversationAccess } from "../../src/chat/access.ts";
+import type { ChatDeps } from "../../src/chat/access.ts";
 import { type Chat, openChat } from "../../src/chat/chat.ts";
 import { toConversationId, toParties } from "../../src/chat/conversation-id.ts";
-import { createGetConversations, type GetConversations } from "../../src/chat/get-conversations.ts";
-import { createMarkConversationAsRead, type MarkConversationAsRead } from "../../src/chat/mark-as-read.ts";
-import { createPullMessages, type PullMessages } from "../../src/chat/pull-messages.ts";
+import { getConversations as getConversationsOf } from "../../src/chat/get-conversations.ts";
+import { markConversationAsRead } from "../../src/chat/mark-as-read.ts";
+import { pullMessages } from "../../src/chat/pull-messages.ts";
 import { toErrorFacts } from "../../src/errors.ts";
 import { NotificationSchema } from "../../src/gen/mustreach/delivery/v1/delivery_pb.ts";
 import {
@@ -22,9 +22,8 @@ const server = useBroker();
 const members = new Map<string, Set<string>>();
 const closing: (() => unknown)[] = [];
 let chat: Chat;
-let pullMessages: PullMessages;
-let getConversations: GetConversations;
-let markConversationAsRead: MarkConversationAsRead;
+let deps: ChatDeps;
+const getConversations = (who: Caller) => getConversationsOf(deps, who);
 
 beforeAll(async () => {
   const { url, dial } = server;
@@ -34,15 +33,9 @@ beforeAll(async () => {
   const get = createDirectGet(broker, { timeoutMs: 5_000 });
   closing.push(() => get.close());
   chat = await openChat(broker, get, { replicas: 1, timeoutMs: 5_000 });
-  const access = createConversationAccess({
-    chat,
-    isMember: async (userId, groupId) => members.get(groupId)?.has(userId) ?? false,
-  });
-  pullMessages = createPullMessages(chat, access);
-  markConversationAsRead = createMarkConversationAsRead(chat, access);
-  getConversations = createGetConversations(chat, async (userId) =>
-    [...members].filter(([, userIds]) => userIds.has(userId)).map(([groupId]) => groupId),
-  );
+  const groupIdsOf = async (userId: string) =>
+    [...members].filter(([, userIds]) => userIds.has(userId)).map(([groupId]) => groupId);
+  deps = { chat, groupIdsOf };
 });
 afterAll(async () => {
   for (const close of closing.reverse()) await close();
@@ -79,12 +72,16 @@ function newGroup(...userIds: string[]): string {
 }
 
 async function pull(who: Caller, conversationId: string, range: { begin?: bigint; end?: bigint; num?: number } = {}) {
-  const { messages, isEnd } = await pullMessages(who, create(PullMessagesRequestSchema, { conversationId, ...range }));
+  const { messages, isEnd } = await pullMessages(
+    deps,
+    who,
+    create(PullMessagesRequestSchema, { conversationId, ...range }),
+  );
   return { places: messages.map((message) => Number(message.conversationSequence)), isEnd };
 }
 
 function mark(who: Caller, conversationId: string, hasReadSeq = 0n): Promise<void> {
-  return markConversationAsRead(who, create(MarkConversationAsReadRequestSchema, { conversationId, hasReadSeq }));
+  return markConversationAsRead(deps, who, create(MarkConversationAsReadRequestSchema, { conversationId, hasReadSeq }));
 }
 
 async function refusalOf(work: Promise<unknown>) {
@@ -197,7 +194,7 @@ describe("pull", () => {
     [{ conversationId: "sg_\n" }, "conversationID must be 1 to 2052 bytes of UTF-8 without control characters"],
   ])("refuses %o with 1001", async (change, errDlt) => {
     const request = create(PullMessagesRequestSchema, { conversationId: "si_a_b", ...change });
-    expect(await refusalOf(pullMessages(caller("a"), request))).toMatchObject({ errCode: 1001, errDlt });
+    expect(await refusalOf(pullMessages(deps, caller("a"), request))).toMatchObject({ errCode: 1001, errDlt });
   });
 });
 
