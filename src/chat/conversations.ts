@@ -1,14 +1,8 @@
 import { type DirectGet, type DirectGetRequest, type DirectMessage, tooManyResults } from "../broker/direct-get.ts";
 import { toToken } from "../broker/subjects.ts";
 import { failure } from "../errors.ts";
-import {
-  chatInfoSubject,
-  chatReadSubject,
-  chatSentSubject,
-  conversationFilter,
-  parseConversationSubject,
-} from "./layout.ts";
-import { chatStream, decodeRecord, infoRecord, maxSubjects, readRecord, readSubjects, sentRecord } from "./records.ts";
+import { chatInfoSubject, chatReadSubject, conversationFilter, parseConversationSubject } from "./layout.ts";
+import { chatStream, decodeRecord, infoRecord, maxSubjects, readRecord, readSubjects } from "./records.ts";
 
 /** A user's view of a conversation. */
 export interface UserConversation {
@@ -17,9 +11,9 @@ export interface UserConversation {
   readonly maxSeq: number;
   /** When the newest copy was sent, in epoch milliseconds. */
   readonly maxSeqTime: number;
-  /** The place up to which the user has read; 0 when there is none. */
+  /** The place up to which the user has read, its own newest copy at least; 0 when there is none. */
   readonly hasReadSeq: number;
-  /** How many copies follow it that the user did not send. */
+  /** How many copies follow it: OpenIM's rule. */
   readonly unreadCount: number;
 }
 
@@ -33,7 +27,7 @@ interface Ranked {
 const maxListed = 1_000;
 
 /** Records of one conversation that a view is made of; they are read at one moment. */
-const recordsPerView = 3;
+const recordsPerView = 2;
 
 /**
  * Lists a user's conversations with other users and those of the given groups, by their tokens: at most 1,000, the one
@@ -57,21 +51,18 @@ export async function listConversations(
 async function readViews(get: DirectGet, user: string, conversations: readonly string[]): Promise<UserConversation[]> {
   const subjects = conversations.map((conversation) => ({
     info: chatInfoSubject(conversation),
-    sent: chatSentSubject(conversation, user),
     read: chatReadSubject(conversation, user),
   }));
   const records = await readSubjects(
     get,
-    subjects.flatMap(({ info, sent, read }) => [info, sent, read]),
+    subjects.flatMap(({ info, read }) => [info, read]),
   );
   return subjects.flatMap((of) => {
     const info = decodeRecord(infoRecord, records.get(of.info));
     if (info === undefined) return [];
-    const sent = decodeRecord(sentRecord, records.get(of.sent))?.sent ?? 0;
-    const read = decodeRecord(readRecord, records.get(of.read)) ?? { hasReadSeq: 0, sent: 0 };
+    const { hasReadSeq = 0 } = decodeRecord(readRecord, records.get(of.read)) ?? {};
     const { conversationId, maxSeq, maxSeqTime } = info;
-    const unreadCount = maxSeq - read.hasReadSeq - (sent - read.sent);
-    return [{ conversationId, maxSeq, maxSeqTime, hasReadSeq: read.hasReadSeq, unreadCount }];
+    return [{ conversationId, maxSeq, maxSeqTime, hasReadSeq, unreadCount: maxSeq - hasReadSeq }];
   });
 }
 

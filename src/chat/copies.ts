@@ -12,15 +12,15 @@ import {
   NotificationSchema,
 } from "../gen/mustreach/delivery/v1/delivery_pb.ts";
 import { UserConversationRecordSchema } from "../gen/mustreach/store/v1/chat_pb.ts";
-import { chatCopySubject, chatInfoSubject, chatPlaceSubject, chatSentSubject, conversationSubject } from "./layout.ts";
+import { chatCopySubject, chatInfoSubject, chatPlaceSubject, chatReadSubject, conversationSubject } from "./layout.ts";
 import {
   conversationToken,
   decodeRecord,
   infoRecord,
   type Parties,
   placeRecord,
+  readRecord,
   readSubjects,
-  sentRecord,
 } from "./records.ts";
 
 /** A copy to store. */
@@ -67,14 +67,14 @@ export function createStoreCopies(broker: Broker, get: DirectGet, retentionMs: n
 
   return async (copies) => {
     const located = copies.map(locate);
-    const subjects = located.flatMap((of) => [of.infoSubject, of.placeSubject, of.sentSubject]);
+    const subjects = located.flatMap((of) => [of.infoSubject, of.placeSubject]);
     const records = await readSubjects(get, [...new Set(subjects)]);
     const drafts = new Map<string, ReturnType<typeof createDraft>>();
     const messages: (Message | Promise<Message>)[] = [];
     for (const of of located) {
       const earlier = decodeRecord(placeRecord, records.get(of.placeSubject));
       if (earlier !== undefined) {
-        messages.push(readEarlier(of, earlier.place));
+        messages.push(readEarlier(of, earlier));
         continue;
       }
       const draft = drafts.get(of.conversation) ?? createDraft(of, records, retentionMs);
@@ -100,7 +100,7 @@ interface Located {
   readonly conversation: string;
   readonly infoSubject: string;
   readonly placeSubject: string;
-  readonly sentSubject: string;
+  readonly readSubject: string;
 }
 
 function locate(copy: ChatCopy): Located {
@@ -111,7 +111,7 @@ function locate(copy: ChatCopy): Located {
     conversation,
     infoSubject: chatInfoSubject(conversation),
     placeSubject: chatPlaceSubject(conversation, sender, toToken(copy.notification.serverMsgId)),
-    sentSubject: chatSentSubject(conversation, sender),
+    readSubject: chatReadSubject(conversation, sender),
   };
 }
 
@@ -126,24 +126,22 @@ function createDraft(
   let maxSeqTime = 0;
   const copies: Write[] = [];
   const added = new Map<string, Message>();
-  const senders = new Map<string, { readonly userId: string; readonly sent: number; readonly place: number }>();
+  const senders = new Map<string, { readonly userId: string; readonly hasReadSeq: number }>();
 
   return {
-    add({ copy, placeSubject, sentSubject }: Located): Message {
+    add({ copy, placeSubject, readSubject }: Located): Message {
       const twin = added.get(placeSubject);
       if (twin !== undefined) return twin;
       place++;
       maxSeqTime = Number(copy.notification.sendTime);
       const message = toMessage(copy, place);
       added.set(placeSubject, message);
-      const before = senders.get(sentSubject) ?? decodeRecord(sentRecord, records.get(sentSubject));
-      const sent = (before?.sent ?? 0) + 1;
-      senders.set(sentSubject, { userId: copy.notification.sendUserId, sent, place });
+      // Never back, whatever else is marked: no place that can be marked is above it.
+      senders.set(readSubject, { userId: copy.notification.sendUserId, hasReadSeq: place });
       const copySubject = chatCopySubject(conversation, place);
       copies.push(
-        // Before its copy: what follows a copy in the stream are places above it.
         // With a TTL, not by the stream's max_age: that would take with it how far a quiet conversation has come.
-        { subject: placeSubject, payload: placeRecord.encode({ place, sent }), ttlMs: retentionMs },
+        { subject: placeSubject, payload: placeRecord.encode(place), ttlMs: retentionMs },
         { subject: copySubject, payload: toBinary(MessageSchema, message), ttlMs: retentionMs },
       );
       return message;
@@ -152,7 +150,7 @@ function createDraft(
       const users = "userIds" in parties ? new Set(parties.userIds) : [];
       return [
         ...copies,
-        ...[...senders].map(([subject, sender]) => ({ subject, payload: sentRecord.encode(sender) })),
+        ...[...senders].map(([subject, sender]) => ({ subject, payload: readRecord.encode(sender) })),
         ...[...users].map((userId) => ({
           subject: conversationSubject(toToken(userId), conversation),
           payload: toBinary(

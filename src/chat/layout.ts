@@ -28,16 +28,6 @@ export function chatPlaceSubject(conversation: string, sender: string, id: strin
   return `chat.${conversation}.id.${sender}.${id}`;
 }
 
-/** The places of all copies that a user sent in a conversation. */
-export function chatPlaceFilter(conversation: string, sender: string): string {
-  return `chat.${conversation}.id.${sender}.*`;
-}
-
-/** How many copies a user sent in a conversation. */
-export function chatSentSubject(conversation: string, user: string): string {
-  return `chat.${conversation}.sent.${user}`;
-}
-
 /** How far a user has read a conversation. */
 export function chatReadSubject(conversation: string, user: string): string {
   return `chat.${conversation}.read.${user}`;

@@ -3,12 +3,7 @@ import { decodeStored } from "../broker/decode-stored.ts";
 import { type DirectGet, type DirectMessage, tooManyResults } from "../broker/direct-get.ts";
 import { toToken } from "../broker/subjects.ts";
 import { failure } from "../errors.ts";
-import {
-  ConversationRecordSchema,
-  CopyRecordSchema,
-  ReadRecordSchema,
-  SentRecordSchema,
-} from "../gen/mustreach/store/v1/chat_pb.ts";
+import { ConversationRecordSchema, CopyRecordSchema, ReadRecordSchema } from "../gen/mustreach/store/v1/chat_pb.ts";
 import { pairToken } from "./layout.ts";
 
 /** The stream of all chat copies and of what is known about their conversations. */
@@ -52,35 +47,19 @@ export const infoRecord: RecordKind<Conversation> = {
   },
 };
 
-/** Where a notification has its copy, and how many copies its sender had in the conversation with it. */
-export const placeRecord: RecordKind<{ readonly place: number; readonly sent: number }> = {
-  encode: ({ place, sent }) =>
-    toBinary(CopyRecordSchema, create(CopyRecordSchema, { place: BigInt(place), sent: BigInt(sent) })),
-  decode(payload) {
-    const { place, sent } = decodeStored(CopyRecordSchema, payload);
-    return { place: Number(place), sent: Number(sent) };
-  },
+/** Where a notification has its copy. */
+export const placeRecord: RecordKind<number> = {
+  encode: (place) => toBinary(CopyRecordSchema, create(CopyRecordSchema, { place: BigInt(place) })),
+  decode: (payload) => Number(decodeStored(CopyRecordSchema, payload).place),
 };
 
-/** How many copies a user sent in a conversation, and the place of the newest. */
-export const sentRecord: RecordKind<{ readonly userId: string; readonly sent: number; readonly place: number }> = {
-  encode: ({ userId, sent, place }) =>
-    toBinary(SentRecordSchema, create(SentRecordSchema, { userId, sent: BigInt(sent), place: BigInt(place) })),
+/** Up to which place a user has read. */
+export const readRecord: RecordKind<{ readonly userId: string; readonly hasReadSeq: number }> = {
+  encode: ({ userId, hasReadSeq }) =>
+    toBinary(ReadRecordSchema, create(ReadRecordSchema, { userId, hasReadSeq: BigInt(hasReadSeq) })),
   decode(payload) {
-    const { userId, sent, place } = decodeStored(SentRecordSchema, payload);
-    return { userId, sent: Number(sent), place: Number(place) };
-  },
-};
-
-/** Up to which place a user has read, and how many copies up to there the user sent. */
-export const readRecord: RecordKind<{ readonly userId: string; readonly hasReadSeq: number; readonly sent: number }> = {
-  encode({ userId, hasReadSeq, sent }) {
-    const record = create(ReadRecordSchema, { userId, hasReadSeq: BigInt(hasReadSeq), sent: BigInt(sent) });
-    return toBinary(ReadRecordSchema, record);
-  },
-  decode(payload) {
-    const { userId, hasReadSeq, sent } = decodeStored(ReadRecordSchema, payload);
-    return { userId, hasReadSeq: Number(hasReadSeq), sent: Number(sent) };
+    const { userId, hasReadSeq } = decodeStored(ReadRecordSchema, payload);
+    return { userId, hasReadSeq: Number(hasReadSeq) };
   },
 };
 

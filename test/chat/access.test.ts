@@ -206,15 +206,16 @@ describe("mark as read", () => {
       await send({ sendUserId, recvUserId: sendUserId === alice ? bob : alice });
     }
     const view = async (userId: string) => (await getConversations(caller(userId)))[0];
-    expect(await view(bob)).toMatchObject({ conversationId, maxSeq: 5, hasReadSeq: 0, unreadCount: 4 });
-    expect(await view(alice)).toMatchObject({ maxSeq: 5, hasReadSeq: 0, unreadCount: 1 });
-    await mark(caller(bob), conversationId, 2n);
-    expect(await view(bob)).toMatchObject({ hasReadSeq: 2, unreadCount: 2 });
+    // Each has read up to its own newest copy.
+    expect(await view(bob)).toMatchObject({ conversationId, maxSeq: 5, hasReadSeq: 3, unreadCount: 2 });
+    expect(await view(alice)).toMatchObject({ maxSeq: 5, hasReadSeq: 5, unreadCount: 0 });
+    await mark(caller(bob), conversationId, 4n);
+    expect(await view(bob)).toMatchObject({ hasReadSeq: 4, unreadCount: 1 });
     await mark(caller(bob), conversationId);
     expect(await view(bob)).toMatchObject({ hasReadSeq: 5, unreadCount: 0 });
     await mark(caller(bob), conversationId, 1n);
     expect(await view(bob)).toMatchObject({ hasReadSeq: 5, unreadCount: 0 });
-    expect(await view(alice)).toMatchObject({ hasReadSeq: 0, unreadCount: 1 });
+    expect(await view(alice)).toMatchObject({ hasReadSeq: 5, unreadCount: 0 });
   });
 
   test("refuses a place below 1 or above the newest copy with 1001", async () => {

@@ -651,14 +651,14 @@ export type Conversation = Message<"mustreach.msg.v1.Conversation"> & {
   maxSeq: bigint;
 
   /**
-   * The place up to which the user has read.
+   * The place up to which the user has read. Who sends a copy has read up to it, as OpenIM.
    *
    * @generated from field: int64 has_read_seq = 3;
    */
   hasReadSeq: bigint;
 
   /**
-   * How many copies follow it that the user did not send.
+   * How many copies follow it.
    *
    * @generated from field: int32 unread_count = 4;
    */

@@ -10,7 +10,7 @@ import type { Message } from "@bufbuild/protobuf";
  * Describes the file mustreach/store/v1/chat.proto.
  */
 export const file_mustreach_store_v1_chat: GenFile = /*@__PURE__*/
-  fileDesc("Ch1tdXN0cmVhY2gvc3RvcmUvdjEvY2hhdC5wcm90bxISbXVzdHJlYWNoLnN0b3JlLnYxIngKEkNvbnZlcnNhdGlvblJlY29yZBIXCg9jb252ZXJzYXRpb25faWQYASABKAkSEAoIdXNlcl9pZHMYAiADKAkSEAoIZ3JvdXBfaWQYAyABKAkSDwoHbWF4X3NlcRgEIAEoAxIUCgxtYXhfc2VxX3RpbWUYBSABKAMiKQoKQ29weVJlY29yZBINCgVwbGFjZRgBIAEoAxIMCgRzZW50GAIgASgDIjoKClNlbnRSZWNvcmQSDwoHdXNlcl9pZBgBIAEoCRIMCgRzZW50GAIgASgDEg0KBXBsYWNlGAMgASgDIkEKClJlYWRSZWNvcmQSDwoHdXNlcl9pZBgBIAEoCRIUCgxoYXNfcmVhZF9zZXEYAiABKAMSDAoEc2VudBgDIAEoAyJCChZVc2VyQ29udmVyc2F0aW9uUmVjb3JkEg8KB3VzZXJfaWQYASABKAkSFwoPY29udmVyc2F0aW9uX2lkGAIgASgJQlIKEm11c3RyZWFjaC5zdG9yZS52MUIJQ2hhdFByb3RvUAFaGm11c3RyZWFjaC9zdG9yZS92MTtzdG9yZXYxqgISTXVzdHJlYWNoLlN0b3JlLlYxYgZwcm90bzM");
+  fileDesc("Ch1tdXN0cmVhY2gvc3RvcmUvdjEvY2hhdC5wcm90bxISbXVzdHJlYWNoLnN0b3JlLnYxIngKEkNvbnZlcnNhdGlvblJlY29yZBIXCg9jb252ZXJzYXRpb25faWQYASABKAkSEAoIdXNlcl9pZHMYAiADKAkSEAoIZ3JvdXBfaWQYAyABKAkSDwoHbWF4X3NlcRgEIAEoAxIUCgxtYXhfc2VxX3RpbWUYBSABKAMiGwoKQ29weVJlY29yZBINCgVwbGFjZRgBIAEoAyIzCgpSZWFkUmVjb3JkEg8KB3VzZXJfaWQYASABKAkSFAoMaGFzX3JlYWRfc2VxGAIgASgDIkIKFlVzZXJDb252ZXJzYXRpb25SZWNvcmQSDwoHdXNlcl9pZBgBIAEoCRIXCg9jb252ZXJzYXRpb25faWQYAiABKAlCUgoSbXVzdHJlYWNoLnN0b3JlLnYxQglDaGF0UHJvdG9QAVoabXVzdHJlYWNoL3N0b3JlL3YxO3N0b3JldjGqAhJNdXN0cmVhY2guU3RvcmUuVjFiBnByb3RvMw");
 
 /**
  * ConversationRecord heads a conversation.
@@ -73,13 +73,6 @@ export type CopyRecord = Message<"mustreach.store.v1.CopyRecord"> & {
    * @generated from field: int64 place = 1;
    */
   place: bigint;
-
-  /**
-   * How many copies its sender had in the conversation with it.
-   *
-   * @generated from field: int64 sent = 2;
-   */
-  sent: bigint;
 };
 
 /**
@@ -88,41 +81,6 @@ export type CopyRecord = Message<"mustreach.store.v1.CopyRecord"> & {
  */
 export const CopyRecordSchema: GenMessage<CopyRecord> = /*@__PURE__*/
   messageDesc(file_mustreach_store_v1_chat, 1);
-
-/**
- * SentRecord counts the copies that a user sent in a conversation.
- *
- * @generated from message mustreach.store.v1.SentRecord
- */
-export type SentRecord = Message<"mustreach.store.v1.SentRecord"> & {
-  /**
-   * The user.
-   *
-   * @generated from field: string user_id = 1;
-   */
-  userId: string;
-
-  /**
-   * How many.
-   *
-   * @generated from field: int64 sent = 2;
-   */
-  sent: bigint;
-
-  /**
-   * The place of the newest.
-   *
-   * @generated from field: int64 place = 3;
-   */
-  place: bigint;
-};
-
-/**
- * Describes the message mustreach.store.v1.SentRecord.
- * Use `create(SentRecordSchema)` to create a new message.
- */
-export const SentRecordSchema: GenMessage<SentRecord> = /*@__PURE__*/
-  messageDesc(file_mustreach_store_v1_chat, 2);
 
 /**
  * ReadRecord says how far a user has read a conversation.
@@ -143,13 +101,6 @@ export type ReadRecord = Message<"mustreach.store.v1.ReadRecord"> & {
    * @generated from field: int64 has_read_seq = 2;
    */
   hasReadSeq: bigint;
-
-  /**
-   * How many copies up to there the user sent.
-   *
-   * @generated from field: int64 sent = 3;
-   */
-  sent: bigint;
 };
 
 /**
@@ -157,7 +108,7 @@ export type ReadRecord = Message<"mustreach.store.v1.ReadRecord"> & {
  * Use `create(ReadRecordSchema)` to create a new message.
  */
 export const ReadRecordSchema: GenMessage<ReadRecord> = /*@__PURE__*/
-  messageDesc(file_mustreach_store_v1_chat, 3);
+  messageDesc(file_mustreach_store_v1_chat, 2);
 
 /**
  * UserConversationRecord marks a conversation as one of a user.
@@ -185,5 +136,5 @@ export type UserConversationRecord = Message<"mustreach.store.v1.UserConversatio
  * Use `create(UserConversationRecordSchema)` to create a new message.
  */
 export const UserConversationRecordSchema: GenMessage<UserConversationRecord> = /*@__PURE__*/
-  messageDesc(file_mustreach_store_v1_chat, 4);
+  messageDesc(file_mustreach_store_v1_chat, 3);
 
