@@ -13,7 +13,7 @@ import { createRoutes, shutdownReason } from "./doors/routes.ts";
 import { findNatsServer } from "./embedded/find.ts";
 import { type EmbeddedBroker, startEmbeddedBroker } from "./embedded/start.ts";
 import { DeliveryService, Gap_Reason } from "./gen/mustreach/delivery/v1/delivery_pb.ts";
-import { requireGroup } from "./groups/require-group.ts";
+import { requireActive } from "./groups/records.ts";
 import { createGroupService } from "./groups/service.ts";
 import { createListener } from "./http/listener.ts";
 import { maxOverheadBytes } from "./limits.ts";
@@ -128,7 +128,7 @@ export async function startServer(config: Config, log: Logger): Promise<Server> 
 
     // Who is in which group.
     const groupIdsOf = async (userId: string) => (await groups.joined(userId)).map(({ groupId }) => groupId);
-    const groupVersion = async (groupId: string) => (await requireGroup(groups, groupId)).version;
+    const groupVersion = async (groupId: string) => requireActive(await groups.find(groupId)).version;
     const membersAt = async (groupId: string, version: number) =>
       (await groups.membersAt(groupId, version)).map(({ userId }) => userId);
 

@@ -45,7 +45,6 @@ const largerRooms: Readonly<Record<string, RoomSize>> = {
   auth: { files: 15, lines: 1_100 },
   broker: { files: 20, lines: 1_800 },
   client: { files: 22, lines: 2_150 },
-  groups: { files: 18, lines: 1_250 },
   receiving: { files: 15, lines: 1_800 },
   sending: { files: 20, lines: 1_750 },
 };

@@ -3,7 +3,7 @@ import { wrongField } from "../errors.ts";
 import type { AddMembersRequest } from "../gen/mustreach/directory/v1/directory_pb.ts";
 import { maxGroupIdBytes, requireId } from "../limits.ts";
 import { type Groups, roles } from "./groups.ts";
-import { requireUsers } from "./require-users.ts";
+import { requireUsers } from "./requests.ts";
 
 /**
  * Adds users to a group; those who are members stay as they are. When the broker does not answer in time (90004), some

@@ -15,8 +15,7 @@ export interface GroupRevision {
   readonly leave: ReadonlySet<string>;
 }
 
-/** Options of {@link ChangeGroup}. */
-export interface ChangeOptions {
+interface ChangeRequest {
   /** The users concerned; {@link takeChunk} says how many fit. */
   readonly userIds: readonly string[];
   /** The version that the group is known to have. */
@@ -28,16 +27,7 @@ export interface ChangeOptions {
   revise(group: GroupRecord | undefined, memberIds: ReadonlySet<string>): GroupRevision | undefined;
 }
 
-/**
- * Changes a group, and answers it as it is then; undefined when there is none. All of the change is stored or none,
- * and no other change comes between its reading and its writing.
- *
- * Throws NetworkError (90004) when the broker has not acknowledged in time; the change is stored or not.
- */
-export type ChangeGroup = (groupId: string, options: ChangeOptions) => Promise<GroupRecord | undefined>;
-
-/** Options of {@link createChangeGroup}. */
-export interface ChangeGroupOptions {
+interface ChangeOptions {
   /** How long a change may take with all its tries, in milliseconds. */
   readonly timeoutMs: number;
   /** How long the end of a membership is remembered, in milliseconds. */
@@ -59,12 +49,16 @@ const maxBatchBytes = 4_194_304;
 /** About what a member takes in a record, in bytes. */
 const memberBytes = 112;
 
-/** Creates the one way in which groups change. */
-export function createChangeGroup(broker: Broker, read: ReadGroup, options: ChangeGroupOptions): ChangeGroup {
-  const { timeoutMs, historyMs } = options;
+/**
+ * Creates the one way in which groups change. It resolves to the group as it is then; to undefined when there is none.
+ * All of a change is stored or none, and no other change comes between its reading and its writing.
+ *
+ * Throws NetworkError (90004) when the broker has not acknowledged in time; the change is stored or not.
+ */
+export function createChangeGroup(broker: Broker, read: ReadGroup, { timeoutMs, historyMs }: ChangeOptions) {
   const inTurn = createTurns(maxChangesAtOnce);
 
-  const change = (groupId: string, { userIds, minVersion, revise }: ChangeOptions) => {
+  const change = (groupId: string, { userIds, minVersion, revise }: ChangeRequest) => {
     const subjects = [...new Set(userIds.map((userId) => membersSubject(groupId, userId)))];
     const concerned = new Set(userIds);
     const deadlineMs = Date.now() + timeoutMs;
@@ -76,7 +70,7 @@ export function createChangeGroup(broker: Broker, read: ReadGroup, options: Chan
     });
   };
 
-  return (groupId, changeOptions) => inTurn(groupId, () => change(groupId, changeOptions));
+  return (groupId: string, request: ChangeRequest) => inTurn(groupId, () => change(groupId, request));
 }
 
 /** Sorts users so that those who share a record of members follow each other. */

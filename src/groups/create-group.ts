@@ -4,8 +4,10 @@ import { failure, wrongField } from "../errors.ts";
 import type { CreateGroupRequest } from "../gen/mustreach/directory/v1/directory_pb.ts";
 import { maxGroupIdBytes, maxUserIdBytes, requireId } from "../limits.ts";
 import { type Group, type Groups, roles } from "./groups.ts";
-import { requireUsers } from "./require-users.ts";
-import { workingGroup } from "./to-group-info.ts";
+import { requireUsers } from "./requests.ts";
+
+/** OpenIM's type of group, the only one. */
+export const workingGroup = 2;
 
 /** The longest `groupName`, in bytes of UTF-8. */
 const maxGroupNameBytes = 1_024;

@@ -5,14 +5,22 @@ import { declareQueue } from "../broker/queue-stream.ts";
 import { toToken } from "../broker/subjects.ts";
 import { untilAnswered } from "../broker/until.ts";
 import { wrongField } from "../errors.ts";
-import { createChangeGroup, inRecordOrder, takeChunk } from "./change.ts";
+import { createChangeGroup, type GroupRevision, inRecordOrder, takeChunk } from "./change.ts";
 import { groupInfoSubject, groupsStream, groupsStreamSubjects, joinedFilter } from "./layout.ts";
 import { createMembersAt, type MembersAt } from "./members-at.ts";
-import { createMembership, type MembershipChange, requireActive, requireFound } from "./membership.ts";
 import { createReadGroup, readAllUnder, readLast } from "./reads.ts";
-import { decodeGroup, type Group, type Member, type Role, roles, toGroup } from "./records.ts";
+import {
+  decodeGroup,
+  type Group,
+  type GroupRecord,
+  type Member,
+  type Role,
+  requireActive,
+  requireFound,
+  roles,
+  toGroup,
+} from "./records.ts";
 
-export type { MembershipChange } from "./membership.ts";
 export { type Group, type Member, type Role, roles } from "./records.ts";
 
 /** A group that does not exist yet. */
@@ -26,7 +34,16 @@ export interface NewGroup {
   readonly members: readonly { readonly userId: string; readonly role: Role }[];
 }
 
-/** Options of {@link createGroups}. */
+/** Users who are, or no longer are, members of a group. */
+export interface MembershipChange {
+  readonly groupId: string;
+  /** Of the group with this change: of two changes, the one with the higher version counts. */
+  readonly version: number;
+  readonly joined: boolean;
+  /** At most 1,000. */
+  readonly userIds: readonly string[];
+}
+
 export interface GroupsOptions {
   readonly replicas: number;
   /** How long a single read or write may take, in milliseconds. */
@@ -90,7 +107,6 @@ export async function createGroups(broker: Broker, directGet: DirectGet, options
   const get = withRetry(broker, directGet, timeoutMs);
   const read = createReadGroup(get);
   const change = createChangeGroup(broker, read, { timeoutMs, historyMs });
-  const membership = createMembership(change, onMembershipChange);
   const membersAt = createMembersAt(read, options);
 
   const find = async (groupId: string): Promise<Group | undefined> => {
@@ -101,6 +117,53 @@ export async function createGroups(broker: Broker, directGet: DirectGet, options
     );
     return message === null ? undefined : toGroup(decodeGroup(message.data));
   };
+
+  /** Changes the membership of any number of users, as many at a time as one batch holds; resolves to the group then. */
+  const changeMembers = async <U extends { readonly userId: string }>(
+    before: Group,
+    users: readonly U[],
+    joined: boolean,
+    revise: (group: GroupRecord, chunk: readonly U[], memberIds: ReadonlySet<string>) => GroupRevision,
+  ): Promise<Group> => {
+    const { groupId } = before;
+    const ordered = inRecordOrder(groupId, users);
+    let group = before;
+    for (let start = 0; start < ordered.length; ) {
+      const chunk = takeChunk(group, ordered, start);
+      const userIds = chunk.map(({ userId }) => userId);
+      const changed = await change(groupId, {
+        userIds,
+        minVersion: group.version,
+        revise(current, memberIds) {
+          const revision = revise(requireFound(current), chunk, memberIds);
+          return revision.enter.length + revision.leave.size === 0 ? undefined : revision;
+        },
+      });
+      group = toGroup(requireFound(changed));
+      onMembershipChange({ groupId, version: group.version, joined, userIds });
+      start += chunk.length;
+    }
+    return group;
+  };
+
+  const addMembers = (to: Group, members: readonly Member[]) =>
+    changeMembers(to, members, true, (group, chunk, memberIds) => ({
+      group: requireActive(group),
+      enter: chunk.filter(({ userId }) => !memberIds.has(userId)),
+      leave: new Set(),
+    }));
+
+  const removeMembers = (from: Group, userIds: readonly string[]) =>
+    changeMembers(
+      from,
+      userIds.map((userId) => ({ userId })),
+      false,
+      (group, _, memberIds) => ({
+        group: from.status === "dismissed" ? group : requireActive(group),
+        enter: [],
+        leave: memberIds,
+      }),
+    );
 
   return {
     find,
@@ -126,7 +189,7 @@ export async function createGroups(broker: Broker, directGet: DirectGet, options
       });
       if (created?.changeId !== changeId) return undefined;
       onMembershipChange({ groupId, version: created.version, joined: true, userIds });
-      return membership.add(toGroup(created), all.slice(enter.length));
+      return addMembers(toGroup(created), all.slice(enter.length));
     },
 
     async dismiss(groupId, { deleteMembers }) {
@@ -143,7 +206,7 @@ export async function createGroups(broker: Broker, directGet: DirectGet, options
       const group = toGroup(requireFound(dismissed));
       const userIds = (await membersAt(groupId, group.version)).map(({ userId }) => userId);
       if (deleteMembers) {
-        await membership.remove(group, userIds, { isDismissed: true });
+        await removeMembers(group, userIds);
         return;
       }
       for (let start = 0; start < userIds.length; start += maxSignalUsers) {
@@ -155,13 +218,13 @@ export async function createGroups(broker: Broker, directGet: DirectGet, options
     async add(groupId, userIds, role) {
       const joinTime = Date.now();
       const members = [...new Set(userIds)].map((userId) => ({ userId, role, joinTime }));
-      await membership.add(requireActive(await find(groupId)), members);
+      await addMembers(requireActive(await find(groupId)), members);
     },
 
     async remove(groupId, userIds) {
       const group = requireActive(await find(groupId));
       if (userIds.includes(group.ownerUserId)) throw wrongField("kickedUserIDs", "the owner cannot be removed");
-      await membership.remove(group, [...new Set(userIds)], { isDismissed: false });
+      await removeMembers(group, [...new Set(userIds)]);
     },
 
     async joined(userId) {

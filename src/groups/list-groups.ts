@@ -3,7 +3,7 @@ import { failure } from "../errors.ts";
 import type { ListGroupsRequest } from "../gen/mustreach/directory/v1/directory_pb.ts";
 import { maxUserIdBytes, requireId } from "../limits.ts";
 import type { Group, Groups } from "./groups.ts";
-import { requirePage } from "./page.ts";
+import { requirePage } from "./requests.ts";
 
 /**
  * Lists the groups that a user is a member of, a page at a time, without dismissed ones.

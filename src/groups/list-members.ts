@@ -3,8 +3,8 @@ import { wrongField } from "../errors.ts";
 import type { ListMembersRequest } from "../gen/mustreach/directory/v1/directory_pb.ts";
 import { maxGroupIdBytes, requireId } from "../limits.ts";
 import { type Groups, type Member, type Role, roles } from "./groups.ts";
-import { requirePage } from "./page.ts";
-import { requireGroup } from "./require-group.ts";
+import { requireActive } from "./records.ts";
+import { requirePage } from "./requests.ts";
 
 /** The roles that each `filter` lets through, by its number. */
 const filters: readonly (readonly Role[])[] = [
@@ -35,7 +35,7 @@ export async function listMembers(
   const wanted = filters[request.filter];
   if (wanted === undefined) throw wrongField("filter", `filter must be 0 to ${filters.length - 1}`);
   requireAdmin(context);
-  const { version } = await requireGroup(groups, groupId);
+  const { version } = requireActive(await groups.find(groupId));
   const members = inListingOrder(await groups.membersAt(groupId, version)).filter(
     ({ userId, role }) => wanted.includes(role) && userId.includes(request.keyword),
   );

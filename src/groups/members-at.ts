@@ -3,8 +3,7 @@ import { groupFilter } from "./layout.ts";
 import type { GroupSnapshot, ReadGroup } from "./reads.ts";
 import { isMemberAt, type Member, type Stay } from "./records.ts";
 
-/** Options of {@link createMembersAt}. */
-export interface MembersAtOptions {
+interface MembersAtOptions {
   /** How long a read may take, in milliseconds. */
   readonly timeoutMs: number;
   /** The members of the groups used last are kept in memory, up to this many over all groups. Default 1,000,000. */

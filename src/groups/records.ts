@@ -155,6 +155,19 @@ function toRole(level: number): Role {
   return role;
 }
 
+/** @throws RecordNotFoundError (1004) when there is no group. */
+export function requireFound<G extends Group>(group: G | undefined): G {
+  if (group === undefined) throw failure("RecordNotFoundError", "the group does not exist");
+  return group;
+}
+
+/** @throws RecordNotFoundError (1004) when there is no group, DismissedAlreadyError (1204) when it was dismissed. */
+export function requireActive<G extends Group>(group: G | undefined): G {
+  const found = requireFound(group);
+  if (found.status === "dismissed") throw failure("DismissedAlreadyError", "the group was dismissed");
+  return found;
+}
+
 /** A group as callers see it. */
 export function toGroup({ changeId: _, ...group }: GroupRecord): Group {
   return group;

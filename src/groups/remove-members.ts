@@ -3,7 +3,7 @@ import { wrongField } from "../errors.ts";
 import type { RemoveMembersRequest } from "../gen/mustreach/directory/v1/directory_pb.ts";
 import { maxGroupIdBytes, requireId } from "../limits.ts";
 import type { Groups } from "./groups.ts";
-import { requireUsers } from "./require-users.ts";
+import { requireUsers } from "./requests.ts";
 
 /**
  * Removes users from a group; those who are not members are passed over. When the broker does not answer in time

@@ -1,39 +1,37 @@
+import type { MessageInitShape } from "@bufbuild/protobuf";
 import type { ServiceImpl } from "@connectrpc/connect";
-import type { GroupService } from "../gen/mustreach/directory/v1/directory_pb.ts";
+import type { GroupInfoSchema, GroupService } from "../gen/mustreach/directory/v1/directory_pb.ts";
 import { addMembers } from "./add-members.ts";
-import { createGroup } from "./create-group.ts";
+import { createGroup, workingGroup } from "./create-group.ts";
 import { dismissGroup } from "./dismiss-group.ts";
-import type { Groups } from "./groups.ts";
+import type { Group, Groups } from "./groups.ts";
 import { listGroups } from "./list-groups.ts";
 import { listMembers } from "./list-members.ts";
 import { removeMembers } from "./remove-members.ts";
-import { toGroupInfo } from "./to-group-info.ts";
 
-/** Options of {@link createGroupService}. */
-export interface GroupServiceOptions {
-  readonly groups: Groups;
-}
+/** OpenIM's status of a group that was dismissed. */
+const dismissed = 2;
 
 /** Creates the implementation of GroupService, which only translates. It expects the caller in the context. */
-export function createGroupService(options: GroupServiceOptions): ServiceImpl<typeof GroupService> {
+export function createGroupService(deps: { readonly groups: Groups }): ServiceImpl<typeof GroupService> {
   return {
     async createGroup(request, context) {
-      return { groupInfo: toGroupInfo(await createGroup(options, request, context)) };
+      return { groupInfo: toGroupInfo(await createGroup(deps, request, context)) };
     },
     async dismissGroup(request, context) {
-      await dismissGroup(options, request, context);
+      await dismissGroup(deps, request, context);
       return {};
     },
     async addMembers(request, context) {
-      await addMembers(options, request, context);
+      await addMembers(deps, request, context);
       return {};
     },
     async removeMembers(request, context) {
-      await removeMembers(options, request, context);
+      await removeMembers(deps, request, context);
       return {};
     },
     async listMembers(request, context) {
-      const { total, members } = await listMembers(options, request, context);
+      const { total, members } = await listMembers(deps, request, context);
       const { groupId } = request;
       return {
         total,
@@ -46,8 +44,23 @@ export function createGroupService(options: GroupServiceOptions): ServiceImpl<ty
       };
     },
     async listGroups(request, context) {
-      const { total, groups } = await listGroups(options, request, context);
+      const { total, groups } = await listGroups(deps, request, context);
       return { total, groups: groups.map(toGroupInfo) };
     },
+  };
+}
+
+function toGroupInfo(group: Group): MessageInitShape<typeof GroupInfoSchema> {
+  const { groupId, groupName, ex, ownerUserId, creatorUserId, memberCount } = group;
+  return {
+    groupId,
+    groupName,
+    ex,
+    groupType: workingGroup,
+    ownerUserId,
+    creatorUserId,
+    createTime: BigInt(group.createTime),
+    memberCount,
+    status: group.status === "dismissed" ? dismissed : 0,
   };
 }

@@ -2,7 +2,7 @@ import { create } from "@bufbuild/protobuf";
 import { expect, test } from "vitest";
 import { toErrorFacts } from "../../src/errors.ts";
 import { PaginationSchema } from "../../src/gen/mustreach/directory/v1/directory_pb.ts";
-import { requirePage } from "../../src/groups/page.ts";
+import { requirePage } from "../../src/groups/requests.ts";
 
 const page = (pageNumber: number, showNumber: number) =>
   requirePage(create(PaginationSchema, { pageNumber, showNumber }));
