@@ -1,37 +1,36 @@
 import type { Logger } from "pino";
-import { revokedStream } from "./auth/layout.ts";
+import { authSpecs } from "./auth/layout.ts";
 import { openRevocations, type Revocations } from "./auth/revocations.ts";
 import { auditBroker, type BrokerAudit } from "./broker/audit.ts";
 import type { Connections } from "./broker/connections.ts";
 import type { Consumption } from "./broker/consume.ts";
+import { declare, streamProblems } from "./broker/declare.ts";
 import { createDirectGet, type DirectGet } from "./broker/direct-get.ts";
 import { createPublisher, type Publisher } from "./broker/publish.ts";
-import { missingStreams } from "./broker/streams.ts";
-import { type Chat, openChat } from "./chat/chat.ts";
-import { chatStream } from "./chat/records.ts";
+import { type Chat, createChat } from "./chat/chat.ts";
+import { chatSpecs } from "./chat/layout.ts";
 import { type Config, ConfigError } from "./config.ts";
 import { Durability } from "./gen/mustreach/msg/v1/msg_pb.ts";
 import { createGroups, type Groups } from "./groups/groups.ts";
-import { groupsStream } from "./groups/layout.ts";
+import { groupsSpecs } from "./groups/layout.ts";
 import { type Cursors, openCursors } from "./inbox/cursors.ts";
 import { createEpochs } from "./inbox/epochs.ts";
 import { createInbox, type Inbox } from "./inbox/inbox.ts";
-import { cursorStream, inboxStream } from "./inbox/layout.ts";
-import { declareStreams, streamProblems } from "./inbox/streams.ts";
+import { inboxSpecs } from "./inbox/layout.ts";
 import { maxOverheadBytes } from "./limits.ts";
-import { type DeadLetters, openDeadLetters } from "./reaching/dead-letters.ts";
-import { type Escalations, openEscalations } from "./reaching/escalations.ts";
-import { type LaterLooks, openLaterLooks } from "./reaching/later-looks.ts";
-import { deadLetterStream, escalationStream, laterStream } from "./reaching/layout.ts";
+import { createDeadLetters, type DeadLetters } from "./reaching/dead-letters.ts";
+import { createEscalations, type Escalations } from "./reaching/escalations.ts";
+import { createLaterLooks, type LaterLooks } from "./reaching/later-looks.ts";
+import { reachingSpecs } from "./reaching/layout.ts";
 import { consumeReach, type ReachConsumerOptions } from "./reaching/watched.ts";
-import { epochStream } from "./receiving/layout.ts";
+import { receivingSpecs } from "./receiving/layout.ts";
 import { createOpenSession, type OpenSession } from "./receiving/session-order.ts";
 import { createLive, type Live } from "./receiving/signals.ts";
-import { type Fanout, openFanout } from "./sending/fan-out-queue.ts";
-import { fanoutStream, scheduleStream } from "./sending/layout.ts";
+import { createFanout, type Fanout } from "./sending/fan-out-queue.ts";
+import { sendingSpecs } from "./sending/layout.ts";
 import { createRecalls, type Recalls } from "./sending/recall-findings.ts";
 import { createSends, type Sends } from "./sending/record.ts";
-import { openSchedule, type Schedule } from "./sending/schedule.ts";
+import { createSchedule, type Schedule } from "./sending/schedule.ts";
 import { createTombstones, type Tombstones } from "./sending/tombstones.ts";
 
 /** Everything that Mustreach keeps in the broker, declared and ready. */
@@ -63,9 +62,6 @@ export interface Store {
   close(): Promise<void>;
 }
 
-/** A device that stays away longer than the retention and this, in milliseconds, has no cursor: 90 days. */
-const cursorGraceMs = 90 * 86_400_000;
-
 /** How long it is kept at least who has left a group, in milliseconds: a day. */
 const minHistoryMs = 86_400_000;
 
@@ -75,7 +71,7 @@ const minRevocationTtlMs = 91 * 86_400_000;
 /**
  * Looks whether the broker can keep the promise, and declares what is kept in it.
  *
- * @throws {ConfigError} for a setting that the broker cannot serve; BrokerUnfitError and StreamMismatchError as theirs.
+ * @throws {ConfigError} for a setting that the broker cannot serve; {@link auditBroker} and {@link declare} theirs.
  */
 export async function openStore(connections: Connections, config: Config, log: Logger): Promise<Store> {
   const { signals: broker, reads, writes } = connections;
@@ -92,8 +88,19 @@ export async function openStore(connections: Connections, config: Config, log: L
     );
   });
 
-  const streams = { partitions, replicas, retentionMs, maxStoreBytes: config.maxStoreBytes };
-  await declareStreams(broker, streams);
+  const revocationTtlMs = Math.max(config.tokenTtl, minRevocationTtlMs);
+  // What waits for the webhook, and what it has not taken, is a small part of what is sent.
+  const queueBytes = Math.max(Math.floor(config.maxStoreBytes / 10), 16 * (config.maxDataBytes + maxOverheadBytes));
+  const specs = [
+    ...inboxSpecs({ partitions, retentionMs, maxStoreBytes: config.maxStoreBytes }),
+    ...authSpecs(revocationTtlMs),
+    ...groupsSpecs,
+    ...chatSpecs,
+    ...sendingSpecs,
+    ...receivingSpecs,
+    ...reachingSpecs({ retentionMs, maxStoreBytes: queueBytes }),
+  ];
+  await declare(broker, specs, replicas);
   const epochs = createEpochs({ reads, writes, partitions, retentionMs, log });
   const publisher = createPublisher(writes, {
     sendTimeoutMs: timeoutMs,
@@ -103,28 +110,18 @@ export async function openStore(connections: Connections, config: Config, log: L
   const directGet = createDirectGet(reads, { timeoutMs });
   const live = createLive(broker, { partitions, timeoutMs });
   const cursors = await openCursors(writes, directGet, {
-    replicas,
-    ttlMs: retentionMs + cursorGraceMs,
     maxDevicesPerUser: config.maxDevicesPerUser,
     epochs: { of: epochs, partitions },
     log,
   });
-  const revocations = await openRevocations(broker, directGet, {
-    replicas,
-    ttlMs: Math.max(config.tokenTtl, minRevocationTtlMs),
-    log,
-  });
-  const groups = await createGroups(writes, directGet, {
-    replicas,
+  const revocations = await openRevocations(broker, directGet, { ttlMs: revocationTtlMs, log });
+  const groups = createGroups(writes, directGet, {
     timeoutMs,
     // A scheduled send, and the status of any, ask for the members of that time.
     historyMs: Math.max(minHistoryMs, 2 * retentionMs),
     onMembershipChange: ({ userIds, ...signal }) => live.publishMember(userIds, signal),
   });
-  const queues = { replicas, log };
-  // What waits for the webhook, and what it has not taken, is a small part of what is sent.
-  const maxStoreBytes = Math.max(Math.floor(config.maxStoreBytes / 10), 16 * (config.maxDataBytes + maxOverheadBytes));
-  const laterLooks = await openLaterLooks(broker, publisher, { ...queues, retentionMs });
+  const laterLooks = createLaterLooks(broker, publisher, { log });
   return {
     audit: () => audit,
     publisher,
@@ -139,17 +136,14 @@ export async function openStore(connections: Connections, config: Config, log: L
     cursors,
     revocations,
     groups,
-    chat: await openChat(writes, directGet, { replicas, timeoutMs, retentionMs: config.chatRetention }),
-    fanout: await openFanout(broker, publisher, directGet, queues),
-    schedule: await openSchedule(broker, publisher, directGet, queues),
-    escalations: await openEscalations(broker, publisher, directGet, { ...queues, retentionMs, maxStoreBytes }),
-    deadLetters: await openDeadLetters(broker, publisher, directGet, { replicas, maxStoreBytes }),
+    chat: createChat(writes, directGet, { timeoutMs, retentionMs: config.chatRetention }),
+    fanout: createFanout(broker, publisher, directGet, log),
+    schedule: createSchedule(broker, publisher, directGet, log),
+    escalations: createEscalations(broker, publisher, directGet, { retentionMs, log }),
+    deadLetters: createDeadLetters(broker, publisher, directGet),
     laterLooks,
     consumeReach: (onEntry) => consumeReach(broker, { partitions, laterLooks, onEntry, log }),
-    async problems() {
-      const missing = await missingStreams(broker, declaredStreams(partitions));
-      return missing.length > 0 ? [`streams are missing: ${missing.join(", ")}`] : streamProblems(broker, streams);
-    },
+    problems: () => streamProblems(broker, specs, replicas),
     async close() {
       revocations.close();
       epochs.close();
@@ -165,22 +159,4 @@ function requirePayload({ maxPayloadBytes }: BrokerAudit, { maxDataBytes }: Conf
     `MUSTREACH_MAX_DATA_BYTES is ${maxDataBytes}, but the broker takes messages of ${maxPayloadBytes} bytes (max_payload), ` +
       `${maxOverheadBytes} of which are not data. See README.md, section Configuration.`,
   );
-}
-
-/** Every stream that Mustreach declares, but for that of sessions, which is declared anew when it is gone. */
-function declaredStreams(partitions: number): string[] {
-  const inboxes = Array.from({ length: partitions }, (_, partition) => inboxStream(partition));
-  return [
-    ...inboxes,
-    cursorStream,
-    revokedStream,
-    groupsStream,
-    chatStream,
-    fanoutStream,
-    scheduleStream,
-    escalationStream,
-    deadLetterStream,
-    epochStream,
-    laterStream,
-  ];
 }

@@ -51,16 +51,12 @@ const largerRooms: Readonly<Record<string, RoomSize>> = {
 /** Files of other rooms that still speak to the client library themselves: what they need belongs into `broker`. */
 const speakNats: ReadonlySet<string> = new Set([
   "auth/revocations.ts",
-  "chat/chat.ts",
   "embedded/start.ts",
   "inbox/device-cursors.ts",
   "inbox/epoch-marker.ts",
   "inbox/epochs.ts",
   "inbox/inbox.ts",
-  "inbox/streams.ts",
   "reaching/dead-letters.ts",
-  "reaching/escalations.ts",
-  "reaching/later-looks.ts",
   "receiving/session-order.ts",
   "sending/schedule.ts",
 ]);

@@ -3,9 +3,9 @@ import type { KV } from "@nats-io/kv";
 import type { BaseLogger } from "pino";
 import { z } from "zod";
 import type { Broker } from "../broker/connect.ts";
+import { openBucket } from "../broker/declare.ts";
 import { type DirectGet, tooManyResults } from "../broker/direct-get.ts";
 import { toFailure, wasOvertaken } from "../broker/faults.ts";
-import { declareBucket } from "../broker/streams.ts";
 import { toToken } from "../broker/subjects.ts";
 import type { Caller } from "./caller.ts";
 import { revokedFilter, revokedKey, revokedRepublish, revokedStream } from "./layout.ts";
@@ -42,7 +42,6 @@ export interface Revocations {
 }
 
 export interface RevocationOptions {
-  readonly replicas: number;
   /**
    * How long a revocation is kept, in milliseconds: longer than any token lives that is accepted, also one that
    * another server minted, since a forgotten revocation makes its tokens valid again.
@@ -63,7 +62,7 @@ const rereadDelayMs = 250;
 const stored = z.object({ userId: z.string(), platformId: z.number(), atMs: z.number() });
 
 /**
- * Opens the REVOKED bucket, created on first use, and resolves when every stored revocation is known. While the broker
+ * Opens the REVOKED bucket, and resolves when every stored revocation is known. While the broker
  * is away, revocations of other instances are not; all are read again on every reconnect.
  *
  * It is read, and told by the broker's republishing: a watch would have a consumer, which a broker with a full disk
@@ -75,14 +74,7 @@ export async function openRevocations(
   options: RevocationOptions,
 ): Promise<Revocations> {
   const { log, ttlMs } = options;
-  const bucket = await declareBucket(broker, "REVOKED", {
-    description: "up to which moment the tokens of a user and platform are revoked",
-    replicas: options.replicas,
-    ttlMs,
-    // Tokens that were minted to live longer are still about.
-    isNeverLowered: true,
-    republish: revokedRepublish,
-  });
+  const bucket = await openBucket(broker, "REVOKED");
   /** In order of arrival, so that what has outlived every token is at the front. */
   const known = new Map<string, Revocation>();
   const listeners = new Set<(revocation: Revocation) => void>();

@@ -1,4 +1,3 @@
-import { DiscardPolicy, RetentionPolicy, StorageType, type StreamConfig } from "@nats-io/jetstream";
 import type { Broker } from "../broker/connect.ts";
 import { decodeStored } from "../broker/decode-stored.ts";
 import { type DirectGet, tooManyResults } from "../broker/direct-get.ts";
@@ -7,9 +6,9 @@ import { type Message, MessageSchema } from "../gen/mustreach/delivery/v1/delive
 import { createAppend } from "./append.ts";
 import { listConversations, type UserConversation } from "./conversations.ts";
 import { type ChatCopy, createStoreCopies } from "./copies.ts";
-import { chatCopyFilter, chatCopySubject, chatInfoSubject, chatStreamSubjects } from "./layout.ts";
+import { chatCopyFilter, chatCopySubject, chatInfoSubject, chatStream } from "./layout.ts";
 import { createMarkRead, type MarkRead } from "./read-marks.ts";
-import { chatStream, conversationToken, decodeRecord, infoRecord, type Parties, readSubjects } from "./records.ts";
+import { conversationToken, decodeRecord, infoRecord, type Parties, readSubjects } from "./records.ts";
 
 /** A conversation that holds copies. */
 export interface StoredConversation {
@@ -57,9 +56,8 @@ export interface Chat {
   markRead: MarkRead;
 }
 
-/** Options of {@link openChat}. */
+/** Options of {@link createChat}. */
 export interface ChatOptions {
-  readonly replicas: number;
   /** How long a write may take, with all its tries, in milliseconds. */
   readonly timeoutMs: number;
   /** How long a copy is kept from when it is stored, in milliseconds. Default: for ever. */
@@ -69,11 +67,8 @@ export interface ChatOptions {
 /** A page ends with the copy that reaches this size, in bytes: a gRPC client takes 4 MiB unless told otherwise. */
 const maxPageBytes = 1_048_576;
 
-/** Opens the CHAT stream, and creates it on first use. */
-export async function openChat(broker: Broker, get: DirectGet, options: ChatOptions): Promise<Chat> {
-  await declareChatStream(broker, options.replicas);
-  const { timeoutMs, retentionMs } = options;
-
+/** Creates the chat over its stream. */
+export function createChat(broker: Broker, get: DirectGet, { timeoutMs, retentionMs }: ChatOptions): Chat {
   const readCopies = async (conversation: string, first: number, last: number): Promise<Message[]> => {
     const places = Array.from({ length: last - first + 1 }, (_, n) => chatCopySubject(conversation, first + n));
     const found = await get(chatStream, { multi_last: places, max_bytes: maxPageBytes });
@@ -124,29 +119,4 @@ export async function openChat(broker: Broker, get: DirectGet, options: ChatOpti
 
 function placeOf(message: Message): number {
   return Number(message.conversationSequence);
-}
-
-async function declareChatStream(broker: Broker, replicas: number): Promise<void> {
-  const config = {
-    name: chatStream,
-    description: "chat copies of notifications, and the conversations that hold them",
-    subjects: chatStreamSubjects,
-    retention: RetentionPolicy.Limits,
-    storage: StorageType.File,
-    num_replicas: replicas,
-    // A subject is a place or a record that is replaced. A full broker refuses: evicting would forget where
-    // conversations are.
-    max_msgs_per_subject: 1,
-    discard: DiscardPolicy.New,
-    allow_direct: true,
-    allow_atomic: true,
-    allow_msg_ttl: true,
-  } satisfies Partial<StreamConfig>;
-  try {
-    const { config: current } = await broker.jsm.streams.info(chatStream);
-    if (current.num_replicas !== replicas) await broker.jsm.streams.update(chatStream, config);
-  } catch (error) {
-    if (!(error instanceof Error && error.name === "StreamNotFoundError")) throw error;
-    await broker.jsm.streams.add(config);
-  }
 }

@@ -1,8 +1,14 @@
 import { type DirectGet, type DirectGetRequest, type DirectMessage, tooManyResults } from "../broker/direct-get.ts";
 import { toToken } from "../broker/subjects.ts";
 import { failure } from "../errors.ts";
-import { chatInfoSubject, chatReadSubject, conversationFilter, parseConversationSubject } from "./layout.ts";
-import { chatStream, decodeRecord, infoRecord, maxSubjects, readRecord, readSubjects } from "./records.ts";
+import {
+  chatInfoSubject,
+  chatReadSubject,
+  chatStream,
+  conversationFilter,
+  parseConversationSubject,
+} from "./layout.ts";
+import { decodeRecord, infoRecord, maxSubjects, readRecord, readSubjects } from "./records.ts";
 
 /** A user's view of a conversation. */
 export interface UserConversation {

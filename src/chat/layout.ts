@@ -1,7 +1,19 @@
+import type { StreamSpec } from "../broker/declare.ts";
 import { toToken } from "../broker/subjects.ts";
 
-/** All chat copies, what is known about their conversations, and the conversations of each user. */
-export const chatStreamSubjects = ["chat.>", "conversation.*.*"];
+/** The stream of all chat copies, of what is known about their conversations, and of the conversations of each user. */
+export const chatStream = "CHAT";
+
+export const chatSpecs: readonly StreamSpec[] = [
+  {
+    name: chatStream,
+    description: "chat copies of notifications, and the conversations that hold them",
+    // A subject is a place, or a record that is replaced. Making room would forget where conversations are.
+    subjects: ["chat.>", "conversation.*.*"],
+    refusesWhenFull: true,
+    hasTtls: true,
+  },
+];
 
 /** Two users in order, as one token: `~` is in no token of an id. */
 export function pairToken(a: string, b: string): string {

@@ -4,10 +4,7 @@ import { type DirectGet, type DirectMessage, tooManyResults } from "../broker/di
 import { toToken } from "../broker/subjects.ts";
 import { failure } from "../errors.ts";
 import { ConversationRecordSchema, CopyRecordSchema, ReadRecordSchema } from "../gen/mustreach/store/v1/chat_pb.ts";
-import { pairToken } from "./layout.ts";
-
-/** The stream of all chat copies and of what is known about their conversations. */
-export const chatStream = "CHAT";
+import { chatStream, pairToken } from "./layout.ts";
 
 /** Whose a conversation is: two users', in the order of the bytes of their ids, or a group's. */
 export type Parties = { readonly userIds: readonly [string, string] } | { readonly groupId: string };

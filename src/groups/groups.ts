@@ -1,12 +1,11 @@
 import { randomUUID } from "node:crypto";
 import type { Broker } from "../broker/connect.ts";
 import type { DirectGet } from "../broker/direct-get.ts";
-import { declareQueue } from "../broker/queue-stream.ts";
 import { toToken } from "../broker/subjects.ts";
 import { untilAnswered } from "../broker/until.ts";
 import { wrongField } from "../errors.ts";
 import { createChangeGroup, type GroupRevision, inRecordOrder, takeChunk } from "./change.ts";
-import { groupInfoSubject, groupsStream, groupsStreamSubjects, joinedFilter } from "./layout.ts";
+import { groupInfoSubject, groupsStream, joinedFilter } from "./layout.ts";
 import { createMembersAt, type MembersAt } from "./members-at.ts";
 import { createReadGroup, readAllUnder, readLast } from "./reads.ts";
 import {
@@ -45,7 +44,6 @@ export interface MembershipChange {
 }
 
 export interface GroupsOptions {
-  readonly replicas: number;
   /** How long a single read or write may take, in milliseconds. */
   readonly timeoutMs: number;
   /**
@@ -93,17 +91,9 @@ const maxSignalUsers = 1_000;
 /** Info records in one read; 1,024 would be answered. */
 const infosPerRead = 1_000;
 
-/** Creates the groups over their stream, which is created on first use. */
-export async function createGroups(broker: Broker, directGet: DirectGet, options: GroupsOptions): Promise<Groups> {
+/** Creates the groups over their stream. */
+export function createGroups(broker: Broker, directGet: DirectGet, options: GroupsOptions): Groups {
   const { timeoutMs, historyMs = 86_400_000, onMembershipChange = () => {} } = options;
-  // A subject's only message is the record; it is kept until it is replaced, or for the TTL that it was given.
-  await declareQueue(broker, {
-    name: groupsStream,
-    description: "groups, their members, and the groups of each user",
-    subjects: groupsStreamSubjects,
-    num_replicas: options.replicas,
-    allow_msg_ttl: true,
-  });
   const get = withRetry(broker, directGet, timeoutMs);
   const read = createReadGroup(get);
   const change = createChangeGroup(broker, read, { timeoutMs, historyMs });

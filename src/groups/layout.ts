@@ -1,10 +1,18 @@
+import type { StreamSpec } from "../broker/declare.ts";
 import { toPartition } from "../broker/subjects.ts";
 
 /** The stream of groups and their members. */
 export const groupsStream = "GROUPS";
 
-/** Everything that {@link groupsStream} stores: each group with its members, and the groups of each user. */
-export const groupsStreamSubjects = ["group.*.info", "group.*.members.*", "joined.*.*"];
+export const groupsSpecs: readonly StreamSpec[] = [
+  {
+    name: groupsStream,
+    description: "groups, their members, and the groups of each user",
+    subjects: ["group.*.info", "group.*.members.*", "joined.*.*"],
+    // A subject's only message is the record; it is kept until it is replaced, or for the TTL that it was given.
+    hasTtls: true,
+  },
+];
 
 /** How many records hold the members of a group. Stored data depends on it; it never changes. */
 const memberBuckets = 1_000;

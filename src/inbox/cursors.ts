@@ -1,9 +1,9 @@
 import type { Logger } from "pino";
 import { z } from "zod";
 import type { Broker } from "../broker/connect.ts";
+import { openBucket } from "../broker/declare.ts";
 import type { DirectGet } from "../broker/direct-get.ts";
 import { toFailure, wasOvertaken } from "../broker/faults.ts";
-import { declareBucket } from "../broker/streams.ts";
 import { toPartition, toToken } from "../broker/subjects.ts";
 import { failure } from "../errors.ts";
 import { createDeviceCursors } from "./device-cursors.ts";
@@ -58,9 +58,6 @@ export interface Cursors {
 
 /** Options of {@link openCursors}. */
 export interface CursorOptions {
-  readonly replicas: number;
-  /** How long the cursor of an absent device is kept, in milliseconds: longer than any notification. */
-  readonly ttlMs: number;
   /** How long acknowledgements of a device are collected before they are stored, in milliseconds. Default 1,000. */
   readonly coalesceMs?: number;
   /** Devices whose cursors are ahead of what is stored, while the broker is away. Default 200,000: about 60 MB. */
@@ -96,15 +93,11 @@ interface Moved {
   writing: Promise<void> | undefined;
 }
 
-/** Opens the CURSORS bucket, and creates it on first use. */
+/** Opens the CURSORS bucket. */
 export async function openCursors(broker: Broker, get: DirectGet, options: CursorOptions): Promise<Cursors> {
   const { log, coalesceMs = 1_000, maxUnstored = 200_000, maxRecent = 100_000, maxDevicesPerUser = 100 } = options;
   const devices = createDeviceCursors(broker, get, maxDevicesPerUser);
-  const bucket = await declareBucket(broker, "CURSORS", {
-    description: "the highest sequence that each device has acknowledged",
-    replicas: options.replicas,
-    ttlMs: options.ttlMs,
-  });
+  const bucket = await openBucket(broker, "CURSORS");
   const { epochs } = options;
 
   const refresh = async (users: Iterable<string>): Promise<void> => {

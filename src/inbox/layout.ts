@@ -1,6 +1,10 @@
+import type { StreamSpec } from "../broker/declare.ts";
 import { toToken } from "../broker/subjects.ts";
 
 const dayMs = 86_400_000;
+
+/** A device that stays away longer than the retention and this, in milliseconds, has no cursor. */
+const cursorGraceMs = 90 * dayMs;
 
 /** The token of a chat copy's place in an inbox. `~` is in no other token, so that no other item can take it. */
 export function messageToken(serverMsgId: string): string {
@@ -22,9 +26,40 @@ export function inboxStream(partition: number): string {
   return `INBOX_${partition}`;
 }
 
-/** Everything that the stream of a partition stores: inboxes of users, and records of sends. */
-export function inboxStreamSubjects(partition: number): string[] {
-  return [`inbox.${partition}.*.*.*`, `sent.${partition}.*`, `recalled.${partition}.*`, `marker.${partition}.*`];
+/** What {@link inboxSpecs} depends on. */
+export interface InboxSettings {
+  readonly partitions: number;
+  /** How long a notification is kept, in milliseconds. */
+  readonly retentionMs: number;
+  /** Space over all partitions, in bytes. */
+  readonly maxStoreBytes: number;
+}
+
+/** The inboxes of each partition, and how far each device has acknowledged. */
+export function inboxSpecs({ partitions, retentionMs, maxStoreBytes }: InboxSettings): StreamSpec[] {
+  const ofPartition = (_: unknown, partition: number): StreamSpec => ({
+    name: inboxStream(partition),
+    description: "must-reach notifications by user, and the client message ids used",
+    subjects: [`inbox.${partition}.*.*.*`, `sent.${partition}.*`, `recalled.${partition}.*`, markerFilter(partition)],
+    // A user's inbox would be looked for in the wrong stream.
+    fixed: { name: "MUSTREACH_PARTITIONS", value: partitions },
+    // One subject is one notification or one claim. A full stream refuses rather than evicts.
+    isWriteOnce: true,
+    hasTtls: true,
+    maxAgeMs: retentionMs,
+    maxBytes: Math.floor(maxStoreBytes / partitions),
+    republish: hintRepublish(partition),
+  });
+  return [
+    ...Array.from({ length: partitions }, ofPartition),
+    {
+      name: cursorStream,
+      description: "the highest sequence that each device has acknowledged",
+      subjects: ["$KV.CURSORS.>"],
+      refusesWhenFull: true,
+      maxAgeMs: retentionMs + cursorGraceMs,
+    },
+  ];
 }
 
 /** Where the `number`th marker of an epoch is stored. */
@@ -50,10 +85,11 @@ export function parseInboxPartition(subject: string): number | undefined {
 }
 
 /** How the broker turns a stored notification into a hint. */
-export function hintRepublish(partition: number): { src: string; dest: string } {
+function hintRepublish(partition: number) {
   return {
     src: `inbox.${partition}.*.*.*`,
     dest: `live.${partition}.{{wildcard(1)}}.hint.{{wildcard(2)}}.{{wildcard(3)}}`,
+    headersOnly: true,
   };
 }
 
@@ -83,7 +119,7 @@ export function inboxDayFilter(partition: number, user: string, day: number): st
   return `inbox.${partition}.${user}.${day}.*`;
 }
 
-/** The stream of the CURSORS bucket. */
+/** The stream of the CURSORS bucket. Its messages are kept longer than any notification. */
 export const cursorStream = "KV_CURSORS";
 
 /** The cursors of all devices of a user. */

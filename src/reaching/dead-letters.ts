@@ -1,11 +1,9 @@
 import { toBinary } from "@bufbuild/protobuf";
-import { DiscardPolicy, JetStreamApiError, RetentionPolicy } from "@nats-io/jetstream";
-import { nanos } from "@nats-io/transport-node";
+import { JetStreamApiError } from "@nats-io/jetstream";
 import type { Broker } from "../broker/connect.ts";
 import { type DirectGet, type DirectMessage, tooManyResults } from "../broker/direct-get.ts";
 import { toFailure, toRefusal } from "../broker/faults.ts";
 import type { Publisher } from "../broker/publish.ts";
-import { declareQueue } from "../broker/queue-stream.ts";
 import { failure } from "../errors.ts";
 import { NotificationSchema } from "../gen/mustreach/delivery/v1/delivery_pb.ts";
 import { attemptsHeader, type Escalation, escalationHeaders, readEscalation } from "./escalations.ts";
@@ -45,16 +43,6 @@ export interface DeadLetters {
   remove(letter: DeadLetter): Promise<void>;
 }
 
-/** Options of {@link openDeadLetters}. */
-export interface DeadLetterOptions {
-  readonly replicas: number;
-  /** Space for them, in bytes. The oldest make room. */
-  readonly maxStoreBytes: number;
-}
-
-/** How long a dead letter is kept, in milliseconds: 30 days. */
-const keptMs = 30 * 86_400_000;
-
 /** What is kept of the last error, in UTF-16 units. */
 const maxErrorLength = 500;
 
@@ -63,24 +51,8 @@ const maxPageBytes = 1_048_576;
 
 const errorHeader = "Mustreach-Error";
 
-/** Opens the stream DEAD_LETTERS, created on first use. */
-export async function openDeadLetters(
-  broker: Broker,
-  publisher: Publisher,
-  get: DirectGet,
-  { replicas, maxStoreBytes }: DeadLetterOptions,
-): Promise<DeadLetters> {
-  await declareQueue(broker, {
-    name: deadLetterStream,
-    description: "must-reach notifications that the escalation webhook has not taken",
-    subjects: [deadLetterFilter],
-    retention: RetentionPolicy.Limits,
-    discard: DiscardPolicy.Old,
-    max_age: nanos(keptMs),
-    max_bytes: maxStoreBytes,
-    num_replicas: replicas,
-  });
-
+/** Creates the dead letters over their stream. */
+export function createDeadLetters(broker: Broker, publisher: Publisher, get: DirectGet): DeadLetters {
   return {
     async add(escalation, attempts, error) {
       const stored = await publisher.store(deadLetterStream, {

@@ -1,6 +1,4 @@
 import { toBinary } from "@bufbuild/protobuf";
-import { DiscardPolicy, RetentionPolicy } from "@nats-io/jetstream";
-import { nanos } from "@nats-io/transport-node";
 import type { BaseLogger } from "pino";
 import type { Broker } from "../broker/connect.ts";
 import { type Consumption, consume, type Delivery } from "../broker/consume.ts";
@@ -8,7 +6,6 @@ import { decodeStored } from "../broker/decode-stored.ts";
 import { type DirectGet, type DirectMessage, tooManyResults } from "../broker/direct-get.ts";
 import { toFailure, toRefusal } from "../broker/faults.ts";
 import type { Publisher } from "../broker/publish.ts";
-import { declareQueue } from "../broker/queue-stream.ts";
 import { type Notification, NotificationSchema } from "../gen/mustreach/delivery/v1/delivery_pb.ts";
 import { expiresHeader, kindHeader, userHeader } from "../inbox/items.ts";
 import { inboxStream } from "../inbox/layout.ts";
@@ -72,13 +69,10 @@ export interface Escalations {
   consumeRetries(maxHeld: number, onAttempt: (attempt: EscalationAttempt) => void): Promise<Consumption>;
 }
 
-/** Options of {@link openEscalations}. */
+/** Options of {@link createEscalations}. */
 export interface EscalationOptions {
-  readonly replicas: number;
-  /** How long notifications are kept in the inboxes, and so in the queue, in milliseconds. */
+  /** How long notifications are kept in the inboxes, in milliseconds. */
   readonly retentionMs: number;
-  /** Space for the queue, in bytes. A full one refuses; what should go there then waits in `reach`. */
-  readonly maxStoreBytes: number;
   /** How long an attempt may take before another instance makes one, in milliseconds. Default 60,000. */
   readonly ackWaitMs?: number;
   readonly log: BaseLogger;
@@ -92,28 +86,13 @@ export const attemptsHeader = "Mustreach-Attempts";
 const retryAtHeader = "Mustreach-Retry-At";
 const storedHeader = "Mustreach-Stored";
 
-/** Opens the queue ESCALATIONS, created on first use. */
-export async function openEscalations(
+/** Creates the queue of escalations over its stream. */
+export function createEscalations(
   broker: Broker,
   publisher: Publisher,
   get: DirectGet,
-  options: EscalationOptions,
-): Promise<Escalations> {
-  const { retentionMs, ackWaitMs = 60_000, log } = options;
-  await declareQueue(broker, {
-    name: escalationStream,
-    description: "must-reach notifications that wait for the escalation webhook",
-    subjects: [escalationFilter, retryFilter],
-    retention: RetentionPolicy.Workqueue,
-    // One subject is one notification in one inbox: while it waits, it cannot be put there again.
-    discard: DiscardPolicy.New,
-    discard_new_per_subject: true,
-    max_age: nanos(retentionMs),
-    max_bytes: options.maxStoreBytes,
-    duplicate_window: Math.min(nanos(retentionMs), nanos(ackWaitMs * 2)),
-    num_replicas: options.replicas,
-  });
-
+  { retentionMs, ackWaitMs, log }: EscalationOptions,
+): Escalations {
   /**
    * The body of a user's notification in an inbox; undefined when it is no longer there. In a store that was replaced,
    * its place may be that of something else, of anybody.

@@ -1,18 +1,15 @@
 import { randomUUID } from "node:crypto";
 import { create, toBinary } from "@bufbuild/protobuf";
-import { DiscardPolicy, RetentionPolicy } from "@nats-io/jetstream";
-import { nanos } from "@nats-io/transport-node";
 import type { BaseLogger } from "pino";
 import type { Broker } from "../broker/connect.ts";
 import { type Consumption, consume, type Delivery } from "../broker/consume.ts";
 import { decodeStored } from "../broker/decode-stored.ts";
 import { toRefusal } from "../broker/faults.ts";
 import type { Publisher } from "../broker/publish.ts";
-import { declareQueue } from "../broker/queue-stream.ts";
 import { toToken } from "../broker/subjects.ts";
 import { type LookJob_Entry, LookJob_EntrySchema, LookJobSchema } from "../gen/mustreach/store/v1/look_pb.ts";
 import type { ReachEntry } from "./entry.ts";
-import { laterFilter, laterStream, laterSubject, lookFilter, lookSubject } from "./layout.ts";
+import { laterStream, laterSubject, lookFilter, lookSubject } from "./layout.ts";
 
 /** Entries whose next look is far away. The broker keeps them until then (ADR-51), and `reach` need not hold them. */
 export interface LaterLooks {
@@ -27,11 +24,8 @@ export interface LaterLooks {
   consume(onEntry: (entry: ReachEntry) => void): Promise<Consumption>;
 }
 
-/** Options of {@link openLaterLooks}. */
+/** Options of {@link createLaterLooks}. */
 export interface LaterLookOptions {
-  readonly replicas: number;
-  /** How long notifications are kept in the inboxes, and so their looks, in milliseconds. */
-  readonly retentionMs: number;
   /** How long an instance may hold a job before another gets it, in milliseconds. Default 60,000. */
   readonly ackWaitMs?: number;
   readonly log: BaseLogger;
@@ -43,24 +37,12 @@ const maxHeld = 8;
 /** Pause before a job is done again of which a part could not be kept, in milliseconds. */
 const retryMs = 2_000;
 
-/** Opens the stream LATER_LOOKS, created on first use. */
-export async function openLaterLooks(
+/** Creates the later looks over their stream. */
+export function createLaterLooks(
   broker: Broker,
   publisher: Publisher,
-  { replicas, retentionMs, ackWaitMs, log }: LaterLookOptions,
-): Promise<LaterLooks> {
-  await declareQueue(broker, {
-    name: laterStream,
-    description: "must-reach notifications that are to be looked at later",
-    subjects: [laterFilter, lookFilter],
-    retention: RetentionPolicy.Workqueue,
-    // Schedules exclude `discard: new` (ADR-51). Without a limit nothing is discarded: it is a fraction of the inboxes.
-    discard: DiscardPolicy.Old,
-    allow_msg_schedules: true,
-    max_age: nanos(retentionMs),
-    num_replicas: replicas,
-  });
-
+  { ackWaitMs, log }: LaterLookOptions,
+): LaterLooks {
   const add = async (entries: readonly ReachEntry[], atMs: number): Promise<void> => {
     const id = randomUUID();
     const stored = await publisher.store(laterStream, {

@@ -1,3 +1,8 @@
+import type { StreamSpec } from "../broker/declare.ts";
+
+/** How long a dead letter is kept, in milliseconds: 30 days. */
+const deadLetterMs = 30 * 86_400_000;
+
 /** The stream of the notifications that are to be looked at later. */
 export const laterStream = "LATER_LOOKS";
 
@@ -51,4 +56,45 @@ export function deadLetterSubject(partition: number, sequence: number): string {
 export function parsePlace(subject: string): { partition: number; sequence: number } {
   const [, partition, sequence] = subject.split(".");
   return { partition: Number(partition), sequence: Number(sequence) };
+}
+
+/** What {@link reachingSpecs} depends on. */
+export interface ReachingSettings {
+  /** How long notifications are kept in the inboxes, and so what waits to reach, in milliseconds. */
+  readonly retentionMs: number;
+  /** Space for what waits for the webhook, and again for what it has not taken, in bytes. */
+  readonly maxStoreBytes: number;
+}
+
+/** The notifications that have not reached yet. */
+export function reachingSpecs({ retentionMs, maxStoreBytes }: ReachingSettings): readonly StreamSpec[] {
+  return [
+    {
+      name: laterStream,
+      description: "must-reach notifications that are to be looked at later",
+      subjects: [laterFilter, lookFilter],
+      isQueue: true,
+      hasSchedules: true,
+      // No limit of its size: it is a fraction of the inboxes.
+      maxAgeMs: retentionMs,
+    },
+    {
+      name: escalationStream,
+      description: "must-reach notifications that wait for the escalation webhook",
+      subjects: [escalationFilter, retryFilter],
+      isQueue: true,
+      // One subject is one notification in one inbox. When it is full, what should go there waits in `reach`.
+      isWriteOnce: true,
+      maxAgeMs: retentionMs,
+      maxBytes: maxStoreBytes,
+    },
+    {
+      name: deadLetterStream,
+      description: "must-reach notifications that the escalation webhook has not taken",
+      subjects: [deadLetterFilter],
+      // The oldest make room.
+      maxAgeMs: deadLetterMs,
+      maxBytes: maxStoreBytes,
+    },
+  ];
 }

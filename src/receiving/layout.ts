@@ -1,3 +1,5 @@
+import type { StreamSpec } from "../broker/declare.ts";
+
 /** Everything that concerns the live sessions of a user. */
 export function liveFilter(partition: number, user: string): string {
   return `live.${partition}.${user}.>`;
@@ -52,18 +54,21 @@ export const sessionStream = "SESSIONS";
 /** Holds, in {@link sessionStream}, where the sequences of the broker's present life begin. */
 export const sessionEpochSubject = "session.epoch";
 
-/** Everything in {@link sessionStream}. */
-export const sessionStreamSubjects = [sessionEpochSubject, "session.*.*.*"];
-
 /** Where the opening of a session is recorded. */
 export function sessionSubject(partition: number, user: string, device: string): string {
   return `session.${partition}.${user}.${device}`;
 }
 
-/** How the broker turns a recorded opening into a signal. */
-export const sessionRepublish = {
-  src: "session.*.*.*",
-  dest: "live.{{wildcard(1)}}.{{wildcard(2)}}.session.{{wildcard(3)}}",
+/** The order of sessions. It is declared again whenever it is gone, and not with the others. */
+export const sessionSpec: StreamSpec = {
+  name: sessionStream,
+  description: "the order in which sessions of devices are opened",
+  subjects: [sessionEpochSubject, "session.*.*.*"],
+  // A device that connects must not wait for a disk, nor fail for a full one. A single broker forgets such a stream when
+  // it is restarted, one of a cluster its content.
+  isInMemory: true,
+  hasTtls: true,
+  republish: { src: "session.*.*.*", dest: "live.{{wildcard(1)}}.{{wildcard(2)}}.session.{{wildcard(3)}}" },
 };
 
 /** The stream that counts how often what the broker keeps in memory began anew. */
@@ -71,3 +76,7 @@ export const epochStream = "EPOCHS";
 
 /** What {@link epochStream} counts for {@link sessionStream}. */
 export const epochSubject = "epoch.sessions";
+
+export const receivingSpecs: readonly StreamSpec[] = [
+  { name: epochStream, description: "how often what is kept in memory began anew", subjects: [epochSubject] },
+];

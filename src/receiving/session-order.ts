@@ -1,16 +1,15 @@
-import { JetStreamApiError, StorageType } from "@nats-io/jetstream";
+import { JetStreamApiError } from "@nats-io/jetstream";
 import type { Broker } from "../broker/connect.ts";
+import { declare } from "../broker/declare.ts";
 import { wasOvertaken } from "../broker/faults.ts";
-import { declareStream } from "../broker/streams.ts";
 import { toPartition, toToken } from "../broker/subjects.ts";
 import { again, untilAnswered } from "../broker/until.ts";
 import {
   epochStream,
   epochSubject,
   sessionEpochSubject,
-  sessionRepublish,
+  sessionSpec,
   sessionStream,
-  sessionStreamSubjects,
   sessionSubject,
 } from "./layout.ts";
 
@@ -49,27 +48,6 @@ const insufficientMemory = 10028;
 /** Declares what the order needs, and creates the {@link OpenSession}. */
 export async function createOpenSession(broker: Broker, options: SessionOrderOptions): Promise<OpenSession> {
   const { partitions, replicas, timeoutMs } = options;
-  await declareStream(broker, {
-    name: epochStream,
-    description: "how often what is kept in memory began anew",
-    subjects: [epochSubject],
-    storage: StorageType.File,
-    num_replicas: replicas,
-    max_msgs_per_subject: 1,
-  });
-
-  const declare = (storage: StorageType) =>
-    declareStream(broker, {
-      name: sessionStream,
-      description: "the order in which sessions of devices are opened",
-      subjects: sessionStreamSubjects,
-      storage,
-      num_replicas: replicas,
-      max_msgs_per_subject: 1,
-      allow_msg_ttl: true,
-      republish: sessionRepublish,
-    });
-
   /** The highest place that was given here. */
   let highest = 1;
 
@@ -85,11 +63,9 @@ export async function createOpenSession(broker: Broker, options: SessionOrderOpt
   };
 
   const findEpoch = async (): Promise<number> => {
-    // In memory, since a device that connects must not wait for a disk, nor fail for a full one. A single broker forgets
-    // such a stream when it is restarted, one of a cluster its content.
-    await declare(StorageType.Memory).catch((error: unknown) => {
+    await declare(broker, [sessionSpec], replicas).catch((error: unknown) => {
       if (!(error instanceof JetStreamApiError && error.code === insufficientMemory)) throw error;
-      return declare(StorageType.File);
+      return declare(broker, [{ ...sessionSpec, isInMemory: false }], replicas);
     });
     for (;;) {
       // Not a direct get: a replica that is behind would not have it.

@@ -5,15 +5,13 @@ import { decodeStored } from "../broker/decode-stored.ts";
 import { type DirectGet, tooManyResults } from "../broker/direct-get.ts";
 import { toRefusal } from "../broker/faults.ts";
 import type { Publisher } from "../broker/publish.ts";
-import { declareStream } from "../broker/streams.ts";
 import { toPartition, toToken } from "../broker/subjects.ts";
 import { work } from "../broker/work.ts";
-import { workQueueStream } from "../broker/work-queue.ts";
 import { failure } from "../errors.ts";
 import { MessageSchema, NotificationSchema } from "../gen/mustreach/delivery/v1/delivery_pb.ts";
 import { FanoutJobSchema } from "../gen/mustreach/store/v1/job_pb.ts";
 import { type InboxItem, itemKey, type WriteOptions } from "../inbox/items.ts";
-import { fanoutFilter, fanoutStream, fanoutStreamSubjects, fanoutSubject } from "./layout.ts";
+import { fanoutFilter, fanoutStream, fanoutSubject } from "./layout.ts";
 
 /** Group sends are expanded in this many lanes, each in order; more instances than lanes would have nothing to do. */
 const lanes = 8;
@@ -40,14 +38,8 @@ export interface Fanout {
   work(expand: (job: FanoutJob, signal: AbortSignal) => Promise<void>): Promise<() => Promise<void>>;
 }
 
-/** Opens the queue of group sends. */
-export async function openFanout(
-  broker: Broker,
-  publisher: Publisher,
-  get: DirectGet,
-  options: { readonly replicas: number; readonly log: Logger },
-): Promise<Fanout> {
-  await declareStream(broker, workQueueStream(fanoutStream, fanoutStreamSubjects, options.replicas));
+/** Creates the queue of group sends over its stream. */
+export function createFanout(broker: Broker, publisher: Publisher, get: DirectGet, log: Logger): Fanout {
   return {
     async publish(job) {
       const lane = toPartition(toToken(job.groupId), lanes);
@@ -68,7 +60,7 @@ export async function openFanout(
             filter: fanoutFilter(lane),
             decode: decodeFanoutJob,
             work: expand,
-            log: options.log,
+            log,
           }),
         ),
       );

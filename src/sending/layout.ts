@@ -1,3 +1,35 @@
+import type { StreamSpec } from "../broker/declare.ts";
+
+/** The stream of group sends that wait to be expanded. */
+export const fanoutStream = "FANOUT";
+
+/** The stream of sends that wait for their time. */
+export const scheduleStream = "SCHEDULE";
+
+/** All scheduled sends that are due. */
+export const dueFilter = "due.*";
+
+/** The sends that are not in the inboxes yet. */
+export const sendingSpecs: readonly StreamSpec[] = [
+  {
+    name: fanoutStream,
+    description: "group sends that wait to be expanded",
+    subjects: ["fanout.*.*"],
+    isQueue: true,
+    // A job is queued once: a second publish of it is refused while it waits.
+    isWriteOnce: true,
+  },
+  {
+    name: scheduleStream,
+    description: "sends that wait for their time",
+    subjects: ["schedule.*", dueFilter],
+    // A second add replaces the first, which is the same.
+    isQueue: true,
+    hasSchedules: true,
+    hasTtls: true,
+  },
+];
+
 /** Where a send is recorded; the partition is that of its key, not of a user. */
 export function sentSubject(partition: number, key: string): string {
   return `sent.${partition}.${key}`;
@@ -8,9 +40,6 @@ export function recalledSubject(partition: number, send: string): string {
   return `recalled.${partition}.${send}`;
 }
 
-/** All group sends that are to be expanded. */
-export const fanoutStreamSubjects = ["fanout.*.*"];
-
 /** A group send that is to be expanded. The lane keeps the sends of a group in order. */
 export function fanoutSubject(lane: number, id: string): string {
   return `fanout.${lane}.${id}`;
@@ -20,12 +49,6 @@ export function fanoutSubject(lane: number, id: string): string {
 export function fanoutFilter(lane: number): string {
   return `fanout.${lane}.*`;
 }
-
-/** All scheduled sends, waiting or due. */
-export const scheduleStreamSubjects = ["schedule.*", "due.*"];
-
-/** All scheduled sends that are due. */
-export const dueFilter = "due.*";
 
 /** A send that waits for its time. */
 export function scheduleSubject(send: string): string {
@@ -41,9 +64,3 @@ export function dueSubject(send: string): string {
 export function recallFindingsSubject(partition: number, send: string, part: number): string {
   return `recalled.${partition}.${send}~${part}`;
 }
-
-/** The stream of group sends that wait to be expanded. */
-export const fanoutStream = "FANOUT";
-
-/** The stream of sends that wait for their time. */
-export const scheduleStream = "SCHEDULE";

@@ -1,19 +1,17 @@
 import { create, toBinary } from "@bufbuild/protobuf";
-import { DiscardPolicy, JetStreamApiError } from "@nats-io/jetstream";
+import { JetStreamApiError } from "@nats-io/jetstream";
 import type { Logger } from "pino";
 import type { Broker } from "../broker/connect.ts";
 import { decodeStored } from "../broker/decode-stored.ts";
 import { type DirectGet, tooManyResults } from "../broker/direct-get.ts";
 import { toFailure, toRefusal } from "../broker/faults.ts";
 import type { Publisher } from "../broker/publish.ts";
-import { declareStream } from "../broker/streams.ts";
 import { toToken } from "../broker/subjects.ts";
 import { work } from "../broker/work.ts";
-import { workQueueStream } from "../broker/work-queue.ts";
 import { failure } from "../errors.ts";
 import { type Notification, NotificationSchema } from "../gen/mustreach/delivery/v1/delivery_pb.ts";
 import { ScheduledSendSchema } from "../gen/mustreach/store/v1/job_pb.ts";
-import { dueFilter, dueSubject, scheduleStream, scheduleStreamSubjects, scheduleSubject } from "./layout.ts";
+import { dueFilter, dueSubject, scheduleStream, scheduleSubject } from "./layout.ts";
 import { decodeSend, encodeSend, type SendRecord } from "./record.ts";
 
 /** A send that waits for its time. */
@@ -42,22 +40,8 @@ export interface Schedule {
   work(deliver: (send: ScheduledSend) => Promise<void>): Promise<() => Promise<void>>;
 }
 
-/** Opens the schedule, and creates it on first use. */
-export async function openSchedule(
-  broker: Broker,
-  publisher: Publisher,
-  get: DirectGet,
-  options: { readonly replicas: number; readonly log: Logger },
-): Promise<Schedule> {
-  await declareStream(broker, {
-    ...workQueueStream(scheduleStream, scheduleStreamSubjects, options.replicas),
-    // Schedules exclude `discard: new` (ADR-51): a second add replaces the first, which is the same.
-    discard: DiscardPolicy.Old,
-    discard_new_per_subject: false,
-    allow_msg_schedules: true,
-    allow_msg_ttl: true,
-  });
-
+/** Creates the schedule over its stream. */
+export function createSchedule(broker: Broker, publisher: Publisher, get: DirectGet, log: Logger): Schedule {
   const find = async (subject: string): Promise<number | undefined> => {
     const found = await get(scheduleStream, { last_by_subj: subject });
     return found === tooManyResults ? undefined : found.messages[0]?.sequence;
@@ -93,7 +77,7 @@ export async function openSchedule(
         filter: dueFilter,
         decode: decodeScheduledSend,
         work: deliver,
-        log: options.log,
+        log,
       }),
   };
 }

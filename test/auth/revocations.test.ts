@@ -2,9 +2,10 @@ import { once } from "node:events";
 import { Kvm } from "@nats-io/kv";
 import { pino } from "pino";
 import { afterEach, describe, expect, test } from "vitest";
-import { revokedKey } from "../../src/auth/layout.ts";
+import { authSpecs, revokedKey } from "../../src/auth/layout.ts";
 import { openRevocations, type Revocation, type Revocations } from "../../src/auth/revocations.ts";
 import { type Broker, connectBroker } from "../../src/broker/connect.ts";
+import { declare } from "../../src/broker/declare.ts";
 import { createDirectGet } from "../../src/broker/direct-get.ts";
 import { toToken } from "../../src/broker/subjects.ts";
 import { toErrorFacts } from "../../src/errors.ts";
@@ -35,7 +36,8 @@ async function openInstance(
   opened.push(() => broker.close());
   const get = createDirectGet(broker, { timeoutMs: 5_000 });
   opened.push(() => get.close());
-  const revocations = await openRevocations(broker, get, { replicas: 1, ttlMs, log });
+  await declare(broker, authSpecs(ttlMs), 1);
+  const revocations = await openRevocations(broker, get, { ttlMs, log });
   opened.push(() => revocations.close());
   return { ...revocations, broker };
 }

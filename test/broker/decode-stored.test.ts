@@ -2,6 +2,7 @@ import { create, toBinary } from "@bufbuild/protobuf";
 import { pino } from "pino";
 import { expect, test, vi } from "vitest";
 import { connectBroker } from "../../src/broker/connect.ts";
+import { declare } from "../../src/broker/declare.ts";
 import { createDirectGet } from "../../src/broker/direct-get.ts";
 import { createPublisher } from "../../src/broker/publish.ts";
 import { toPartition, toToken } from "../../src/broker/subjects.ts";
@@ -10,12 +11,12 @@ import { type Message, MessageSchema, NotificationSchema } from "../../src/gen/m
 import { encodeItem, itemHeaders } from "../../src/inbox/items.ts";
 import { maxOverheadBytes } from "../../src/limits.ts";
 import { escalationHeaders } from "../../src/reaching/escalations.ts";
-import { decodeFanoutJob, encodeFanoutJob, type FanoutJob, openFanout } from "../../src/sending/fan-out-queue.ts";
-import { fanoutSubject, scheduleSubject } from "../../src/sending/layout.ts";
+import { createFanout, decodeFanoutJob, encodeFanoutJob, type FanoutJob } from "../../src/sending/fan-out-queue.ts";
+import { fanoutSubject, scheduleSubject, sendingSpecs } from "../../src/sending/layout.ts";
 import {
+  createSchedule,
   decodeScheduledSend,
   encodeScheduledSend,
-  openSchedule,
   type ScheduledSend,
 } from "../../src/sending/schedule.ts";
 import { useBroker } from "../helpers/broker.ts";
@@ -29,12 +30,12 @@ async function openQueues() {
   const broker = await connectBroker({ servers: [url], dial, requestTimeoutMs: 5_000, log });
   const publisher = createPublisher(broker, { sendTimeoutMs: 5_000, isFsynced: () => true });
   const get = createDirectGet(broker, { timeoutMs: 5_000 });
-  const options = { replicas: 1, log };
+  await declare(broker, sendingSpecs, 1);
   return {
     broker,
     lines,
-    fanout: await openFanout(broker, publisher, get, options),
-    schedule: await openSchedule(broker, publisher, get, options),
+    fanout: createFanout(broker, publisher, get, log),
+    schedule: createSchedule(broker, publisher, get, log),
   };
 }
 

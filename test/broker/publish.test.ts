@@ -1,10 +1,10 @@
 import { pino } from "pino";
 import { beforeEach, describe, expect, test } from "vitest";
 import { type Broker, connectBroker } from "../../src/broker/connect.ts";
+import { declare } from "../../src/broker/declare.ts";
 import { createPublisher, type Publisher } from "../../src/broker/publish.ts";
 import { toErrorFacts } from "../../src/errors.ts";
-import { inboxSubject } from "../../src/inbox/layout.ts";
-import { declareStreams } from "../../src/inbox/streams.ts";
+import { inboxSpecs, inboxSubject } from "../../src/inbox/layout.ts";
 import { type ExternalBroker, startExternalBroker } from "../helpers/external-broker.ts";
 
 let server: ExternalBroker;
@@ -12,7 +12,7 @@ let broker: Broker;
 beforeEach(async () => {
   server = await startExternalBroker();
   broker = await connectBroker({ servers: [server.url], requestTimeoutMs: 5_000, log: pino({ level: "silent" }) });
-  await declareStreams(broker, { partitions: 1, replicas: 1, retentionMs: 3_600_000, maxStoreBytes: 50_000_000 });
+  await declare(broker, inboxSpecs({ partitions: 1, retentionMs: 3_600_000, maxStoreBytes: 50_000_000 }), 1);
   return async () => {
     await broker.close();
     await server.remove();

@@ -1,9 +1,10 @@
 import { pino } from "pino";
 import { beforeEach, describe, expect, test, vi } from "vitest";
 import { type Broker, connectBroker } from "../../src/broker/connect.ts";
+import { declare } from "../../src/broker/declare.ts";
 import { listen, push, tell, whenListening } from "../../src/broker/signal.ts";
 import { toErrorFacts } from "../../src/errors.ts";
-import { declareStreams } from "../../src/inbox/streams.ts";
+import { inboxSpecs } from "../../src/inbox/layout.ts";
 import { type ExternalBroker, startExternalBroker } from "../helpers/external-broker.ts";
 
 let server: ExternalBroker;
@@ -22,7 +23,7 @@ const inTime = () => Date.now() + 20_000;
 
 describe("push", () => {
   test("reaches whoever listens, in order, and is not stored", async () => {
-    await declareStreams(broker, { partitions: 1, replicas: 1, retentionMs: 3_600_000, maxStoreBytes: 50_000_000 });
+    await declare(broker, inboxSpecs({ partitions: 1, retentionMs: 3_600_000, maxStoreBytes: 50_000_000 }), 1);
     const heard: string[] = [];
     const stop = listen(broker, "live.0.>", ({ payload }) => void heard.push(Buffer.from(payload).toString()));
     await whenListening(broker, inTime());

@@ -3,11 +3,13 @@ import { pino } from "pino";
 import { afterAll, beforeAll, describe, expect, test } from "vitest";
 import type { Caller } from "../../src/auth/caller.ts";
 import { connectBroker } from "../../src/broker/connect.ts";
+import { declare } from "../../src/broker/declare.ts";
 import { createDirectGet } from "../../src/broker/direct-get.ts";
 import type { ChatDeps } from "../../src/chat/access.ts";
-import { type Chat, openChat } from "../../src/chat/chat.ts";
+import { type Chat, createChat } from "../../src/chat/chat.ts";
 import { toConversationId, toParties } from "../../src/chat/conversation-id.ts";
 import { getConversations as getConversationsOf } from "../../src/chat/get-conversations.ts";
+import { chatSpecs } from "../../src/chat/layout.ts";
 import { markConversationAsRead } from "../../src/chat/mark-as-read.ts";
 import { pullMessages } from "../../src/chat/pull-messages.ts";
 import { toErrorFacts } from "../../src/errors.ts";
@@ -32,7 +34,8 @@ beforeAll(async () => {
   closing.push(() => broker.close());
   const get = createDirectGet(broker, { timeoutMs: 5_000 });
   closing.push(() => get.close());
-  chat = await openChat(broker, get, { replicas: 1, timeoutMs: 5_000 });
+  await declare(broker, chatSpecs, 1);
+  chat = createChat(broker, get, { timeoutMs: 5_000 });
   const groupIdsOf = async (userId: string) =>
     [...members].filter(([, userIds]) => userIds.has(userId)).map(([groupId]) => groupId);
   deps = { chat, groupIdsOf };

@@ -4,9 +4,11 @@ import { headers as newHeaders } from "@nats-io/transport-node";
 import { pino } from "pino";
 import { afterAll, beforeAll, describe, expect, test } from "vitest";
 import { type Broker, connectBroker } from "../../src/broker/connect.ts";
+import { declare } from "../../src/broker/declare.ts";
 import { createDirectGet } from "../../src/broker/direct-get.ts";
-import { type Chat, type ChatOptions, openChat } from "../../src/chat/chat.ts";
+import { type Chat, type ChatOptions, createChat } from "../../src/chat/chat.ts";
 import type { ChatCopy } from "../../src/chat/copies.ts";
+import { chatSpecs } from "../../src/chat/layout.ts";
 import type { Parties } from "../../src/chat/records.ts";
 import { toErrorFacts } from "../../src/errors.ts";
 import { type Message, NotificationSchema } from "../../src/gen/mustreach/delivery/v1/delivery_pb.ts";
@@ -20,7 +22,8 @@ async function openInstance(server: TestBroker, options: Partial<ChatOptions> = 
   const log = pino({ level: "silent" });
   const broker = await connectBroker({ servers: [url], dial, requestTimeoutMs: 5_000, log });
   const get = createDirectGet(broker, { timeoutMs: 5_000 });
-  return { ...(await openChat(broker, get, { replicas: 1, timeoutMs: 10_000, ...options })), broker };
+  await declare(broker, chatSpecs, 1);
+  return { ...createChat(broker, get, { timeoutMs: 10_000, ...options }), broker };
 }
 
 let made = 0;

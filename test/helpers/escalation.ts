@@ -5,16 +5,18 @@ import { pino } from "pino";
 import { Webhook } from "standardwebhooks";
 import { afterEach } from "vitest";
 import { connectBroker } from "../../src/broker/connect.ts";
+import { declare } from "../../src/broker/declare.ts";
 import { createDirectGet } from "../../src/broker/direct-get.ts";
 import { createPublisher } from "../../src/broker/publish.ts";
 import { NotificationSchema } from "../../src/gen/mustreach/delivery/v1/delivery_pb.ts";
 import { openCursors } from "../../src/inbox/cursors.ts";
 import { createInbox } from "../../src/inbox/inbox.ts";
-import { declareStreams } from "../../src/inbox/streams.ts";
-import { openDeadLetters } from "../../src/reaching/dead-letters.ts";
+import { inboxSpecs } from "../../src/inbox/layout.ts";
+import { createDeadLetters } from "../../src/reaching/dead-letters.ts";
 import { type EscalateOptions, startEscalate } from "../../src/reaching/escalate.ts";
-import { openEscalations } from "../../src/reaching/escalations.ts";
-import { openLaterLooks } from "../../src/reaching/later-looks.ts";
+import { createEscalations } from "../../src/reaching/escalations.ts";
+import { createLaterLooks } from "../../src/reaching/later-looks.ts";
+import { reachingSpecs } from "../../src/reaching/layout.ts";
 import { createDeadLetterDesk } from "../../src/reaching/replay.ts";
 import { type ReachOptions, startReach } from "../../src/reaching/watch.ts";
 import { consumeReach, type ReachConsumerOptions } from "../../src/reaching/watched.ts";
@@ -34,22 +36,19 @@ const keys = [Buffer.from(webhookSecret.slice("whsec_".length), "base64")];
 /** What an instance of the service has for reach and escalation, as `server.ts` puts it together. */
 export async function openInstance({ url, dial }: Pick<TestBroker, "url" | "dial">) {
   const broker = await connectBroker({ servers: [url], dial, requestTimeoutMs: 2_000, log });
-  await declareStreams(broker, { partitions, replicas: 1, retentionMs, maxStoreBytes: 100_000_000 });
+  const specs = [
+    ...inboxSpecs({ partitions, retentionMs, maxStoreBytes: 100_000_000 }),
+    ...reachingSpecs({ retentionMs, maxStoreBytes: 50_000_000 }),
+  ];
+  await declare(broker, specs, 1);
   const publisher = createPublisher(broker, { sendTimeoutMs: 5_000, isFsynced: () => true });
   const get = createDirectGet(broker, { timeoutMs: 2_000 });
   const inbox = createInbox(broker, publisher, get, partitions, openEpochs(broker, partitions));
   const live = createLive(broker, { partitions, timeoutMs: 5_000 });
-  const cursors = await openCursors(broker, get, { replicas: 1, ttlMs: 86_400_000, coalesceMs: 20, log });
-  const maxStoreBytes = 50_000_000;
-  const escalations = await openEscalations(broker, publisher, get, {
-    replicas: 1,
-    retentionMs,
-    maxStoreBytes,
-    ackWaitMs: 5_000,
-    log,
-  });
-  const laterLooks = await openLaterLooks(broker, publisher, { replicas: 1, retentionMs, ackWaitMs: 5_000, log });
-  const deadLetters = await openDeadLetters(broker, publisher, get, { replicas: 1, maxStoreBytes });
+  const cursors = await openCursors(broker, get, { coalesceMs: 20, log });
+  const escalations = createEscalations(broker, publisher, get, { retentionMs, ackWaitMs: 5_000, log });
+  const laterLooks = createLaterLooks(broker, publisher, { ackWaitMs: 5_000, log });
+  const deadLetters = createDeadLetters(broker, publisher, get);
   const desk = createDeadLetterDesk({ deadLetters, escalations });
   const stops: (() => Promise<void>)[] = [];
 

@@ -1,6 +1,7 @@
 import { pino } from "pino";
 import { afterAll } from "vitest";
 import { type Broker, connectBroker } from "../../src/broker/connect.ts";
+import { declare } from "../../src/broker/declare.ts";
 import { createDirectGet, type DirectGet, type DirectGetRequest } from "../../src/broker/direct-get.ts";
 import {
   createGroups,
@@ -9,6 +10,7 @@ import {
   type GroupsOptions,
   type MembershipChange,
 } from "../../src/groups/groups.ts";
+import { groupsSpecs } from "../../src/groups/layout.ts";
 import type { TestBroker } from "./broker.ts";
 
 /** What a test may choose, and what it may put between the groups and the broker. */
@@ -58,8 +60,8 @@ export function useGroups(server: TestBroker): (options?: InstanceOptions) => Pr
       { close: () => {} },
     );
     const changes: MembershipChange[] = [];
-    const groups = await createGroups(wrapBroker(broker), get, {
-      replicas: 1,
+    await declare(broker, groupsSpecs, 1);
+    const groups = createGroups(wrapBroker(broker), get, {
       timeoutMs: 20_000,
       ...options,
       onMembershipChange(change) {

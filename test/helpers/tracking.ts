@@ -2,12 +2,13 @@ import { create } from "@bufbuild/protobuf";
 import { pino } from "pino";
 import { afterAll } from "vitest";
 import { connectBroker } from "../../src/broker/connect.ts";
+import { declare } from "../../src/broker/declare.ts";
 import { createDirectGet } from "../../src/broker/direct-get.ts";
 import { createPublisher } from "../../src/broker/publish.ts";
 import { NotificationSchema } from "../../src/gen/mustreach/delivery/v1/delivery_pb.ts";
 import { openCursors } from "../../src/inbox/cursors.ts";
 import { createInbox, type Inbox } from "../../src/inbox/inbox.ts";
-import { declareStreams } from "../../src/inbox/streams.ts";
+import { inboxSpecs } from "../../src/inbox/layout.ts";
 import { createAudience } from "../../src/sending/audience.ts";
 import { createFindSend } from "../../src/sending/find-send.ts";
 import { createServerMsgId, keyOfClientMsgId } from "../../src/sending/ids.ts";
@@ -37,13 +38,13 @@ export interface SendChange extends Partial<SendRecord> {
 /** What an instance has for status and recall, as `server.ts` puts it together. */
 async function openInstance({ url, dial }: Pick<TestBroker, "url" | "dial">, groups: Memberships) {
   const broker = await connectBroker({ servers: [url], dial, requestTimeoutMs: 5_000, log });
-  await declareStreams(broker, { partitions, replicas: 1, retentionMs, maxStoreBytes: 200_000_000 });
+  await declare(broker, inboxSpecs({ partitions, retentionMs, maxStoreBytes: 200_000_000 }), 1);
   const publisher = createPublisher(broker, { sendTimeoutMs: 5_000, isFsynced: () => true });
   const get = createDirectGet(broker, { timeoutMs: 5_000 });
   const inbox = createInbox(broker, publisher, get, partitions, openEpochs(broker, partitions));
   const sends = createSends(publisher, get, partitions);
   const recalls = createRecalls(publisher, get, partitions);
-  const cursors = await openCursors(broker, get, { replicas: 1, ttlMs: 86_400_000, log });
+  const cursors = await openCursors(broker, get, { log });
   const membersAt = async (groupId: string, version: number) => groups.get(`${groupId}@${version}`) ?? [];
   const removeEverywhere = createRemoveEverywhere(broker, partitions);
   const tombstones = createTombstones(publisher, get, partitions);

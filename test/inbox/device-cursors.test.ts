@@ -1,10 +1,11 @@
 import { pino } from "pino";
 import { afterEach, expect, test } from "vitest";
 import { connectBroker } from "../../src/broker/connect.ts";
+import { declare } from "../../src/broker/declare.ts";
 import { createDirectGet } from "../../src/broker/direct-get.ts";
 import { toToken } from "../../src/broker/subjects.ts";
 import { openCursors } from "../../src/inbox/cursors.ts";
-import { cursorFilter, cursorKey } from "../../src/inbox/layout.ts";
+import { cursorFilter, cursorKey, inboxSpecs } from "../../src/inbox/layout.ts";
 import { useBroker } from "../helpers/broker.ts";
 
 const log = pino({ level: "silent" });
@@ -23,7 +24,8 @@ async function openInstance(maxDevicesPerUser: number) {
   const broker = await connectBroker({ servers: [url], dial, requestTimeoutMs: 5_000, log });
   opened.push(() => broker.close());
   const get = createDirectGet(broker, { timeoutMs: 5_000 });
-  const options = { replicas: 1, ttlMs: 3_600_000, coalesceMs: 3_600_000, maxDevicesPerUser, log };
+  const options = { coalesceMs: 3_600_000, maxDevicesPerUser, log };
+  await declare(broker, inboxSpecs({ partitions: 1, retentionMs: 3_600_000, maxStoreBytes: 10_000_000 }), 1);
   const cursors = await openCursors(broker, get, options);
   return {
     ...cursors,

@@ -2,13 +2,14 @@ import { create } from "@bufbuild/protobuf";
 import { pino } from "pino";
 import { afterEach, describe, expect, test, vi } from "vitest";
 import { type Broker, connectBroker } from "../../src/broker/connect.ts";
+import { declare } from "../../src/broker/declare.ts";
 import { createDirectGet } from "../../src/broker/direct-get.ts";
 import { createPublisher } from "../../src/broker/publish.ts";
 import { toErrorFacts } from "../../src/errors.ts";
 import { NotificationSchema } from "../../src/gen/mustreach/delivery/v1/delivery_pb.ts";
 import { createEpochs, type Epochs } from "../../src/inbox/epochs.ts";
 import { createInbox } from "../../src/inbox/inbox.ts";
-import { declareStreams } from "../../src/inbox/streams.ts";
+import { inboxSpecs } from "../../src/inbox/layout.ts";
 import { type ExternalBroker, startExternalBroker } from "../helpers/external-broker.ts";
 
 const log = pino({ level: "silent" });
@@ -43,7 +44,7 @@ async function openInstance(
 ): Promise<Instance> {
   const broker = await connectBroker({ servers: [server.url], requestTimeoutMs: 5_000, log });
   closing.push(() => broker.close());
-  await declareStreams(broker, { partitions: 1, replicas: 1, retentionMs, maxStoreBytes });
+  await declare(broker, inboxSpecs({ partitions: 1, retentionMs, maxStoreBytes }), 1);
   const epochs = createEpochs({ reads: broker, writes: broker, partitions: 1, retentionMs, log });
   closing.push(epochs.close);
   const publisher = createPublisher(broker, { sendTimeoutMs: 5_000, isFsynced: () => true, gate: epochs });

@@ -2,12 +2,13 @@ import { create } from "@bufbuild/protobuf";
 import { pino } from "pino";
 import { afterAll, beforeAll, describe, expect, test, vi } from "vitest";
 import { type Broker, connectBroker } from "../../src/broker/connect.ts";
+import { declare } from "../../src/broker/declare.ts";
 import { createDirectGet } from "../../src/broker/direct-get.ts";
 import { createPublisher } from "../../src/broker/publish.ts";
 import { toErrorFacts } from "../../src/errors.ts";
 import { NotificationSchema } from "../../src/gen/mustreach/delivery/v1/delivery_pb.ts";
 import { createInbox, type Inbox, type InboxPage } from "../../src/inbox/inbox.ts";
-import { declareStreams } from "../../src/inbox/streams.ts";
+import { inboxSpecs } from "../../src/inbox/layout.ts";
 import { openEpochs } from "../helpers/epochs.ts";
 import { type ExternalBroker, startExternalBroker } from "../helpers/external-broker.ts";
 
@@ -22,7 +23,7 @@ async function connectTo(server: ExternalBroker, maxStoreBytes: number): Promise
     requestTimeoutMs: 5_000,
     log: pino({ level: "silent" }),
   });
-  await declareStreams(broker, { partitions: 1, replicas: 1, retentionMs: 30 * dayMs, maxStoreBytes });
+  await declare(broker, inboxSpecs({ partitions: 1, retentionMs: 30 * dayMs, maxStoreBytes }), 1);
   const publisher = createPublisher(broker, { sendTimeoutMs: 1_000, isFsynced: () => true });
   const directGet = createDirectGet(broker, { timeoutMs: 1_000 });
   return { broker, inbox: createInbox(broker, publisher, directGet, 1, openEpochs(broker)) };

@@ -1,11 +1,13 @@
 import { pino } from "pino";
 import { describe, expect, test, vi } from "vitest";
+import { declare } from "../../src/broker/declare.ts";
 import { createDirectGet } from "../../src/broker/direct-get.ts";
 import { createPublisher } from "../../src/broker/publish.ts";
 import { toPartition, toToken } from "../../src/broker/subjects.ts";
 import { toErrorFacts } from "../../src/errors.ts";
 import type { EscalationAttempt } from "../../src/reaching/escalations.ts";
-import { openEscalations } from "../../src/reaching/escalations.ts";
+import { createEscalations } from "../../src/reaching/escalations.ts";
+import { reachingSpecs } from "../../src/reaching/layout.ts";
 import { useBroker } from "../helpers/broker.ts";
 import { type TestInstance, useInstances } from "../helpers/escalation.ts";
 
@@ -132,8 +134,9 @@ test("a full queue refuses with 90101 what does not wait there already", async (
   const log = pino({ level: "silent" });
   const get = createDirectGet(instance.broker, { timeoutMs: 2_000 });
   const publisher = createPublisher(instance.broker, { sendTimeoutMs: 2_000, isFsynced: () => true });
-  const options = { replicas: 1, retentionMs: 3_600_000, maxStoreBytes: 5_000, log };
-  const escalations = await openEscalations(instance.broker, publisher, get, options);
+  const retentionMs = 3_600_000;
+  await declare(instance.broker, reachingSpecs({ retentionMs, maxStoreBytes: 5_000 }), 1);
+  const escalations = createEscalations(instance.broker, publisher, get, { retentionMs, log });
   const first = await sendUnreached(instance, "ann", "a".repeat(1_000));
   expect(await escalations.escalate(first)).toBe("queued");
   const second = await sendUnreached(instance, "bob", "b".repeat(1_000));

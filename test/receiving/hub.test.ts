@@ -2,15 +2,17 @@ import { create } from "@bufbuild/protobuf";
 import { pino } from "pino";
 import { afterEach, describe, expect, test, vi } from "vitest";
 import { connectBroker } from "../../src/broker/connect.ts";
+import { declare } from "../../src/broker/declare.ts";
 import { createDirectGet } from "../../src/broker/direct-get.ts";
 import { createPublisher } from "../../src/broker/publish.ts";
 import { failure, toErrorFacts } from "../../src/errors.ts";
 import { NotificationSchema } from "../../src/gen/mustreach/delivery/v1/delivery_pb.ts";
 import { createInbox, type Inbox } from "../../src/inbox/inbox.ts";
+import { inboxSpecs } from "../../src/inbox/layout.ts";
 import type { Place } from "../../src/inbox/places.ts";
-import { declareStreams } from "../../src/inbox/streams.ts";
 import { createAdmission } from "../../src/receiving/admission.ts";
 import { createHub, type Hub } from "../../src/receiving/hub.ts";
+import { receivingSpecs } from "../../src/receiving/layout.ts";
 import { createPushMemory } from "../../src/receiving/push-queue.ts";
 import type { Session } from "../../src/receiving/session.ts";
 import { createOpenSession } from "../../src/receiving/session-order.ts";
@@ -33,7 +35,11 @@ async function openHub({ maxSessions = 100, wrapLive = (live: Live) => live } = 
   const { url, dial } = server;
   const broker = await connectBroker({ servers: [url], dial, requestTimeoutMs: 2_000, log });
   opened.push(() => broker.close());
-  await declareStreams(broker, { partitions: 1, replicas: 1, retentionMs: 3_600_000, maxStoreBytes: 100_000_000 });
+  await declare(
+    broker,
+    [...inboxSpecs({ partitions: 1, retentionMs: 3_600_000, maxStoreBytes: 100_000_000 }), ...receivingSpecs],
+    1,
+  );
   const publisher = createPublisher(broker, { sendTimeoutMs: 2_000, isFsynced: () => true });
   const directGet = createDirectGet(broker, { timeoutMs: 2_000 });
   const inbox = createInbox(broker, publisher, directGet, 1, openEpochs(broker));

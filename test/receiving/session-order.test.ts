@@ -2,8 +2,9 @@ import { DiscardPolicy } from "@nats-io/jetstream";
 import { pino } from "pino";
 import { afterEach, describe, expect, test, vi } from "vitest";
 import { type Broker, connectBroker } from "../../src/broker/connect.ts";
+import { declare } from "../../src/broker/declare.ts";
 import { toErrorFacts } from "../../src/errors.ts";
-import { epochStream, sessionStream } from "../../src/receiving/layout.ts";
+import { epochStream, receivingSpecs, sessionStream } from "../../src/receiving/layout.ts";
 import { createOpenSession } from "../../src/receiving/session-order.ts";
 import { createLive, type SessionSignal } from "../../src/receiving/signals.ts";
 import { type TestBroker, useBroker } from "../helpers/broker.ts";
@@ -20,6 +21,7 @@ async function openInstance({ url, dial }: Pick<TestBroker, "url"> & Partial<Pic
   const log = pino({ level: "silent" });
   const broker = await connectBroker({ servers: [url], dial, requestTimeoutMs: 2_000, log });
   opened.push(broker);
+  await declare(broker, receivingSpecs, 1);
   const open = await createOpenSession(broker, { partitions: 4, replicas: 1, timeoutMs: 2_000 });
   return { broker, open, live: createLive(broker, { partitions: 4, timeoutMs: 2_000 }) };
 }

@@ -1,10 +1,11 @@
 import { pino } from "pino";
 import { afterAll, beforeAll, describe, expect, test } from "vitest";
 import { type Broker, connectBroker } from "../../src/broker/connect.ts";
+import { declare } from "../../src/broker/declare.ts";
 import { createDirectGet } from "../../src/broker/direct-get.ts";
 import { createPublisher } from "../../src/broker/publish.ts";
 import { toErrorFacts } from "../../src/errors.ts";
-import { declareStreams } from "../../src/inbox/streams.ts";
+import { inboxSpecs } from "../../src/inbox/layout.ts";
 import { createSends, type SendRecord, type Sends } from "../../src/sending/record.ts";
 import { startBroker, type TestBroker } from "../helpers/broker.ts";
 
@@ -21,7 +22,7 @@ async function openInstance({ of = shared.server, maxStoreBytes = 100_000_000 } 
     log: pino({ level: "silent" }),
   });
   shared.brokers.push(broker);
-  await declareStreams(broker, { partitions: 3, replicas: 1, retentionMs: 3_600_000, maxStoreBytes });
+  await declare(broker, inboxSpecs({ partitions: 3, retentionMs: 3_600_000, maxStoreBytes }), 1);
   const publisher = createPublisher(broker, { sendTimeoutMs: 1_000, isFsynced: () => true });
   return createSends(publisher, createDirectGet(broker, { timeoutMs: 1_000 }), 3);
 }

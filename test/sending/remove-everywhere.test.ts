@@ -2,12 +2,13 @@ import { create } from "@bufbuild/protobuf";
 import { pino } from "pino";
 import { afterAll, beforeAll, expect, test } from "vitest";
 import { type Broker, connectBroker } from "../../src/broker/connect.ts";
+import { declare } from "../../src/broker/declare.ts";
 import { createDirectGet } from "../../src/broker/direct-get.ts";
 import { createPublisher } from "../../src/broker/publish.ts";
 import { toErrorFacts } from "../../src/errors.ts";
 import { NotificationSchema } from "../../src/gen/mustreach/delivery/v1/delivery_pb.ts";
 import { createInbox, type Inbox } from "../../src/inbox/inbox.ts";
-import { declareStreams } from "../../src/inbox/streams.ts";
+import { inboxSpecs } from "../../src/inbox/layout.ts";
 import { createRemoveEverywhere, type RemoveEverywhere } from "../../src/sending/remove-everywhere.ts";
 import { openEpochs } from "../helpers/epochs.ts";
 import { type ExternalBroker, startExternalBroker } from "../helpers/external-broker.ts";
@@ -22,7 +23,7 @@ let removeEverywhere: RemoveEverywhere;
 beforeAll(async () => {
   server = await startExternalBroker();
   broker = await connectBroker({ servers: [server.url], requestTimeoutMs: 1_000, log: pino({ level: "silent" }) });
-  await declareStreams(broker, { partitions, replicas: 1, retentionMs: 3_600_000, maxStoreBytes: 100_000_000 });
+  await declare(broker, inboxSpecs({ partitions, retentionMs: 3_600_000, maxStoreBytes: 100_000_000 }), 1);
   const publisher = createPublisher(broker, { sendTimeoutMs: 5_000, isFsynced: () => true });
   inbox = createInbox(
     broker,
