@@ -37,28 +37,25 @@ export interface WriteOptions {
   readonly operationId: string;
 }
 
-/** When it is no longer worth delivering, in epoch milliseconds. */
 export const expiresHeader = "Mustreach-Expires";
-/** How long after the write it is handed to the webhook, in milliseconds. */
-export const escalateHeader = "Mustreach-Escalate-After";
+const escalateHeader = "Mustreach-Escalate-After";
 /** Whose inbox it is, URI-encoded: the subject may have a hash only. */
 export const userHeader = "Mustreach-User";
 /** `message`, `recall` or `tombstone`; absent for a notification. */
-export const kindHeader = "Mustreach-Kind";
+const kindHeader = "Mustreach-Kind";
 const operationHeader = "Mustreach-Operation-Id";
 /** The kind of what is no item. */
 const tombstone = "tombstone";
 
 /** Reads a stored item, with its place. */
 export function toEntry(message: DirectMessage, epoch: string): InboxEntry {
-  const kind = message.header(kindHeader) || "notification";
+  const { kind, expiresAtMs } = readItemHeaders(message);
   const item = decodeItem(kind as InboxItem["kind"], message.payload);
   const place = { sequence: BigInt(message.sequence), epoch };
   if (item.kind === "notification") Object.assign(item.notification, place);
   else if (item.kind === "recall") Object.assign(item.recall, place);
   else if (item.message.notification !== undefined) Object.assign(item.message.notification, place);
-  const expires = message.header(expiresHeader);
-  return { ...item, sequence: message.sequence, epoch, expiresAtMs: expires === "" ? undefined : Number(expires) };
+  return { ...item, sequence: message.sequence, epoch, expiresAtMs };
 }
 
 /** Reads the stored form of an item. The time of a recall is not in it: it has decided the place. */
@@ -88,6 +85,19 @@ export function itemHeaders(userId: string, item: InboxItem, options: WriteOptio
     ...(item.kind === "notification" ? {} : { [kindHeader]: item.kind }),
     ...(options.expiresAtMs === undefined ? {} : { [expiresHeader]: String(options.expiresAtMs) }),
     ...(options.escalateAfterMs === undefined ? {} : { [escalateHeader]: String(options.escalateAfterMs) }),
+  };
+}
+
+/** Reads what {@link itemHeaders} has stored. The kind may be that of a tombstone. */
+export function readItemHeaders({ header }: Pick<DirectMessage, "header">) {
+  const readNumber = (name: string) => (header(name) === "" ? undefined : Number(header(name)));
+  return {
+    userId: decodeURIComponent(header(userHeader)),
+    kind: header(kindHeader) || "notification",
+    /** When it is no longer worth delivering, in epoch milliseconds; undefined: when the retention ends. */
+    expiresAtMs: readNumber(expiresHeader),
+    /** How long after the write it is handed to the webhook, in milliseconds; undefined: as the settings say. */
+    escalateAfterMs: readNumber(escalateHeader),
   };
 }
 

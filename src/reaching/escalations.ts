@@ -7,7 +7,7 @@ import { type DirectGet, type DirectMessage, tooManyResults } from "../broker/di
 import { toFailure, toRefusal } from "../broker/faults.ts";
 import type { Publisher } from "../broker/publish.ts";
 import { type Notification, NotificationSchema } from "../gen/mustreach/delivery/v1/delivery_pb.ts";
-import { expiresHeader, kindHeader, userHeader } from "../inbox/items.ts";
+import { expiresHeader, readItemHeaders, userHeader } from "../inbox/items.ts";
 import { inboxStream } from "../inbox/layout.ts";
 import {
   escalationFilter,
@@ -105,9 +105,9 @@ export function createEscalations(
       found === tooManyResults || found.messages[0] === undefined
         ? await askLeader(broker, stream, sequence)
         : found.messages[0];
-    if (message?.header(userHeader) !== encodeURIComponent(userId) || message.header(kindHeader) !== "")
-      return undefined;
-    return message.payload;
+    if (message === undefined) return undefined;
+    const facts = readItemHeaders(message);
+    return facts.userId === userId && facts.kind === "notification" ? message.payload : undefined;
   };
 
   const isQueued = async (subject: string): Promise<boolean> => {
@@ -213,23 +213,13 @@ export function escalationHeaders({ userId, storedAtMs, expiresAtMs }: Escalatio
 }
 
 /** Reads a stored escalation, waiting or dead. */
-export function readEscalation({
-  subject,
-  payload,
-  header,
-}: Pick<Delivery, "subject" | "payload" | "header">): Escalation {
-  const notification = decodeStored(NotificationSchema, payload);
-  const { partition, sequence } = parsePlace(subject);
-  const expires = header(expiresHeader);
-  return {
-    id: escalationId(notification, partition),
-    partition,
-    sequence,
-    storedAtMs: Number(header(storedHeader)),
-    userId: decodeURIComponent(header(userHeader)),
-    notification,
-    expiresAtMs: expires === "" ? undefined : Number(expires),
-  };
+export function readEscalation(stored: Pick<Delivery, "subject" | "payload" | "header">): Escalation {
+  const notification = decodeStored(NotificationSchema, stored.payload);
+  const { partition, sequence } = parsePlace(stored.subject);
+  const { userId, expiresAtMs } = readItemHeaders(stored);
+  const storedAtMs = Number(stored.header(storedHeader));
+  const id = escalationId(notification, partition);
+  return { id, partition, sequence, storedAtMs, userId, notification, expiresAtMs };
 }
 
 // A group's notification has one serverMsgID in all inboxes, and sequences of different partitions are alike.

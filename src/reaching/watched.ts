@@ -1,7 +1,7 @@
 import type { BaseLogger } from "pino";
 import type { Broker } from "../broker/connect.ts";
 import { type Consumption, consume, type Delivery, together } from "../broker/consume.ts";
-import { escalateHeader, expiresHeader, kindHeader, userHeader } from "../inbox/items.ts";
+import { readItemHeaders } from "../inbox/items.ts";
 import { inboxPartitionFilter, inboxStream, parseInboxSubject } from "../inbox/layout.ts";
 import type { ReachEntry } from "./entry.ts";
 import type { LaterLooks } from "./later-looks.ts";
@@ -57,23 +57,8 @@ export async function consumeReach(broker: Broker, options: ReachConsumerOptions
 
 function toReachEntry(partition: number, delivery: Delivery): ReachEntry {
   const userToken = parseInboxSubject(delivery.subject);
-  const user = delivery.header(userHeader);
-  if (user === "") throw new TypeError("an inbox entry without its user");
+  const facts = readItemHeaders(delivery);
+  if (facts.userId === "") throw new TypeError("an inbox entry without its user");
   const { sequence, storedAtMs, ack, nak } = delivery;
-  return {
-    sequence,
-    storedAtMs,
-    ack,
-    nak,
-    partition,
-    userToken,
-    userId: decodeURIComponent(user),
-    kind: delivery.header(kindHeader) || "notification",
-    expiresAtMs: toNumber(delivery.header(expiresHeader)),
-    escalateAfterMs: toNumber(delivery.header(escalateHeader)),
-  };
-}
-
-function toNumber(header: string): number | undefined {
-  return header === "" ? undefined : Number(header);
+  return { ...facts, sequence, storedAtMs, ack, nak, partition, userToken };
 }
