@@ -1,10 +1,9 @@
 import { setTimeout as delay } from "node:timers/promises";
-import type { Broker } from "../broker/connect.ts";
 import { judge } from "../broker/faults.ts";
 import { untilAnswered } from "../broker/until.ts";
 import { failure } from "../errors.ts";
 import type { Message } from "../gen/mustreach/delivery/v1/delivery_pb.ts";
-import type { ChatCopy, CopiesStored, StoreCopies } from "./copies.ts";
+import { type ChatCopy, type ChatStore, type CopiesStored, storeCopies } from "./copies.ts";
 import { conversationToken } from "./records.ts";
 
 /** Copies in a batch: with what goes with each, at most 6 messages, they stay below the broker's 1,000. */
@@ -27,8 +26,8 @@ interface Waiting {
   readonly conversation: string;
   /** How often a batch of its conversation alone was incomplete. */
   incompletes: number;
-  /** Its caller has been told that it took too long. */
-  isOver: boolean;
+  /** When its caller is told that it took too long, in epoch milliseconds. */
+  readonly deadlineMs: number;
   resolve(message: Message): void;
   reject(error: unknown): void;
 }
@@ -40,7 +39,7 @@ interface Waiting {
  *
  * @param timeoutMs how long an append may take, with all its tries.
  */
-export function createAppend(broker: Broker, store: StoreCopies, timeoutMs: number) {
+export function createAppend(store: ChatStore, timeoutMs: number): (copy: ChatCopy) => Promise<Message> {
   const queue: Waiting[] = [];
   let isStoring = false;
 
@@ -81,7 +80,12 @@ export function createAppend(broker: Broker, store: StoreCopies, timeoutMs: numb
   };
 
   const tryStore = (taken: readonly Waiting[]): Promise<CopiesStored> =>
-    untilAnswered(broker, Date.now() + tryTimeoutMs, () => store(taken.map(({ copy }) => copy)));
+    untilAnswered(store.broker, Date.now() + tryTimeoutMs, () =>
+      storeCopies(
+        store,
+        taken.map(({ copy }) => copy),
+      ),
+    );
 
   const putBack = async (again: readonly Waiting[]): Promise<void> => {
     // Random, so that instances that got in each other's way do not do so again.
@@ -90,30 +94,14 @@ export function createAppend(broker: Broker, store: StoreCopies, timeoutMs: numb
     await storeNext();
   };
 
-  return (copy: ChatCopy): Promise<Message> =>
-    new Promise((resolve, reject) => {
-      const conversation = conversationToken(copy.parties);
-      const timer = setTimeout(() => {
-        waiting.isOver = true;
-        reject(notInTime());
-      }, timeoutMs);
-      const waiting: Waiting = {
-        copy,
-        conversation,
-        incompletes: 0,
-        isOver: false,
-        resolve(message) {
-          clearTimeout(timer);
-          resolve(message);
-        },
-        reject(error) {
-          clearTimeout(timer);
-          reject(error);
-        },
-      };
-      queue.push(waiting);
-      void storeNext();
-    });
+  return (copy) => {
+    const { promise, resolve, reject } = Promise.withResolvers<Message>();
+    const timer = setTimeout(() => reject(notInTime()), timeoutMs);
+    const conversation = conversationToken(copy.parties);
+    queue.push({ copy, conversation, incompletes: 0, deadlineMs: Date.now() + timeoutMs, resolve, reject });
+    void storeNext();
+    return promise.finally(() => clearTimeout(timer));
+  };
 }
 
 /** Takes the copies of the next batch from the queue; those whose callers are gone are left out. */
@@ -125,7 +113,7 @@ function takeSome(queue: Waiting[]): Waiting[] {
     if (count > 0 && (units > maxDataUnits || count === maxCopies)) break;
     count++;
   }
-  return queue.splice(0, count).filter(({ isOver }) => !isOver);
+  return queue.splice(0, count).filter(({ deadlineMs }) => Date.now() < deadlineMs);
 }
 
 function notInTime() {

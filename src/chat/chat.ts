@@ -5,7 +5,7 @@ import { failure } from "../errors.ts";
 import { type Message, MessageSchema } from "../gen/mustreach/delivery/v1/delivery_pb.ts";
 import { createAppend } from "./append.ts";
 import { listConversations, type UserConversation } from "./conversations.ts";
-import { type ChatCopy, createStoreCopies } from "./copies.ts";
+import type { ChatCopy } from "./copies.ts";
 import { chatCopyFilter, chatCopySubject, chatInfoSubject, chatStream } from "./layout.ts";
 import { createMarkRead, type MarkRead } from "./read-marks.ts";
 import { conversationToken, decodeRecord, infoRecord, type Parties, readSubjects } from "./records.ts";
@@ -84,7 +84,7 @@ export function createChat(broker: Broker, get: DirectGet, { timeoutMs, retentio
   };
 
   return {
-    append: createAppend(broker, createStoreCopies(broker, get, retentionMs), timeoutMs),
+    append: createAppend({ broker, get, retentionMs }, timeoutMs),
 
     async find(candidates) {
       const subjects = candidates.map((parties) => chatInfoSubject(conversationToken(parties)));

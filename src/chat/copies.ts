@@ -40,58 +40,50 @@ export type CopiesStored =
   /** None is stored: the broker has too many batches under way, or dropped a message without saying why. */
   | { readonly kind: "incomplete" };
 
-/** Stores copies; {@link createStoreCopies} makes it. */
-export type StoreCopies = (copies: readonly ChatCopy[]) => Promise<CopiesStored>;
+export interface ChatStore {
+  readonly broker: Broker;
+  readonly get: DirectGet;
+  /** How long a copy is kept, in milliseconds. Default: for ever. */
+  readonly retentionMs: number | undefined;
+}
 
 /** How long the broker may take to acknowledge a batch, in milliseconds. */
 const batchTimeoutMs = 2_000;
 
 /**
- * Creates the store of chat copies at the next places of their conversations, with everything that depends on them, in
- * one atomic batch. It holds only if each conversation is still headed by what was read before, so of two instances
+ * Stores chat copies at the next places of their conversations, with everything that depends on them, in one atomic
+ * batch. It holds only if each conversation is still headed by what was read before, so of two instances
  * that append to one conversation at the same time, one is rejected. A notification that has a copy already gets that
  * one.
  *
- * Throws NetworkError (90004) when the broker did not answer in time: the copies are stored or not; what the broker
+ * @throws NetworkError (90004) when the broker did not answer in time: the copies are stored or not; what the broker
  * refuses for good as {@link toRefusal} has it.
- *
- * @param retentionMs how long a copy is kept; undefined: for ever.
  */
-export function createStoreCopies(broker: Broker, get: DirectGet, retentionMs: number | undefined): StoreCopies {
-  const readEarlier = async ({ copy, conversation }: Located, place: number): Promise<Message> => {
-    const subject = chatCopySubject(conversation, place);
-    const found = (await readSubjects(get, [subject])).get(subject);
-    // Another replica may not have it yet, but this is the same notification.
-    return found === undefined ? toMessage(copy, place) : decodeStored(MessageSchema, found.payload);
-  };
-
-  return async (copies) => {
-    const located = copies.map(locate);
-    const subjects = located.flatMap((of) => [of.infoSubject, of.placeSubject]);
-    const records = await readSubjects(get, [...new Set(subjects)]);
-    const drafts = new Map<string, ReturnType<typeof createDraft>>();
-    const messages: (Message | Promise<Message>)[] = [];
-    for (const of of located) {
-      const earlier = decodeRecord(placeRecord, records.get(of.placeSubject));
-      if (earlier !== undefined) {
-        messages.push(readEarlier(of, earlier));
-        continue;
-      }
-      const draft = drafts.get(of.conversation) ?? createDraft(of, records, retentionMs);
-      drafts.set(of.conversation, draft);
-      messages.push(draft.add(of));
+export async function storeCopies(
+  { broker, get, retentionMs }: ChatStore,
+  copies: readonly ChatCopy[],
+): Promise<CopiesStored> {
+  const located = copies.map(locate);
+  const subjects = located.flatMap((of) => [of.infoSubject, of.placeSubject]);
+  const records = await readSubjects(get, [...new Set(subjects)]);
+  const drafts = new Map<string, ReturnType<typeof createDraft>>();
+  const messages = located.map((of) => {
+    const earlier = decodeRecord(placeRecord, records.get(of.placeSubject));
+    if (earlier !== undefined) return readEarlier(get, of, earlier);
+    const draft = drafts.get(of.conversation) ?? createDraft(of, records, retentionMs);
+    drafts.set(of.conversation, draft);
+    return draft.add(of);
+  });
+  const batch = [...drafts.values()].flatMap((draft) => draft.toBatch());
+  if (batch.length > 0) {
+    const stored = await write(broker, batch, batchTimeoutMs);
+    if (stored.kind === "refused") {
+      if (isOvertaken(stored)) return { kind: "overtaken" };
+      if (isIncomplete(stored)) return { kind: "incomplete" };
+      throw toRefusal(stored);
     }
-    const batch = [...drafts.values()].flatMap((draft) => draft.toBatch());
-    if (batch.length > 0) {
-      const stored = await write(broker, batch, batchTimeoutMs);
-      if (stored.kind === "refused") {
-        if (isOvertaken(stored)) return { kind: "overtaken" };
-        if (isIncomplete(stored)) return { kind: "incomplete" };
-        throw toRefusal(stored);
-      }
-    }
-    return { kind: "stored", messages: await Promise.all(messages) };
-  };
+  }
+  return { kind: "stored", messages: await Promise.all(messages) };
 }
 
 /** A copy and the subjects that it concerns. */
@@ -113,6 +105,13 @@ function locate(copy: ChatCopy): Located {
     placeSubject: chatPlaceSubject(conversation, sender, toToken(copy.notification.serverMsgId)),
     readSubject: chatReadSubject(conversation, sender),
   };
+}
+
+async function readEarlier(get: DirectGet, { copy, conversation }: Located, place: number): Promise<Message> {
+  const subject = chatCopySubject(conversation, place);
+  const found = (await readSubjects(get, [subject])).get(subject);
+  // Another replica may not have it yet, but this is the same notification.
+  return found === undefined ? toMessage(copy, place) : decodeStored(MessageSchema, found.payload);
 }
 
 /** Collects what is to be stored with new copies of a conversation. */
