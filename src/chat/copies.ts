@@ -67,12 +67,14 @@ export async function storeCopies(
   const subjects = located.flatMap((of) => [of.infoSubject, of.placeSubject]);
   const records = await readSubjects(get, [...new Set(subjects)]);
   const drafts = new Map<string, ReturnType<typeof createDraft>>();
-  const messages = located.map((of) => {
+  const answers = located.map((of) => {
     const earlier = decodeRecord(placeRecord, records.get(of.placeSubject));
-    if (earlier !== undefined) return readEarlier(get, of, earlier);
+    // After the write: nobody would hear of its failure before.
+    if (earlier !== undefined) return () => readEarlier(get, of, earlier);
     const draft = drafts.get(of.conversation) ?? createDraft(of, records, retentionMs);
     drafts.set(of.conversation, draft);
-    return draft.add(of);
+    const message = draft.add(of);
+    return () => message;
   });
   const batch = [...drafts.values()].flatMap((draft) => draft.toBatch());
   if (batch.length > 0) {
@@ -83,7 +85,7 @@ export async function storeCopies(
       throw toRefusal(stored);
     }
   }
-  return { kind: "stored", messages: await Promise.all(messages) };
+  return { kind: "stored", messages: await Promise.all(answers.map((answer) => answer())) };
 }
 
 /** A copy and the subjects that it concerns. */

@@ -5,12 +5,12 @@ import { pino } from "pino";
 import { afterAll, beforeAll, describe, expect, test } from "vitest";
 import { type Broker, connectBroker } from "../../src/broker/connect.ts";
 import { declare } from "../../src/broker/declare.ts";
-import { createDirectGet } from "../../src/broker/direct-get.ts";
+import { createDirectGet, type DirectGet } from "../../src/broker/direct-get.ts";
 import { type Chat, type ChatOptions, createChat } from "../../src/chat/chat.ts";
-import type { ChatCopy } from "../../src/chat/copies.ts";
+import { type ChatCopy, storeCopies } from "../../src/chat/copies.ts";
 import { chatSpecs } from "../../src/chat/layout.ts";
 import type { Parties } from "../../src/chat/records.ts";
-import { toErrorFacts } from "../../src/errors.ts";
+import { failure, toErrorFacts } from "../../src/errors.ts";
 import { type Message, NotificationSchema } from "../../src/gen/mustreach/delivery/v1/delivery_pb.ts";
 import { startBroker, type TestBroker, useBroker } from "../helpers/broker.ts";
 
@@ -522,4 +522,33 @@ describe("with a broker of its own", () => {
     await chat.broker.close();
     await server.remove();
   });
+});
+
+test("an earlier copy that cannot be read while another is stored is the caller's to hear, and no unhandled rejection", async () => {
+  const server = await startBroker();
+  const { broker, ...chat } = await openInstance(server);
+  const parties = pair("a", "b");
+  const first = copyOf(parties, "a");
+  await chat.append(first);
+  const real = createDirectGet(broker, { timeoutMs: 5_000 });
+  let reads = 0;
+  const get: DirectGet = Object.assign(
+    async (...args: Parameters<DirectGet>) => {
+      if (++reads > 1) throw failure("NetworkError", "the broker is away");
+      return real(...args);
+    },
+    { close: real.close },
+  );
+  const unhandled: unknown[] = [];
+  const note = (error: unknown) => void unhandled.push(error);
+  process.on("unhandledRejection", note);
+  const store = { broker, get, retentionMs: undefined };
+  const thrown = await storeCopies(store, [first, copyOf(parties, "a")]).catch((error: unknown) => error);
+  await delay(10);
+  process.off("unhandledRejection", note);
+  expect(toErrorFacts(thrown)).toMatchObject({ errCode: 90004 });
+  expect(unhandled).toHaveLength(0);
+  real.close();
+  await broker.close();
+  await server.remove();
 });
