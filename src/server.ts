@@ -27,6 +27,8 @@ import { createDeadLetterDesk } from "./reaching/replay.ts";
 import { createDeadLetterService } from "./reaching/service.ts";
 import { startReach } from "./reaching/watch.ts";
 import { createWebhook, type Webhook } from "./reaching/webhook.ts";
+import { recall } from "./recalling/recall.ts";
+import { removeEverywhere } from "./recalling/remove-everywhere.ts";
 import { createAcknowledge } from "./receiving/ack.ts";
 import { createAdmission } from "./receiving/admission.ts";
 import { createGroupPush } from "./receiving/group-push.ts";
@@ -35,18 +37,14 @@ import { createPushMemory } from "./receiving/push-queue.ts";
 import { createResume } from "./receiving/resume.ts";
 import { createDeliveryService } from "./receiving/service.ts";
 import { createSubscribe } from "./receiving/subscribe.ts";
-import { createAudience } from "./sending/audience.ts";
 import { createSendBatch } from "./sending/batch.ts";
 import { createDeliver } from "./sending/deliver.ts";
 import { createDeliverDue } from "./sending/deliver-due.ts";
 import { createExpand } from "./sending/fan-out.ts";
-import { createFindSend } from "./sending/find-send.ts";
-import { createRecall } from "./sending/recall.ts";
-import { createRemoveEverywhere } from "./sending/remove-everywhere.ts";
+import { findSend } from "./sending/find-send.ts";
 import { createSend } from "./sending/send.ts";
 import { createSyncSender } from "./sending/sender-sync.ts";
 import { createMsgService } from "./sending/service.ts";
-import { createGetDeliveryStatus } from "./sending/status.ts";
 import { openStore, type Store } from "./store.ts";
 
 /** A running instance of Mustreach. */
@@ -164,20 +162,14 @@ export async function startServer(config: Config, log: Logger): Promise<Server> 
     const durability = () => store.audit().durability;
     const syncSender = createSyncSender(live, config.senderSync);
     const send = createSend({ sends, live, deliver, later: schedule.add, groupVersion, syncSender, durability });
-    const removeEverywhere = createRemoveEverywhere(connections.signals, config.partitions);
-    const findSend = createFindSend(sends, createAudience(membersAt));
-    const recall = createRecall({
-      findSend,
-      sends,
-      recalls,
-      inbox,
-      removeEverywhere,
-      tombstones,
-      cursors,
+    const purge = { broker: connections.signals, partitions: config.partitions };
+    const tracking = {
+      ...{ sends, recalls, inbox, tombstones, cursors, membersAt, retentionMs },
       cancelScheduled: schedule.cancel,
-    });
+      removeEverywhere: (id: string, found: ReadonlyMap<string, number>) => removeEverywhere(purge, id, found),
+    };
     const recallAgain = async (serverMsgId: string, operationId: string) => {
-      await recall({ serverMsgId, clientMsgId: "" }, operationId);
+      await recall(tracking, await findSend(tracking, { serverMsgId, clientMsgId: "" }), operationId);
     };
     started.push(await fanout.work(createExpand({ inbox, sends, membersAt, recallAgain })));
     started.push(await schedule.work(createDeliverDue(sends, deliver, syncSender)));
@@ -206,8 +198,7 @@ export async function startServer(config: Config, log: Logger): Promise<Server> 
       limits,
       send,
       sendBatch: createSendBatch({ send, limits, log }),
-      getDeliveryStatus: createGetDeliveryStatus({ findSend, sends, recalls, inbox, cursors, retentionMs }),
-      recall,
+      tracking,
       conversations: { chat, groupIdsOf },
     });
 

@@ -23,15 +23,15 @@ import { createEscalations, type Escalations } from "./reaching/escalations.ts";
 import { createLaterLooks, type LaterLooks } from "./reaching/later-looks.ts";
 import { reachingSpecs } from "./reaching/layout.ts";
 import { consumeReach, type ReachConsumerOptions } from "./reaching/watched.ts";
+import { createRecalls, type Recalls } from "./recalling/findings.ts";
+import { createTombstones, type Tombstones } from "./recalling/tombstones.ts";
 import { receivingSpecs } from "./receiving/layout.ts";
 import { createOpenSession, type OpenSession } from "./receiving/session-order.ts";
 import { createLive, type Live } from "./receiving/signals.ts";
 import { createFanout, type Fanout } from "./sending/fan-out-queue.ts";
 import { sendingSpecs } from "./sending/layout.ts";
-import { createRecalls, type Recalls } from "./sending/recall-findings.ts";
 import { createSends, type Sends } from "./sending/record.ts";
 import { createSchedule, type Schedule } from "./sending/schedule.ts";
-import { createTombstones, type Tombstones } from "./sending/tombstones.ts";
 
 /** Everything that Mustreach keeps in the broker, declared and ready. */
 export interface Store {

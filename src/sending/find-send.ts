@@ -1,6 +1,6 @@
 import { failure, wrongField } from "../errors.ts";
 import { maxClientMsgIdBytes, requireId } from "../limits.ts";
-import type { Audience } from "./audience.ts";
+import type { MembersAt } from "./fan-out.ts";
 import { keyOfClientMsgId, keyOfServerMsgId } from "./ids.ts";
 import type { SendRecord, Sends } from "./record.ts";
 
@@ -17,13 +17,11 @@ export interface FoundSend {
   readonly recipients: readonly string[];
 }
 
-/**
- * Finds a send.
- *
- * Throws RecordNotFoundError (1004) for one that is not known or no longer retained, and for an online push: nothing of
- * it is kept. NetworkError (90004) when the broker does not answer in time.
- */
-export type FindSend = (reference: SendReference) => Promise<FoundSend>;
+/** What {@link findSend} needs. */
+export interface FindSendDeps {
+  readonly sends: Pick<Sends, "find">;
+  readonly membersAt: MembersAt;
+}
 
 /**
  * Returns the reference of a request.
@@ -42,16 +40,27 @@ export function requireReference({ serverMsgId, clientMsgId }: SendReference): S
   return { serverMsgId, clientMsgId };
 }
 
-/** Creates the {@link FindSend}. */
-export function createFindSend(sends: Pick<Sends, "find">, audience: Audience): FindSend {
-  return async ({ serverMsgId, clientMsgId }) => {
-    const key = serverMsgId === "" ? keyOfClientMsgId(clientMsgId) : keyOfServerMsgId(serverMsgId);
-    const record = await sends.find(key);
-    // A key does not have all of an id.
-    const isIt = serverMsgId === "" ? record?.clientMsgId === clientMsgId : record?.serverMsgId === serverMsgId;
-    if (record === undefined || !isIt || !record.mustReach) {
-      throw failure("RecordNotFoundError", "no must-reach notification with this id is known");
-    }
-    return { record, recipients: await audience(record) };
-  };
+/**
+ * Finds a must-reach send.
+ *
+ * @throws RecordNotFoundError (1004) for one that is not known or no longer retained, and for an online push: nothing of
+ * it is kept. NetworkError (90004) when the broker does not answer in time.
+ */
+export async function findSend(deps: FindSendDeps, { serverMsgId, clientMsgId }: SendReference): Promise<FoundSend> {
+  const key = serverMsgId === "" ? keyOfClientMsgId(clientMsgId) : keyOfServerMsgId(serverMsgId);
+  const record = await deps.sends.find(key);
+  // A key does not have all of an id.
+  const isIt = serverMsgId === "" ? record?.clientMsgId === clientMsgId : record?.serverMsgId === serverMsgId;
+  if (record === undefined || !isIt || !record.mustReach) {
+    throw failure("RecordNotFoundError", "no must-reach notification with this id is known");
+  }
+  return { record, recipients: await recipientsOf(deps.membersAt, record) };
+}
+
+/** Who a send is for, in the order of their ids: the receiving user, or the members of the group when it was sent. */
+export async function recipientsOf(
+  membersAt: MembersAt,
+  { recvUserId, recvGroupId, groupVersion }: Pick<SendRecord, "recvUserId" | "recvGroupId" | "groupVersion">,
+): Promise<readonly string[]> {
+  return recvGroupId === "" ? [recvUserId] : (await membersAt(recvGroupId, groupVersion)).toSorted();
 }

@@ -59,8 +59,3 @@ export function scheduleSubject(send: string): string {
 export function dueSubject(send: string): string {
   return `due.${send}`;
 }
-
-/** A part of what a recall found in the inboxes. `~` is in no token of an id. */
-export function recallFindingsSubject(partition: number, send: string, part: number): string {
-  return `recalled.${partition}.${send}~${part}`;
-}

@@ -6,11 +6,11 @@ import { markConversationAsRead } from "../chat/mark-as-read.ts";
 import { pullMessages } from "../chat/pull-messages.ts";
 import type { MsgService } from "../gen/mustreach/msg/v1/msg_pb.ts";
 import { operationIdKey } from "../observe/operation-id.ts";
+import { type RecallDeps, recall } from "../recalling/recall.ts";
 import { requireBatch, type SendBatch, type SendOutcome } from "./batch.ts";
-import { requireReference } from "./find-send.ts";
-import type { Recall } from "./recall.ts";
+import { findSend, requireReference } from "./find-send.ts";
 import type { Accepted, Send } from "./send.ts";
-import { type GetDeliveryStatus, requireStatusQuery } from "./status.ts";
+import { type DeliveryStatusDeps, getDeliveryStatus, requireStatusQuery } from "./status.ts";
 import { type SendLimits, validateSend } from "./validate.ts";
 
 /** Options of {@link createMsgService}. */
@@ -18,8 +18,8 @@ export interface MsgServiceOptions {
   readonly limits: SendLimits;
   readonly send: Send;
   readonly sendBatch: SendBatch;
-  readonly getDeliveryStatus: GetDeliveryStatus;
-  readonly recall: Recall;
+  /** For what is asked about a send later. */
+  readonly tracking: DeliveryStatusDeps & RecallDeps;
   readonly conversations: ChatDeps;
 }
 
@@ -28,7 +28,7 @@ export interface MsgServiceOptions {
  * caller's right to send.
  */
 export function createMsgService(options: MsgServiceOptions): ServiceImpl<typeof MsgService> {
-  const { limits, send, sendBatch, getDeliveryStatus, recall } = options;
+  const { limits, send, sendBatch, tracking } = options;
   return {
     async sendBusinessNotification(request, context) {
       const valid = validateSend(request, limits);
@@ -44,7 +44,7 @@ export function createMsgService(options: MsgServiceOptions): ServiceImpl<typeof
     async getDeliveryStatus(request, context) {
       const query = requireStatusQuery(request);
       requireAdmin(context);
-      const { sendTime, recipients, ...status } = await getDeliveryStatus(query);
+      const { sendTime, recipients, ...status } = await getDeliveryStatus(tracking, query);
       return {
         ...status,
         sendTime: BigInt(sendTime),
@@ -57,7 +57,7 @@ export function createMsgService(options: MsgServiceOptions): ServiceImpl<typeof
     async recallBusinessNotification(request, context) {
       const reference = requireReference(request);
       requireAdmin(context);
-      return recall(reference, context.values.get(operationIdKey));
+      return recall(tracking, await findSend(tracking, reference), context.values.get(operationIdKey));
     },
     async pullMessages(request, context) {
       const { messages, isEnd } = await pullMessages(options.conversations, requireCaller(context), request);

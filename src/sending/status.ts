@@ -2,9 +2,8 @@ import { wrongField } from "../errors.ts";
 import { DeliveryState, type GetDeliveryStatusRequest } from "../gen/mustreach/msg/v1/msg_pb.ts";
 import type { Cursors, DeviceCursor } from "../inbox/cursors.ts";
 import type { Inbox } from "../inbox/inbox.ts";
-import { chunksOf } from "./audience.ts";
-import { type FindSend, requireReference, type SendReference } from "./find-send.ts";
-import type { RecallFindings, Recalls } from "./recall-findings.ts";
+import { chunksOf, type RecallFindings, type Recalls } from "../recalling/findings.ts";
+import { type FindSendDeps, findSend, requireReference, type SendReference } from "./find-send.ts";
 import type { SendRecord, Sends } from "./record.ts";
 
 /** A request for a status, with defaults filled in. */
@@ -49,19 +48,15 @@ export interface DeliveryStatus {
   readonly recipients: readonly RecipientDelivery[];
 }
 
-/** Options of {@link createGetDeliveryStatus}. */
-export interface DeliveryStatusOptions {
-  readonly findSend: FindSend;
-  readonly sends: Pick<Sends, "recalledAt">;
+/** What {@link getDeliveryStatus} needs. */
+export interface DeliveryStatusDeps extends FindSendDeps {
+  readonly sends: Pick<Sends, "find" | "recalledAt">;
   readonly recalls: Recalls;
   readonly inbox: Pick<Inbox, "find">;
   readonly cursors: Pick<Cursors, "ofUsers">;
   /** How long notifications are kept, in milliseconds. */
   readonly retentionMs: number;
 }
-
-/** Tells who has got a notification; {@link createGetDeliveryStatus} makes it. */
-export type GetDeliveryStatus = (query: StatusQuery) => Promise<DeliveryStatus>;
 
 /** What each state is called in a request and in the counts. */
 const states = {
@@ -104,46 +99,41 @@ export function requireStatusQuery(request: GetDeliveryStatusRequest): StatusQue
 }
 
 /**
- * Creates the status: the sequence of the notification in each inbox, compared with the cursors of the user's devices as
+ * Tells who has got a notification: the sequence of the notification in each inbox, compared with the cursors of the user's devices as
  * they are stored. Nothing is kept for each delivery, but for what a recall found, which it removes.
  *
- * Throws as {@link FindSend}.
+ * @throws as {@link findSend}.
  */
-export function createGetDeliveryStatus(options: DeliveryStatusOptions): GetDeliveryStatus {
-  const { findSend, sends, recalls, inbox, cursors, retentionMs } = options;
+export async function getDeliveryStatus(deps: DeliveryStatusDeps, query: StatusQuery): Promise<DeliveryStatus> {
+  const { sends, recalls, inbox, cursors, retentionMs } = deps;
+  const { reference, state, pageNumber, showNumber } = query;
+  const { record, recipients } = await findSend(deps, reference);
+  const isRecalled = (await sends.recalledAt(record.serverMsgId)) !== undefined;
+  const findings = isRecalled ? await recalls.open(record.serverMsgId) : undefined;
+  const ownState = isRecalled ? DeliveryState.RECALLED : toOwnState(record, retentionMs, Date.now());
 
-  return async ({ reference, state, pageNumber, showNumber }) => {
-    const { record, recipients } = await findSend(reference);
-    const isRecalled = (await sends.recalledAt(record.serverMsgId)) !== undefined;
-    const findings = isRecalled ? await recalls.open(record.serverMsgId) : undefined;
-    const ownState = isRecalled ? DeliveryState.RECALLED : toOwnState(record, retentionMs, Date.now());
-
-    const ofChunk = async (userIds: readonly string[]): Promise<RecipientDelivery[]> => {
-      const [sequences, devices] = await Promise.all([
-        inbox.find(userIds, record.serverMsgId),
-        cursors.ofUsers(userIds),
-      ]);
-      return userIds.map((userId) => {
-        const at = { userId, sequence: sequences.get(userId), ownState, findings };
-        return toRecipient(at, devices.get(userId) ?? []);
-      });
-    };
-
-    const counts: DeliveryCount = { total: 0, delivered: 0, pending: 0, expired: 0, recalled: 0, scheduled: 0 };
-    const page: RecipientDelivery[] = [];
-    let skipped = 0;
-    for (const chunks of groupsOf(chunksAtOnce, chunksOf(recipients))) {
-      for (const recipient of (await Promise.all(chunks.map(ofChunk))).flat()) {
-        counts.total++;
-        for (const name of stateNames) if (states[name] === recipient.state) counts[name]++;
-        if (state !== undefined && recipient.state !== state) continue;
-        if (skipped < (pageNumber - 1) * showNumber) skipped++;
-        else if (page.length < showNumber) page.push(recipient);
-      }
-    }
-    const { serverMsgId, clientMsgId, sendTime } = record;
-    return { serverMsgId, clientMsgId, sendTime, counts, recipients: page };
+  const ofChunk = async (userIds: readonly string[]): Promise<RecipientDelivery[]> => {
+    const [sequences, devices] = await Promise.all([inbox.find(userIds, record.serverMsgId), cursors.ofUsers(userIds)]);
+    return userIds.map((userId) => {
+      const at = { userId, sequence: sequences.get(userId), ownState, findings };
+      return toRecipient(at, devices.get(userId) ?? []);
+    });
   };
+
+  const counts: DeliveryCount = { total: 0, delivered: 0, pending: 0, expired: 0, recalled: 0, scheduled: 0 };
+  const page: RecipientDelivery[] = [];
+  let skipped = 0;
+  for (const chunks of groupsOf(chunksAtOnce, chunksOf(recipients))) {
+    for (const recipient of (await Promise.all(chunks.map(ofChunk))).flat()) {
+      counts.total++;
+      for (const name of stateNames) if (states[name] === recipient.state) counts[name]++;
+      if (state !== undefined && recipient.state !== state) continue;
+      if (skipped < (pageNumber - 1) * showNumber) skipped++;
+      else if (page.length < showNumber) page.push(recipient);
+    }
+  }
+  const { serverMsgId, clientMsgId, sendTime } = record;
+  return { serverMsgId, clientMsgId, sendTime, counts, recipients: page };
 }
 
 interface Place {

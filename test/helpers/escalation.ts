@@ -21,8 +21,8 @@ import { createDeadLetterDesk } from "../../src/reaching/replay.ts";
 import { type ReachOptions, startReach } from "../../src/reaching/watch.ts";
 import { consumeReach, type ReachConsumerOptions } from "../../src/reaching/watched.ts";
 import { createWebhook, type WebhookBody } from "../../src/reaching/webhook.ts";
+import { createTombstones } from "../../src/recalling/tombstones.ts";
 import { createLive } from "../../src/receiving/signals.ts";
-import { createTombstones } from "../../src/sending/tombstones.ts";
 import type { TestBroker } from "./broker.ts";
 import { openEpochs } from "./epochs.ts";
 

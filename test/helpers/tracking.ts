@@ -9,15 +9,14 @@ import { NotificationSchema } from "../../src/gen/mustreach/delivery/v1/delivery
 import { openCursors } from "../../src/inbox/cursors.ts";
 import { createInbox, type Inbox } from "../../src/inbox/inbox.ts";
 import { inboxSpecs } from "../../src/inbox/layout.ts";
-import { createAudience } from "../../src/sending/audience.ts";
-import { createFindSend } from "../../src/sending/find-send.ts";
+import { createRecalls } from "../../src/recalling/findings.ts";
+import { type RecallDeps, recall } from "../../src/recalling/recall.ts";
+import { removeEverywhere } from "../../src/recalling/remove-everywhere.ts";
+import { createTombstones } from "../../src/recalling/tombstones.ts";
+import { findSend, recipientsOf } from "../../src/sending/find-send.ts";
 import { createServerMsgId, keyOfClientMsgId } from "../../src/sending/ids.ts";
-import { createRecall } from "../../src/sending/recall.ts";
-import { createRecalls } from "../../src/sending/recall-findings.ts";
 import { createSends, type SendRecord } from "../../src/sending/record.ts";
-import { createRemoveEverywhere, type RemoveEverywhere } from "../../src/sending/remove-everywhere.ts";
-import { createGetDeliveryStatus, type StatusQuery } from "../../src/sending/status.ts";
-import { createTombstones } from "../../src/sending/tombstones.ts";
+import { getDeliveryStatus, type StatusQuery } from "../../src/sending/status.ts";
 import type { TestBroker } from "./broker.ts";
 import { openEpochs } from "./epochs.ts";
 
@@ -46,11 +45,13 @@ async function openInstance({ url, dial }: Pick<TestBroker, "url" | "dial">, gro
   const recalls = createRecalls(publisher, get, partitions);
   const cursors = await openCursors(broker, get, { log });
   const membersAt = async (groupId: string, version: number) => groups.get(`${groupId}@${version}`) ?? [];
-  const removeEverywhere = createRemoveEverywhere(broker, partitions);
   const tombstones = createTombstones(publisher, get, partitions);
-  const audience = createAudience(membersAt);
-  const findSend = createFindSend(sends, audience);
-  const getStatus = createGetDeliveryStatus({ findSend, sends, recalls, inbox, cursors, retentionMs });
+  const deps = {
+    ...{ sends, recalls, inbox, cursors, tombstones, membersAt, retentionMs },
+    removeEverywhere: (id: string, found: ReadonlyMap<string, number>) =>
+      removeEverywhere({ broker, partitions }, id, found),
+    cancelScheduled: async () => false,
+  };
 
   const write = (record: SendRecord, userIds: readonly string[]) => {
     const notification = create(NotificationSchema, {
@@ -67,7 +68,7 @@ async function openInstance({ url, dial }: Pick<TestBroker, "url" | "dial">, gro
     inbox,
     sends,
     recalls,
-    removeEverywhere,
+    removeEverywhere: deps.removeEverywhere,
     tombstones,
 
     /** Records a must-reach send and stores it. */
@@ -88,7 +89,7 @@ async function openInstance({ url, dial }: Pick<TestBroker, "url" | "dial">, gro
         ...changed,
       };
       await sends.claim(keyOfClientMsgId(clientMsgId), record);
-      await write(record, storedFor ?? (await audience(record)));
+      await write(record, storedFor ?? (await recipientsOf(membersAt, record)));
       return record;
     },
 
@@ -122,7 +123,7 @@ async function openInstance({ url, dial }: Pick<TestBroker, "url" | "dial">, gro
     },
 
     status: (clientMsgId: string, query: Partial<Omit<StatusQuery, "reference">> = {}) =>
-      getStatus({
+      getDeliveryStatus(deps, {
         reference: { serverMsgId: "", clientMsgId },
         state: undefined,
         pageNumber: 1,
@@ -131,25 +132,12 @@ async function openInstance({ url, dial }: Pick<TestBroker, "url" | "dial">, gro
       }),
 
     /** Recalls, with parts of the test's own. */
-    recall(
+    async recall(
       clientMsgId: string,
-      own: {
-        readonly inbox?: Partial<Inbox>;
-        readonly removeEverywhere?: RemoveEverywhere;
-        readonly cancelScheduled?: (serverMsgId: string) => Promise<boolean>;
-      } = {},
+      own: Partial<Pick<RecallDeps, "removeEverywhere" | "cancelScheduled">> & { readonly inbox?: Partial<Inbox> } = {},
     ) {
-      const recall = createRecall({
-        findSend,
-        sends,
-        recalls,
-        inbox: { ...inbox, ...own.inbox },
-        removeEverywhere: own.removeEverywhere ?? removeEverywhere,
-        cursors,
-        tombstones,
-        cancelScheduled: own.cancelScheduled ?? (async () => false),
-      });
-      return recall({ serverMsgId: "", clientMsgId }, "test");
+      const send = await findSend(deps, { serverMsgId: "", clientMsgId });
+      return recall({ ...deps, ...own, inbox: { ...inbox, ...own.inbox } }, send, "test");
     },
 
     async close() {

@@ -1,6 +1,6 @@
 import { describe, expect, test } from "vitest";
 import { toErrorFacts } from "../../src/errors.ts";
-import { createFindSend, requireReference } from "../../src/sending/find-send.ts";
+import { findSend, recipientsOf, requireReference } from "../../src/sending/find-send.ts";
 import { createServerMsgId, keyOfClientMsgId } from "../../src/sending/ids.ts";
 import type { SendRecord } from "../../src/sending/record.ts";
 
@@ -20,13 +20,11 @@ const record = (clientMsgId: string, change: Partial<SendRecord> = {}): SendReco
 
 function useRecords(...records: SendRecord[]) {
   const byKey = new Map(records.map((send) => [keyOfClientMsgId(send.clientMsgId), send]));
-  const find = createFindSend({ find: async (key) => byKey.get(key) }, async ({ recvUserId, recvGroupId }) =>
-    recvGroupId === "" ? [recvUserId] : ["bob", "cat"],
-  );
+  const deps = { sends: { find: async (key: string) => byKey.get(key) }, membersAt: async () => ["bob", "cat"] };
   return {
     byKey,
-    byServer: (serverMsgId: string) => find({ serverMsgId, clientMsgId: "" }),
-    byClient: (clientMsgId: string) => find({ serverMsgId: "", clientMsgId }),
+    byServer: (serverMsgId: string) => findSend(deps, { serverMsgId, clientMsgId: "" }),
+    byClient: (clientMsgId: string) => findSend(deps, { serverMsgId: "", clientMsgId }),
   };
 }
 
@@ -103,4 +101,24 @@ describe("a send", () => {
     byKey.set(keyOfClientMsgId("collides"), send);
     expect(await byClient("collides").catch(toErrorFacts)).toMatchObject({ errCode: 1004 });
   });
+});
+
+const asked: string[] = [];
+const members: readonly string[] = Object.freeze(["zoe", "Ann", "bob", "日本", "ann"]);
+const membersAt = async (groupId: string, version: number) => {
+  asked.push(`${groupId}@${version}`);
+  return members;
+};
+
+test("a send to a user is for that user, and no group is asked", async () => {
+  expect(await recipientsOf(membersAt, { recvUserId: "ann", recvGroupId: "", groupVersion: 0 })).toEqual(["ann"]);
+  expect(asked).toEqual([]);
+});
+
+test("a send to a group is for its members at the version of the send, in the order of their ids", async () => {
+  const recipients = await recipientsOf(membersAt, { recvUserId: "", recvGroupId: "team", groupVersion: 7 });
+  expect(asked).toEqual(["team@7"]);
+  expect(recipients).toEqual(["Ann", "ann", "bob", "zoe", "日本"]);
+  // The list may be the directory's own.
+  expect(members[0]).toBe("zoe");
 });

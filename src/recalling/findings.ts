@@ -34,6 +34,14 @@ export interface Recalls {
   open(serverMsgId: string): Promise<RecallFindings>;
 }
 
+/** Recipients are looked at this many at a time: as many as one read of the broker answers. */
+const maxChunk = 500;
+
+/** Cuts recipients into parts that one read of the broker answers, so that a group of any size takes little memory. */
+export function* chunksOf(recipients: readonly string[]): Generator<readonly string[]> {
+  for (let start = 0; start < recipients.length; start += maxChunk) yield recipients.slice(start, start + maxChunk);
+}
+
 /** Devices of a user that are kept; with 500 users a record stays below 200 KB. */
 const maxDevices = 32;
 

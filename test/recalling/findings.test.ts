@@ -1,5 +1,5 @@
 import { beforeAll, describe, expect, test } from "vitest";
-import type { Recalls } from "../../src/sending/recall-findings.ts";
+import { chunksOf, type Recalls } from "../../src/recalling/findings.ts";
 import { useBroker } from "../helpers/broker.ts";
 import { useTracking } from "../helpers/tracking.ts";
 
@@ -104,4 +104,12 @@ describe("what a recall found", () => {
     const findings = await here.open(key);
     expect(devices.filter((device) => findings.hasAcknowledged("user 7", device))).toHaveLength(32);
   });
+});
+
+test.each([0, 1, 499, 500, 501, 1_001])("chunks of %i recipients are all of them, at most 500 each", (count) => {
+  const recipients = Array.from({ length: count }, (_, i) => `user ${i}`);
+  const chunks = [...chunksOf(recipients)];
+  expect(chunks.flat()).toEqual(recipients);
+  for (const chunk of chunks) expect(chunk.length).toBeLessThanOrEqual(500);
+  expect(chunks).toHaveLength(Math.ceil(count / 500));
 });

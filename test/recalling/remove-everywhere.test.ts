@@ -9,7 +9,7 @@ import { toErrorFacts } from "../../src/errors.ts";
 import { NotificationSchema } from "../../src/gen/mustreach/delivery/v1/delivery_pb.ts";
 import { createInbox, type Inbox } from "../../src/inbox/inbox.ts";
 import { inboxSpecs } from "../../src/inbox/layout.ts";
-import { createRemoveEverywhere, type RemoveEverywhere } from "../../src/sending/remove-everywhere.ts";
+import { removeEverywhere } from "../../src/recalling/remove-everywhere.ts";
 import { openEpochs } from "../helpers/epochs.ts";
 import { type ExternalBroker, startExternalBroker } from "../helpers/external-broker.ts";
 
@@ -18,7 +18,6 @@ const users = Array.from({ length: 20 }, (_, i) => `user ${i}`);
 let server: ExternalBroker;
 let broker: Broker;
 let inbox: Inbox;
-let removeEverywhere: RemoveEverywhere;
 
 beforeAll(async () => {
   server = await startExternalBroker();
@@ -32,7 +31,6 @@ beforeAll(async () => {
     partitions,
     openEpochs(broker, partitions),
   );
-  removeEverywhere = createRemoveEverywhere(broker, partitions);
 });
 afterAll(async () => {
   await broker.nc.close();
@@ -46,10 +44,12 @@ const write = (serverMsgId: string, userIds: readonly string[] = users) => {
 
 test("a notification is removed from all inboxes for good, also when the broker is killed, and no other is", async () => {
   for (const id of ["before *", "*", "after *"]) await write(id);
-  await removeEverywhere("*", await inbox.find(users, "*"));
+  await removeEverywhere({ broker, partitions }, "*", await inbox.find(users, "*"));
   const found = await inbox.find(users, "before *");
   await server.pause();
-  expect(await removeEverywhere("before *", found).catch(toErrorFacts)).toMatchObject({ errCode: 90004 });
+  expect(await removeEverywhere({ broker, partitions }, "before *", found).catch(toErrorFacts)).toMatchObject({
+    errCode: 90004,
+  });
   await server.resume();
   await broker.whenConnected(Date.now() + 10_000);
   for (const user of users) {
@@ -63,7 +63,7 @@ test("a notification is removed from all inboxes for good, also when the broker 
 
 test("removing what is in no inbox changes nothing", async () => {
   const before = await inbox.read("user 0", { after: 0, limit: 10 });
-  await removeEverywhere("nowhere", new Map());
+  await removeEverywhere({ broker, partitions }, "nowhere", new Map());
   expect(await inbox.read("user 0", { after: 0, limit: 10 })).toEqual(before);
 });
 
@@ -73,6 +73,6 @@ test("what was stored after it was found stays", async () => {
   const found = await inbox.find(users, "twice");
   expect([...found.keys()].sort()).toEqual([...early].sort());
   await write("twice", late);
-  await removeEverywhere("twice", found);
+  await removeEverywhere({ broker, partitions }, "twice", found);
   expect([...(await inbox.find(users, "twice")).keys()].sort()).toEqual([...late].sort());
 });

@@ -1,0 +1,4 @@
+/** A part of what a recall found in the inboxes. `~` is in no token of an id. */
+export function recallFindingsSubject(partition: number, send: string, part: number): string {
+  return `recalled.${partition}.${send}~${part}`;
+}
