@@ -1,66 +1,39 @@
 import type { Logger } from "pino";
 import { authSpecs } from "./auth/layout.ts";
-import { openRevocations, type Revocations } from "./auth/revocations.ts";
+import { openRevocations } from "./auth/revocations.ts";
 import { auditBroker, type BrokerAudit } from "./broker/audit.ts";
 import type { Connections } from "./broker/connections.ts";
-import type { Consumption } from "./broker/consume.ts";
 import { declare, streamProblems } from "./broker/declare.ts";
-import { createDirectGet, type DirectGet } from "./broker/direct-get.ts";
-import { createPublisher, type Publisher } from "./broker/publish.ts";
-import { type Chat, createChat } from "./chat/chat.ts";
+import { createDirectGet } from "./broker/direct-get.ts";
+import { createPublisher } from "./broker/publish.ts";
+import { createChat } from "./chat/chat.ts";
 import { chatSpecs } from "./chat/layout.ts";
 import { type Config, ConfigError } from "./config.ts";
 import { Durability } from "./gen/mustreach/msg/v1/msg_pb.ts";
-import { createGroups, type Groups } from "./groups/groups.ts";
+import { createGroups } from "./groups/groups.ts";
 import { groupsSpecs } from "./groups/layout.ts";
-import { type Cursors, openCursors } from "./inbox/cursors.ts";
+import { openCursors } from "./inbox/cursors.ts";
 import { createEpochs } from "./inbox/epochs.ts";
-import { createInbox, type Inbox } from "./inbox/inbox.ts";
+import { createInbox } from "./inbox/inbox.ts";
 import { inboxSpecs } from "./inbox/layout.ts";
 import { maxOverheadBytes } from "./limits.ts";
-import { createDeadLetters, type DeadLetters } from "./reaching/dead-letters.ts";
-import { createEscalations, type Escalations } from "./reaching/escalations.ts";
-import { createLaterLooks, type LaterLooks } from "./reaching/later-looks.ts";
+import { createDeadLetters } from "./reaching/dead-letters.ts";
+import { createEscalations } from "./reaching/escalations.ts";
+import { createLaterLooks } from "./reaching/later-looks.ts";
 import { reachingSpecs } from "./reaching/layout.ts";
 import { consumeReach, type ReachConsumerOptions } from "./reaching/watched.ts";
-import { createRecalls, type Recalls } from "./recalling/findings.ts";
-import { createTombstones, type Tombstones } from "./recalling/tombstones.ts";
+import { createRecalls } from "./recalling/findings.ts";
+import { createTombstones } from "./recalling/tombstones.ts";
 import { receivingSpecs } from "./receiving/layout.ts";
-import { createOpenSession, type OpenSession } from "./receiving/session-order.ts";
-import { createLive, type Live } from "./receiving/signals.ts";
-import { createFanout, type Fanout } from "./sending/fan-out-queue.ts";
+import { createOpenSession } from "./receiving/session-order.ts";
+import { createLive } from "./receiving/signals.ts";
+import { createFanout } from "./sending/fan-out-queue.ts";
 import { sendingSpecs } from "./sending/layout.ts";
-import { createSends, type Sends } from "./sending/record.ts";
-import { createSchedule, type Schedule } from "./sending/schedule.ts";
+import { createSends } from "./sending/record.ts";
+import { createSchedule } from "./sending/schedule.ts";
 
 /** Everything that Mustreach keeps in the broker, declared and ready. */
-export interface Store {
-  /** What the broker's configuration said when it was last connected to. */
-  audit(): BrokerAudit;
-  readonly publisher: Publisher;
-  readonly directGet: DirectGet;
-  readonly inbox: Inbox;
-  readonly sends: Sends;
-  readonly recalls: Recalls;
-  readonly tombstones: Tombstones;
-  readonly live: Live;
-  readonly openSession: OpenSession;
-  readonly cursors: Cursors;
-  readonly revocations: Revocations;
-  readonly groups: Groups;
-  readonly chat: Chat;
-  readonly fanout: Fanout;
-  readonly schedule: Schedule;
-  readonly escalations: Escalations;
-  readonly deadLetters: DeadLetters;
-  readonly laterLooks: Pick<LaterLooks, "add">;
-  /** Takes part in the durable consumers `reach` and `look`. */
-  consumeReach(onEntry: ReachConsumerOptions["onEntry"]): Promise<Consumption>;
-  /** What of it is missing or not as declared, in sentences. */
-  problems(): Promise<readonly string[]>;
-  /** Stores what is in memory. */
-  close(): Promise<void>;
-}
+export type Store = Awaited<ReturnType<typeof openStore>>;
 
 /** How long it is kept at least who has left a group, in milliseconds: a day. */
 const minHistoryMs = 86_400_000;
@@ -73,7 +46,7 @@ const minRevocationTtlMs = 91 * 86_400_000;
  *
  * @throws {ConfigError} for a setting that the broker cannot serve; {@link auditBroker} and {@link declare} theirs.
  */
-export async function openStore(connections: Connections, config: Config, log: Logger): Promise<Store> {
+export async function openStore(connections: Connections, config: Config, log: Logger) {
   const { signals: broker, reads, writes } = connections;
   const { partitions, replicas, retention: retentionMs, sendTimeout: timeoutMs } = config;
   let audit = await auditBroker(broker, replicas);
@@ -123,9 +96,8 @@ export async function openStore(connections: Connections, config: Config, log: L
   });
   const laterLooks = createLaterLooks(broker, publisher, { log });
   return {
+    /** What the broker's configuration said when it was last connected to. */
     audit: () => audit,
-    publisher,
-    directGet,
     inbox: createInbox(reads, publisher, directGet, partitions, epochs),
     sends: createSends(publisher, directGet, partitions),
     recalls: createRecalls(publisher, directGet, partitions),
@@ -142,8 +114,12 @@ export async function openStore(connections: Connections, config: Config, log: L
     escalations: createEscalations(broker, publisher, directGet, { retentionMs, log }),
     deadLetters: createDeadLetters(broker, publisher, directGet),
     laterLooks,
-    consumeReach: (onEntry) => consumeReach(broker, { partitions, laterLooks, onEntry, log }),
+    /** Takes part in the durable consumers `reach` and `look`. */
+    consumeReach: (onEntry: ReachConsumerOptions["onEntry"]) =>
+      consumeReach(broker, { partitions, laterLooks, onEntry, log }),
+    /** What of it is missing or not as declared, in sentences. */
     problems: () => streamProblems(broker, specs, replicas),
+    /** Stores what is in memory. */
     async close() {
       revocations.close();
       epochs.close();
