@@ -38,11 +38,10 @@ import { createResume } from "./receiving/resume.ts";
 import { createDeliveryService } from "./receiving/service.ts";
 import { createSubscribe } from "./receiving/subscribe.ts";
 import { createSendBatch } from "./sending/batch.ts";
-import { createDeliver } from "./sending/deliver.ts";
-import { createDeliverDue } from "./sending/deliver-due.ts";
+import { deliverDue } from "./sending/deliver-due.ts";
 import { createExpand } from "./sending/fan-out.ts";
 import { findSend } from "./sending/find-send.ts";
-import { createSend } from "./sending/send.ts";
+import { type Send, send } from "./sending/send.ts";
 import { createSyncSender } from "./sending/sender-sync.ts";
 import { createMsgService } from "./sending/service.ts";
 import { openStore, type Store } from "./store.ts";
@@ -158,10 +157,11 @@ export async function startServer(config: Config, log: Logger): Promise<Server> 
     // Sending.
     const { maxDataBytes, retention: retentionMs } = config;
     const limits = { maxDataBytes, retentionMs, maxPayloadBytes: () => store.audit().maxPayloadBytes };
-    const deliver = createDeliver({ inbox, fanout, chat });
     const durability = () => store.audit().durability;
     const syncSender = createSyncSender(live, config.senderSync);
-    const send = createSend({ sends, live, deliver, later: schedule.add, groupVersion, syncSender, durability });
+    const delivering = { inbox, fanout, chat, sends, syncSender };
+    const sending = { ...delivering, live, later: schedule.add, groupVersion, durability };
+    const sendOne: Send = (request, operationId) => send(sending, request, operationId);
     const purge = { broker: connections.signals, partitions: config.partitions };
     const tracking = {
       ...{ sends, recalls, inbox, tombstones, cursors, membersAt, retentionMs },
@@ -172,7 +172,7 @@ export async function startServer(config: Config, log: Logger): Promise<Server> 
       await recall(tracking, await findSend(tracking, { serverMsgId, clientMsgId: "" }), operationId);
     };
     started.push(await fanout.work(createExpand({ inbox, sends, membersAt, recallAgain })));
-    started.push(await schedule.work(createDeliverDue(sends, deliver, syncSender)));
+    started.push(await schedule.work((due) => deliverDue(delivering, due)));
 
     // Until it has reached.
     const { escalations, deadLetters } = store;
@@ -196,8 +196,8 @@ export async function startServer(config: Config, log: Logger): Promise<Server> 
     // Asking about what was sent.
     const msg = createMsgService({
       limits,
-      send,
-      sendBatch: createSendBatch({ send, limits, log }),
+      send: sendOne,
+      sendBatch: createSendBatch({ send: sendOne, limits, log }),
       tracking,
       conversations: { chat, groupIdsOf },
     });

@@ -28,6 +28,8 @@ export interface StreamSpec {
   readonly isNeverShortened?: boolean;
   /** Space, in bytes. Default: that of the account. */
   readonly maxBytes?: number;
+  /** How long the names of messages are known, in milliseconds: a second one of a name is not stored. Default 120,000. */
+  readonly namesKnownMs?: number;
   /** Where what is stored is told to whoever listens. Default: nowhere. */
   readonly republish?: { readonly src: string; readonly dest: string; readonly headersOnly?: boolean };
   /** A setting with which the stream is created, and which it keeps: what is stored depends on it. Default: none. */
@@ -78,9 +80,6 @@ export async function openBucket(broker: Broker, name: string): Promise<KV> {
   return new Kvm(broker.js).open(name);
 }
 
-/** JetStream's default, in milliseconds; it refuses a longer window than a message is kept. */
-const duplicateWindowMs = 120_000;
-
 /** What a stream is created with and can never change. */
 function createdWith({ isQueue, isInMemory, fixed }: StreamSpec): Partial<StreamConfig> {
   return {
@@ -95,7 +94,7 @@ function configOf(
   replicas: number,
   current?: StreamConfig,
 ): Partial<StreamConfig> & { name: string } {
-  const { name, description, isWriteOnce = false, maxAgeMs, maxBytes, republish } = spec;
+  const { name, description, isWriteOnce = false, maxAgeMs, maxBytes, namesKnownMs = 120_000, republish } = spec;
   const declaredAge = nanos(maxAgeMs ?? 0);
   const maxAge = spec.isNeverShortened ? Math.max(declaredAge, current?.max_age ?? 0) : declaredAge;
   return {
@@ -108,7 +107,8 @@ function configOf(
     allow_atomic: true,
     discard: isWriteOnce || spec.refusesWhenFull ? DiscardPolicy.New : DiscardPolicy.Old,
     discard_new_per_subject: isWriteOnce,
-    duplicate_window: nanos(Math.min(maxAgeMs ?? duplicateWindowMs, duplicateWindowMs)),
+    // JetStream refuses a longer window than a message is kept.
+    duplicate_window: nanos(Math.min(maxAgeMs ?? namesKnownMs, namesKnownMs)),
     ...(maxAgeMs !== undefined && { max_age: maxAge }),
     ...(maxBytes !== undefined && { max_bytes: maxBytes }),
     // Both are for ever: the broker refuses to turn them off.

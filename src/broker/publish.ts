@@ -1,10 +1,11 @@
+import { randomUUID } from "node:crypto";
 import { failure } from "../errors.ts";
 import type { Broker } from "./connect.ts";
 import { isIncomplete, mayBeTaken, toRefusal } from "./faults.ts";
-import { createGroupCommit } from "./group-commit.ts";
+import { createGroupCommit, type GroupCommit } from "./group-commit.ts";
 import { createLimit } from "./limit.ts";
 import { untilAnswered } from "./until.ts";
-import { type Stored, type Write, write } from "./write.ts";
+import { type Followed, type Stored, type Write, write } from "./write.ts";
 
 /** Writes to the broker. */
 export interface Publisher {
@@ -14,11 +15,13 @@ export interface Publisher {
    * stream is full; the caller looks which.
    *
    * @param stream the stream that has the subject.
+   * @param follower is stored only if `write` is, in the same round trip. It may not be although `write` is, when
+   * another publisher comes between or an answer is lost: then the caller stores it.
    * @throws NetworkError (90004) when the broker has not acknowledged within the send timeout: the message may be
-   * stored all the same. TooManyRequestsError (429) when 128 MiB wait here already. ArgsError (1001) for one that is larger than the broker takes, BrokerRefusedError (90102) for
-   * what it refuses for another reason.
+   * stored all the same. TooManyRequestsError (429) when 128 MiB wait here already. ArgsError (1001) for one that is
+   * larger than the broker takes, BrokerRefusedError (90102) for what it refuses for another reason.
    */
-  store(stream: string, write: Write): Promise<Stored>;
+  store(stream: string, write: Write, follower?: Write): Promise<Followed>;
   /**
    * Stores messages of one stream, all or none. Tries again while the broker is away. `refused` when a subject is taken
    * or the stream is full. Throws as {@link store}.
@@ -67,7 +70,7 @@ const tryTimeoutMs = 2_500;
 
 /** Creates the publisher of a broker connection. */
 export function createPublisher(broker: Broker, options: PublisherOptions): Publisher {
-  const streams = new Map<string, (write: Write) => Promise<Stored>>();
+  const streams = new Map<string, GroupCommit>();
   const limit = createLimit({ maxInFlight, maxWeight: maxInFlightBytes });
   let heldBytes = 0;
 
@@ -90,6 +93,22 @@ export function createPublisher(broker: Broker, options: PublisherOptions): Publ
     return stored;
   };
 
+  /**
+   * The broker takes what comes over a connection in its order, so the second finds the first before it, or is refused.
+   * Measured at 1.5 times a single write, where a batch of two, which it prepares in files, is at 5.8 times.
+   */
+  const storeFollowed = (first: Write, follower: Write): Promise<Followed> =>
+    limit(bytesOf([first, follower]), async () => {
+      requireOpen(follower.subject);
+      const name = randomUUID();
+      const storing = write(broker, [{ ...first, name }], tryTimeoutMs);
+      const following = write(broker, [{ ...follower, directlyAfter: name }], tryTimeoutMs).catch(() => undefined);
+      const stored = await storing;
+      if (stored.kind === "refused" && !mayBeTaken(stored)) throw toRefusal(stored);
+      const followed = await following;
+      return { ...stored, followedAt: followed?.kind === "stored" ? followed.sequence : undefined };
+    });
+
   const storeAll = async (writes: readonly Write[]): Promise<Stored> => {
     const stored = await leave(writes);
     // Nothing is wrong with it: the broker was too busy.
@@ -100,16 +119,16 @@ export function createPublisher(broker: Broker, options: PublisherOptions): Publ
   const writesOf = (stream: string) => {
     let store = streams.get(stream);
     if (store === undefined) {
-      store = createGroupCommit({ isWorthwhile: options.isFsynced, storeOne, storeAll });
+      store = createGroupCommit({ isWorthwhile: options.isFsynced, storeOne, storeFollowed, storeAll });
       streams.set(stream, store);
     }
     return store;
   };
 
   /** Opens the gate, as often as it is shut again before the write has left. */
-  const throughGate = async (subject: string, attempt: () => Promise<Stored>): Promise<Stored> => {
+  const throughGate = async <T>(subjects: readonly string[], attempt: () => Promise<T>): Promise<T> => {
     for (;;) {
-      await gate.open(subject);
+      for (const subject of subjects) await gate.open(subject);
       try {
         return await attempt();
       } catch (thrown) {
@@ -118,22 +137,24 @@ export function createPublisher(broker: Broker, options: PublisherOptions): Publ
     }
   };
 
-  const persist = async (bytes: number, attempt: () => Promise<Stored>): Promise<Stored> => {
+  const persist = async <T>(writes: readonly Write[], attempt: () => Promise<T>): Promise<T> => {
+    const bytes = bytesOf(writes);
+    const subjects = writes.map(({ subject }) => subject);
     if (heldBytes > 0 && heldBytes + bytes > maxHeldBytes) {
       throw failure("TooManyRequestsError", "this instance has as many writes waiting as it holds in memory");
     }
     heldBytes += bytes;
     try {
-      return await untilAnswered(broker, Date.now() + options.sendTimeoutMs, attempt);
+      return await untilAnswered(broker, Date.now() + options.sendTimeoutMs, () => throughGate(subjects, attempt));
     } finally {
       heldBytes -= bytes;
     }
   };
 
   return {
-    store: (stream, write) =>
-      persist(write.payload.length, () => throughGate(write.subject, () => writesOf(stream)(write))),
-    storeAll: (writes) => persist(bytesOf(writes), () => throughGate(writes[0]?.subject ?? "", () => storeAll(writes))),
+    store: (stream, write, follower) =>
+      persist(follower === undefined ? [write] : [write, follower], () => writesOf(stream)(write, follower)),
+    storeAll: (writes) => persist(writes, () => storeAll(writes)),
   };
 }
 

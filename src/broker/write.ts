@@ -13,12 +13,19 @@ export interface Write {
   readonly headers?: Readonly<Record<string, string>>;
   /** The sequence of the record that it replaces, 0 for none: it is refused where another is there. Default: any. */
   readonly replaces?: number;
+  /** A name of it for {@link Write.directlyAfter}, which no other message of the stream has. Default: none. */
+  readonly name?: string;
+  /** It is refused unless the last message of the stream has this name. Default: any. */
+  readonly directlyAfter?: string;
   /** How long it is kept, in milliseconds, which the broker counts in seconds. Default: as long as its stream says. */
   readonly ttlMs?: number | undefined;
 }
 
 /** What came of writes: the sequence of the last, or why none of them is stored. */
 export type Stored = { readonly kind: "stored"; readonly sequence: number } | ({ readonly kind: "refused" } & Refusal);
+
+/** What came of a write and its follower: `followedAt` is the sequence of that, if it is stored as well. */
+export type Followed = Stored & { readonly followedAt?: number | undefined };
 
 /** What {@link replace} stores, and the answer once it is; without writes, nothing is to change. */
 export interface Revision<T> {
@@ -88,10 +95,12 @@ export function replace<T>(
   });
 }
 
-function toHeaders({ headers = {}, replaces, ttlMs }: Write) {
+function toHeaders({ headers = {}, replaces, name, directlyAfter, ttlMs }: Write) {
   const hdrs = newHeaders();
   for (const [name, value] of Object.entries(headers)) hdrs.set(name, value);
   if (replaces !== undefined) hdrs.set("Nats-Expected-Last-Subject-Sequence", String(replaces));
+  if (name !== undefined) hdrs.set("Nats-Msg-Id", name);
+  if (directlyAfter !== undefined) hdrs.set("Nats-Expected-Last-Msg-Id", directlyAfter);
   if (ttlMs !== undefined) hdrs.set("Nats-TTL", `${Math.max(1, Math.ceil(ttlMs / 1_000))}s`);
   return hdrs;
 }

@@ -58,8 +58,18 @@ export interface ReadOptions {
   readonly knownUntilMs?: number | undefined;
 }
 
+/** A write to an inbox that somebody else makes. */
+export interface PreparedWrite {
+  readonly stream: string;
+  readonly write: Write;
+  /** To be called with the sequence that it was given. */
+  wrote(sequence: number): void;
+}
+
 /** The stored notifications of all users. */
 export interface Inbox extends Places {
+  /** The stream that holds a user's inbox. */
+  streamOf(userId: string): string;
   /**
    * Stores an item in a user's inbox. Idempotent by user, kind and server message id; a notification that was withdrawn
    * is not stored again.
@@ -68,6 +78,8 @@ export interface Inbox extends Places {
    * space.
    */
   write(userId: string, item: InboxItem, options: WriteOptions): Promise<void>;
+  /** What {@link write} stores, for who stores it together with something of its own. The item is of this moment. */
+  prepare(userId: string, item: InboxItem, options: WriteOptions): PreparedWrite;
   /**
    * Stores an item in many inboxes, in atomic batches. As idempotent as {@link write}: what is there already is left.
    *
@@ -166,19 +178,25 @@ export function createInbox(
     return found === tooManyResults ? undefined : found.messages[0];
   };
 
+  const prepare = (userId: string, item: InboxItem, options: WriteOptions) => {
+    const { partition, stream, subject, isLate, anyDay } = address(userId, item);
+    const before = epochs.beforeWrite(partition);
+    const wrote = (sequence: number) => epochs.wrote(partition, before, sequence);
+    const write: Write = { subject, payload: encodeItem(item), headers: itemHeaders(userId, item, options) };
+    return { stream, write, wrote, isLate, anyDay };
+  };
+
   return {
+    streamOf: (userId) => locate(userId).stream,
+    prepare,
+
     async write(userId, item, options) {
-      const { partition, stream, subject, isLate, anyDay } = address(userId, item);
+      const { stream, write, wrote, isLate, anyDay } = prepare(userId, item, options);
       if (isLate && (await lastBySubject(stream, anyDay)) !== undefined) return;
-      const before = epochs.beforeWrite(partition);
-      const stored = await publisher.store(stream, {
-        subject,
-        payload: encodeItem(item),
-        headers: itemHeaders(userId, item, options),
-      });
+      const stored = await publisher.store(stream, write);
       if (stored.kind === "stored") {
-        epochs.wrote(partition, before, stored.sequence);
-      } else if ((await lastBySubject(stream, subject)) === undefined) {
+        wrote(stored.sequence);
+      } else if ((await lastBySubject(stream, write.subject)) === undefined) {
         // The subject is free, so the refusal was about space.
         throw toRefusal(stored);
       }

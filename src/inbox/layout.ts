@@ -45,6 +45,8 @@ export function inboxSpecs({ partitions, retentionMs, maxStoreBytes }: InboxSett
     fixed: { name: "MUSTREACH_PARTITIONS", value: partitions },
     // One subject is one notification or one claim. A full stream refuses rather than evicts.
     isWriteOnce: true,
+    // Only until the next message, which may ask for it.
+    namesKnownMs: 1_000,
     hasTtls: true,
     maxAgeMs: retentionMs,
     maxBytes: Math.floor(maxStoreBytes / partitions),

@@ -1,7 +1,7 @@
 import { create, toBinary } from "@bufbuild/protobuf";
 import { decodeStored } from "../broker/decode-stored.ts";
 import { type DirectGet, tooManyResults } from "../broker/direct-get.ts";
-import { toRefusal } from "../broker/faults.ts";
+import { type Refusal, toRefusal } from "../broker/faults.ts";
 import type { Publisher } from "../broker/publish.ts";
 import { toPartition, toToken } from "../broker/subjects.ts";
 import {
@@ -9,6 +9,7 @@ import {
   SendRecordSchema,
   type SendRecord as StoredSend,
 } from "../gen/mustreach/store/v1/send_pb.ts";
+import type { PreparedWrite } from "../inbox/inbox.ts";
 import { inboxStream } from "../inbox/layout.ts";
 import { recalledSubject, sentSubject } from "./layout.ts";
 
@@ -31,6 +32,15 @@ export interface SendRecord {
   readonly deliverAtMs: number;
 }
 
+/** The first send under a key. */
+export interface Claimed {
+  readonly first: SendRecord;
+  /** Whether it was recorded earlier. */
+  readonly isRepeat: boolean;
+  /** The sequence of what was stored along with it. */
+  readonly alongAt?: number | undefined;
+}
+
 /**
  * The sends that can be asked for later, by a key that both of their ids lead to, for the whole retention. All but the
  * record itself is kept by the server message id: a key may be used again while something of its last send is still
@@ -40,11 +50,16 @@ export interface SendRecord {
  * (90101).
  */
 export interface Sends {
+  /** The stream that holds the record of a key. */
+  streamOf(key: string): string;
   /**
    * Records the first send under a key, and returns it: `record` itself, or what was recorded earlier, perhaps by a
    * try of this very call whose acknowledgement was lost.
+   *
+   * @param along what is to be stored only if `record` is the first. When it lies in the same stream and nothing stands
+   * in the way it is stored in the same round trip, and has its sequence; else it is for the caller to store.
    */
-  claim(key: string, record: SendRecord): Promise<{ first: SendRecord; isRepeat: boolean }>;
+  claim(key: string, record: SendRecord, along?: PreparedWrite): Promise<Claimed>;
   /** The send under a key; undefined for one that is not known or no longer retained. */
   find(key: string): Promise<SendRecord | undefined>;
   /** Records that a send is recalled, and returns when it first was, in epoch milliseconds. */
@@ -71,19 +86,33 @@ export function createSends(publisher: Publisher, get: DirectGet, partitions: nu
     return found === tooManyResults ? undefined : found.messages[0]?.payload;
   };
 
-  /** Stores a record under a subject of its own; resolves to the one that was there first, if any was. */
-  const writeOnce = async ({ stream, subject }: Place, payload: Uint8Array): Promise<Uint8Array | undefined> => {
-    const stored = await publisher.store(stream, { subject, payload, headers: {} });
-    if (stored.kind === "stored") return undefined;
-    const first = await read({ stream, subject });
-    if (first === undefined) throw toRefusal(stored);
+  /** What has taken a subject; where nothing has, the broker refused for another reason. */
+  const requireFirst = async (place: Place, refusal: Refusal): Promise<Uint8Array> => {
+    const first = await read(place);
+    if (first === undefined) throw toRefusal(refusal);
     return first;
   };
 
+  /** Stores a record under a subject of its own; resolves to the one that was there first, if any was. */
+  const writeOnce = async ({ stream, subject }: Place, payload: Uint8Array): Promise<Uint8Array | undefined> => {
+    const stored = await publisher.store(stream, { subject, payload, headers: {} });
+    return stored.kind === "stored" ? undefined : requireFirst({ stream, subject }, stored);
+  };
+
   return {
-    async claim(key, record) {
-      const first = await writeOnce(locateSent(key), toBinary(SendRecordSchema, encodeSend(record)));
-      return first === undefined ? { first: record, isRepeat: false } : { first: readSend(first), isRepeat: true };
+    streamOf: (key) => locateSent(key).stream,
+    async claim(key, record, along) {
+      const { stream, subject } = locateSent(key);
+      const write = { subject, payload: toBinary(SendRecordSchema, encodeSend(record)), headers: {} };
+      const follower = along?.stream === stream ? along.write : undefined;
+      const stored = await publisher.store(stream, write, follower);
+      if (stored.kind === "refused") {
+        const first = readSend(await requireFirst({ stream, subject }, stored));
+        return { first, isRepeat: true };
+      }
+      const { followedAt: alongAt } = stored;
+      if (alongAt !== undefined) along?.wrote(alongAt);
+      return { first: record, isRepeat: false, alongAt };
     },
     async find(key) {
       const found = await read(locateSent(key));

@@ -3,9 +3,9 @@ import { create, toBinary } from "@bufbuild/protobuf";
 import { failure } from "../errors.ts";
 import { type Notification, NotificationSchema } from "../gen/mustreach/delivery/v1/delivery_pb.ts";
 import { Durability } from "../gen/mustreach/msg/v1/msg_pb.ts";
-import type { Deliver, Delivery } from "./deliver.ts";
+import { type DeliverDeps, type Delivery, deliver, soleWrite } from "./deliver.ts";
 import { createId, createServerMsgId, keyOfClientMsgId } from "./ids.ts";
-import type { SendRecord, Sends } from "./record.ts";
+import type { Claimed, SendRecord, Sends } from "./record.ts";
 import type { OnlinePush, SyncSender } from "./sender-sync.ts";
 import type { ValidSend } from "./validate.ts";
 
@@ -18,11 +18,13 @@ export interface Accepted {
   readonly durability: Durability;
 }
 
-/** Options of {@link createSend}. */
-export interface SendOptions {
-  readonly sends: Sends;
+/** {@link send} with what it needs. */
+export type Send = (request: ValidSend, operationId: string) => Promise<Accepted>;
+
+/** What {@link send} needs. */
+export interface SendDeps extends DeliverDeps {
+  readonly sends: Pick<Sends, "claim" | "find" | "recalledAt" | "streamOf">;
   readonly live: OnlinePush;
-  readonly deliver: Deliver;
   /** Keeps a delivery until its time. */
   readonly later: (delivery: Delivery) => Promise<void>;
   /**
@@ -36,66 +38,85 @@ export interface SendOptions {
   readonly durability: () => Durability;
 }
 
-/** Sends one notification; {@link createSend} makes it. */
-export type Send = (request: ValidSend, operationId: string) => Promise<Accepted>;
-
 /**
- * Creates the send: an online push is published, a must-reach notification is stored before this resolves.
+ * Sends one notification: an online push is published, a must-reach notification is stored before this resolves.
  *
- * Throws DuplicateKeyError (1003) when the client message id was used with another body, RecordNotFoundError (1004)
- * for an unknown group, DismissedAlreadyError (1204) for a dismissed one, NetworkError (90004) when the broker did not
- * take it; it may be stored all the same, so the caller sends again with the same client message id.
+ * @throws DuplicateKeyError (1003) when the client message id was used with another body, RecordNotFoundError (1004) for
+ * an unknown group, DismissedAlreadyError (1204) for a dismissed one, NetworkError (90004) when the broker did not take
+ * it; it may be stored all the same, so the caller sends again with the same client message id.
  */
-export function createSend(options: SendOptions): Send {
-  const { sends, live, deliver, later, groupVersion, syncSender, durability } = options;
-
-  const push = async (request: ValidSend, notification: Notification): Promise<void> => {
-    const bytes = toBinary(NotificationSchema, notification);
-    if (request.recvGroupId !== "") return live.pushGroup(request.recvGroupId, bytes);
-    await live.push(request.recvUserId, bytes);
+export async function send(deps: SendDeps, request: ValidSend, operationId: string): Promise<Accepted> {
+  const { sends, later, syncSender, durability } = deps;
+  const { mustReach, sendMsg, escalateAfterMs } = request;
+  const toDelivery = (record: SendRecord): Delivery => {
+    return { record, notification: toNotification(request, record), sendMsg, escalateAfterMs, operationId };
   };
-
-  /** The version of the group now, or that of the first send for a repeat to a group that was dismissed since. */
-  const findVersion = async ({ recvGroupId, clientMsgId }: ValidSend): Promise<number> => {
-    try {
-      return await groupVersion(recvGroupId);
-    } catch (error) {
-      const first = clientMsgId === "" ? undefined : await sends.find(keyOfClientMsgId(clientMsgId));
-      if (first === undefined || first.recvGroupId !== recvGroupId) throw error;
-      return first.groupVersion;
-    }
-  };
-
-  return async (request, operationId) => {
-    const version = request.recvGroupId === "" ? 0 : await findVersion(request);
-    const record = toRecord(request, version, Date.now());
-    const key = keyOfClientMsgId(record.clientMsgId);
-    const isOwnId = request.clientMsgId !== "";
-    const claiming = isOwnId || request.mustReach ? sends.claim(key, record) : undefined;
-    // A generated id cannot have been used before: its record is written while the notification is.
-    const { first, isRepeat } = (isOwnId ? await claiming : undefined) ?? { first: record, isRepeat: false };
-    if (first.fingerprint !== record.fingerprint || first.clientMsgId !== record.clientMsgId) {
-      throw failure("DuplicateKeyError", "clientMsgID was used before for another notification");
-    }
-    const notification = toNotification(request, first);
-    const { sendMsg, escalateAfterMs } = request;
-    const delivery: Delivery = { record: first, notification, sendMsg, escalateAfterMs, operationId };
-    const isLater = first.deliverAtMs > Date.now();
-    // Also for a repeat: the first try may have ended between its record and its write, and a second write of the same
-    // notification changes nothing. Only one that was recalled must not come back.
-    const isRecalled = isRepeat && request.mustReach && (await sends.recalledAt(first.serverMsgId)) !== undefined;
-    await Promise.all([claiming, isRecalled ? undefined : isLater ? later(delivery) : deliver(delivery)]);
-    if (!isRepeat && !isLater) {
-      if (!request.mustReach) await push(request, notification);
-      await syncSender(notification);
-    }
-    const { serverMsgId, clientMsgId, sendTime } = first;
-    return { serverMsgId, clientMsgId, sendTime, durability: request.mustReach ? durability() : Durability.NONE };
-  };
+  const now = Date.now();
+  const clientMsgId = request.clientMsgId || drawId(deps, request, now);
+  const own = toDelivery(toRecord(request, clientMsgId, await findVersion(deps, request), now));
+  const isRecorded = mustReach || request.clientMsgId !== "";
+  const { first, isRepeat, alongAt } = isRecorded ? await claim(deps, own) : unrecorded(own.record);
+  const delivery = isRepeat ? toDelivery(first) : own;
+  const isLater = first.deliverAtMs > Date.now();
+  // Also for a repeat: the first try may have ended between its record and its write, and a second write of the same
+  // notification changes nothing. Only one that was recalled must not come back.
+  const isRecalled = isRepeat && mustReach && (await sends.recalledAt(first.serverMsgId)) !== undefined;
+  if (alongAt === undefined && !isRecalled) await (isLater ? later(delivery) : deliver(deps, delivery));
+  if (!isRepeat && !isLater) {
+    if (!mustReach) await push(deps.live, delivery.notification);
+    await syncSender(delivery.notification);
+  }
+  const { serverMsgId, sendTime } = first;
+  return { serverMsgId, clientMsgId, sendTime, durability: mustReach ? durability() : Durability.NONE };
 }
 
-function toRecord(request: ValidSend, groupVersion: number, now: number): SendRecord {
-  const clientMsgId = request.clientMsgId || createId(now);
+/** Records a send, and stores its notification with it where that is all there is to store. */
+async function claim(deps: SendDeps, own: Delivery): Promise<Claimed> {
+  const { record } = own;
+  const claimed = await deps.sends.claim(keyOfClientMsgId(record.clientMsgId), record, soleWrite(deps, own));
+  const { first } = claimed;
+  if (first.fingerprint !== record.fingerprint || first.clientMsgId !== record.clientMsgId) {
+    throw failure("DuplicateKeyError", "clientMsgID was used before for another notification");
+  }
+  return claimed;
+}
+
+/** What nobody can repeat or ask for is not recorded. */
+function unrecorded(record: SendRecord): Claimed {
+  return { first: record, isRepeat: false };
+}
+
+/** The version of the group now, or that of the first send for a repeat to a group that was dismissed since. */
+async function findVersion(
+  { sends, groupVersion }: SendDeps,
+  { recvGroupId, clientMsgId }: ValidSend,
+): Promise<number> {
+  if (recvGroupId === "") return 0;
+  try {
+    return await groupVersion(recvGroupId);
+  } catch (error) {
+    const first = clientMsgId === "" ? undefined : await sends.find(keyOfClientMsgId(clientMsgId));
+    if (first === undefined || first.recvGroupId !== recvGroupId) throw error;
+    return first.groupVersion;
+  }
+}
+
+async function push(live: OnlinePush, notification: Notification): Promise<void> {
+  const bytes = toBinary(NotificationSchema, notification);
+  if (notification.recvGroupId !== "") await live.pushGroup(notification.recvGroupId, bytes);
+  else await live.push(notification.recvUserId, bytes);
+}
+
+/** An id whose record lies in the stream of the recipient's inbox, so that one round trip stores both. */
+function drawId({ sends, inbox }: SendDeps, { mustReach, recvUserId }: ValidSend, now: number): string {
+  const stream = mustReach && recvUserId !== "" ? inbox.streamOf(recvUserId) : undefined;
+  for (;;) {
+    const id = createId(now);
+    if (stream === undefined || sends.streamOf(keyOfClientMsgId(id)) === stream) return id;
+  }
+}
+
+function toRecord(request: ValidSend, clientMsgId: string, groupVersion: number, now: number): SendRecord {
   const deliverAtMs = request.sendAtMs > now ? request.sendAtMs : 0;
   return {
     serverMsgId: createServerMsgId(now, clientMsgId),

@@ -73,6 +73,66 @@ describe("store", () => {
     expect(await count()).toBe(200);
   });
 
+  describe("with a follower", () => {
+    const sequencesOf = async (publisher: Publisher, ids: readonly string[]) => {
+      const stored = await Promise.all(ids.map((id) => publisher.store("INBOX_0", write(id), write(`${id}-follower`))));
+      return stored.map((one) => (one.kind === "stored" ? [one.sequence, one.followedAt] : undefined));
+    };
+
+    test.each([true, false])("stores both, one after the other (fsynced: %s)", async (fsynced) => {
+      expect(await sequencesOf(open({ fsynced }), ["a", "b", "c"])).toEqual([
+        [1, 2],
+        [3, 4],
+        [5, 6],
+      ]);
+      const message = await broker.jsm.streams.getMessage("INBOX_0", { seq: 4 });
+      expect(message?.string()).toBe("b-follower");
+    });
+
+    test("stores neither when the first is taken, alone or among many", async () => {
+      const publisher = open();
+      await publisher.store("INBOX_0", write("taken"));
+      expect(await sequencesOf(publisher, ["taken"])).toEqual([undefined]);
+      const ids = Array.from({ length: 300 }, (_, i) => (i === 100 ? "taken" : `id-${i}`));
+      const sequences = await sequencesOf(publisher, ids);
+      expect(sequences[100]).toBeUndefined();
+      // What was not stored with its first can be stored alone.
+      for (const [i, stored] of sequences.entries()) {
+        if (i === 100) continue;
+        expect(stored?.[0]).toBeGreaterThan(1);
+        if (stored?.[1] === undefined) await publisher.store("INBOX_0", write(`${ids[i]}-follower`));
+        else expect(stored[1]).toBe(Number(stored[0]) + 1);
+      }
+      expect(await count()).toBe(1 + 299 * 2);
+      const taken = { last_by_subj: write("taken-follower").subject };
+      expect(await broker.jsm.streams.getMessage("INBOX_0", taken)).toBeNull();
+    });
+
+    test("shares a sync with others that wait", async () => {
+      const publisher = open();
+      const ids = Array.from({ length: 500 }, (_, i) => `id-${i}`);
+      const sequences = await sequencesOf(publisher, ids);
+      for (const stored of sequences) expect(stored?.[1]).toBe(Number(stored?.[0]) + 1);
+      expect(await count()).toBe(1_000);
+    });
+
+    test("says so when another publisher has come between, and stores the first", async () => {
+      const others = [open(), open({ fsynced: false }), open()];
+      const stored = await Promise.all(
+        others.map((publisher, n) =>
+          sequencesOf(
+            publisher,
+            Array.from({ length: 30 }, (_, i) => `${n}-${i}`),
+          ),
+        ),
+      );
+      const found = stored.flat();
+      const followers = found.filter((one) => one?.[1] !== undefined);
+      expect(await count()).toBe(found.length + followers.length);
+      expect(found.every((one) => one !== undefined)).toBe(true);
+    });
+  });
+
   test("fails with 90004 in time when the broker is away", async () => {
     const publisher = open({ sendTimeoutMs: 300 });
     await server.pause();

@@ -4,12 +4,11 @@ import { failure, toErrorFacts } from "../../src/errors.ts";
 import { NotificationSchema } from "../../src/gen/mustreach/delivery/v1/delivery_pb.ts";
 import { DeliveryState, Durability } from "../../src/gen/mustreach/msg/v1/msg_pb.ts";
 import type { Inbox } from "../../src/inbox/inbox.ts";
-import { createDeliver, type Deliver } from "../../src/sending/deliver.ts";
-import { createDeliverDue } from "../../src/sending/deliver-due.ts";
+import { deliverDue } from "../../src/sending/deliver-due.ts";
 import { createExpand } from "../../src/sending/fan-out.ts";
 import type { FanoutJob } from "../../src/sending/fan-out-queue.ts";
 import { createServerMsgId } from "../../src/sending/ids.ts";
-import { createSend } from "../../src/sending/send.ts";
+import { type SendDeps, send as sendOne } from "../../src/sending/send.ts";
 import type { ValidSend } from "../../src/sending/validate.ts";
 import { useBroker } from "../helpers/broker.ts";
 import { type Tracking, useTracking } from "../helpers/tracking.ts";
@@ -288,24 +287,31 @@ async function sendAndRecall(request: Partial<ValidSend>) {
     throw new Error("not wanted");
   };
   const jobs: FanoutJob[] = [];
-  const deliver = createDeliver({
-    inbox: other.inbox,
-    fanout: { publish: async (job) => void jobs.push(job) },
-    chat: { append: notWanted },
-  });
-  const send = createSend({
+  const send = (request: ValidSend, operationId: string) => sendOne(deps, request, operationId);
+  const deps: SendDeps = {
     sends: other.sends,
-    live: { push: notWanted, pushGroup: notWanted },
-    // The record is stored, and the notification is not.
-    deliver: async (delivery) => {
-      await recallNow();
-      await deliver(delivery);
+    inbox: {
+      streamOf: other.inbox.streamOf,
+      // Elsewhere, so that the record is stored first, and the notification is not when the recall comes.
+      prepare: (...given) => ({ ...other.inbox.prepare(...given), stream: "ELSEWHERE" }),
+      async write(...given) {
+        await recallNow();
+        await other.inbox.write(...given);
+      },
     },
+    fanout: {
+      async publish(job) {
+        await recallNow();
+        jobs.push(job);
+      },
+    },
+    chat: { append: notWanted },
+    live: { push: notWanted, pushGroup: notWanted },
     later: notWanted,
     groupVersion: async () => 3,
     syncSender: async () => {},
     durability: () => Durability.FSYNCED,
-  });
+  };
   const valid: ValidSend = {
     sendUserId: "system",
     recvUserId: "",
@@ -399,12 +405,22 @@ describe("a recall that meets its send under way on another instance", () => {
     const { userId, record, id } = await sendToUser({ storedFor: [], deliverAtMs: Date.now() - 10 });
     const other = await instances.open();
     const answers: unknown[] = [];
-    const deliver: Deliver = async ({ record: due }) => {
+    const write = async () => {
       answers.push(await tracking.recall(id));
-      await other.write(due, [userId]);
+      await other.write(record, [userId]);
+    };
+    const notWanted = async () => {
+      throw new Error("not wanted");
+    };
+    const deps = {
+      sends: other.sends,
+      inbox: { ...other.inbox, write },
+      fanout: { publish: notWanted },
+      chat: { append: notWanted },
+      syncSender: async () => {},
     };
     const delivery = { record, notification: create(NotificationSchema), sendMsg: false, operationId: "test" };
-    await createDeliverDue(other.sends, deliver, async () => {})({ ...delivery, escalateAfterMs: undefined });
+    await deliverDue(deps, { ...delivery, escalateAfterMs: undefined });
     expect(answers).toEqual([{ withdrawn: 1, delivered: 0 }]);
     expect(await other.kindsOf(userId)).toEqual([]);
   });

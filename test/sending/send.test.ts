@@ -1,5 +1,7 @@
 import { afterEach, beforeAll, describe, expect, test, vi } from "vitest";
+import { toPartition, toToken } from "../../src/broker/subjects.ts";
 import { type Notification, Start } from "../../src/gen/mustreach/delivery/v1/delivery_pb.ts";
+import { keyOfServerMsgId } from "../../src/sending/ids.ts";
 import { type DeviceSession, useDevices } from "../helpers/device.ts";
 import { useServer } from "../helpers/server.ts";
 
@@ -107,6 +109,18 @@ async function listen(userId: string) {
 const dataOf = (notifications: readonly Notification[]) => notifications.map(({ data }) => data);
 
 describe("level 2", () => {
+  test("of a generated id is recorded in the stream of the recipient", async () => {
+    const places = new Set<number>();
+    for (let n = 0; n < 20; n++) {
+      const wanted = body({ clientMsgID: "" });
+      const { serverMsgID } = await send(wanted);
+      const place = toPartition(toToken(wanted.recvUserID), 2);
+      expect(toPartition(keyOfServerMsgId(serverMsgID), 2)).toBe(place);
+      places.add(place);
+    }
+    expect(places.size).toBe(2);
+  });
+
   test("is delivered as it was sent, with the ids and the time of the answer", async () => {
     const wanted = body({ sendUserID: "system", key: '"key" 😀', data: '"quotes" \u0000 \\ \ufeff 😀' });
     const before = Date.now();
