@@ -6,57 +6,11 @@ import { lastOfEach } from "../broker/last-of-each.ts";
 import type { Publisher } from "../broker/publish.ts";
 import { toPartition, toToken } from "../broker/subjects.ts";
 import type { Write } from "../broker/write.ts";
-import { failure } from "../errors.ts";
 import type { Epochs } from "./epochs.ts";
-import {
-  encodeItem,
-  type InboxEntry,
-  type InboxItem,
-  isTombstone,
-  itemHeaders,
-  itemKey,
-  toEntry,
-  type WriteOptions,
-} from "./items.ts";
-import {
-  inboxDayFilter,
-  inboxFilter,
-  inboxIdFilter,
-  inboxStream,
-  inboxSubject,
-  markerFilter,
-  parseInboxPartition,
-  toDay,
-  toInboxId,
-} from "./layout.ts";
-import { epochAt, type Lineage } from "./lineage.ts";
+import { encodeItem, type InboxItem, isTombstone, itemHeaders, itemKey, type WriteOptions } from "./items.ts";
+import { inboxIdFilter, inboxStream, inboxSubject, toDay, toInboxId } from "./layout.ts";
 import { createPlaces, type Places } from "./places.ts";
-
-/** What {@link Inbox.read} found. */
-export interface InboxPage {
-  /** In the order of their sequence. */
-  readonly entries: readonly InboxEntry[];
-  /** The inbox is known up to here: what follows `after` and is not above this is in `entries`. */
-  readonly throughSequence: number;
-  /** How many more there are now. */
-  readonly pending: number;
-  /** Of the partition, by which the entries are labelled. */
-  readonly lineage: Lineage;
-  /** The store does not hold any more what the read was to follow: it was replaced. Then nothing was found. */
-  readonly isStoreChanged: boolean;
-}
-
-/** Options of {@link Inbox.read}. */
-export interface ReadOptions {
-  /** Read what follows this sequence. */
-  readonly after: number;
-  /** The epoch of that sequence. Default: before the first. */
-  readonly epoch?: string;
-  /** At most this many entries. */
-  readonly limit: number;
-  /** Everything stored before this moment (epoch milliseconds) is known already: older day buckets are not asked. */
-  readonly knownUntilMs?: number | undefined;
-}
+import { type InboxPage, type ReadOptions, readPage } from "./read-page.ts";
 
 /** A write to an inbox that somebody else makes. */
 export interface PreparedWrite {
@@ -90,26 +44,12 @@ export interface Inbox extends Places {
   find(userIds: readonly string[], serverMsgId: string): Promise<ReadonlyMap<string, number>>;
   /** Removes what {@link find} found, for good. */
   remove(found: ReadonlyMap<string, number>): Promise<void>;
-  /**
-   * Reads what follows a sequence, in order: the one way in which notifications leave the store, for replay, live
-   * delivery and reconciliation alike.
-   *
-   * @throws NetworkError (90004) when the broker does not answer in time.
-   */
+  /** {@link readPage} of a user's inbox. */
   read(userId: string, options: ReadOptions): Promise<InboxPage>;
 }
 
-/** An item's time may be this far from the broker's, in milliseconds: what is not {@link maxLateMs late}, and skew. */
-export const maxClockSkewMs = 600_000;
-
 /** An item that is written this long after it came to be is late, in milliseconds. */
 const maxLateMs = 300_000;
-
-/**
- * A page ends with the notification that reaches this size for each that is asked for, in bytes, or `total`: a short
- * page is also a small one.
- */
-const pageBytes = { each: 8_192, total: 1_048_576 } as const;
 
 /** A batch of copies has at most this many: multi_last looks at most 1,024 subjects up. */
 const maxCopies = 500;
@@ -250,52 +190,8 @@ export function createInbox(
       await Promise.all(Array.from({ length: 32 }, worker));
     },
 
-    async read(userId, { after, epoch = "", limit, knownUntilMs }) {
-      const { user, partition, stream } = locate(userId);
-      await epochs.refresh(partition);
-      const start = { seq: after + 1, batch: limit, max_bytes: Math.min(limit * pageBytes.each, pageBytes.total) };
-      const filters =
-        knownUntilMs === undefined
-          ? [inboxFilter(partition, user)]
-          : daysSince(knownUntilMs).map((day) => inboxDayFilter(partition, user, day));
-      // With the markers of epochs, so that what follows one is known to.
-      const indexed = await get(stream, { multi_last: [...filters, markerFilter(partition)], ...start });
-      // More than 1,024 notifications in these days: read along the stream instead, at about 2 ms of the broker's CPU
-      // a page where the index needs 0.1 ms.
-      const found =
-        indexed === tooManyResults
-          ? await get(stream, { next_by_subj: inboxFilter(partition, user), ...start })
-          : indexed;
-      if (found === tooManyResults)
-        throw failure("BrokerRefusedError", "the broker cannot read the store: too many results");
-      const upTo = found.upToSequence ?? Number.POSITIVE_INFINITY;
-      // The stream has gone back, or this is a replica that lags behind; or no marker can have been in the page.
-      if (upTo < after || indexed === tooManyResults) await epochs.look(partition);
-      // The connection may be another by now.
-      await epochs.refresh(partition);
-      const messages = found.messages.filter((message) => {
-        const isItem = parseInboxPartition(message.subject) !== undefined;
-        if (!isItem) epochs.learn(partition, message);
-        return isItem && !isTombstone(message);
-      });
-      const last = found.messages.at(-1)?.sequence ?? after;
-      const throughSequence = found.pending === 0 ? Math.max(last, found.upToSequence ?? 0) : last;
-      // No await from here on: what was read is labelled and judged by one lineage.
-      const lineage = epochs.lineage(partition);
-      if (after > 0 && epochs.placeOf(partition, { epoch, sequence: after }) < after) {
-        return { entries: [], throughSequence: after, pending: 0, lineage, isStoreChanged: true };
-      }
-      epochs.saw(partition, throughSequence);
-      const entries = messages.map((message) => toEntry(message, epochAt(lineage, message.sequence)));
-      return { entries, throughSequence, pending: found.pending, lineage, isStoreChanged: false };
-    },
+    read: (userId, options) => readPage({ get, epochs }, locate(userId), options),
 
     ...createPlaces(broker, get, partitions, epochs),
   };
-}
-
-function daysSince(timeMs: number): number[] {
-  const first = toDay(timeMs - maxClockSkewMs);
-  const last = toDay(Date.now() + maxClockSkewMs);
-  return Array.from({ length: last - first + 1 }, (_, index) => first + index);
 }

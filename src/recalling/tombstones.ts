@@ -3,9 +3,9 @@ import { toRefusal } from "../broker/faults.ts";
 import { lastOfEach } from "../broker/last-of-each.ts";
 import type { Publisher } from "../broker/publish.ts";
 import { toPartition, toToken } from "../broker/subjects.ts";
-import { maxClockSkewMs } from "../inbox/inbox.ts";
 import { isTombstone, tombstoneHeaders } from "../inbox/items.ts";
 import { inboxIdFilter, inboxStream, inboxSubject, parseInboxSubject, toDay } from "../inbox/layout.ts";
+import { maxClockSkewMs } from "../inbox/read-page.ts";
 
 /** The places of withdrawn notifications. */
 export interface Tombstones {

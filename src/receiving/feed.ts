@@ -1,8 +1,8 @@
 import { Gap_Reason, type Message, type Notification, type Recall } from "../gen/mustreach/delivery/v1/delivery_pb.ts";
-import type { InboxPage } from "../inbox/inbox.ts";
 import type { InboxEntry } from "../inbox/items.ts";
 import { epochAt } from "../inbox/lineage.ts";
 import type { Place } from "../inbox/places.ts";
+import type { InboxPage } from "../inbox/read-page.ts";
 
 /**
  * A read asks for at most this many notifications: few at first, since a device may have taken none of them when it is

@@ -1,5 +1,6 @@
 import { createLimit } from "../broker/limit.ts";
-import type { Inbox, InboxPage } from "../inbox/inbox.ts";
+import type { Inbox } from "../inbox/inbox.ts";
+import type { InboxPage } from "../inbox/read-page.ts";
 import type { ReadInbox } from "./feed.ts";
 
 /** Reads of one user's inbox at a time: whoever has many sessions in a backlog waits for themselves, not others for them. */

@@ -1,6 +1,6 @@
 import { describe, expect, test, vi } from "vitest";
 import { failure } from "../../src/errors.ts";
-import type { InboxPage } from "../../src/inbox/inbox.ts";
+import type { InboxPage } from "../../src/inbox/read-page.ts";
 import { createSharedRead } from "../../src/receiving/shared-read.ts";
 import { createStore, lineage } from "./store.ts";
 

@@ -1,7 +1,7 @@
 import { create } from "@bufbuild/protobuf";
 import { NotificationSchema } from "../../src/gen/mustreach/delivery/v1/delivery_pb.ts";
-import type { InboxPage, ReadOptions } from "../../src/inbox/inbox.ts";
 import type { Lineage } from "../../src/inbox/lineage.ts";
+import type { InboxPage, ReadOptions } from "../../src/inbox/read-page.ts";
 import type { ReadInbox } from "../../src/receiving/feed.ts";
 
 /** One user's inbox in memory, which answers as the real one. */

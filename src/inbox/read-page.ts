@@ -1,0 +1,106 @@
+import { type DirectGet, tooManyResults } from "../broker/direct-get.ts";
+import { failure } from "../errors.ts";
+import type { Epochs } from "./epochs.ts";
+import { type InboxEntry, isTombstone, toEntry } from "./items.ts";
+import { inboxDayFilter, inboxFilter, markerFilter, parseInboxPartition, toDay } from "./layout.ts";
+import { epochAt, type Lineage } from "./lineage.ts";
+
+/** What {@link readPage} found. */
+export interface InboxPage {
+  /** In the order of their sequence. */
+  readonly entries: readonly InboxEntry[];
+  /** The inbox is known up to here: what follows `after` and is not above this is in `entries`. */
+  readonly throughSequence: number;
+  /** How many more there are now. */
+  readonly pending: number;
+  /** Of the partition, by which the entries are labelled. */
+  readonly lineage: Lineage;
+  /** The store does not hold any more what the read was to follow: it was replaced. Then nothing was found. */
+  readonly isStoreChanged: boolean;
+}
+
+/** Options of {@link readPage}. */
+export interface ReadOptions {
+  /** Read what follows this sequence. */
+  readonly after: number;
+  /** The epoch of that sequence. Default: before the first. */
+  readonly epoch?: string;
+  /** At most this many entries. */
+  readonly limit: number;
+  /** Everything stored before this moment (epoch milliseconds) is known already: older day buckets are not asked. */
+  readonly knownUntilMs?: number | undefined;
+}
+
+/** What {@link readPage} needs. */
+export interface ReadDeps {
+  readonly get: DirectGet;
+  readonly epochs: Epochs;
+}
+
+/** Where an inbox is. */
+export interface InboxPlace {
+  /** The user's token. */
+  readonly user: string;
+  readonly partition: number;
+  readonly stream: string;
+}
+
+/** An item's time may be this far from the broker's, in milliseconds: what is not {@link maxLateMs late}, and skew. */
+export const maxClockSkewMs = 600_000;
+
+/**
+ * A page ends with the notification that reaches this size for each that is asked for, in bytes, or `total`: a short
+ * page is also a small one.
+ */
+const pageBytes = { each: 8_192, total: 1_048_576 } as const;
+
+/**
+ * Reads what follows a sequence, in order: the one way in which notifications leave the store, for replay, live delivery
+ * and reconciliation alike.
+ *
+ * @throws NetworkError (90004) when the broker does not answer in time.
+ */
+export async function readPage({ get, epochs }: ReadDeps, place: InboxPlace, options: ReadOptions): Promise<InboxPage> {
+  const { user, partition, stream } = place;
+  const { after, epoch = "", limit, knownUntilMs } = options;
+  await epochs.refresh(partition);
+  const start = { seq: after + 1, batch: limit, max_bytes: Math.min(limit * pageBytes.each, pageBytes.total) };
+  const filters =
+    knownUntilMs === undefined
+      ? [inboxFilter(partition, user)]
+      : daysSince(knownUntilMs).map((day) => inboxDayFilter(partition, user, day));
+  // With the markers of epochs, so that what follows one is known to.
+  const indexed = await get(stream, { multi_last: [...filters, markerFilter(partition)], ...start });
+  // More than 1,024 notifications in these days: read along the stream instead, at about 2 ms of the broker's CPU
+  // a page where the index needs 0.1 ms.
+  const found =
+    indexed === tooManyResults ? await get(stream, { next_by_subj: inboxFilter(partition, user), ...start }) : indexed;
+  if (found === tooManyResults)
+    throw failure("BrokerRefusedError", "the broker cannot read the store: too many results");
+  const upTo = found.upToSequence ?? Number.POSITIVE_INFINITY;
+  // The stream has gone back, or this is a replica that lags behind; or no marker can have been in the page.
+  if (upTo < after || indexed === tooManyResults) await epochs.look(partition);
+  // The connection may be another by now.
+  await epochs.refresh(partition);
+  const messages = found.messages.filter((message) => {
+    const isItem = parseInboxPartition(message.subject) !== undefined;
+    if (!isItem) epochs.learn(partition, message);
+    return isItem && !isTombstone(message);
+  });
+  const last = found.messages.at(-1)?.sequence ?? after;
+  const throughSequence = found.pending === 0 ? Math.max(last, found.upToSequence ?? 0) : last;
+  // No await from here on: what was read is labelled and judged by one lineage.
+  const lineage = epochs.lineage(partition);
+  if (after > 0 && epochs.placeOf(partition, { epoch, sequence: after }) < after) {
+    return { entries: [], throughSequence: after, pending: 0, lineage, isStoreChanged: true };
+  }
+  epochs.saw(partition, throughSequence);
+  const entries = messages.map((message) => toEntry(message, epochAt(lineage, message.sequence)));
+  return { entries, throughSequence, pending: found.pending, lineage, isStoreChanged: false };
+}
+
+function daysSince(timeMs: number): number[] {
+  const first = toDay(timeMs - maxClockSkewMs);
+  const last = toDay(Date.now() + maxClockSkewMs);
+  return Array.from({ length: last - first + 1 }, (_, index) => first + index);
+}
