@@ -1,7 +1,7 @@
 import { createTokenMinter, type TokenMinter } from "./mint-token.ts";
 import { createTokenVerifier, type TokenVerifier, type TokenVerifierOptions } from "./verify-token.ts";
 
-export interface CredentialsOptions extends TokenVerifierOptions {
+interface CredentialsOptions extends TokenVerifierOptions {
   /** How long a minted token is valid, in milliseconds; whole seconds. */
   readonly ttlMs: number;
 }

@@ -4,7 +4,7 @@ import { type CallerContext, requireAdmin } from "./caller.ts";
 import type { TokenSubject } from "./mint-token.ts";
 import { requirePlatform } from "./platform.ts";
 
-export interface ForceLogoutDeps {
+interface ForceLogoutDeps {
   /** Revokes a user's tokens for a platform that were minted up to `atMs` (epoch milliseconds), on every instance. */
   readonly revoke: (userId: string, platformId: number, atMs: number) => Promise<void>;
 }

@@ -4,7 +4,7 @@ import { maxUserIdBytes, requireId } from "../limits.ts";
 import type { MintedToken, TokenMinter } from "./mint-token.ts";
 import { adminPlatform } from "./platform.ts";
 
-export interface AdminTokenDeps {
+interface AdminTokenDeps {
   readonly secret: string;
   readonly adminUserIds: ReadonlySet<string>;
   readonly mint: TokenMinter;

@@ -4,7 +4,7 @@ import { type CallerContext, requireAdmin } from "./caller.ts";
 import type { MintedToken, TokenMinter, TokenSubject } from "./mint-token.ts";
 import { adminPlatform, requirePlatform } from "./platform.ts";
 
-export interface UserTokenDeps {
+interface UserTokenDeps {
   readonly adminUserIds: ReadonlySet<string>;
   readonly mint: TokenMinter;
 }

@@ -8,7 +8,7 @@ import { getUserToken } from "./get-user-token.ts";
 import type { MintedToken, TokenMinter } from "./mint-token.ts";
 import type { TokenVerifier } from "./verify-token.ts";
 
-export interface AuthServiceDeps {
+interface AuthServiceDeps {
   /** The token secret in force. */
   readonly secret: () => string;
   /** The users who are admins. */

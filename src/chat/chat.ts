@@ -7,7 +7,7 @@ import { createAppend } from "./append.ts";
 import { listConversations, type UserConversation } from "./conversations.ts";
 import type { ChatCopy } from "./copies.ts";
 import { chatCopyFilter, chatCopySubject, chatInfoSubject, chatStream } from "./layout.ts";
-import { createMarkRead, type MarkRead } from "./read-marks.ts";
+import { markRead } from "./read-marks.ts";
 import { conversationToken, decodeRecord, infoRecord, type Parties, readSubjects } from "./records.ts";
 
 /** A conversation that holds copies. */
@@ -18,8 +18,7 @@ export interface StoredConversation {
   readonly maxSeq: number;
 }
 
-/** Which copies {@link Chat.pull} reads. */
-export interface PullRange {
+interface PullRange {
   /** The first place, from 1. */
   readonly begin: number;
   /** The last place; may be above the newest. */
@@ -28,7 +27,7 @@ export interface PullRange {
   readonly limit: number;
 }
 
-/** What {@link Chat.pull} found. */
+/** Copies that follow each other. */
 export interface CopyPage {
   /** In the order of their places. Fewer than asked for where copies are large. */
   readonly messages: readonly Message[];
@@ -53,10 +52,9 @@ export interface Chat {
    */
   conversationsOf(userId: string, groupIds: readonly string[]): Promise<readonly UserConversation[]>;
   /** Moves a user's place in a conversation forward, never back, up to a place that holds a copy. */
-  markRead: MarkRead;
+  markRead(userId: string, parties: Parties, place: number): Promise<void>;
 }
 
-/** Options of {@link createChat}. */
 export interface ChatOptions {
   /** How long a write may take, with all its tries, in milliseconds. */
   readonly timeoutMs: number;
@@ -67,7 +65,6 @@ export interface ChatOptions {
 /** A page ends with the copy that reaches this size, in bytes: a gRPC client takes 4 MiB unless told otherwise. */
 const maxPageBytes = 1_048_576;
 
-/** Creates the chat over its stream. */
 export function createChat(broker: Broker, get: DirectGet, { timeoutMs, retentionMs }: ChatOptions): Chat {
   const readCopies = async (conversation: string, first: number, last: number): Promise<Message[]> => {
     const places = Array.from({ length: last - first + 1 }, (_, n) => chatCopySubject(conversation, first + n));
@@ -113,7 +110,7 @@ export function createChat(broker: Broker, get: DirectGet, { timeoutMs, retentio
         groupIds.map((groupId) => conversationToken({ groupId })),
       ),
 
-    markRead: createMarkRead(broker, get, timeoutMs),
+    markRead: (...mark) => markRead({ broker, get, timeoutMs }, ...mark),
   };
 }
 

@@ -6,27 +6,33 @@ import { replace } from "../broker/write.ts";
 import { chatInfoSubject, chatReadSubject } from "./layout.ts";
 import { conversationToken, decodeRecord, infoRecord, type Parties, readRecord, readSubjects } from "./records.ts";
 
-/** Moves a user's place in a conversation forward, never back; {@link createMarkRead} makes it. */
-export type MarkRead = (userId: string, parties: Parties, place: number) => Promise<void>;
+interface MarkReadDeps {
+  readonly broker: Broker;
+  readonly get: DirectGet;
+  readonly timeoutMs: number;
+}
 
 /**
- * Creates the {@link MarkRead}.
+ * Moves a user's place in a conversation forward, never back.
  *
- * Throws NetworkError (90004) when the broker does not answer within `timeoutMs`, with all tries.
+ * @throws NetworkError (90004) when the broker does not answer within `timeoutMs`, with all tries.
  */
-export function createMarkRead(broker: Broker, get: DirectGet, timeoutMs: number): MarkRead {
-  return (userId, parties, place) => {
-    const conversation = conversationToken(parties);
-    const infoSubject = chatInfoSubject(conversation);
-    const readSubject = chatReadSubject(conversation, toToken(userId));
-    return replace<void>(broker, Date.now() + timeoutMs, async () => {
-      const records = await readSubjects(get, [infoSubject, readSubject]);
-      const before = records.get(readSubject);
-      if ((decodeRecord(readRecord, before)?.hasReadSeq ?? 0) >= place) return { writes: [], answer: undefined };
-      // A replica that is behind the one which told of the place.
-      if ((decodeRecord(infoRecord, records.get(infoSubject))?.maxSeq ?? 0) < place) return again;
-      const payload = readRecord.encode({ userId, hasReadSeq: place });
-      return { writes: [{ subject: readSubject, payload, replaces: before?.sequence ?? 0 }], answer: undefined };
-    });
-  };
+export function markRead(
+  { broker, get, timeoutMs }: MarkReadDeps,
+  userId: string,
+  parties: Parties,
+  place: number,
+): Promise<void> {
+  const conversation = conversationToken(parties);
+  const infoSubject = chatInfoSubject(conversation);
+  const readSubject = chatReadSubject(conversation, toToken(userId));
+  return replace<void>(broker, Date.now() + timeoutMs, async () => {
+    const records = await readSubjects(get, [infoSubject, readSubject]);
+    const before = records.get(readSubject);
+    if ((decodeRecord(readRecord, before)?.hasReadSeq ?? 0) >= place) return { writes: [], answer: undefined };
+    // A replica that is behind the one which told of the place.
+    if ((decodeRecord(infoRecord, records.get(infoSubject))?.maxSeq ?? 0) < place) return again;
+    const payload = readRecord.encode({ userId, hasReadSeq: place });
+    return { writes: [{ subject: readSubject, payload, replaces: before?.sequence ?? 0 }], answer: undefined };
+  });
 }

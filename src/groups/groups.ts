@@ -23,7 +23,7 @@ import {
 export { type Group, type Member, type Role, roles } from "./records.ts";
 
 /** A group that does not exist yet. */
-export interface NewGroup {
+interface NewGroup {
   readonly groupId: string;
   readonly groupName: string;
   readonly ex: string;
@@ -91,7 +91,6 @@ const maxSignalUsers = 1_000;
 /** Info records in one read; 1,024 would be answered. */
 const infosPerRead = 1_000;
 
-/** Creates the groups over their stream. */
 export function createGroups(broker: Broker, directGet: DirectGet, options: GroupsOptions): Groups {
   const { timeoutMs, historyMs = 86_400_000, onMembershipChange = () => {} } = options;
   const get = withRetry(broker, directGet, timeoutMs);

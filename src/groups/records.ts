@@ -50,8 +50,7 @@ export interface Stay extends Member {
   readonly leaveTime?: number;
 }
 
-/** What {@link reviseStays} changes. */
-export interface StaysRevision {
+interface StaysRevision {
   /** The version that the change makes. */
   readonly version: number;
   /** Epoch milliseconds. */

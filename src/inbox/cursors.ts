@@ -56,8 +56,7 @@ export interface Cursors {
   close(): Promise<void>;
 }
 
-/** Options of {@link openCursors}. */
-export interface CursorOptions {
+interface CursorOptions {
   /** How long acknowledgements of a device are collected before they are stored, in milliseconds. Default 1,000. */
   readonly coalesceMs?: number;
   /** Devices whose cursors are ahead of what is stored, while the broker is away. Default 200,000: about 60 MB. */
