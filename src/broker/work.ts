@@ -28,7 +28,7 @@ export async function work<J>(broker: Broker, options: WorkOptions<J>): Promise<
   const { decode, work, log, durable, ...rest } = options;
   const stopping = new AbortController();
   const { signal } = stopping;
-  let underWay: Promise<void> | undefined;
+  let underWay = Promise.resolve();
 
   const handle = async (job: J, delivery: Delivery): Promise<void> => {
     const alive = setInterval(delivery.working, aliveEveryMs);
@@ -52,9 +52,11 @@ export async function work<J>(broker: Broker, options: WorkOptions<J>): Promise<
     log,
     ackWaitMs,
     maxAckPending: 1,
-    maxHeld: 1,
+    // Asked for ahead: the broker, which gives out one at a time, has the next on its way when one is done.
+    maxHeld: 8,
     onDelivery(delivery) {
-      underWay = handle(decode(delivery.payload), delivery);
+      const job = decode(delivery.payload);
+      underWay = underWay.then(() => handle(job, delivery));
     },
   });
   return async () => {
