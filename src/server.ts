@@ -29,14 +29,12 @@ import { startReach } from "./reaching/watch.ts";
 import { createWebhook, type Webhook } from "./reaching/webhook.ts";
 import { recall } from "./recalling/recall.ts";
 import { removeEverywhere } from "./recalling/remove-everywhere.ts";
-import { createAcknowledge } from "./receiving/ack.ts";
 import { createAdmission } from "./receiving/admission.ts";
 import { createGroupPush } from "./receiving/group-push.ts";
 import { createHub } from "./receiving/hub.ts";
 import { createPushMemory } from "./receiving/push-queue.ts";
-import { createResume } from "./receiving/resume.ts";
 import { createDeliveryService } from "./receiving/service.ts";
-import { createSubscribe } from "./receiving/subscribe.ts";
+import { type ResumeRequest, resume } from "./receiving/subscribe.ts";
 import { createSendBatch } from "./sending/batch.ts";
 import { deliverDue } from "./sending/deliver-due.ts";
 import { createExpand } from "./sending/fan-out.ts";
@@ -151,8 +149,8 @@ export async function startServer(config: Config, log: Logger): Promise<Server> 
     metrics.count("mustreach_log_lines_dropped_total", "Lines of the log that could not be written.", lost);
     revocations.onRevoke(({ userId }) => hub.endRevoked(userId));
     connections.signals.onReconnect(() => hub.reconcileAll());
-    const subscribe = createSubscribe(hub, createResume(inbox, cursors), cursors, revokedAtMs);
-    const delivery = createDeliveryService(subscribe, createAcknowledge(hub, inbox, cursors));
+    const toPlace = (request: ResumeRequest) => resume({ inbox, cursors }, request);
+    const delivery = createDeliveryService({ hub, inbox, cursors, revokedAtMs, resume: toPlace });
 
     // Sending.
     const { maxDataBytes, retention: retentionMs } = config;

@@ -5,7 +5,6 @@ import type { Escalation, EscalationAttempt, Escalations } from "./escalations.t
 import { createSlots } from "./slots.ts";
 import type { Webhook, WebhookBody } from "./webhook.ts";
 
-/** Options of {@link startEscalate}. */
 export interface EscalateOptions {
   readonly escalations: Pick<Escalations, "consume" | "consumeRetries" | "isWithdrawn">;
   readonly deadLetters: Pick<DeadLetters, "add">;

@@ -69,7 +69,6 @@ export interface Escalations {
   consumeRetries(maxHeld: number, onAttempt: (attempt: EscalationAttempt) => void): Promise<Consumption>;
 }
 
-/** Options of {@link createEscalations}. */
 export interface EscalationOptions {
   /** How long notifications are kept in the inboxes, in milliseconds. */
   readonly retentionMs: number;

@@ -24,7 +24,6 @@ export interface LaterLooks {
   consume(onEntry: (entry: ReachEntry) => void): Promise<Consumption>;
 }
 
-/** Options of {@link createLaterLooks}. */
 export interface LaterLookOptions {
   /** How long an instance may hold a job before another gets it, in milliseconds. Default 60,000. */
   readonly ackWaitMs?: number;

@@ -22,7 +22,6 @@ export interface DeadLetterDesk {
   replay(request: ReplayRequest): Promise<number>;
 }
 
-/** Options of {@link createDeadLetterDesk}. */
 export interface DeadLetterDeskOptions {
   readonly deadLetters: Omit<DeadLetters, "add">;
   /** Where replayed letters go; undefined without a webhook. */

@@ -6,7 +6,6 @@ export interface Slots {
   stop(): Promise<void>;
 }
 
-/** Options of {@link createSlots}. */
 export interface SlotOptions {
   /** At most this many works at a time that are not slow. */
   readonly maxPrompt: number;

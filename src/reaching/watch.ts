@@ -4,7 +4,6 @@ import type { Cursors } from "../inbox/cursors.ts";
 import { createDueQueue } from "./due-queue.ts";
 import type { ReachEntry } from "./entry.ts";
 
-/** Options of {@link startReach}. */
 export interface ReachOptions {
   /** Takes part in the durable consumers that deliver entries, at first and for a later look. */
   readonly consume: (onEntry: (entry: ReachEntry) => void) => Promise<Consumption>;

@@ -6,7 +6,6 @@ import { inboxPartitionFilter, inboxStream, parseInboxSubject } from "../inbox/l
 import type { ReachEntry } from "./entry.ts";
 import type { LaterLooks } from "./later-looks.ts";
 
-/** Options of {@link consumeReach}. */
 export interface ReachConsumerOptions {
   readonly partitions: number;
   /**

@@ -1,6 +1,5 @@
 import { createHmac } from "node:crypto";
 
-/** Options of {@link createWebhook}. */
 export interface WebhookOptions {
   readonly url: string;
   /** Each signs the requests; the newest first. */

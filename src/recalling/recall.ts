@@ -27,7 +27,6 @@ export interface Recalled {
   readonly delivered: number;
 }
 
-/** What {@link recall} needs. */
 export interface RecallDeps {
   /** Records that a send is recalled, and returns when it first was, in epoch milliseconds. */
   readonly sends: { recall(serverMsgId: string): Promise<number> };

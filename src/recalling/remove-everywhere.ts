@@ -3,7 +3,6 @@ import { toFailure } from "../broker/faults.ts";
 import { toPartition, toToken } from "../broker/subjects.ts";
 import { inboxItemFilter, inboxStream } from "../inbox/layout.ts";
 
-/** What {@link removeEverywhere} needs. */
 export interface RemoveEverywhereDeps {
   readonly broker: Broker;
   readonly partitions: number;

@@ -1,7 +1,6 @@
 import { failure } from "../errors.ts";
 import { createRateLimit } from "../rate-limit.ts";
 
-/** Options of {@link createAdmission}. */
 export interface AdmissionOptions {
   /** Sessions that this instance holds at a time. */
   readonly maxSessions: number;

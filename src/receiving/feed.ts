@@ -67,7 +67,6 @@ export interface Feed {
   latestSequence(): number;
 }
 
-/** Options of {@link createFeed}. */
 export interface FeedOptions {
   /** The feed begins after this; 0 is the beginning, from which nothing can be missing. */
   readonly resume: Place;

@@ -15,7 +15,6 @@ import { createSharedRead } from "./shared-read.ts";
 import type { Live, LiveListener } from "./signals.ts";
 import { createTakeover, type Takeover } from "./takeover.ts";
 
-/** Options of {@link createHub}. */
 export interface HubOptions {
   readonly inbox: Inbox;
   readonly live: Live;

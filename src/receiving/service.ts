@@ -5,8 +5,8 @@ import { wrongField } from "../errors.ts";
 import { type DeliveryService, Start } from "../gen/mustreach/delivery/v1/delivery_pb.ts";
 import { maxDeviceIdBytes, requireId } from "../limits.ts";
 import { peerKey } from "../observe/peer.ts";
-import type { Acknowledge } from "./ack.ts";
-import type { Subscribe } from "./subscribe.ts";
+import { type AcknowledgeDeps, acknowledge } from "./ack.ts";
+import { type SubscribeDeps, subscribe } from "./subscribe.ts";
 
 /** The window of a subscriber that names none, in notifications. */
 const defaultWindow = 64;
@@ -18,10 +18,7 @@ const maxWindow = 1_000;
 const maxEpochLength = 32;
 
 /** Creates the implementation of DeliveryService, which only translates. */
-export function createDeliveryService(
-  subscribe: Subscribe,
-  acknowledge: Acknowledge,
-): ServiceImpl<typeof DeliveryService> {
+export function createDeliveryService(deps: SubscribeDeps & AcknowledgeDeps): ServiceImpl<typeof DeliveryService> {
   return {
     subscribe(request, context) {
       const caller = requireCaller(context);
@@ -30,7 +27,7 @@ export function createDeliveryService(
       }
       if (request.start < Start.UNSPECIFIED || request.start > Start.ALL)
         throw wrongField("start", "start must be RESUME, NEW or ALL");
-      return subscribe({
+      return subscribe(deps, {
         caller,
         deviceId: toDeviceId(request.deviceId, context),
         peer: context.values.get(peerKey),
@@ -49,7 +46,7 @@ export function createDeliveryService(
       const sequence = toSequence(request.sequence, "sequence");
       if (sequence === 0) throw wrongField("sequence", "sequence must be above 0");
       const position = { epoch: requireEpoch(request.epoch), sequence };
-      return { sequence: BigInt(await acknowledge(userId, deviceId, position)) };
+      return { sequence: BigInt(await acknowledge(deps, userId, deviceId, position)) };
     },
   };
 }

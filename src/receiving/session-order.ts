@@ -22,7 +22,6 @@ import {
  */
 export type OpenSession = (userId: string, deviceId: string) => Promise<number>;
 
-/** Options of {@link createOpenSession}. */
 export interface SessionOrderOptions {
   readonly partitions: number;
   readonly replicas: number;

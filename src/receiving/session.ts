@@ -16,7 +16,6 @@ const readRetryMs = 1_000;
 /** How long a read keeps pushes and heartbeats waiting, in milliseconds. */
 const maxTurnMs = 100;
 
-/** Options of {@link createSession}. */
 export interface SessionOptions {
   readonly deviceId: string;
   /** Everything up to this is not sent. */

@@ -33,7 +33,6 @@ export interface Takeover extends Iterable<Contender> {
   repeat(): void;
 }
 
-/** Options of {@link createTakeover}. */
 export interface TakeoverOptions {
   /** Called when a session has ended because the device has a newer one. */
   readonly onReplaced: (session: Session) => void;

@@ -9,7 +9,6 @@ export type SendOutcome =
   | { readonly kind: "accepted"; readonly accepted: Accepted }
   | { readonly kind: "refused"; readonly facts: ErrorFacts };
 
-/** Options of {@link createSendBatch}. */
 export interface SendBatchOptions {
   readonly send: Send;
   readonly limits: SendLimits;

@@ -9,7 +9,6 @@ export type MembersAt = (groupId: string, version: number) => Promise<readonly s
 /** Members are written this many at a time, so that a recall in between stops the rest. */
 const chunkSize = 5_000;
 
-/** Options of {@link createExpand}. */
 export interface ExpandOptions {
   readonly inbox: Pick<Inbox, "writeMany">;
   readonly sends: Pick<Sends, "recalledAt">;

@@ -17,7 +17,6 @@ export interface FoundSend {
   readonly recipients: readonly string[];
 }
 
-/** What {@link findSend} needs. */
 export interface FindSendDeps {
   readonly sends: Pick<Sends, "find">;
   readonly membersAt: MembersAt;

@@ -13,7 +13,6 @@ import type { Accepted, Send } from "./send.ts";
 import { type DeliveryStatusDeps, getDeliveryStatus, requireStatusQuery } from "./status.ts";
 import { type SendLimits, validateSend } from "./validate.ts";
 
-/** Options of {@link createMsgService}. */
 export interface MsgServiceOptions {
   readonly limits: SendLimits;
   readonly send: Send;

@@ -48,7 +48,6 @@ export interface DeliveryStatus {
   readonly recipients: readonly RecipientDelivery[];
 }
 
-/** What {@link getDeliveryStatus} needs. */
 export interface DeliveryStatusDeps extends FindSendDeps {
   readonly sends: Pick<Sends, "find" | "recalledAt">;
   readonly recalls: Recalls;

@@ -32,7 +32,6 @@ export interface ValidSend {
 /** The longest wait before the webhook gets a notification, in seconds: a day. */
 const maxEscalationDelaySeconds = 86_400;
 
-/** Options of {@link validateSend}. */
 export interface SendLimits {
   /** The largest `data`, in bytes of UTF-8. */
   readonly maxDataBytes: number;

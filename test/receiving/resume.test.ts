@@ -1,10 +1,8 @@
 import { describe, expect, test, vi } from "vitest";
 import { failure } from "../../src/errors.ts";
 import { Start } from "../../src/gen/mustreach/delivery/v1/delivery_pb.ts";
-import type { Cursors } from "../../src/inbox/cursors.ts";
-import type { Inbox } from "../../src/inbox/inbox.ts";
 import type { Position } from "../../src/inbox/lineage.ts";
-import { createResume } from "../../src/receiving/resume.ts";
+import { resume } from "../../src/receiving/subscribe.ts";
 
 /** An inbox whose newest notification is at 9 of a stream at 12, and a device with or without a cursor. */
 function openResume(cursor?: number, epoch = "life") {
@@ -19,15 +17,15 @@ function openResume(cursor?: number, epoch = "life") {
       return { epoch: "life", sequence: isStoreChanged ? 3 : sequence, isStoreChanged };
     },
   };
-  const resume = createResume(inbox as Partial<Inbox> as Inbox, { advance, position } as Partial<Cursors> as Cursors);
+  const deps = { inbox, cursors: { advance, position } };
   return {
     advance,
     position,
     /** The sequence of the place. */
     resume: async (start: Start, afterSequence?: number) =>
-      (await resume({ userId: "alice", deviceId: "phone", start, afterSequence, epoch: "" })).sequence,
+      (await resume(deps, { userId: "alice", deviceId: "phone", start, afterSequence, epoch: "" })).sequence,
     resumeAt: (start: Start, afterSequence?: number, of = "life") =>
-      resume({ userId: "alice", deviceId: "phone", start, afterSequence, epoch: of }),
+      resume(deps, { userId: "alice", deviceId: "phone", start, afterSequence, epoch: of }),
   };
 }
 

@@ -2,11 +2,10 @@ import { pino } from "pino";
 import { afterEach, describe, expect, test, vi } from "vitest";
 import { failure, toErrorFacts } from "../../src/errors.ts";
 import { Start } from "../../src/gen/mustreach/delivery/v1/delivery_pb.ts";
-import type { Cursors } from "../../src/inbox/cursors.ts";
 import type { Hub } from "../../src/receiving/hub.ts";
 import { createPushMemory } from "../../src/receiving/push-queue.ts";
 import { createSession } from "../../src/receiving/session.ts";
-import { createSubscribe } from "../../src/receiving/subscribe.ts";
+import { subscribe } from "../../src/receiving/subscribe.ts";
 import { createStore } from "./store.ts";
 
 const dayMs = 86_400_000;
@@ -39,10 +38,10 @@ function openSubscription({ tokenTtlMs = dayMs, heartbeatMs = 3_600_000 } = {}) 
     endRevoked: vi.fn(),
   };
   const resume = vi.fn(async () => ({ epoch: "life", sequence: 7, isStoreChanged: false }));
-  const subscribe = createSubscribe(hub as Hub, resume, { flush } as Partial<Cursors> as Cursors, () => undefined);
+  const deps = { hub: hub as Hub, resume, cursors: { flush }, revokedAtMs: () => undefined };
   const now = Date.now();
   const caller = { userId: "alice", platformId: 5, isAdmin: false, issuedAtMs: now, expiresAtMs: now + tokenTtlMs };
-  const events = subscribe({
+  const events = subscribe(deps, {
     caller,
     deviceId: "phone",
     peer: "127.0.0.1",
