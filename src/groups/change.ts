@@ -5,7 +5,7 @@ import { maxBatchMessages, type Revision, replace, type Write } from "../broker/
 import { failure } from "../errors.ts";
 import { groupInfoSubject, groupMembersSubject, joinedSubject, membersPerSubject } from "./layout.ts";
 import type { GroupSnapshot, ReadGroup } from "./reads.ts";
-import { encodeGroup, encodeStays, type GroupRecord, type Member, reviseStays } from "./records.ts";
+import { encodeGroup, encodeMemberships, type GroupRecord, type Member, reviseMemberships } from "./records.ts";
 
 /** What a change makes of a group. */
 export interface GroupRevision {
@@ -100,16 +100,16 @@ function membersSubject(groupId: string, userId: string): string {
   return groupMembersSubject(toToken(groupId), toToken(userId));
 }
 
-function membersAmong(concerned: ReadonlySet<string>, { stays }: GroupSnapshot): Set<string> {
+function membersAmong(concerned: ReadonlySet<string>, { memberships }: GroupSnapshot): Set<string> {
   const memberIds = new Set<string>();
-  for (const record of stays.values()) {
+  for (const record of memberships.values()) {
     for (const { userId, to } of record) if (to === undefined && concerned.has(userId)) memberIds.add(userId);
   }
   return memberIds;
 }
 
 function toRevision(
-  { sequence, stays, group: before }: GroupSnapshot,
+  { sequence, memberships, group: before }: GroupSnapshot,
   revision: GroupRevision,
   historyMs: number,
 ): Revision<GroupRecord> {
@@ -124,14 +124,14 @@ function toRevision(
   const entering = Map.groupBy(enter, ({ userId }) => membersSubject(group.groupId, userId));
   const leaving = Map.groupBy(leave, (userId) => membersSubject(group.groupId, userId));
   for (const subject of new Set([...entering.keys(), ...leaving.keys()])) {
-    const revised = reviseStays(stays.get(subject) ?? [], {
+    const revised = reviseMemberships(memberships.get(subject) ?? [], {
       version,
       nowMs,
       enter: entering.get(subject) ?? [],
       leave,
       historyMs,
     });
-    const payload = encodeStays(revised);
+    const payload = encodeMemberships(revised);
     if (payload.length > maxRecordBytes) throw failure("ArgsError", "the group has no room for more members");
     // What says that a user has left expires after the history, not sooner: a broker that is killed finds what was
     // overwritten again, and knows it for old by what overwrote it. Had that expired by then, the user would be a member

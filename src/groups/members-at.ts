@@ -1,7 +1,7 @@
 import { toToken } from "../broker/subjects.ts";
 import { groupFilter } from "./layout.ts";
 import type { GroupSnapshot, ReadGroup } from "./reads.ts";
-import { isMemberAt, type Member, type Stay } from "./records.ts";
+import { isMemberAt, type Member, type Membership } from "./records.ts";
 
 interface MembersAtOptions {
   /** How long a read may take, in milliseconds. */
@@ -22,7 +22,7 @@ export type MembersAt = (groupId: string, version: number) => Promise<readonly M
 interface Image {
   readonly version: number;
   readonly sequence: number;
-  readonly stays: ReadonlyMap<string, readonly Stay[]>;
+  readonly memberships: ReadonlyMap<string, readonly Membership[]>;
   readonly size: number;
   /** The answer given last. */
   answer: { readonly version: number; readonly members: readonly Member[] } | undefined;
@@ -80,13 +80,13 @@ export function createMembersAt(read: ReadGroup, options: MembersAtOptions): Mem
   };
 }
 
-function toImage({ group, sequence, stays: changed }: GroupSnapshot, before: Image | undefined): Image {
-  const stays = new Map([...(before?.stays ?? []), ...changed]);
-  const size = stays.values().reduce((sum, record) => sum + record.length, 0);
-  return { version: group?.version ?? 0, sequence, stays, size, answer: undefined };
+function toImage({ group, sequence, memberships: changed }: GroupSnapshot, before: Image | undefined): Image {
+  const memberships = new Map([...(before?.memberships ?? []), ...changed]);
+  const size = memberships.values().reduce((sum, record) => sum + record.length, 0);
+  return { version: group?.version ?? 0, sequence, memberships, size, answer: undefined };
 }
 
-function listMembers({ stays }: Image, version: number): Member[] {
-  const subjects = [...stays.keys()].sort();
-  return subjects.flatMap((subject) => stays.get(subject)?.filter((stay) => isMemberAt(stay, version)) ?? []);
+function listMembers({ memberships }: Image, version: number): Member[] {
+  const inOrder = [...memberships].sort(([a], [b]) => (a < b ? -1 : 1));
+  return inOrder.flatMap(([, record]) => record.filter((one) => isMemberAt(one, version)));
 }

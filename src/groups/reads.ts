@@ -3,7 +3,7 @@ import { toToken } from "../broker/subjects.ts";
 import { again, until } from "../broker/until.ts";
 import { failure } from "../errors.ts";
 import { groupInfoSubject, groupsStream } from "./layout.ts";
-import { decodeGroup, decodeStays, type GroupRecord, type Stay } from "./records.ts";
+import { decodeGroup, decodeMemberships, type GroupRecord, type Membership } from "./records.ts";
 
 /** Records of a group at one moment. */
 export interface GroupSnapshot {
@@ -12,7 +12,7 @@ export interface GroupSnapshot {
   /** The sequence of the info record; 0 without one. */
   readonly sequence: number;
   /** The records of members that were read, by subject. */
-  readonly stays: ReadonlyMap<string, readonly Stay[]>;
+  readonly memberships: ReadonlyMap<string, readonly Membership[]>;
 }
 
 /** Options of {@link ReadGroup}. */
@@ -51,8 +51,10 @@ export function createReadGroup(get: DirectGet): ReadGroup {
       // A copy of the stream that does not have the version yet: another is asked.
       if ((group?.version ?? 0) < minVersion) return again;
       records.delete(infoSubject);
-      const stays = records.values().map(({ subject, payload }) => [subject, decodeStays(payload)] as const);
-      return { group, sequence: info?.sequence ?? 0, stays: new Map(stays) };
+      const memberships = records
+        .values()
+        .map(({ subject, payload }) => [subject, decodeMemberships(payload)] as const);
+      return { group, sequence: info?.sequence ?? 0, memberships: new Map(memberships) };
     });
   };
 }

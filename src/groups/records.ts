@@ -40,8 +40,8 @@ export interface GroupRecord extends Group {
   readonly changeId: string;
 }
 
-/** A stretch of membership. A user who left and came back has several; a member has one without an end. */
-export interface Stay extends Member {
+/** A time as a member. A user who left and came back has several; a member has one without an end. */
+export interface Membership extends Member {
   /** The first version with this member. */
   readonly from: number;
   /** The first version without. */
@@ -50,7 +50,7 @@ export interface Stay extends Member {
   readonly leaveTime?: number;
 }
 
-interface StaysRevision {
+interface MembershipsRevision {
   /** The version that the change makes. */
   readonly version: number;
   /** Epoch milliseconds. */
@@ -59,24 +59,22 @@ interface StaysRevision {
   readonly enter: readonly Member[];
   /** Who does not remain a member. */
   readonly leave: ReadonlySet<string>;
-  /** How long an ended stay is kept, in milliseconds. */
+  /** How long an ended membership is kept, in milliseconds. */
   readonly historyMs: number;
 }
 
-/** Of each user, this many ended stays are kept at most, so that who comes and goes all day does not fill a record. */
-const maxEndedStays = 50;
+/** Ended memberships of a user that are kept: who comes and goes all day does not fill a record. */
+const maxEndedMemberships = 50;
 
-export function isMemberAt({ from, to }: Stay, version: number): boolean {
+export function isMemberAt({ from, to }: Membership, version: number): boolean {
   return from <= version && (to === undefined || version < to);
 }
 
-/** The stays of one record after a change, by user id and version, without those that ended too long ago. */
-export function reviseStays(stays: readonly Stay[], revision: StaysRevision): Stay[] {
+/** The memberships of one record after a change, by user id and version, without those that ended too long ago. */
+export function reviseMemberships(memberships: readonly Membership[], revision: MembershipsRevision): Membership[] {
   const { version, nowMs, enter, leave, historyMs } = revision;
-  const revised = stays
-    .map((stay) =>
-      stay.to === undefined && leave.has(stay.userId) ? { ...stay, to: version, leaveTime: nowMs } : stay,
-    )
+  const revised = memberships
+    .map((one) => (one.to === undefined && leave.has(one.userId) ? { ...one, to: version, leaveTime: nowMs } : one))
     .concat(enter.map(({ userId, role, joinTime }) => ({ userId, role, joinTime, from: version })))
     .sort(byUserAndVersion);
   const ended = new Map<string, number>();
@@ -86,7 +84,7 @@ export function reviseStays(stays: readonly Stay[], revision: StaysRevision): St
       if (leaveTime === undefined) return true;
       const later = ended.get(userId) ?? 0;
       ended.set(userId, later + 1);
-      return later < maxEndedStays && leaveTime > nowMs - historyMs;
+      return later < maxEndedMemberships && leaveTime > nowMs - historyMs;
     })
     .reverse();
 }
@@ -120,10 +118,10 @@ export function decodeGroup(payload: Uint8Array): GroupRecord {
   };
 }
 
-/** The stored form of the stays of one record. */
-export function encodeStays(stays: readonly Stay[]): Uint8Array {
+/** The stored form of the memberships of one record. */
+export function encodeMemberships(memberships: readonly Membership[]): Uint8Array {
   const record = create(MembersRecordSchema, {
-    stays: stays.map(({ userId, role, joinTime, from, to = 0, leaveTime = 0 }) => ({
+    memberships: memberships.map(({ userId, role, joinTime, from, to = 0, leaveTime = 0 }) => ({
       userId,
       role,
       joinTime: BigInt(joinTime),
@@ -135,15 +133,15 @@ export function encodeStays(stays: readonly Stay[]): Uint8Array {
   return toBinary(MembersRecordSchema, record);
 }
 
-/** Reads the stored form of the stays of one record. */
-export function decodeStays(payload: Uint8Array): readonly Stay[] {
-  return decodeStored(MembersRecordSchema, payload).stays.map((stay) => ({
-    userId: stay.userId,
-    role: toRole(stay.role),
-    joinTime: Number(stay.joinTime),
-    from: Number(stay.fromVersion),
-    // No version is 0: the stay has not ended.
-    ...(stay.toVersion > 0n && { to: Number(stay.toVersion), leaveTime: Number(stay.leaveTime) }),
+/** Reads the stored form of the memberships of one record. */
+export function decodeMemberships(payload: Uint8Array): readonly Membership[] {
+  return decodeStored(MembersRecordSchema, payload).memberships.map((one) => ({
+    userId: one.userId,
+    role: toRole(one.role),
+    joinTime: Number(one.joinTime),
+    from: Number(one.fromVersion),
+    // No version is 0: it has not ended.
+    ...(one.toVersion > 0n && { to: Number(one.toVersion), leaveTime: Number(one.leaveTime) }),
   }));
 }
 
@@ -172,7 +170,7 @@ export function toGroup({ changeId: _, ...group }: GroupRecord): Group {
   return group;
 }
 
-function byUserAndVersion(a: Stay, b: Stay): number {
+function byUserAndVersion(a: Membership, b: Membership): number {
   if (a.userId !== b.userId) return a.userId < b.userId ? -1 : 1;
   return a.from - b.from;
 }

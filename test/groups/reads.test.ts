@@ -116,7 +116,7 @@ describe("a group", () => {
   test("is read again until it has the version", async () => {
     const { get, requests } = answer(page([], 0), found(2), found(3));
     const snapshot = await createReadGroup(get)("g", { ...options, deadlineMs: soon() });
-    expect(snapshot).toEqual({ group: info(3), sequence: 30, stays: new Map() });
+    expect(snapshot).toEqual({ group: info(3), sequence: 30, memberships: new Map() });
     expect(requests.map(({ multi_last }) => multi_last)).toEqual(Array(3).fill([infoSubject, "s"]));
   });
 

@@ -1,8 +1,8 @@
 import fc from "fast-check";
 import { describe, expect, test } from "vitest";
-import { isMemberAt, reviseStays, type Stay } from "../../src/groups/records.ts";
+import { isMemberAt, type Membership, reviseMemberships } from "../../src/groups/records.ts";
 
-const stay = (userId: string, from: number, to?: number, leaveTime = 0): Stay => ({
+const membership = (userId: string, from: number, to?: number, leaveTime = 0): Membership => ({
   userId,
   role: 20,
   joinTime: 1,
@@ -18,41 +18,41 @@ test.each([
   ["at its last version", 6, true],
   ["at the first version without it", 7, false],
 ])("a member %s", (_, version, expected) => {
-  expect(isMemberAt(stay("a", 3, 7), version)).toBe(expected);
+  expect(isMemberAt(membership("a", 3, 7), version)).toBe(expected);
 });
 
-test("a stay without an end has none", () => {
-  expect(isMemberAt(stay("a", 3), 1_000_000)).toBe(true);
+test("a membership without an end has none", () => {
+  expect(isMemberAt(membership("a", 3), 1_000_000)).toBe(true);
 });
 
 describe("a revision", () => {
-  test("ends the stays of who leaves, and begins one for who enters", () => {
-    const before = [stay("a", 1), stay("c", 2)];
-    expect(reviseStays(before, { ...revision, enter: [member("b")], leave: new Set(["c"]) })).toEqual([
-      stay("a", 1),
-      stay("b", 9),
-      stay("c", 2, 9, 1_000),
+  test("ends the memberships of who leaves, and begins one for who enters", () => {
+    const before = [membership("a", 1), membership("c", 2)];
+    expect(reviseMemberships(before, { ...revision, enter: [member("b")], leave: new Set(["c"]) })).toEqual([
+      membership("a", 1),
+      membership("b", 9),
+      membership("c", 2, 9, 1_000),
     ]);
-    expect(before).toEqual([stay("a", 1), stay("c", 2)]);
+    expect(before).toEqual([membership("a", 1), membership("c", 2)]);
   });
 
-  test("keeps earlier stays of who comes back, and does not end them again", () => {
-    const before = [stay("a", 1, 4, 900), stay("a", 6)];
-    const left = reviseStays(before, { ...revision, leave: new Set(["a"]) });
-    expect(left).toEqual([stay("a", 1, 4, 900), stay("a", 6, 9, 1_000)]);
-    const back = reviseStays(left, { ...revision, version: 10, enter: [member("a")] });
-    expect(back).toEqual([stay("a", 1, 4, 900), stay("a", 6, 9, 1_000), stay("a", 10)]);
+  test("keeps earlier memberships of who comes back, and does not end them again", () => {
+    const before = [membership("a", 1, 4, 900), membership("a", 6)];
+    const left = reviseMemberships(before, { ...revision, leave: new Set(["a"]) });
+    expect(left).toEqual([membership("a", 1, 4, 900), membership("a", 6, 9, 1_000)]);
+    const back = reviseMemberships(left, { ...revision, version: 10, enter: [member("a")] });
+    expect(back).toEqual([membership("a", 1, 4, 900), membership("a", 6, 9, 1_000), membership("a", 10)]);
   });
 
-  test("forgets stays that ended before the history begins", () => {
-    const before = [stay("a", 1, 2, 500), stay("b", 1, 2, 501), stay("c", 1)];
-    expect(reviseStays(before, revision)).toEqual([stay("b", 1, 2, 501), stay("c", 1)]);
+  test("forgets memberships that ended before the history begins", () => {
+    const before = [membership("a", 1, 2, 500), membership("b", 1, 2, 501), membership("c", 1)];
+    expect(reviseMemberships(before, revision)).toEqual([membership("b", 1, 2, 501), membership("c", 1)]);
   });
 
-  test("keeps the last 50 ended stays of a user who comes and goes, and all of others", () => {
-    const busy = Array.from({ length: 60 }, (_, n) => stay("busy", n + 1, n + 2, 900));
-    const revised = reviseStays([...busy, stay("busy", 100), stay("calm", 1, 2, 900)], revision);
-    expect(revised).toEqual([...busy.slice(10), stay("busy", 100), stay("calm", 1, 2, 900)]);
+  test("keeps the last 50 ended memberships of a user who comes and goes, and all of others", () => {
+    const busy = Array.from({ length: 60 }, (_, n) => membership("busy", n + 1, n + 2, 900));
+    const revised = reviseMemberships([...busy, membership("busy", 100), membership("calm", 1, 2, 900)], revision);
+    expect(revised).toEqual([...busy.slice(10), membership("busy", 100), membership("calm", 1, 2, 900)]);
   });
 
   test("any history of a record answers who was a member at each version", () => {
@@ -61,17 +61,22 @@ describe("a revision", () => {
       fc.property(fc.array(fc.uniqueArray(fc.constantFrom(...users)), { maxLength: 40 }), (toggles) => {
         const members = new Set<string>();
         const history: string[][] = [[]];
-        let stays: readonly Stay[] = [];
+        let memberships: readonly Membership[] = [];
         for (const [index, toggled] of toggles.entries()) {
           const leave = new Set(toggled.filter((userId) => members.has(userId)));
           const enter = toggled.filter((userId) => !members.has(userId));
           for (const userId of leave) members.delete(userId);
           for (const userId of enter) members.add(userId);
-          stays = reviseStays(stays, { ...revision, version: index + 1, enter: enter.map(member), leave });
+          memberships = reviseMemberships(memberships, {
+            ...revision,
+            version: index + 1,
+            enter: enter.map(member),
+            leave,
+          });
           history.push([...members].sort());
         }
         for (const [version, expected] of history.entries()) {
-          const found = stays.filter((one) => isMemberAt(one, version)).map(({ userId }) => userId);
+          const found = memberships.filter((one) => isMemberAt(one, version)).map(({ userId }) => userId);
           expect(found).toEqual(expected);
         }
       }),

@@ -10,7 +10,7 @@ import type { Message } from "@bufbuild/protobuf";
  * Describes the file mustreach/store/v1/group.proto.
  */
 export const file_mustreach_store_v1_group: GenFile = /*@__PURE__*/
-  fileDesc("Ch5tdXN0cmVhY2gvc3RvcmUvdjEvZ3JvdXAucHJvdG8SEm11c3RyZWFjaC5zdG9yZS52MSLUAQoLR3JvdXBSZWNvcmQSEAoIZ3JvdXBfaWQYASABKAkSEgoKZ3JvdXBfbmFtZRgCIAEoCRIKCgJleBgDIAEoCRIVCg1vd25lcl91c2VyX2lkGAQgASgJEhcKD2NyZWF0b3JfdXNlcl9pZBgFIAEoCRITCgtjcmVhdGVfdGltZRgGIAEoAxIUCgxtZW1iZXJfY291bnQYByABKAUSFAoMaXNfZGlzbWlzc2VkGAggASgIEg8KB3ZlcnNpb24YCSABKAMSEQoJY2hhbmdlX2lkGAogASgJIr4BCg1NZW1iZXJzUmVjb3JkEjUKBXN0YXlzGAEgAygLMiYubXVzdHJlYWNoLnN0b3JlLnYxLk1lbWJlcnNSZWNvcmQuU3RheRp2CgRTdGF5Eg8KB3VzZXJfaWQYASABKAkSDAoEcm9sZRgCIAEoBRIRCglqb2luX3RpbWUYAyABKAMSFAoMZnJvbV92ZXJzaW9uGAQgASgDEhIKCnRvX3ZlcnNpb24YBSABKAMSEgoKbGVhdmVfdGltZRgGIAEoA0JTChJtdXN0cmVhY2guc3RvcmUudjFCCkdyb3VwUHJvdG9QAVoabXVzdHJlYWNoL3N0b3JlL3YxO3N0b3JldjGqAhJNdXN0cmVhY2guU3RvcmUuVjFiBnByb3RvMw");
+  fileDesc("Ch5tdXN0cmVhY2gvc3RvcmUvdjEvZ3JvdXAucHJvdG8SEm11c3RyZWFjaC5zdG9yZS52MSLUAQoLR3JvdXBSZWNvcmQSEAoIZ3JvdXBfaWQYASABKAkSEgoKZ3JvdXBfbmFtZRgCIAEoCRIKCgJleBgDIAEoCRIVCg1vd25lcl91c2VyX2lkGAQgASgJEhcKD2NyZWF0b3JfdXNlcl9pZBgFIAEoCRITCgtjcmVhdGVfdGltZRgGIAEoAxIUCgxtZW1iZXJfY291bnQYByABKAUSFAoMaXNfZGlzbWlzc2VkGAggASgIEg8KB3ZlcnNpb24YCSABKAMSEQoJY2hhbmdlX2lkGAogASgJItABCg1NZW1iZXJzUmVjb3JkEkEKC21lbWJlcnNoaXBzGAEgAygLMiwubXVzdHJlYWNoLnN0b3JlLnYxLk1lbWJlcnNSZWNvcmQuTWVtYmVyc2hpcBp8CgpNZW1iZXJzaGlwEg8KB3VzZXJfaWQYASABKAkSDAoEcm9sZRgCIAEoBRIRCglqb2luX3RpbWUYAyABKAMSFAoMZnJvbV92ZXJzaW9uGAQgASgDEhIKCnRvX3ZlcnNpb24YBSABKAMSEgoKbGVhdmVfdGltZRgGIAEoA0JTChJtdXN0cmVhY2guc3RvcmUudjFCCkdyb3VwUHJvdG9QAVoabXVzdHJlYWNoL3N0b3JlL3YxO3N0b3JldjGqAhJNdXN0cmVhY2guU3RvcmUuVjFiBnByb3RvMw");
 
 /**
  * GroupRecord is a group as it is at one version.
@@ -105,9 +105,9 @@ export type MembersRecord = Message<"mustreach.store.v1.MembersRecord"> & {
   /**
    * In the order of user id and version.
    *
-   * @generated from field: repeated mustreach.store.v1.MembersRecord.Stay stays = 1;
+   * @generated from field: repeated mustreach.store.v1.MembersRecord.Membership memberships = 1;
    */
-  stays: MembersRecord_Stay[];
+  memberships: MembersRecord_Membership[];
 };
 
 /**
@@ -118,11 +118,11 @@ export const MembersRecordSchema: GenMessage<MembersRecord> = /*@__PURE__*/
   messageDesc(file_mustreach_store_v1_group, 1);
 
 /**
- * Stay is a stretch of membership.
+ * Membership is a time for which a user is, or was, a member.
  *
- * @generated from message mustreach.store.v1.MembersRecord.Stay
+ * @generated from message mustreach.store.v1.MembersRecord.Membership
  */
-export type MembersRecord_Stay = Message<"mustreach.store.v1.MembersRecord.Stay"> & {
+export type MembersRecord_Membership = Message<"mustreach.store.v1.MembersRecord.Membership"> & {
   /**
    * The user.
    *
@@ -167,9 +167,9 @@ export type MembersRecord_Stay = Message<"mustreach.store.v1.MembersRecord.Stay"
 };
 
 /**
- * Describes the message mustreach.store.v1.MembersRecord.Stay.
- * Use `create(MembersRecord_StaySchema)` to create a new message.
+ * Describes the message mustreach.store.v1.MembersRecord.Membership.
+ * Use `create(MembersRecord_MembershipSchema)` to create a new message.
  */
-export const MembersRecord_StaySchema: GenMessage<MembersRecord_Stay> = /*@__PURE__*/
+export const MembersRecord_MembershipSchema: GenMessage<MembersRecord_Membership> = /*@__PURE__*/
   messageDesc(file_mustreach_store_v1_group, 1, 0);
 
