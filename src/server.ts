@@ -5,7 +5,7 @@ import type { TokenMinter } from "./auth/mint-token.ts";
 import { loadTokenSecret } from "./auth/secret.ts";
 import { createAuthService } from "./auth/service.ts";
 import { durabilityName } from "./broker/audit.ts";
-import { type Connections, openConnections } from "./broker/connections.ts";
+import { type Connections, openConnections } from "./broker/connect.ts";
 import type { Config } from "./config.ts";
 import { startAdmin } from "./doors/admin.ts";
 import { createGate } from "./doors/gate.ts";

@@ -2,7 +2,7 @@ import type { Logger } from "pino";
 import { authSpecs } from "./auth/layout.ts";
 import { openRevocations } from "./auth/revocations.ts";
 import { auditBroker, type BrokerAudit } from "./broker/audit.ts";
-import type { Connections } from "./broker/connections.ts";
+import type { Connections } from "./broker/connect.ts";
 import { declare, streamProblems } from "./broker/declare.ts";
 import { createDirectGet } from "./broker/direct-get.ts";
 import { createPublisher } from "./broker/publish.ts";

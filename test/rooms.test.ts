@@ -43,7 +43,7 @@ const roomLimit: RoomSize = { files: 14, lines: 2_000 };
 /** Rooms that are past it, and how far: no further. */
 const largerRooms: Readonly<Record<string, RoomSize>> = {
   auth: { files: 15, lines: 1_100 },
-  broker: { files: 20, lines: 1_850 },
+  broker: { files: 17, lines: 1_850 },
   client: { files: 22, lines: 2_150 },
   sending: { files: 15, lines: 1_400 },
 };

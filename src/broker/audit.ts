@@ -3,7 +3,9 @@ import { z } from "zod";
 import { Durability, DurabilitySchema } from "../gen/mustreach/msg/v1/msg_pb.ts";
 import type { Broker } from "./connect.ts";
 import { varzSubject } from "./subjects.ts";
-import { isAtLeast, natsServerFloor } from "./version.ts";
+
+/** The oldest nats-server with everything that the service uses: multi_last reads, atomic batches, TTL, schedules. */
+export const natsServerFloor = "2.14.0";
 
 /** From here on, compaction keeps `sync_interval: always` (nats-server PR 8475 and 8629). */
 const safeCompaction = "2.14.7";
@@ -80,4 +82,17 @@ async function readSyncAlways(broker: Broker): Promise<boolean> {
     return false;
   }
   return servers > 0;
+}
+
+/** Whether a version is another one or later. A pre-release comes before its release. */
+export function isAtLeast(version: string, floor: string): boolean {
+  const [release = "", preRelease] = version.split(/-(.*)/);
+  const [floorRelease = "", floorPreRelease] = floor.split(/-(.*)/);
+  const [is, least] = [release.split(".").map(Number), floorRelease.split(".").map(Number)];
+  for (const [i, part] of least.entries()) {
+    const difference = (is[i] ?? 0) - part;
+    if (difference !== 0) return difference > 0;
+  }
+  if (preRelease === undefined || floorPreRelease === undefined) return preRelease === undefined;
+  return preRelease.localeCompare(floorPreRelease, "en", { numeric: true }) >= 0;
 }

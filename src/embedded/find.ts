@@ -1,7 +1,7 @@
 import { homedir } from "node:os";
 import { join, resolve } from "node:path";
 import type { BaseLogger } from "pino";
-import { natsServerFloor } from "../broker/version.ts";
+import { natsServerFloor } from "../broker/audit.ts";
 import { findOnPath, inspectNatsServer, type NatsServer } from "./inspect.ts";
 import { cachedServerPath, installedVersions, installNatsServer } from "./install.ts";
 

@@ -2,7 +2,7 @@ import { execFile } from "node:child_process";
 import { access, constants } from "node:fs/promises";
 import { delimiter, resolve } from "node:path";
 import { promisify } from "node:util";
-import { isAtLeast, natsServerFloor } from "../broker/version.ts";
+import { isAtLeast, natsServerFloor } from "../broker/audit.ts";
 
 /** The nats-server that is installed where none is found, and that the project is tested with. */
 export const natsServerPinned = "2.15.2";

@@ -10,9 +10,9 @@ import {
   nkeys,
 } from "@nats-io/transport-node";
 import type { BaseLogger } from "pino";
+import { isAtLeast } from "../broker/audit.ts";
 import type { Dial } from "../broker/connect.ts";
 import { varzSubject } from "../broker/subjects.ts";
-import { isAtLeast } from "../broker/version.ts";
 import { openDataDir } from "../data-dir.ts";
 import type { NatsServer } from "./inspect.ts";
 import { type HeldLock, takeLock } from "./lock.ts";

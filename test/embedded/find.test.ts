@@ -4,7 +4,7 @@ import { dirname, join } from "node:path";
 import fc from "fast-check";
 import { pino } from "pino";
 import { describe, expect, onTestFinished, test } from "vitest";
-import { isAtLeast, natsServerFloor } from "../../src/broker/version.ts";
+import { isAtLeast, natsServerFloor } from "../../src/broker/audit.ts";
 import { findNatsServer, NatsServerNotFoundError } from "../../src/embedded/find.ts";
 import { findOnPath, natsServerPinned, parseVersion } from "../../src/embedded/inspect.ts";
 
