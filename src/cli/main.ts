@@ -1,7 +1,7 @@
 import { ConnectError } from "@connectrpc/connect";
 import { Command, CommanderError } from "commander";
-import { toClientError } from "../client/error.ts";
 import { MustreachClientError } from "../client/index.ts";
+import { toClientError } from "../client/wire/error.ts";
 import { ConfigError } from "../config.ts";
 import { deadLettersCommand } from "./dead-letters.ts";
 import { groupCommand } from "./group.ts";

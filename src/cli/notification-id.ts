@@ -1,5 +1,5 @@
 import type { Client } from "@connectrpc/connect";
-import { toClientError } from "../client/error.ts";
+import { toClientError } from "../client/wire/error.ts";
 import { MsgService } from "../gen/mustreach/msg/v1/msg_pb.ts";
 import { type AdminFlags, type AdminService, openAdminService } from "./admin.ts";
 

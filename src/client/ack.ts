@@ -1,24 +1,7 @@
-import type { Backoff } from "./backoff.ts";
-import type { Cursor } from "./cursor-store.ts";
-import { isFatal, type MustreachClientError, toClientError } from "./error.ts";
-import { wait } from "./wait.ts";
+import { beginning, type Cursor } from "./wire/cursor.ts";
+import { isFatal, type MustreachClientError, toClientError } from "./wire/error.ts";
+import { type Backoff, wait } from "./wire/wait.ts";
 
-/** Tells the service how far the device is. */
-export interface Acker {
-  /** Acknowledges everything up to a cursor. At most one call is on its way; the next carries the last. */
-  ack(cursor: Cursor): void;
-
-  /**
-   * A session has begun of which the service knows that everything up to `known` is acknowledged. What is above that
-   * is acknowledged again: the service may have stopped before it stored it.
-   */
-  renew(known: bigint): void;
-
-  /** Resolves when everything is acknowledged, or when the attempt after the start of draining has failed. */
-  idle(): Promise<void>;
-}
-
-/** What an {@link Acker} needs. */
 export interface AckerOptions {
   /** Makes one Ack call. */
   readonly call: (cursor: Cursor) => Promise<void>;
@@ -33,10 +16,10 @@ export interface AckerOptions {
   readonly onError: (error: MustreachClientError) => void;
 }
 
-const beginning: Cursor = { sequence: 0n, epoch: "" };
+export type Acker = ReturnType<typeof createAcker>;
 
-/** Creates an acker that has nothing to acknowledge. */
-export function createAcker({ call, backoff, draining, onError }: AckerOptions): Acker {
+/** Tells the service how far the device is. */
+export function createAcker({ call, backoff, draining, onError }: AckerOptions) {
   let wanted = beginning;
   let acked = beginning;
   let knownByService = 0n;
@@ -68,12 +51,17 @@ export function createAcker({ call, backoff, draining, onError }: AckerOptions):
   }
 
   return {
-    ack(cursor) {
+    /** Acknowledges everything up to a cursor. At most one call is on its way; the next carries the last. */
+    ack(cursor: Cursor) {
       if (cursor.sequence !== wanted.sequence || cursor.epoch !== wanted.epoch) wanted = cursor;
       if (cursor.sequence <= knownByService) acked = wanted;
       start();
     },
-    renew(known) {
+    /**
+     * A session has begun of which the service knows that everything up to `known` is acknowledged. What is above that
+     * is acknowledged again: the service may have stopped before it stored it.
+     */
+    renew(known: bigint) {
       knownByService = known;
       acked = wanted.sequence <= known ? wanted : beginning;
       backoff.reset();
@@ -81,6 +69,7 @@ export function createAcker({ call, backoff, draining, onError }: AckerOptions):
       retryNow = new AbortController();
       start();
     },
+    /** Resolves when everything is acknowledged, or when the attempt after the start of draining has failed. */
     async idle() {
       while (busy) await running;
     },

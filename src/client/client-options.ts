@@ -1,8 +1,7 @@
 import type { Transport } from "@connectrpc/connect";
 import type { CursorStore } from "./cursor-store.ts";
-import type { Token } from "./token.ts";
+import type { Token } from "./wire/token.ts";
 
-/** What createClient takes. */
 export interface ClientOptions {
   /** Where the service answers, such as `http://127.0.0.1:10002`. */
   readonly baseUrl: string;

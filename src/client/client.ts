@@ -1,11 +1,9 @@
 import { createClient as createRpcClient } from "@connectrpc/connect";
 import { DeliveryService, Start } from "../gen/mustreach/delivery/v1/delivery_pb.ts";
 import { createAcker } from "./ack.ts";
-import { createBackoff } from "./backoff.ts";
 import type { ClientOptions, ClientStatus } from "./client-options.ts";
-import { type Cursor, memoryCursorStore, toCursor } from "./cursor-store.ts";
-import { isFatal, MustreachClientError, networkErrCode } from "./error.ts";
-import type { Delivery } from "./lead.ts";
+import { memoryCursorStore, toCursor } from "./cursor-store.ts";
+import { createLane } from "./lane.ts";
 import { createListeners } from "./listeners.ts";
 import { createMustReach } from "./must-reach.ts";
 import {
@@ -18,13 +16,14 @@ import {
   toNotificationGap,
   toRecalledNotification,
 } from "./notification.ts";
-import { createOnlinePush } from "./online-push.ts";
-import type { SessionEvent } from "./session.ts";
-import { runSessions } from "./sessions.ts";
-import { canShare, shareDelivery } from "./share.ts";
-import { createTokenSource, toDeviceKey } from "./token.ts";
-import { createFetchTransport } from "./transport.ts";
-import { untilAborted, withDeadline } from "./wait.ts";
+import type { Delivery } from "./tabs/lead.ts";
+import { canShare, shareDelivery } from "./tabs/share.ts";
+import type { Cursor } from "./wire/cursor.ts";
+import { isFatal, MustreachClientError, networkErrCode } from "./wire/error.ts";
+import { runSessions, type SessionEvent } from "./wire/session.ts";
+import { createTokenSource, toDeviceKey } from "./wire/token.ts";
+import { createFetchTransport } from "./wire/transport.ts";
+import { createBackoff, untilAborted, withDeadline } from "./wire/wait.ts";
 
 /** One device of one user. Every `on…` returns a function that unregisters the listener. */
 export interface MustreachClient {
@@ -84,6 +83,9 @@ export interface MustreachClient {
 
 /** How long an acknowledgement may take before it is tried again. */
 const ackTimeoutMs = 10_000;
+
+/** How many online pushes may wait for a slow listener. */
+const maxWaitingPushes = 1_000;
 
 const starts = { resume: Start.RESUME, new: Start.NEW, all: Start.ALL } as const;
 
@@ -147,7 +149,12 @@ export function createClient(options: ClientOptions): MustreachClient {
     ended: ended.signal,
     onError: report,
   });
-  const onlinePush = createOnlinePush(listeners, report);
+  /** They wait for no must-reach notification, and a listener that throws is not called again. */
+  const onlinePushes = createLane<BusinessNotification>(async (notification) => {
+    for (const { call } of listeners) {
+      await Promise.try(call, notification).catch(report);
+    }
+  }, maxWaitingPushes);
 
   function report(error: unknown) {
     if (!ended.signal.aborted) errorListeners.call(error);
@@ -192,11 +199,11 @@ export function createClient(options: ClientOptions): MustreachClient {
         mustReach.ready({ sequence: event.value.resumeSequence, epoch: event.value.epoch });
         setStatus("ready");
         return opened.resolve();
-      case "notification":
-        return (event.value.sequence === 0n ? onlinePush : mustReach).notification(
-          toBusinessNotification(event.value),
-          event.value.epoch,
-        );
+      case "notification": {
+        const notification = toBusinessNotification(event.value);
+        if (notification.sequence === 0n) return onlinePushes.push(notification);
+        return mustReach.notification(notification, event.value.epoch);
+      }
       case "gap":
         return mustReach.gap(toNotificationGap(event.value), event.value.epoch);
       case "message": {
@@ -242,7 +249,7 @@ export function createClient(options: ClientOptions): MustreachClient {
   function shutDown(): Promise<void> {
     draining.abort(closed);
     shuttingDown ??= (async () => {
-      const drained = Promise.all([mustReach.drain(), onlinePush.drain()]).then(() => acker.idle());
+      const drained = Promise.all([mustReach.drain(), onlinePushes.drain()]).then(() => acker.idle());
       await untilAborted(drained, ended.signal).catch(() => undefined);
       ended.abort(closed);
       await running;
@@ -271,6 +278,6 @@ export function createClient(options: ClientOptions): MustreachClient {
       clearTimeout(deadline);
     },
     status: () => status,
-    droppedOnlinePushes: () => onlinePush.dropped() + Number(droppedByService + droppedThisSession),
+    droppedOnlinePushes: () => onlinePushes.dropped() + Number(droppedByService + droppedThisSession),
   };
 }

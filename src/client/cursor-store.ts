@@ -1,11 +1,4 @@
-/** How far a device has handled its notifications. */
-export interface Cursor {
-  /** The sequence, as the notification had it. */
-  readonly sequence: bigint;
-
-  /** The epoch of the sequence: sequences of a store that was replaced are given again, in another epoch. */
-  readonly epoch: string;
-}
+import type { Cursor } from "./wire/cursor.ts";
 
 /**
  * Keeps how far a device has handled its notifications. A device whose store survives a restart sees each must-reach

@@ -2,8 +2,7 @@
 // browsers.
 export { createClient, type MustreachClient } from "./client.ts";
 export type { ClientOptions, ClientStatus } from "./client-options.ts";
-export { type Cursor, type CursorStore, memoryCursorStore, webStorageCursorStore } from "./cursor-store.ts";
-export { type ErrorFacts, MustreachClientError } from "./error.ts";
+export { type CursorStore, memoryCursorStore, webStorageCursorStore } from "./cursor-store.ts";
 export type { BusinessNotification, ChatMessage, NotificationGap, RecalledNotification } from "./notification.ts";
 export {
   createSender,
@@ -12,4 +11,6 @@ export {
   type SenderOptions,
   type SentNotification,
 } from "./sender.ts";
-export type { Token } from "./token.ts";
+export type { Cursor } from "./wire/cursor.ts";
+export { type ErrorFacts, MustreachClientError } from "./wire/error.ts";
+export type { Token } from "./wire/token.ts";

@@ -1,4 +1,4 @@
-import { untilAborted } from "./wait.ts";
+import { untilAborted } from "./wire/wait.ts";
 
 /** Listeners in order of registration. */
 export interface Listeners<A extends readonly unknown[], R> extends Iterable<Listener<A, R>> {
@@ -23,7 +23,6 @@ export interface Listener<A extends readonly unknown[], R> {
   readonly call: (...args: A) => R;
 }
 
-/** Creates an empty set of listeners. */
 export function createListeners<A extends readonly unknown[], R = void>(): Listeners<A, R> {
   const listeners = new Set<Listener<A, R>>();
   let added = Promise.withResolvers<void>();

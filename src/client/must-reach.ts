@@ -1,36 +1,11 @@
 import type { Acker } from "./ack.ts";
-import { type BackoffOptions, createBackoff } from "./backoff.ts";
-import type { Cursor, CursorStore } from "./cursor-store.ts";
+import type { CursorStore } from "./cursor-store.ts";
 import { createLane } from "./lane.ts";
 import type { Listeners } from "./listeners.ts";
 import type { BusinessNotification, NotificationGap } from "./notification.ts";
-import { wait } from "./wait.ts";
+import type { Cursor } from "./wire/cursor.ts";
+import { type BackoffOptions, createBackoff, wait } from "./wire/wait.ts";
 
-/** The must-reach notifications and gaps of one device, handled one at a time in the order of their sequence. */
-export interface MustReach {
-  /**
-   * Prepares for a session of a device whose store holds `saved`, and returns the cursor to begin after. What waits is
-   * forgotten, since the session replays it; what is being handled goes on.
-   */
-  begin(deviceKey: string, saved: Cursor | undefined): Cursor | undefined;
-
-  /** The session is open and continues after this. */
-  ready(resume: Cursor): void;
-
-  /** Takes a notification of an epoch; a duplicate is dropped. */
-  notification(notification: BusinessNotification, epoch: string): void;
-
-  /** Takes a gap of an epoch; a duplicate is dropped. */
-  gap(gap: NotificationGap, epoch: string): void;
-
-  /** Takes another event of the user's order for its listeners, who may be none; a duplicate is dropped. */
-  event<T>(cursor: Cursor, listeners: Listeners<[T], void | Promise<void>>, value: T): void;
-
-  /** Forgets what waits and resolves when nothing is being handled. */
-  drain(): Promise<void>;
-}
-
-/** What {@link MustReach} needs. */
 export interface MustReachOptions {
   /** All must resolve before a notification counts as handled. Without any, notifications wait for the first. */
   readonly listeners: Listeners<[BusinessNotification], void | Promise<void>>;
@@ -38,10 +13,8 @@ export interface MustReachOptions {
   /** All must resolve before a gap counts as handled. */
   readonly gapListeners: Listeners<[NotificationGap], void | Promise<void>>;
 
-  /** Where the cursor is kept. */
   readonly store: CursorStore;
 
-  /** Told of each sequence handled. */
   readonly acker: Acker;
 
   /** Between attempts of a listener or a save that fails. */
@@ -64,8 +37,8 @@ interface Item {
   readonly handle: () => Promise<boolean>;
 }
 
-/** Creates the must-reach side of a client. */
-export function createMustReach(options: MustReachOptions): MustReach {
+/** The must-reach notifications and gaps of one device, handled one at a time in the order of their sequence. */
+export function createMustReach(options: MustReachOptions) {
   const { listeners, gapListeners, store, acker, retry, draining, ended, onError } = options;
   let key = "";
   let cursor: Cursor | undefined;
@@ -136,7 +109,11 @@ export function createMustReach(options: MustReachOptions): MustReach {
   }
 
   return {
-    begin(deviceKey, saved) {
+    /**
+     * Prepares for a session of a device whose store holds `saved`, and returns the cursor to begin after. What waits
+     * is forgotten, since the session replays it; what is being handled goes on.
+     */
+    begin(deviceKey: string, saved: Cursor | undefined): Cursor | undefined {
       key = deviceKey;
       // What is saved is at least what was handled here; of another epoch, another one has handled on.
       const isBehind = saved !== undefined && saved.epoch === cursor?.epoch && saved.sequence < cursor.sequence;
@@ -146,7 +123,8 @@ export function createMustReach(options: MustReachOptions): MustReach {
       requested = cursor;
       return cursor;
     },
-    ready(resume) {
+    /** The session is open and continues after this. */
+    ready(resume: Cursor) {
       const isChanged = requested !== undefined && requested.sequence > resume.sequence;
       if (cursor !== undefined && !isChanged) return acker.ack(cursor);
       // From now on the device has a cursor: after a lost connection it must not begin at START_NEW or START_ALL again.
@@ -157,10 +135,12 @@ export function createMustReach(options: MustReachOptions): MustReach {
       const gap: NotificationGap = { from: newest, to: newest, reason: "storeChanged" };
       lane.push({ cursor: resume, handle: async () => !isChanged || deliverGap(gap) });
     },
-    notification(notification, epoch) {
+    /** Takes a notification of an epoch; a duplicate is dropped. */
+    notification(notification: BusinessNotification, epoch: string) {
       take({ sequence: notification.sequence, epoch }, () => deliver(notification));
     },
-    gap(gap, epoch) {
+    /** Takes a gap of an epoch; a duplicate is dropped. */
+    gap(gap: NotificationGap, epoch: string) {
       const place = { sequence: gap.to, epoch };
       if (gap.reason !== "storeChanged") return take(place, () => deliverGap(gap));
       // It is where the session begins. One who asked for a place has heard of it by `ready`.
@@ -172,12 +152,10 @@ export function createMustReach(options: MustReachOptions): MustReach {
       };
       lane.push({ cursor: place, handle });
     },
-    event(place, eventListeners, value) {
+    /** Takes another event of the user's order for its listeners, who may be none; a duplicate is dropped. */
+    event<T>(place: Cursor, eventListeners: Listeners<[T], void | Promise<void>>, value: T) {
       take(place, async () => (await callAll(eventListeners, value)) !== undefined);
     },
-    drain() {
-      lane.clear();
-      return lane.idle();
-    },
+    drain: lane.drain,
   };
 }

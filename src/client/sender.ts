@@ -1,13 +1,10 @@
 import { createClient as createRpcClient, type Transport } from "@connectrpc/connect";
 import { MsgService } from "../gen/mustreach/msg/v1/msg_pb.ts";
-import { createBackoff } from "./backoff.ts";
-import { createClientMsgID } from "./client-msg-id.ts";
-import { toClientError } from "./error.ts";
-import { createTokenSource, type Token } from "./token.ts";
-import { createFetchTransport } from "./transport.ts";
-import { wait, withDeadline } from "./wait.ts";
+import { toClientError } from "./wire/error.ts";
+import { createTokenSource, type Token } from "./wire/token.ts";
+import { createFetchTransport } from "./wire/transport.ts";
+import { createBackoff, wait, withDeadline } from "./wire/wait.ts";
 
-/** What {@link createSender} takes. */
 export interface SenderOptions {
   /** Where the service answers, such as `http://127.0.0.1:10002`. */
   readonly baseUrl: string;
@@ -82,7 +79,6 @@ export interface SentNotification {
   readonly durability: "unknown" | "none" | "buffered" | "replicated" | "fsynced";
 }
 
-/** Sends notifications. */
 export interface Sender {
   /**
    * Sends one notification, again under the same clientMsgID when the network fails, so that it is accepted once. An
@@ -107,7 +103,7 @@ const durabilities: readonly SentNotification["durability"][] = [
 const attemptTimeoutMs = 10_000;
 
 /**
- * Creates a sender.
+ * For an app's back end.
  *
  * @throws {TypeError} for a baseUrl that is not an http or https address.
  */
@@ -156,12 +152,20 @@ export function createSender(options: SenderOptions): Sender {
           if (!isSafe || error.retryAfterMs === undefined) throw error;
           const delayMs = Math.min(Math.max(backoff.next(), error.retryAfterMs), delays.maxDelayMs);
           if (Date.now() + delayMs > giveUpAt) throw error;
-          await wait(delayMs, signal ?? never);
+          await wait(delayMs, signal);
         }
       }
     },
   };
 }
 
-/** A signal that is never aborted. */
-const never = new AbortController().signal;
+/** An idempotency key: a UUIDv7 (RFC 9562 5.7) as 32 lower-case hex digits, so that keys order by time. */
+export function createClientMsgID(timeMs = Date.now()): string {
+  const bytes = crypto.getRandomValues(new Uint8Array(16));
+  const view = new DataView(bytes.buffer);
+  view.setUint32(0, Math.floor(timeMs / 2 ** 16));
+  view.setUint16(4, timeMs % 2 ** 16);
+  view.setUint8(6, 0x70 | (view.getUint8(6) & 0x0f));
+  view.setUint8(8, 0x80 | (view.getUint8(8) & 0x3f));
+  return Array.from(bytes, (byte) => byte.toString(16).padStart(2, "0")).join("");
+}

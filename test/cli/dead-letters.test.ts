@@ -7,7 +7,7 @@ import { connectNodeAdapter } from "@connectrpc/connect-node";
 import { CommanderError } from "commander";
 import { afterEach, describe, expect, test, vi } from "vitest";
 import { deadLettersCommand } from "../../src/cli/dead-letters.ts";
-import { toClientError } from "../../src/client/error.ts";
+import { toClientError } from "../../src/client/wire/error.ts";
 import { failure } from "../../src/errors.ts";
 import {
   DeadLetterSchema,

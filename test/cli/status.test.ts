@@ -7,7 +7,7 @@ import { type Command, CommanderError } from "commander";
 import { afterEach, describe, expect, test, vi } from "vitest";
 import { recallCommand } from "../../src/cli/recall.ts";
 import { statusCommand } from "../../src/cli/status.ts";
-import { toClientError } from "../../src/client/error.ts";
+import { toClientError } from "../../src/client/wire/error.ts";
 import { failure } from "../../src/errors.ts";
 import { DeliveryState, MsgService } from "../../src/gen/mustreach/msg/v1/msg_pb.ts";
 

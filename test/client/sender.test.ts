@@ -1,7 +1,7 @@
 import { Code, ConnectError } from "@connectrpc/connect";
 import { expect, onTestFinished, test } from "vitest";
-import { createClientMsgID } from "../../src/client/client-msg-id.ts";
 import { createSender } from "../../src/client/index.ts";
+import { createClientMsgID } from "../../src/client/sender.ts";
 import { failure } from "../../src/errors.ts";
 import { Durability, type SendBusinessNotificationRequest } from "../../src/gen/mustreach/msg/v1/msg_pb.ts";
 import { type FakeService, useFakeService } from "./fake-service.ts";

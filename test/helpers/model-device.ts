@@ -1,5 +1,5 @@
 import { setTimeout as delay } from "node:timers/promises";
-import { toClientError } from "../../src/client/error.ts";
+import { toClientError } from "../../src/client/wire/error.ts";
 import type { DeviceEvent, useDevices } from "./device.ts";
 import type { DeviceHistory, SessionEvent, SessionHistory } from "./model-history.ts";
 import type { Door, Random, World } from "./model-world.ts";

@@ -7,19 +7,7 @@ import { MustreachClientError, toClientError, tokenExpiredErrCode } from "./erro
 export type Token = string | (() => string | Promise<string>);
 
 /** Where calls take their token from. */
-export interface TokenSource {
-  /** Asks for a token anew. */
-  fetch(): Promise<string>;
-
-  /** Makes a call with the last token. When that has expired and there is a function, asks it once and calls again. */
-  use<T>(call: (token: string) => Promise<T>): Promise<T>;
-
-  /** Whether asking anew can give another token. */
-  readonly renewable: boolean;
-}
-
-/** Creates a source of a token or a token function. */
-export function createTokenSource(token: Token): TokenSource {
+export function createTokenSource(token: Token) {
   let last: string | undefined;
 
   async function fetch() {
@@ -29,9 +17,12 @@ export function createTokenSource(token: Token): TokenSource {
 
   const renewable = typeof token === "function";
   return {
+    /** Asks for a token anew. */
     fetch,
+    /** Whether asking anew can give another token. */
     renewable,
-    async use(call) {
+    /** Makes a call with the last token. When that has expired and there is a function, asks it once and calls again. */
+    async use<T>(call: (token: string) => Promise<T>): Promise<T> {
       try {
         return await call(last ?? (await fetch()));
       } catch (thrown) {

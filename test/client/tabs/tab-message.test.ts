@@ -1,9 +1,9 @@
 import { create, type MessageInitShape } from "@bufbuild/protobuf";
 import { expect, test } from "vitest";
-import { MustreachClientError } from "../../src/client/index.ts";
-import { packError, packEvent, placeOf, unpackError, unpackEvent } from "../../src/client/tab-message.ts";
-import { failure } from "../../src/errors.ts";
-import { SubscribeResponseSchema } from "../../src/gen/mustreach/delivery/v1/delivery_pb.ts";
+import { MustreachClientError } from "../../../src/client/index.ts";
+import { packError, packEvent, placeOf, unpackError, unpackEvent } from "../../../src/client/tabs/tab-message.ts";
+import { failure } from "../../../src/errors.ts";
+import { SubscribeResponseSchema } from "../../../src/gen/mustreach/delivery/v1/delivery_pb.ts";
 
 type Event = NonNullable<MessageInitShape<typeof SubscribeResponseSchema>["event"]>;
 

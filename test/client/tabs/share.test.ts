@@ -1,8 +1,8 @@
 import { describe, expect, onTestFinished, test, vi } from "vitest";
-import { type ClientOptions, type MustreachClient, memoryCursorStore } from "../../src/client/index.ts";
-import { failure } from "../../src/errors.ts";
-import { Start } from "../../src/gen/mustreach/delivery/v1/delivery_pb.ts";
-import { type FakeService, type FakeSession, fakeToken, useClient, useFakeService } from "./fake-service.ts";
+import { type ClientOptions, type MustreachClient, memoryCursorStore } from "../../../src/client/index.ts";
+import { failure } from "../../../src/errors.ts";
+import { Start } from "../../../src/gen/mustreach/delivery/v1/delivery_pb.ts";
+import { type FakeService, type FakeSession, fakeToken, useClient, useFakeService } from "../fake-service.ts";
 
 // Node's locks and channels are those of the browser, for all of a process: its clients are the tabs here. Real ones are
 // in test/e2e/tabs.test.ts.

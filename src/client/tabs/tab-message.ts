@@ -3,9 +3,9 @@ import {
   Gap_Reason,
   type SubscribeResponse,
   SubscribeResponseSchema,
-} from "../gen/mustreach/delivery/v1/delivery_pb.ts";
-import type { Cursor } from "./cursor-store.ts";
-import { type ErrorFacts, MustreachClientError, toClientError } from "./error.ts";
+} from "../../gen/mustreach/delivery/v1/delivery_pb.ts";
+import { beginning, type Cursor } from "../wire/cursor.ts";
+import { type ErrorFacts, MustreachClientError, toClientError } from "../wire/error.ts";
 
 /**
  * What a tab asks of the one that leads. Messages of the service travel in their binary form, so that tabs with
@@ -68,15 +68,13 @@ export function placeOf({ event }: SubscribeResponse): Cursor {
     case "recall":
       return event.value;
     case "message":
-      return event.value.notification ?? nowhere;
+      return event.value.notification ?? beginning;
     case "gap":
       return { sequence: event.value.to, epoch: event.value.epoch };
     default:
-      return nowhere;
+      return beginning;
   }
 }
-
-const nowhere: Cursor = { sequence: 0n, epoch: "" };
 
 /** Whether an event tells that the store was replaced: its place is where the stream begins. */
 export function isStoreChange({ event }: SubscribeResponse): boolean {

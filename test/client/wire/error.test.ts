@@ -1,8 +1,8 @@
 import { Code, ConnectError } from "@connectrpc/connect";
 import { expect, test } from "vitest";
-import { isFatal, toClientError } from "../../src/client/error.ts";
-import { MustreachClientError } from "../../src/client/index.ts";
-import { type ErrorName, errorTable, failure } from "../../src/errors.ts";
+import { MustreachClientError } from "../../../src/client/index.ts";
+import { isFatal, toClientError } from "../../../src/client/wire/error.ts";
+import { type ErrorName, errorTable, failure } from "../../../src/errors.ts";
 
 test.each(Object.keys(errorTable) as ErrorName[])("the facts of %s are those of the error table", (name) => {
   const thrown = failure(name, "what was wrong");

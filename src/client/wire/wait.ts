@@ -1,14 +1,14 @@
 /** Resolves after a time, or as soon as the signal is aborted. Never rejects. */
-export function wait(ms: number, signal: AbortSignal): Promise<void> {
+export function wait(ms: number, signal?: AbortSignal): Promise<void> {
   return new Promise((resolve) => {
-    if (signal.aborted) return resolve();
+    if (signal?.aborted) return resolve();
     const done = () => {
       clearTimeout(timer);
-      signal.removeEventListener("abort", done);
+      signal?.removeEventListener("abort", done);
       resolve();
     };
     const timer = setTimeout(done, ms);
-    signal.addEventListener("abort", done);
+    signal?.addEventListener("abort", done);
   });
 }
 
@@ -40,4 +40,27 @@ export async function withDeadline<T>(
     clearTimeout(timer);
     parent?.removeEventListener("abort", abort);
   }
+}
+
+/** How long to wait between attempts, in milliseconds before jitter. */
+export interface BackoffOptions {
+  readonly minDelayMs: number;
+  readonly maxDelayMs: number;
+  /** A number from 0 up to but not including 1. Default Math.random. */
+  readonly random?: (() => number) | undefined;
+}
+
+export type Backoff = ReturnType<typeof createBackoff>;
+
+/** Exponential delays: `min(maxDelayMs, minDelayMs × 2ⁿ)` times a random 0.5 to 1, so that clients spread out. */
+export function createBackoff({ minDelayMs, maxDelayMs, random = Math.random }: BackoffOptions) {
+  let attempts = 0;
+  return {
+    /** The next delay, in milliseconds. */
+    next: () => Math.min(maxDelayMs, minDelayMs * 2 ** attempts++) * (0.5 + random() / 2),
+    /** Begins again at minDelayMs. */
+    reset() {
+      attempts = 0;
+    },
+  };
 }

@@ -10,17 +10,15 @@ import {
   SubscribeRequestSchema,
   type SubscribeResponse,
   SubscribeResponseSchema,
-} from "../gen/mustreach/delivery/v1/delivery_pb.ts";
-import type { Cursor } from "./cursor-store.ts";
-import { createLane } from "./lane.ts";
-import { runSession, type SessionEnd } from "./session.ts";
+} from "../../gen/mustreach/delivery/v1/delivery_pb.ts";
+import type { Cursor } from "../wire/cursor.ts";
+import { runSession, type SessionEnd } from "../wire/session.ts";
+import { withDeadline } from "../wire/wait.ts";
 import { type LeaderMessage, packError, packEvent, placeOf, type TabMessage } from "./tab-message.ts";
-import { withDeadline } from "./wait.ts";
 
 /** The part of the service that tabs share. */
 export type Delivery = Pick<Client<typeof DeliveryService>, "subscribe" | "ack">;
 
-/** What {@link createLeader} needs. */
 export interface LeaderOptions {
   /** The service itself. */
   readonly service: Delivery;
@@ -160,8 +158,7 @@ export function createLeader({ service, post, idleTimeoutMs, ackTimeoutMs, ended
     restartAt(resumeSequence);
   }
 
-  /** One at a time: the next one may fit into the stream that this one has opened. */
-  const joining = createLane<Subscribe>(async ({ stream, token, request: bytes, received: had, epoch: hadIn }) => {
+  async function subscribe({ stream, token, request: bytes, received: had, epoch: hadIn }: Subscribe): Promise<void> {
     const request = fromBinary(SubscribeRequestSchema, bytes);
     const { deviceId, window } = request;
     let place = had ?? request.afterSequence;
@@ -218,7 +215,7 @@ export function createLeader({ service, post, idleTimeoutMs, ackTimeoutMs, ended
     post({ kind: "ended", stream, ...toReason(end) });
     // The others have lost their stream by it.
     post({ kind: "ended" });
-  });
+  }
 
   async function ack({ call, token, request: bytes }: Extract<TabMessage, { kind: "ack" }>) {
     const request = fromBinary(AckRequestSchema, bytes);
@@ -243,11 +240,13 @@ export function createLeader({ service, post, idleTimeoutMs, ackTimeoutMs, ended
   }
 
   post({ kind: "leading" });
+  let subscribing = Promise.resolve();
   return {
     /** Takes what a tab asks. */
     take(message: TabMessage) {
-      if (message.kind === "subscribe") joining.push(message);
-      else void ack(message);
+      if (message.kind === "ack") void ack(message);
+      // One at a time: the next one may fit into the stream that this one has opened.
+      else subscribing = subscribing.then(() => subscribe(message));
     },
   };
 }

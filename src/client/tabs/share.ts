@@ -6,13 +6,12 @@ import {
   SubscribeRequestSchema,
   type SubscribeResponse,
   SubscribeResponseSchema,
-} from "../gen/mustreach/delivery/v1/delivery_pb.ts";
-import type { Cursor } from "./cursor-store.ts";
-import type { MustreachClientError } from "./error.ts";
+} from "../../gen/mustreach/delivery/v1/delivery_pb.ts";
+import type { Cursor } from "../wire/cursor.ts";
+import type { MustreachClientError } from "../wire/error.ts";
 import { createLeader, type Delivery, type LeaderOptions } from "./lead.ts";
 import { isStoreChange, type LeaderMessage, type Message, placeOf, unpackError, unpackEvent } from "./tab-message.ts";
 
-/** What {@link shareDelivery} needs. */
 export interface ShareOptions extends Omit<LeaderOptions, "post"> {
   /** Names the device: tabs of one name share a stream. */
   readonly name: string;
