@@ -3,7 +3,7 @@ import type { Cursors } from "../inbox/cursors.ts";
 import type { DeadLetters } from "./dead-letters.ts";
 import type { Escalation, EscalationAttempt, Escalations } from "./escalations.ts";
 import { createSlots } from "./slots.ts";
-import type { Webhook, WebhookBody } from "./webhook.ts";
+import { toWebhookBody, type Webhook } from "./webhook.ts";
 
 export interface EscalateOptions {
   readonly escalations: Pick<Escalations, "consume" | "consumeRetries" | "isWithdrawn">;
@@ -85,7 +85,7 @@ export async function startEscalate(options: EscalateOptions): Promise<Escalate>
       return attempt.ack();
     }
     const { signal } = stopping;
-    const answer = await webhook(toBody(attempt), signal);
+    const answer = await webhook(toWebhookBody(attempt), signal);
     if (answer.kind === "taken") {
       counts.delivered++;
       return attempt.ack();
@@ -133,27 +133,6 @@ export async function startEscalate(options: EscalateOptions): Promise<Escalate>
       await Promise.all([first.stop(), retries.stop()]);
       clearTimeout(timer);
       await Promise.all(consumers.map((consumer) => consumer.stop()));
-    },
-  };
-}
-
-function toBody({ id, userId, sequence, notification, attempt }: EscalationAttempt): WebhookBody {
-  return {
-    escalationID: id,
-    attempt,
-    userID: userId,
-    sequence,
-    notification: {
-      serverMsgID: notification.serverMsgId,
-      clientMsgID: notification.clientMsgId,
-      sendTime: Number(notification.sendTime),
-      sendUserID: notification.sendUserId,
-      recvUserID: notification.recvUserId,
-      recvGroupID: notification.recvGroupId,
-      key: notification.key,
-      data: notification.data,
-      reliabilityLevel: notification.reliabilityLevel,
-      sequence: Number(notification.sequence),
     },
   };
 }

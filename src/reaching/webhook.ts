@@ -1,4 +1,5 @@
 import { createHmac } from "node:crypto";
+import type { EscalationAttempt } from "./escalations.ts";
 
 export interface WebhookOptions {
   readonly url: string;
@@ -21,34 +22,38 @@ export type WebhookAnswer =
       readonly retryAfterMs: number | undefined;
     };
 
-/** The JSON that the webhook gets. */
-export interface WebhookBody {
-  /** Stable over all attempts, for the receiver to know those it has seen; also the header `webhook-id`. */
-  readonly escalationID: string;
-  /** Which attempt this is, from 1. */
-  readonly attempt: number;
-  /** The recipient whom the notification has not reached. */
-  readonly userID: string;
-  /** Its place in the recipient's inbox. */
-  readonly sequence: number;
-  /** The notification, under OpenIM's names. */
-  readonly notification: {
-    readonly serverMsgID: string;
-    readonly clientMsgID: string;
-    /** When it was accepted, in milliseconds since the Unix epoch. */
-    readonly sendTime: number;
-    readonly sendUserID: string;
-    /** Empty for a notification to a group. */
-    readonly recvUserID: string;
-    /** Empty for a notification to a user. */
-    readonly recvGroupID: string;
-    readonly key: string;
-    readonly data: string;
-    /** Always 2. */
-    readonly reliabilityLevel: number;
-    readonly sequence: number;
+/** The JSON that the webhook gets: the notification under OpenIM's names. */
+export function toWebhookBody({ id, attempt, userId, sequence, notification }: EscalationAttempt) {
+  return {
+    /** Stable over all attempts, for the receiver to know those it has seen; also the header `webhook-id`. */
+    escalationID: id,
+    /** From 1. */
+    attempt,
+    /** The recipient whom the notification has not reached. */
+    userID: userId,
+    /** Its place in the recipient's inbox. */
+    sequence,
+    notification: {
+      serverMsgID: notification.serverMsgId,
+      clientMsgID: notification.clientMsgId,
+      /** When it was accepted, in milliseconds since the Unix epoch. */
+      sendTime: Number(notification.sendTime),
+      sendUserID: notification.sendUserId,
+      /** Empty for a notification to a group. */
+      recvUserID: notification.recvUserId,
+      /** Empty for a notification to a user. */
+      recvGroupID: notification.recvGroupId,
+      key: notification.key,
+      data: notification.data,
+      /** Always 2. */
+      reliabilityLevel: notification.reliabilityLevel,
+      sequence: Number(notification.sequence),
+    },
   };
 }
+
+/** As {@link toWebhookBody}. */
+export type WebhookBody = ReturnType<typeof toWebhookBody>;
 
 /** Posts to the webhook once; `signal` gives it up. Never rejects. */
 export type Webhook = (body: WebhookBody, signal: AbortSignal) => Promise<WebhookAnswer>;
