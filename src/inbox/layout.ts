@@ -26,8 +26,7 @@ export function inboxStream(partition: number): string {
   return `INBOX_${partition}`;
 }
 
-/** What {@link inboxSpecs} depends on. */
-export interface InboxSettings {
+interface InboxSettings {
   readonly partitions: number;
   /** How long a notification is kept, in milliseconds. */
   readonly retentionMs: number;

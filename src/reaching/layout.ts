@@ -58,8 +58,7 @@ export function parsePlace(subject: string): { partition: number; sequence: numb
   return { partition: Number(partition), sequence: Number(sequence) };
 }
 
-/** What {@link reachingSpecs} depends on. */
-export interface ReachingSettings {
+interface ReachingSettings {
   /** How long notifications are kept in the inboxes, and so what waits to reach, in milliseconds. */
   readonly retentionMs: number;
   /** Space for what waits for the webhook, and again for what it has not taken, in bytes. */

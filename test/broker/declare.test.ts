@@ -5,11 +5,11 @@ import { pino } from "pino";
 import { afterEach, beforeEach, describe, expect, test } from "vitest";
 import { type Broker, connectBroker } from "../../src/broker/connect.ts";
 import { declare, openBucket, type StreamSpec, streamProblems } from "../../src/broker/declare.ts";
-import { type InboxSettings, inboxSpecs, inboxSubject } from "../../src/inbox/layout.ts";
+import { inboxSpecs, inboxSubject } from "../../src/inbox/layout.ts";
 import { useBroker } from "../helpers/broker.ts";
 
 const server = useBroker();
-const options: InboxSettings = { partitions: 2, retentionMs: 3_600_000, maxStoreBytes: 20_000_000 };
+const options = { partitions: 2, retentionMs: 3_600_000, maxStoreBytes: 20_000_000 };
 let broker: Broker;
 
 beforeEach(async () => {
@@ -25,7 +25,7 @@ afterEach(async () => {
   await broker.close();
 });
 
-const declareInbox = (settings: InboxSettings) => declare(broker, inboxSpecs(settings), 1);
+const declareInbox = (settings: typeof options) => declare(broker, inboxSpecs(settings), 1);
 const problems = (settings = options) => streamProblems(broker, inboxSpecs(settings), 1);
 const configOf = async (name: string) => (await broker.jsm.streams.info(name)).config;
 
