@@ -1,10 +1,11 @@
 import type { Broker } from "../broker/connect.ts";
+import type { DirectGet } from "../broker/direct-get.ts";
 import { createTurns } from "../broker/limit.ts";
 import { toToken } from "../broker/subjects.ts";
 import { maxBatchMessages, type Revision, replace, type Write } from "../broker/write.ts";
 import { failure } from "../errors.ts";
 import { groupInfoSubject, groupMembersSubject, joinedSubject, membersPerSubject } from "./layout.ts";
-import type { GroupSnapshot, ReadGroup } from "./reads.ts";
+import { type GroupSnapshot, readGroup } from "./reads.ts";
 import { encodeGroup, encodeMemberships, type GroupRecord, type Member, reviseMemberships } from "./records.ts";
 
 /** What a change makes of a group. */
@@ -55,7 +56,7 @@ const memberBytes = 112;
  *
  * Throws NetworkError (90004) when the broker has not acknowledged in time; the change is stored or not.
  */
-export function createChangeGroup(broker: Broker, read: ReadGroup, { timeoutMs, historyMs }: ChangeOptions) {
+export function createChangeGroup(broker: Broker, get: DirectGet, { timeoutMs, historyMs }: ChangeOptions) {
   const inTurn = createTurns(maxChangesAtOnce);
 
   const change = (groupId: string, { userIds, minVersion, revise }: ChangeRequest) => {
@@ -63,7 +64,7 @@ export function createChangeGroup(broker: Broker, read: ReadGroup, { timeoutMs, 
     const concerned = new Set(userIds);
     const deadlineMs = Date.now() + timeoutMs;
     return replace<GroupRecord | undefined>(broker, deadlineMs, async () => {
-      const snapshot = await read(groupId, { subjects, minVersion, deadlineMs });
+      const snapshot = await readGroup(get, groupId, { subjects, minVersion, deadlineMs });
       const revision = revise(snapshot.group, membersAmong(concerned, snapshot));
       if (revision === undefined) return { writes: [], answer: snapshot.group };
       return toRevision(snapshot, revision, historyMs);

@@ -7,7 +7,7 @@ import { wrongField } from "../errors.ts";
 import { createChangeGroup, type GroupRevision, inRecordOrder, takeChunk } from "./change.ts";
 import { groupInfoSubject, groupsStream, joinedFilter } from "./layout.ts";
 import { createMembersAt, type MembersAt } from "./members-at.ts";
-import { createReadGroup, readAllUnder, readLast } from "./reads.ts";
+import { readAllUnder, readLast } from "./reads.ts";
 import {
   decodeGroup,
   type Group,
@@ -94,9 +94,8 @@ const infosPerRead = 1_000;
 export function createGroups(broker: Broker, directGet: DirectGet, options: GroupsOptions): Groups {
   const { timeoutMs, historyMs = 86_400_000, onMembershipChange = () => {} } = options;
   const get = withRetry(broker, directGet, timeoutMs);
-  const read = createReadGroup(get);
-  const change = createChangeGroup(broker, read, { timeoutMs, historyMs });
-  const membersAt = createMembersAt(read, options);
+  const change = createChangeGroup(broker, get, { timeoutMs, historyMs });
+  const membersAt = createMembersAt(get, options);
 
   const find = async (groupId: string): Promise<Group | undefined> => {
     const subject = groupInfoSubject(toToken(groupId));

@@ -1,6 +1,7 @@
+import type { DirectGet } from "../broker/direct-get.ts";
 import { toToken } from "../broker/subjects.ts";
 import { groupFilter } from "./layout.ts";
-import type { GroupSnapshot, ReadGroup } from "./reads.ts";
+import { type GroupSnapshot, readGroup } from "./reads.ts";
 import { isMemberAt, type Member, type Membership } from "./records.ts";
 
 interface MembersAtOptions {
@@ -32,7 +33,7 @@ interface Image {
  * Creates the reader of members. A group that was read before costs nothing while its version is the same, and then
  * one read of the records that changed.
  */
-export function createMembersAt(read: ReadGroup, options: MembersAtOptions): MembersAt {
+export function createMembersAt(get: DirectGet, options: MembersAtOptions): MembersAt {
   const { timeoutMs, maxCachedMembers = 1_000_000 } = options;
   /** By group id; the one used last is last. */
   const images = new Map<string, Image>();
@@ -52,7 +53,7 @@ export function createMembersAt(read: ReadGroup, options: MembersAtOptions): Mem
 
   const load = async (groupId: string, version: number): Promise<Image> => {
     const before = images.get(groupId);
-    const snapshot = await read(groupId, {
+    const snapshot = await readGroup(get, groupId, {
       subjects: [groupFilter(toToken(groupId))],
       after: before?.sequence ?? 0,
       minVersion: version,

@@ -15,8 +15,7 @@ export interface GroupSnapshot {
   readonly memberships: ReadonlyMap<string, readonly Membership[]>;
 }
 
-/** Options of {@link ReadGroup}. */
-export interface ReadGroupOptions {
+interface GroupQuery {
   /** What to read, besides the info record. */
   readonly subjects: readonly string[];
   /** Only what was stored after this sequence. Default 0. */
@@ -27,36 +26,33 @@ export interface ReadGroupOptions {
   readonly deadlineMs: number;
 }
 
-/**
- * Reads records of a group, all as they were at one moment.
- *
- * Throws NetworkError (90004) when the broker does not answer, or does not have the version, in time.
- */
-export type ReadGroup = (groupId: string, options: ReadGroupOptions) => Promise<GroupSnapshot>;
-
 /** A page ends with the record that reaches this size, in bytes. */
 const maxPageBytes = 4_194_304;
 
 /** Records on a page that is read along the stream. */
 const pageRecords = 1_000;
 
-/** Creates the reader of group records. */
-export function createReadGroup(get: DirectGet): ReadGroup {
-  return (groupId, { subjects, after = 0, minVersion, deadlineMs }) => {
-    const infoSubject = groupInfoSubject(toToken(groupId));
-    return until(deadlineMs, async () => {
-      const records = await readLast(get, [infoSubject, ...subjects], { after, deadlineMs });
-      const info = records.get(infoSubject);
-      const group = info && decodeGroup(info.payload);
-      // A copy of the stream that does not have the version yet: another is asked.
-      if ((group?.version ?? 0) < minVersion) return again;
-      records.delete(infoSubject);
-      const memberships = records
-        .values()
-        .map(({ subject, payload }) => [subject, decodeMemberships(payload)] as const);
-      return { group, sequence: info?.sequence ?? 0, memberships: new Map(memberships) };
-    });
-  };
+/**
+ * Reads records of a group, all as they were at one moment.
+ *
+ * @throws NetworkError (90004) when the broker does not answer, or does not have the version, in time.
+ */
+export function readGroup(
+  get: DirectGet,
+  groupId: string,
+  { subjects, after = 0, minVersion, deadlineMs }: GroupQuery,
+): Promise<GroupSnapshot> {
+  const infoSubject = groupInfoSubject(toToken(groupId));
+  return until(deadlineMs, async () => {
+    const records = await readLast(get, [infoSubject, ...subjects], { after, deadlineMs });
+    const info = records.get(infoSubject);
+    const group = info && decodeGroup(info.payload);
+    // A copy of the stream that does not have the version yet: another is asked.
+    if ((group?.version ?? 0) < minVersion) return again;
+    records.delete(infoSubject);
+    const memberships = records.values().map(({ subject, payload }) => [subject, decodeMemberships(payload)] as const);
+    return { group, sequence: info?.sequence ?? 0, memberships: new Map(memberships) };
+  });
 }
 
 /**

@@ -8,7 +8,7 @@ import {
 import { toToken } from "../../src/broker/subjects.ts";
 import { toErrorFacts } from "../../src/errors.ts";
 import { groupInfoSubject } from "../../src/groups/layout.ts";
-import { createReadGroup, readAllUnder, readLast } from "../../src/groups/reads.ts";
+import { readAllUnder, readGroup, readLast } from "../../src/groups/reads.ts";
 import { encodeGroup, type GroupRecord } from "../../src/groups/records.ts";
 
 const message = (subject: string, sequence: number, payload: Uint8Array = Buffer.from(subject)) => ({
@@ -115,14 +115,14 @@ describe("a group", () => {
 
   test("is read again until it has the version", async () => {
     const { get, requests } = answer(page([], 0), found(2), found(3));
-    const snapshot = await createReadGroup(get)("g", { ...options, deadlineMs: soon() });
+    const snapshot = await readGroup(get, "g", { ...options, deadlineMs: soon() });
     expect(snapshot).toEqual({ group: info(3), sequence: 30, memberships: new Map() });
     expect(requests.map(({ multi_last }) => multi_last)).toEqual(Array(3).fill([infoSubject, "s"]));
   });
 
   test("is given up with 90004 when nobody has the version in time", async () => {
     const behind: DirectGet = Object.assign(async () => found(2), { close: () => {} });
-    const thrown = await createReadGroup(behind)("g", { ...options, deadlineMs: Date.now() + 100 }).catch(
+    const thrown = await readGroup(behind, "g", { ...options, deadlineMs: Date.now() + 100 }).catch(
       (error: unknown) => error,
     );
     expect(toErrorFacts(thrown)).toMatchObject({ errCode: 90004 });
