@@ -3,7 +3,7 @@ import { defineConfig } from "vitest/config";
 
 /** What a test imports that starts a broker, a service, or another process. */
 const startsProcesses =
-  /helpers\/(?:broker|browser|cluster|device|escalation|external-broker|fake-broker|groups|process|server|tracking)\.ts"|"node:child_process"/;
+  /(?:helpers\/(?:broker|browser|cluster|device|escalation|external-broker|fake-broker|groups|process|server|tracking)|embedded\/find)\.ts"|"node:child_process"/;
 
 const files = globSync("test/**/*.test.ts").map((path) => path.replaceAll("\\", "/"));
 const e2e = files.filter((path) => path.startsWith("test/e2e/"));

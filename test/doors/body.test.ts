@@ -49,7 +49,7 @@ async function useReader(options: ReadBodyOptions, { method = send as DescMethod
 
   /** The reading of the next upload, once its headers are there. */
   const next = async (index: number) => {
-    await vi.waitFor(() => expect(reads.length).toBeGreaterThan(index), 5_000);
+    await vi.waitFor(() => expect(reads.length).toBeGreaterThan(index), { timeout: 5_000, interval: 2 });
     return { body: reads[index] ?? expect.fail("there is no such body") };
   };
 
