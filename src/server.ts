@@ -35,10 +35,9 @@ import { createHub } from "./receiving/hub.ts";
 import { createPushMemory } from "./receiving/push-queue.ts";
 import { createDeliveryService } from "./receiving/service.ts";
 import { type ResumeRequest, resume } from "./receiving/subscribe.ts";
-import { createSendBatch } from "./sending/batch.ts";
-import { deliverDue } from "./sending/deliver-due.ts";
-import { createExpand } from "./sending/fan-out.ts";
+import { expand } from "./sending/fan-out.ts";
 import { findSend } from "./sending/find-send.ts";
+import { deliverDue } from "./sending/schedule.ts";
 import { type Send, send } from "./sending/send.ts";
 import { createSyncSender } from "./sending/sender-sync.ts";
 import { createMsgService } from "./sending/service.ts";
@@ -169,7 +168,7 @@ export async function startServer(config: Config, log: Logger): Promise<Server> 
     const recallAgain = async (serverMsgId: string, operationId: string) => {
       await recall(tracking, await findSend(tracking, { serverMsgId, clientMsgId: "" }), operationId);
     };
-    started.push(await fanout.work(createExpand({ inbox, sends, membersAt, recallAgain })));
+    started.push(await fanout.work((job, signal) => expand({ ...tracking, recallAgain }, job, signal)));
     started.push(await schedule.work((due) => deliverDue(delivering, due)));
 
     // Until it has reached.
@@ -195,7 +194,7 @@ export async function startServer(config: Config, log: Logger): Promise<Server> 
     const msg = createMsgService({
       limits,
       send: sendOne,
-      sendBatch: createSendBatch({ send: sendOne, limits, log }),
+      log,
       tracking,
       conversations: { chat, groupIdsOf },
     });

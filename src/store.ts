@@ -27,7 +27,7 @@ import { createTombstones } from "./recalling/tombstones.ts";
 import { receivingSpecs } from "./receiving/layout.ts";
 import { createOpenSession } from "./receiving/session-order.ts";
 import { createLive } from "./receiving/signals.ts";
-import { createFanout } from "./sending/fan-out-queue.ts";
+import { createFanout } from "./sending/fan-out.ts";
 import { sendingSpecs } from "./sending/layout.ts";
 import { createSends } from "./sending/record.ts";
 import { createSchedule } from "./sending/schedule.ts";

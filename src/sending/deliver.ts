@@ -3,7 +3,7 @@ import { toConversationId, toParties } from "../chat/conversation-id.ts";
 import type { Notification } from "../gen/mustreach/delivery/v1/delivery_pb.ts";
 import type { Inbox, PreparedWrite } from "../inbox/inbox.ts";
 import type { InboxItem, WriteOptions } from "../inbox/items.ts";
-import type { Fanout } from "./fan-out-queue.ts";
+import type { Fanout } from "./fan-out.ts";
 import type { SendRecord } from "./record.ts";
 
 /** What is to be stored of a send. */

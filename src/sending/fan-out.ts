@@ -1,15 +1,83 @@
-import { errorTable, toErrorFacts } from "../errors.ts";
+import { create, toBinary } from "@bufbuild/protobuf";
+import type { Logger } from "pino";
+import type { Broker } from "../broker/connect.ts";
+import { decodeStored } from "../broker/decode-stored.ts";
+import { type DirectGet, tooManyResults } from "../broker/direct-get.ts";
+import { toRefusal } from "../broker/faults.ts";
+import type { Publisher } from "../broker/publish.ts";
+import { toPartition, toToken } from "../broker/subjects.ts";
+import { work } from "../broker/work.ts";
+import { errorTable, failure, toErrorFacts } from "../errors.ts";
+import { MessageSchema, NotificationSchema } from "../gen/mustreach/delivery/v1/delivery_pb.ts";
+import { FanoutJobSchema } from "../gen/mustreach/store/v1/job_pb.ts";
 import type { Inbox } from "../inbox/inbox.ts";
-import type { FanoutJob } from "./fan-out-queue.ts";
+import { type InboxItem, itemKey, type WriteOptions } from "../inbox/items.ts";
+import { fanoutFilter, fanoutStream, fanoutSubject } from "./layout.ts";
 import type { Sends } from "./record.ts";
 
-/** The members of a group at a version. */
-export type MembersAt = (groupId: string, version: number) => Promise<readonly string[]>;
+/** Group sends are expanded in this many lanes, each in order; more instances than lanes would have nothing to do. */
+const lanes = 8;
 
 /** Members are written this many at a time, so that a recall in between stops the rest. */
 const chunkSize = 5_000;
 
-export interface ExpandOptions {
+/** A group send that is to be expanded into the inboxes of the members. */
+export interface FanoutJob extends WriteOptions {
+  /** What each of them gets, in this order: the notification, its chat copy, or both. */
+  readonly items: readonly InboxItem[];
+  readonly groupId: string;
+  /** The version of the group whose members get it. */
+  readonly groupVersion: number;
+}
+
+/** The group sends that wait to be expanded. */
+export interface Fanout {
+  /**
+   * Queues a job, once for each send.
+   *
+   * @throws NetworkError (90004) when the broker did not acknowledge in time, StoreFullError (90101) when it has no
+   * space.
+   */
+  publish(job: FanoutJob): Promise<void>;
+  /** Does the jobs, those of a group in order, together with the other instances. Resolves to how to stop. */
+  work(expand: (job: FanoutJob, signal: AbortSignal) => Promise<void>): Promise<() => Promise<void>>;
+}
+
+/** Creates the queue of group sends over its stream. */
+export function createFanout(broker: Broker, publisher: Publisher, get: DirectGet, log: Logger): Fanout {
+  return {
+    async publish(job) {
+      const lane = toPartition(toToken(job.groupId), lanes);
+      const subject = fanoutSubject(lane, job.items.map((item) => itemKey(item).id).join("+"));
+      const stored = await publisher.store(fanoutStream, { subject, payload: encodeFanoutJob(job), headers: {} });
+      if (stored.kind === "stored") return;
+      const waiting = await get(fanoutStream, { last_by_subj: subject });
+      // Queued already, or expanded in the meantime: then the next delivery of the same send finds it all there.
+      if (waiting !== tooManyResults && waiting.messages.length > 0) return;
+      throw toRefusal(stored);
+    },
+    async work(expand) {
+      const stops = await Promise.all(
+        Array.from({ length: lanes }, (_, lane) =>
+          work(broker, {
+            stream: fanoutStream,
+            durable: `fanout_${lane}`,
+            filter: fanoutFilter(lane),
+            decode: decodeFanoutJob,
+            work: expand,
+            log,
+          }),
+        ),
+      );
+      return async () => void (await Promise.all(stops.map((stop) => stop())));
+    },
+  };
+}
+
+/** The members of a group at a version. */
+export type MembersAt = (groupId: string, version: number) => Promise<readonly string[]>;
+
+export interface ExpandDeps {
   readonly inbox: Pick<Inbox, "writeMany">;
   readonly sends: Pick<Sends, "recalledAt">;
   readonly membersAt: MembersAt;
@@ -18,24 +86,24 @@ export interface ExpandOptions {
 }
 
 /**
- * Creates the expansion of a group send into the inboxes of those who were members when it was sent. A worker that is
- * killed leaves the rest to the next one: copies that are there already are left as they are.
+ * Expands a group send into the inboxes of those who were members when it was sent. A worker that is killed leaves the
+ * rest to the next one: copies that are there already are left as they are.
  */
-export function createExpand({ inbox, sends, membersAt, recallAgain }: ExpandOptions) {
-  return async (job: FanoutJob, signal: AbortSignal): Promise<void> => {
-    const { items, groupId, groupVersion, ...options } = job;
-    const members = await membersAt(groupId, groupVersion);
-    for (const item of items) {
-      const { serverMsgId } = item.kind === "notification" ? item.notification : noId;
-      const isRecalled = async () => serverMsgId !== "" && (await sends.recalledAt(serverMsgId)) !== undefined;
-      for (let start = 0; start < members.length && !(await isRecalled()); start += chunkSize) {
-        signal.throwIfAborted();
-        await inbox.writeMany(members.slice(start, start + chunkSize), item, options);
-      }
-      // It may have ended halfway.
-      if (await isRecalled()) await recallAgain(serverMsgId, job.operationId).catch(unlessGone);
+export async function expand(deps: ExpandDeps, job: FanoutJob, signal: AbortSignal): Promise<void> {
+  const { inbox, sends, membersAt, recallAgain } = deps;
+  const { items, groupId, groupVersion, ...options } = job;
+  const members = await membersAt(groupId, groupVersion);
+  for (const item of items) {
+    // Only notifications are recalled.
+    const serverMsgId = item.kind === "notification" ? item.notification.serverMsgId : "";
+    const isRecalled = async () => serverMsgId !== "" && (await sends.recalledAt(serverMsgId)) !== undefined;
+    for (let start = 0; start < members.length && !(await isRecalled()); start += chunkSize) {
+      signal.throwIfAborted();
+      await inbox.writeMany(members.slice(start, start + chunkSize), item, options);
     }
-  };
+    // It may have ended halfway.
+    if (await isRecalled()) await recallAgain(serverMsgId, job.operationId).catch(unlessGone);
+  }
 }
 
 /** The mark of a recall may outlive the record of its send: then nothing is left that could be recalled. */
@@ -43,5 +111,54 @@ function unlessGone(error: unknown): void {
   if (toErrorFacts(error).errCode !== errorTable.RecordNotFoundError.errCode) throw error;
 }
 
-/** Only notifications are recalled. */
-const noId = { serverMsgId: "" };
+/** The stored form of a job. The notification is in it once, so that a job is hardly larger than what it writes. */
+export function encodeFanoutJob({ items, groupVersion, expiresAtMs = 0, escalateAfterMs = 0, ...job }: FanoutJob) {
+  const own = items.find((item) => item.kind === "notification")?.notification;
+  const copy = items.find((item) => item.kind === "message")?.message;
+  const notification = own ?? copy?.notification;
+  if (notification === undefined) throw new TypeError("a job without a notification");
+  return toBinary(
+    FanoutJobSchema,
+    create(FanoutJobSchema, {
+      ...job,
+      groupVersion: BigInt(groupVersion),
+      notification: toBinary(NotificationSchema, notification),
+      mustReach: own !== undefined,
+      ...(copy && {
+        chatPlace: { conversationId: copy.conversationId, conversationSequence: copy.conversationSequence },
+      }),
+      expiresAtMs: BigInt(expiresAtMs),
+      escalateAfterMs: BigInt(escalateAfterMs),
+    }),
+  );
+}
+
+/**
+ * Reads the stored form of a job.
+ *
+ * @throws ServerInternalError (500) for bytes that are none.
+ */
+export function decodeFanoutJob(payload: Uint8Array): FanoutJob {
+  const job = decodeStored(FanoutJobSchema, payload);
+  const { groupId, operationId, chatPlace } = job;
+  const notification = decodeStored(NotificationSchema, job.notification);
+  if (groupId === "" || notification.serverMsgId === "") {
+    throw failure("ServerInternalError", "what is stored is a fan-out without a group or a notification");
+  }
+  const items: InboxItem[] = job.mustReach ? [{ kind: "notification", notification }] : [];
+  if (chatPlace !== undefined) {
+    const { conversationId, conversationSequence } = chatPlace;
+    items.push({
+      kind: "message",
+      message: create(MessageSchema, { conversationId, conversationSequence, notification }),
+    });
+  }
+  return {
+    items,
+    groupId,
+    groupVersion: Number(job.groupVersion),
+    expiresAtMs: Number(job.expiresAtMs) || undefined,
+    escalateAfterMs: Number(job.escalateAfterMs) || undefined,
+    operationId,
+  };
+}

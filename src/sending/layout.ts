@@ -35,11 +35,6 @@ export function sentSubject(partition: number, key: string): string {
   return `sent.${partition}.${key}`;
 }
 
-/** Where it is recorded that a send was recalled; the partition is that of its id. */
-export function recalledSubject(partition: number, send: string): string {
-  return `recalled.${partition}.${send}`;
-}
-
 /** A group send that is to be expanded. The lane keeps the sends of a group in order. */
 export function fanoutSubject(lane: number, id: string): string {
   return `fanout.${lane}.${id}`;

@@ -11,7 +11,8 @@ import {
 } from "../gen/mustreach/store/v1/send_pb.ts";
 import type { PreparedWrite } from "../inbox/inbox.ts";
 import { inboxStream } from "../inbox/layout.ts";
-import { recalledSubject, sentSubject } from "./layout.ts";
+import { recalledSubject } from "../recalling/layout.ts";
+import { sentSubject } from "./layout.ts";
 
 /** What was accepted under a client message id, first. */
 export interface SendRecord {

@@ -9,35 +9,27 @@ import type { Publisher } from "../broker/publish.ts";
 import { toToken } from "../broker/subjects.ts";
 import { work } from "../broker/work.ts";
 import { failure } from "../errors.ts";
-import { type Notification, NotificationSchema } from "../gen/mustreach/delivery/v1/delivery_pb.ts";
+import { NotificationSchema } from "../gen/mustreach/delivery/v1/delivery_pb.ts";
 import { ScheduledSendSchema } from "../gen/mustreach/store/v1/job_pb.ts";
+import { type DeliverDeps, type Delivery, deliver } from "./deliver.ts";
+import { keyOfClientMsgId } from "./ids.ts";
 import { dueFilter, dueSubject, scheduleStream, scheduleSubject } from "./layout.ts";
-import { decodeSend, encodeSend, type SendRecord } from "./record.ts";
-
-/** A send that waits for its time. */
-export interface ScheduledSend {
-  /** Its `deliverAtMs` is the time. */
-  readonly record: SendRecord;
-  readonly notification: Notification;
-  /** Whether a chat copy is stored as well. */
-  readonly sendMsg: boolean;
-  readonly escalateAfterMs: number | undefined;
-  readonly operationId: string;
-}
+import { decodeSend, encodeSend, type Sends } from "./record.ts";
+import type { SyncSender } from "./sender-sync.ts";
 
 /** The sends that wait for their time, kept by the broker (ADR-51). */
 export interface Schedule {
   /**
-   * Keeps a send until its time, once.
+   * Keeps a send until its `deliverAtMs`, once.
    *
    * @throws NetworkError (90004) when the broker did not acknowledge in time, StoreFullError (90101) when it has no
    * space.
    */
-  add(send: ScheduledSend): Promise<void>;
+  add(send: Delivery): Promise<void>;
   /** Drops a send that waits; false when it does not, or its time has come. */
   cancel(serverMsgId: string): Promise<boolean>;
   /** Handles what is due, together with the other instances. Resolves to how to stop. */
-  work(deliver: (send: ScheduledSend) => Promise<void>): Promise<() => Promise<void>>;
+  work(onDue: (send: Delivery) => Promise<void>): Promise<() => Promise<void>>;
 }
 
 /** Creates the schedule over its stream. */
@@ -70,20 +62,35 @@ export function createSchedule(broker: Broker, publisher: Publisher, get: Direct
         throw toFailure(cause);
       }
     },
-    work: (deliver) =>
+    work: (onDue) =>
       work(broker, {
         stream: scheduleStream,
         durable: "due",
         filter: dueFilter,
         decode: decodeScheduledSend,
-        work: deliver,
+        work: onDue,
         log,
       }),
   };
 }
 
+export interface DeliverDueDeps extends DeliverDeps {
+  readonly sends: Pick<Sends, "claim" | "recalledAt">;
+  readonly syncSender: SyncSender;
+}
+
+/** Delivers a scheduled send whose time has come, unless it was recalled meanwhile. */
+export async function deliverDue(deps: DeliverDueDeps, due: Delivery): Promise<void> {
+  const { record, notification } = due;
+  if ((await deps.sends.recalledAt(record.serverMsgId)) !== undefined) return;
+  // The record was kept from when the send was accepted, and may be gone by now.
+  await deps.sends.claim(keyOfClientMsgId(record.clientMsgId), record);
+  await deliver(deps, due);
+  await deps.syncSender(notification);
+}
+
 /** The stored form of a send that waits. */
-export function encodeScheduledSend({ record, notification, escalateAfterMs = 0, ...send }: ScheduledSend): Uint8Array {
+export function encodeScheduledSend({ record, notification, escalateAfterMs = 0, ...send }: Delivery): Uint8Array {
   return toBinary(
     ScheduledSendSchema,
     create(ScheduledSendSchema, {
@@ -100,7 +107,7 @@ export function encodeScheduledSend({ record, notification, escalateAfterMs = 0,
  *
  * @throws ServerInternalError (500) for bytes that are none.
  */
-export function decodeScheduledSend(payload: Uint8Array): ScheduledSend {
+export function decodeScheduledSend(payload: Uint8Array): Delivery {
   const { record, notification, sendMsg, escalateAfterMs, operationId } = decodeStored(ScheduledSendSchema, payload);
   if (record === undefined)
     throw failure("ServerInternalError", "what is stored is a scheduled send without its record");

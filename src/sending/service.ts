@@ -7,16 +7,13 @@ import { pullMessages } from "../chat/pull-messages.ts";
 import type { MsgService } from "../gen/mustreach/msg/v1/msg_pb.ts";
 import { operationIdKey } from "../observe/operation-id.ts";
 import { type RecallDeps, recall } from "../recalling/recall.ts";
-import { requireBatch, type SendBatch, type SendOutcome } from "./batch.ts";
+import { requireBatch, type SendBatchDeps, type SendOutcome, sendBatch } from "./batch.ts";
 import { findSend, requireReference } from "./find-send.ts";
-import type { Accepted, Send } from "./send.ts";
+import type { Accepted } from "./send.ts";
 import { type DeliveryStatusDeps, getDeliveryStatus, requireStatusQuery } from "./status.ts";
-import { type SendLimits, validateSend } from "./validate.ts";
+import { validateSend } from "./validate.ts";
 
-export interface MsgServiceOptions {
-  readonly limits: SendLimits;
-  readonly send: Send;
-  readonly sendBatch: SendBatch;
+export interface MsgServiceDeps extends SendBatchDeps {
   /** For what is asked about a send later. */
   readonly tracking: DeliveryStatusDeps & RecallDeps;
   readonly conversations: ChatDeps;
@@ -26,8 +23,8 @@ export interface MsgServiceOptions {
  * Creates the implementation of MsgService, which only translates. In OpenIM's order: the body is checked before the
  * caller's right to send.
  */
-export function createMsgService(options: MsgServiceOptions): ServiceImpl<typeof MsgService> {
-  const { limits, send, sendBatch, tracking } = options;
+export function createMsgService(deps: MsgServiceDeps): ServiceImpl<typeof MsgService> {
+  const { limits, send, tracking } = deps;
   return {
     async sendBusinessNotification(request, context) {
       const valid = validateSend(request, limits);
@@ -37,7 +34,7 @@ export function createMsgService(options: MsgServiceOptions): ServiceImpl<typeof
     async sendBusinessNotificationBatch(request, context) {
       const notifications = requireBatch(request.notifications);
       requireAdmin(context);
-      const outcomes = await sendBatch(notifications, context.values.get(operationIdKey));
+      const outcomes = await sendBatch(deps, notifications, context.values.get(operationIdKey));
       return { results: outcomes.map(toResult) };
     },
     async getDeliveryStatus(request, context) {
@@ -59,11 +56,11 @@ export function createMsgService(options: MsgServiceOptions): ServiceImpl<typeof
       return recall(tracking, await findSend(tracking, reference), context.values.get(operationIdKey));
     },
     async pullMessages(request, context) {
-      const { messages, isEnd } = await pullMessages(options.conversations, requireCaller(context), request);
+      const { messages, isEnd } = await pullMessages(deps.conversations, requireCaller(context), request);
       return { messages: [...messages], isEnd };
     },
     async getConversations(_request, context) {
-      const conversations = await getConversations(options.conversations, requireCaller(context));
+      const conversations = await getConversations(deps.conversations, requireCaller(context));
       return {
         conversations: conversations.map((conversation) => ({
           ...conversation,
@@ -74,7 +71,7 @@ export function createMsgService(options: MsgServiceOptions): ServiceImpl<typeof
       };
     },
     async markConversationAsRead(request, context) {
-      await markConversationAsRead(options.conversations, requireCaller(context), request);
+      await markConversationAsRead(deps.conversations, requireCaller(context), request);
       return {};
     },
   };

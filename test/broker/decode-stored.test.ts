@@ -11,14 +11,10 @@ import { type Message, MessageSchema, NotificationSchema } from "../../src/gen/m
 import { encodeItem, itemHeaders } from "../../src/inbox/items.ts";
 import { maxOverheadBytes } from "../../src/limits.ts";
 import { escalationHeaders } from "../../src/reaching/escalations.ts";
-import { createFanout, decodeFanoutJob, encodeFanoutJob, type FanoutJob } from "../../src/sending/fan-out-queue.ts";
+import type { Delivery } from "../../src/sending/deliver.ts";
+import { createFanout, decodeFanoutJob, encodeFanoutJob, type FanoutJob } from "../../src/sending/fan-out.ts";
 import { fanoutSubject, scheduleSubject, sendingSpecs } from "../../src/sending/layout.ts";
-import {
-  createSchedule,
-  decodeScheduledSend,
-  encodeScheduledSend,
-  type ScheduledSend,
-} from "../../src/sending/schedule.ts";
+import { createSchedule, decodeScheduledSend, encodeScheduledSend } from "../../src/sending/schedule.ts";
 import { useBroker } from "../helpers/broker.ts";
 
 const server = useBroker();
@@ -70,7 +66,7 @@ const job: FanoutJob = {
   ...options,
 };
 
-const scheduled: ScheduledSend = {
+const scheduled: Delivery = {
   record: {
     serverMsgId,
     clientMsgId: id(256),
@@ -164,7 +160,7 @@ test("a job that cannot be read does not hold up what follows it, and is told in
   await schedule.add({ ...scheduled, record: { ...scheduled.record, deliverAtMs: Date.now() + 1_000 } });
 
   const expanded: FanoutJob[] = [];
-  const due: ScheduledSend[] = [];
+  const due: Delivery[] = [];
   const stops = [
     await fanout.work(async (next) => void expanded.push(next)),
     await schedule.work(async (next) => void due.push(next)),

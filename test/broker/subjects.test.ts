@@ -13,6 +13,7 @@ import {
   toDay,
 } from "../../src/inbox/layout.ts";
 import { isId, maxUserIdBytes } from "../../src/limits.ts";
+import { recalledSubject } from "../../src/recalling/layout.ts";
 import {
   ackSubject,
   liveFilter,
@@ -20,7 +21,7 @@ import {
   parseLiveSubject,
   pushSubject,
 } from "../../src/receiving/layout.ts";
-import { recalledSubject, sentSubject } from "../../src/sending/layout.ts";
+import { sentSubject } from "../../src/sending/layout.ts";
 
 /** Any id that the service accepts. */
 const id = fc

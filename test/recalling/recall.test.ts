@@ -4,10 +4,9 @@ import { failure, toErrorFacts } from "../../src/errors.ts";
 import { NotificationSchema } from "../../src/gen/mustreach/delivery/v1/delivery_pb.ts";
 import { DeliveryState, Durability } from "../../src/gen/mustreach/msg/v1/msg_pb.ts";
 import type { Inbox } from "../../src/inbox/inbox.ts";
-import { deliverDue } from "../../src/sending/deliver-due.ts";
-import { createExpand } from "../../src/sending/fan-out.ts";
-import type { FanoutJob } from "../../src/sending/fan-out-queue.ts";
+import { expand, type FanoutJob } from "../../src/sending/fan-out.ts";
 import { createServerMsgId } from "../../src/sending/ids.ts";
+import { deliverDue } from "../../src/sending/schedule.ts";
 import { type SendDeps, send as sendOne } from "../../src/sending/send.ts";
 import type { ValidSend } from "../../src/sending/validate.ts";
 import { useBroker } from "../helpers/broker.ts";
@@ -367,8 +366,8 @@ describe("a recall that meets its send under way on another instance", () => {
     for (const job of jobs) {
       // A replica that lags behind has not heard of the recall.
       const sends = { recalledAt: async () => undefined };
-      const expand = createExpand({ ...other, sends, membersAt: async () => members, recallAgain: async () => {} });
-      await expand(job, new AbortController().signal);
+      const deps = { ...other, sends, membersAt: async () => members, recallAgain: async () => {} };
+      await expand(deps, job, new AbortController().signal);
     }
     expect(await kindsOfAll(members)).toEqual(new Set([""]));
   });
@@ -388,14 +387,14 @@ describe("a recall that meets its send under way on another instance", () => {
       await other.inbox.writeMany(userIds, ...rest);
     };
     const again: string[] = [];
-    const expand = createExpand({
+    const deps = {
       inbox: { writeMany },
       sends: other.sends,
       membersAt: async () => members,
-      recallAgain: async (serverMsgId) => void again.push(serverMsgId),
-    });
+      recallAgain: async (serverMsgId: string) => void again.push(serverMsgId),
+    };
     const job = { groupId: record.recvGroupId, groupVersion: 3, operationId: "test" };
-    await expand({ ...job, items: [{ kind: "notification", notification }] }, new AbortController().signal);
+    await expand(deps, { ...job, items: [{ kind: "notification", notification }] }, new AbortController().signal);
     expect(answers).toEqual([{ withdrawn: 70, delivered: 0 }]);
     expect(await kindsOfAll(members)).toEqual(new Set(["recall"]));
     expect(again).toEqual([record.serverMsgId]);

@@ -2,7 +2,7 @@ import { create, type MessageInitShape } from "@bufbuild/protobuf";
 import { describe, expect, test, vi } from "vitest";
 import { failure, toErrorFacts } from "../../src/errors.ts";
 import { Durability, SendBusinessNotificationRequestSchema } from "../../src/gen/mustreach/msg/v1/msg_pb.ts";
-import { createSendBatch, requireBatch } from "../../src/sending/batch.ts";
+import { requireBatch, sendBatch } from "../../src/sending/batch.ts";
 import type { Send } from "../../src/sending/send.ts";
 
 type Item = MessageInitShape<typeof SendBusinessNotificationRequestSchema>;
@@ -38,7 +38,9 @@ function useBatch(answer: (data: string) => Promise<void> | void = () => {}) {
     await answer(data);
     return accepted(clientMsgId || data);
   };
-  return { batch: createSendBatch({ send, limits, log }), started, most, log };
+  const batch = (requests: Parameters<typeof sendBatch>[1], operationId: string) =>
+    sendBatch({ send, limits, log }, requests, operationId);
+  return { batch, started, most, log };
 }
 
 test.each([0, 1_001])("a batch of %i is refused with 1001", (length) => {

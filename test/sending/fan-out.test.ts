@@ -2,7 +2,7 @@ import { create } from "@bufbuild/protobuf";
 import { describe, expect, test } from "vitest";
 import { failure } from "../../src/errors.ts";
 import { NotificationSchema } from "../../src/gen/mustreach/delivery/v1/delivery_pb.ts";
-import { createExpand } from "../../src/sending/fan-out.ts";
+import { expand } from "../../src/sending/fan-out.ts";
 
 const job = {
   items: [{ kind: "notification" as const, notification: create(NotificationSchema, { serverMsgId: "s1" }) }],
@@ -14,13 +14,13 @@ const job = {
 /** An expansion of what was recalled, whose second recall ends with an error. */
 function expandRecalled(error: unknown) {
   const written: string[] = [];
-  const expand = createExpand({
-    inbox: { writeMany: async (userIds) => void written.push(...userIds) },
+  const deps = {
+    inbox: { writeMany: async (userIds: readonly string[]) => void written.push(...userIds) },
     sends: { recalledAt: async () => 1 },
     membersAt: async () => ["alice", "bob"],
     recallAgain: () => Promise.reject(error),
-  });
-  return { written, done: expand(job, new AbortController().signal) };
+  };
+  return { written, done: expand(deps, job, new AbortController().signal) };
 }
 
 describe("the expansion of a send that was recalled", () => {
