@@ -55,7 +55,12 @@ export async function declare(broker: Broker, specs: readonly StreamSpec[], repl
     }
     requireFixed(existing.config, spec);
     const config = configOf(spec, replicas, existing.config);
-    if (differs(existing.config, config)) await streams.update(spec.name, config);
+    if (!differs(existing.config, config)) continue;
+    await streams.update(spec.name, config).catch(async (error: unknown) => {
+      // With a full disk the broker cannot write the change down, and says so. It is in force until the next restart.
+      const current = await findStream(broker, spec.name);
+      if (current === undefined || differs(current.config, config)) throw error;
+    });
   }
   return isAnyNew;
 }

@@ -70,7 +70,7 @@ describe("the inbox streams", () => {
     expect(await declareInbox(changed)).toBe(false);
     expect(await configOf("INBOX_0")).toMatchObject({
       max_age: nanos(60_000),
-      duplicate_window: nanos(60_000),
+      duplicate_window: nanos(1_000),
       max_bytes: 20_000_000,
     });
     expect((await broker.jsm.streams.getMessage("INBOX_0", { last_by_subj: subject }))?.string()).toBe("kept");

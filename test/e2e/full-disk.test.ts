@@ -10,7 +10,8 @@ import { startProcess } from "../helpers/process.ts";
 
 const openDevice = useDevices();
 
-test("with a full disk what is stored is read, also after a start, and sends work again when there is room", async () => {
+/** A service that has sent `1`, `2` and `3` to alice and has been stopped, and the disk of its broker, which `fill` fills. */
+async function startAndStop() {
   const dir = await mkdtemp(join(tmpdir(), "mustreach-full-"));
   onTestFinished(() => rm(dir, { recursive: true, force: true }));
   const { path } = await findNatsServer({ log: pino({ level: "silent" }) });
@@ -24,10 +25,21 @@ test("with a full disk what is stored is read, also after a start, and sends wor
   const send = openSender(before.url, await before.adminToken());
   for (const data of ["1", "2", "3"]) await send({ to: "alice", data });
   expect(await before.kill("SIGTERM")).toBe(0);
+  return {
+    fill: () => writeFile(full, ""),
+    empty: () => rm(full),
+    async start(more: Readonly<Record<string, string>> = {}) {
+      const service = await startProcess({ ...settings, ...more }, join(dir, "data"));
+      onTestFinished(service.remove);
+      return service;
+    },
+  };
+}
 
-  await writeFile(full, "");
-  const service = await startProcess(settings, join(dir, "data"));
-  onTestFinished(service.remove);
+test("with a full disk what is stored is read, also after a start, and sends work again when there is room", async () => {
+  const { fill, empty, start } = await startAndStop();
+  await fill();
+  const service = await start();
   const token = await service.userToken("alice");
   const session = await openDevice(service.url, token, "phone").subscribe();
   expect(dataOf(await session.take(3))).toEqual(["1", "2", "3"]);
@@ -37,11 +49,19 @@ test("with a full disk what is stored is read, also after a start, and sends wor
   const other = await openDevice(service.url, token, "laptop").subscribe();
   expect(dataOf(await other.take(3))).toEqual(["1", "2", "3"]);
 
-  await rm(full);
+  await empty();
   await vi.waitFor(() => sendAgain({ to: "alice", data: "4", clientMsgId: "four" }), {
     timeout: 25_000,
     interval: 100,
   });
   // What was refused may have been stored: the answer said that it cannot be told.
   await vi.waitFor(async () => expect(dataOf(await session.take(1))).toEqual(["4"]), { timeout: 25_000 });
+}, 60_000);
+
+test("with a full disk the service starts with other settings, such as those that make room", async () => {
+  const { fill, start } = await startAndStop();
+  await fill();
+  const service = await start({ RETENTION: "2d" });
+  const session = await openDevice(service.url, await service.userToken("alice"), "phone").subscribe();
+  expect(dataOf(await session.take(3))).toEqual(["1", "2", "3"]);
 }, 60_000);
