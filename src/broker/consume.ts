@@ -19,7 +19,7 @@ export interface Delivery {
   header(name: string): string;
   /** It is done. Nobody waits for the broker's confirmation: if this is lost, it is delivered again. */
   ack(): void;
-  /** As `ack`, confirmed. Rejects when the broker does not answer within 5 s: it is held then as before. */
+  /** As `ack`, confirmed. Rejects when the broker does not answer within 4 s: it is held then as before. */
   doubleAck(): Promise<void>;
   /** It is to be delivered again, to whichever instance asks, in `delayMs` milliseconds. */
   nak(delayMs: number): void;
@@ -73,8 +73,8 @@ const retryMs = 250;
 /** How long a pause may wait for a broker that does not answer, in milliseconds. */
 const pauseTimeoutMs = 1_000;
 
-/** How long the broker may take to confirm an ack, in milliseconds. */
-const doubleAckTimeoutMs = 5_000;
+/** How long the broker may be away, and again how long it may take, before an ack is not confirmed, in milliseconds. */
+const doubleAckTimeoutMs = 2_000;
 
 /**
  * Pulls from a durable consumer, which it creates or brings up to date.
@@ -216,6 +216,7 @@ function toDelivery(broker: Broker, msg: Msg, onSettle: () => void): Delivery {
     header: (name) => msg.headers?.get(name) ?? "",
     ack: () => answer("+ACK"),
     async doubleAck() {
+      await broker.whenConnected(Date.now() + doubleAckTimeoutMs);
       await broker.nc.request(reply, "+ACK", { timeout: doubleAckTimeoutMs });
       settle();
     },

@@ -21,6 +21,7 @@ async function openJobs() {
   const stream = `J${++streams}`;
   await broker.jsm.streams.add({ name: stream, subjects: [`j.${streams}`], retention: "workqueue" });
   return {
+    broker,
     publish: (job: string) => broker.js.publish(`j.${streams}`, job),
     waiting: async () => (await broker.jsm.streams.info(stream)).state.messages,
     async start(doJob: WorkOptions<string>["work"]) {
@@ -79,5 +80,26 @@ describe("jobs", () => {
     await waitFor(() => expect(done).toEqual(["a"]));
     expect(Date.now() - stoppedMs).toBeLessThan(3_000);
     await waitFor(async () => expect(await waiting()).toBe(0));
+  });
+
+  test("that end while the broker is away are done within seconds after, and hold up the others no longer", async () => {
+    const { broker, publish, waiting, start } = await openJobs();
+    const done: string[] = [];
+    const lost = new Promise<void>((resolve) => broker.onDisconnect(resolve));
+    const back = new Promise<void>((resolve) => broker.onReconnect(resolve));
+    await publish("a");
+    await start(async (job) => {
+      if (job === "a" && done.length === 0) {
+        process.kill(server.pid(), "SIGKILL");
+        await lost;
+      }
+      done.push(job);
+    });
+    await back;
+    await publish("b");
+    const backMs = Date.now();
+    await waitFor(async () => expect(await waiting()).toBe(0));
+    expect(Date.now() - backMs).toBeLessThan(8_000);
+    expect(new Set(done)).toEqual(new Set(["a", "b"]));
   });
 });
