@@ -4,7 +4,7 @@ import type { BaseLogger } from "pino";
 import { z } from "zod";
 import type { Broker } from "../broker/connect.ts";
 import { openBucket } from "../broker/declare.ts";
-import { type DirectGet, tooManyResults } from "../broker/direct-get.ts";
+import type { DirectGet } from "../broker/direct-get.ts";
 import { toFailure, wasOvertaken } from "../broker/faults.ts";
 import { toToken } from "../broker/subjects.ts";
 import type { Caller } from "./caller.ts";
@@ -53,9 +53,6 @@ export interface RevocationOptions {
 /** How long {@link Revocations.revoke} waits for a connection, in milliseconds. */
 const connectTimeoutMs = 2_000;
 
-/** Entries in one read. */
-const entriesPerRead = 1_000;
-
 /** The wait before the bucket is read again, in milliseconds. */
 const rereadDelayMs = 250;
 
@@ -93,16 +90,9 @@ export async function openRevocations(
   };
 
   const readAll = async (): Promise<void> => {
-    for (let seq = 1; ; ) {
-      const found = await get(revokedStream, { next_by_subj: revokedFilter, seq, batch: entriesPerRead });
-      if (found === tooManyResults) return;
-      for (const { subject, payload, header } of found.messages) {
-        const revocation = header("KV-Operation") === "" ? decode(subject, payload, log) : undefined;
-        if (revocation !== undefined) learn(revocation);
-      }
-      const last = found.messages.at(-1);
-      if (last === undefined || found.pending === 0) return;
-      seq = last.sequence + 1;
+    for (const { subject, payload, header } of await get.under(revokedStream, revokedFilter)) {
+      const revocation = header("KV-Operation") === "" ? decode(subject, payload, log) : undefined;
+      if (revocation !== undefined) learn(revocation);
     }
   };
 

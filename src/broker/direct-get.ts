@@ -4,6 +4,7 @@ import type { Broker } from "./connect.ts";
 import { toFailure } from "./faults.ts";
 import { createLimit } from "./limit.ts";
 import { directGetSubject } from "./subjects.ts";
+import { untilAnswered } from "./until.ts";
 
 /** A request of the direct get API (ADR-31): one message, or many in one round trip. */
 export interface DirectGetRequest {
@@ -21,12 +22,22 @@ export interface DirectGetRequest {
   readonly max_bytes?: number;
 }
 
-/** The answer to a {@link DirectGetRequest}. */
-export interface DirectGetResponse {
+/** Where a page begins and ends. */
+export interface Range {
+  /** It begins with this sequence. */
+  readonly from: number;
+  /** It has at most this many messages. Default: no limit by the index, 1,000 along the stream. */
+  readonly count?: number;
+  /** It ends with the message that reaches this size, in bytes. Default 4 MiB. */
+  readonly maxBytes?: number;
+}
+
+/** Messages in the order of the stream. */
+export interface Page {
   readonly messages: readonly DirectMessage[];
   /** How many more match. */
   readonly pending: number;
-  /** With multi_last: the last sequence of the stream at the time of the read. */
+  /** By the index: the last sequence of the stream at the time of the read. */
   readonly upToSequence: number | undefined;
 }
 
@@ -41,18 +52,40 @@ export interface DirectMessage {
   header(name: string): string;
 }
 
-/** More subjects match than multi_last answers. */
-export const tooManyResults = Symbol("too many results");
+/** Asks the broker once; undefined where the index has too many. */
+export type Ask = (stream: string, request: DirectGetRequest) => Promise<Page | undefined>;
 
-/** Reads stored messages. */
+/**
+ * Reads stored messages, from whichever replica answers first.
+ *
+ * All throw NetworkError (90004) when the broker does not answer in time, BrokerRefusedError (90102) when it will not.
+ */
 export interface DirectGet {
-  /**
-   * @throws NetworkError (90004) when the broker does not answer in time.
-   */
-  (stream: string, request: DirectGetRequest): Promise<DirectGetResponse | typeof tooManyResults>;
+  /** The message at a sequence. */
+  at(stream: string, sequence: number): Promise<DirectMessage | undefined>;
+  /** The last message that matches. */
+  last(stream: string, filter: string): Promise<DirectMessage | undefined>;
+  /** The first message that matches from a sequence on. */
+  next(stream: string, filter: string, from: number): Promise<DirectMessage | undefined>;
+  /** The last message of each of these subjects, or filters that match few each; up to 1,024 in all. */
+  lastOf(stream: string, subjects: readonly string[]): Promise<readonly DirectMessage[]>;
+  /** A page of the last messages of all subjects that match; undefined when that are more than 1,024. */
+  index(stream: string, filters: readonly string[], range?: Range): Promise<Page | undefined>;
+  /** A page of what matches, read along the stream: about 2 ms of the broker's CPU, where the index needs 0.1 ms. */
+  along(stream: string, filter: string, range: Range): Promise<Page>;
+  /** All messages that match, by the index if that has so many, else along the stream. */
+  under(stream: string, filter: string): Promise<readonly DirectMessage[]>;
+  /** What the others are made of. */
+  readonly ask: Ask;
   /** Stops; pending reads fail. */
   close(): void;
 }
+
+/** Messages of a page along the stream. */
+const pageCount = 1_000;
+
+/** How often a read is made again that the broker has broken off. */
+const maxTries = 3;
 
 /** Reads that the broker is asked at a time; more wait here. */
 const maxInFlight = 64;
@@ -72,7 +105,8 @@ const singleBytes = 65_536;
 interface Pending {
   readonly batched: boolean;
   readonly messages: DirectMessage[];
-  resolve(response: DirectGetResponse | typeof tooManyResults): void;
+  /** With nothing, where the index has too many. */
+  resolve(page: Page | undefined): void;
   reject(error: unknown): void;
   timer: NodeJS.Timeout;
 }
@@ -116,7 +150,7 @@ export function createDirectGet(broker: Broker, options: { readonly timeoutMs: n
           upToSequence: upTo ? Number(upTo) : undefined,
         });
       } else if (status === 413) {
-        read.resolve(tooManyResults);
+        read.resolve(undefined);
       } else {
         const description = msg.headers?.description ?? "";
         // 503: nobody serves the stream at the moment.
@@ -128,12 +162,12 @@ export function createDirectGet(broker: Broker, options: { readonly timeoutMs: n
 
   const limit = createLimit({ maxInFlight, maxWeight: maxInFlightBytes });
 
-  const get = (stream: string, request: DirectGetRequest) => {
+  const ask: Ask = (stream, request) => {
     const batched = request.multi_last !== undefined || request.batch !== undefined;
     const bounded = batched ? { max_bytes: maxBatchBytes, ...request } : request;
     const token = String(++next);
     const deadlineMs = Date.now() + options.timeoutMs;
-    const answer = new Promise<DirectGetResponse | typeof tooManyResults>((resolve, reject) => {
+    const answer = new Promise<Page | undefined>((resolve, reject) => {
       // From now on: what waits for its turn has no more time than what is under way.
       const timer = setTimeout(() => {
         pending.delete(token);
@@ -141,7 +175,7 @@ export function createDirectGet(broker: Broker, options: { readonly timeoutMs: n
       }, options.timeoutMs);
       pending.set(token, { batched, messages: [], resolve, reject, timer });
     });
-    const ask = async () => {
+    const publish = async () => {
       if (!pending.has(token) || Date.now() >= deadlineMs) return;
       try {
         broker.nc.publish(directGetSubject(stream), JSON.stringify(bounded), { reply: `${prefix}.${token}` });
@@ -150,7 +184,7 @@ export function createDirectGet(broker: Broker, options: { readonly timeoutMs: n
       }
       await answer.catch(() => {}); // Who asked hears of it.
     };
-    void limit(bounded.max_bytes ?? singleBytes, ask);
+    void limit(bounded.max_bytes ?? singleBytes, publish);
     return answer;
   };
 
@@ -159,13 +193,78 @@ export function createDirectGet(broker: Broker, options: { readonly timeoutMs: n
   };
   const stopListening = broker.onDisconnect(() => failAll("NetworkError", "the connection to the broker was lost"));
 
-  return Object.assign(get, {
-    close() {
-      stopListening();
-      subscription.unsubscribe();
-      failAll("ServerStoppingError", "the server is stopping");
-    },
+  return readsOver(ask, () => {
+    stopListening();
+    subscription.unsubscribe();
+    failAll("ServerStoppingError", "the server is stopping");
   });
+}
+
+/** The same reads, each made again until there is an answer or its time is over, in milliseconds. */
+export function patient({ ask, close }: DirectGet, broker: Broker, timeoutMs: number): DirectGet {
+  return readsOver(
+    (stream, request) => untilAnswered(broker, Date.now() + timeoutMs, () => ask(stream, request)),
+    close,
+  );
+}
+
+/** All kinds of reads, by one. */
+export function readsOver(ask: Ask, close: () => void): DirectGet {
+  const one = async (stream: string, request: DirectGetRequest) => (await ask(stream, request))?.messages[0];
+
+  const index: DirectGet["index"] = (stream, filters, { from, count, maxBytes } = { from: 1 }) =>
+    ask(stream, { multi_last: filters, seq: from, ...limits(count, maxBytes) });
+
+  const along: DirectGet["along"] = async (stream, filter, { from, count = pageCount, maxBytes }) => {
+    const page = await ask(stream, { next_by_subj: filter, seq: from, ...limits(count, maxBytes) });
+    return page ?? { messages: [], pending: 0, upToSequence: undefined };
+  };
+
+  /** All pages that follow. */
+  const follow = async (first: number, read: (from: number) => Promise<Page>): Promise<readonly DirectMessage[]> => {
+    const messages: DirectMessage[] = [];
+    for (let from = first; ; ) {
+      const page = await read(from);
+      messages.push(...page.messages);
+      const last = page.messages.at(-1);
+      if (last === undefined || page.pending === 0) return messages;
+      from = last.sequence + 1;
+    }
+  };
+
+  const lastOf: DirectGet["lastOf"] = (stream, subjects) =>
+    follow(1, async (from) => {
+      for (let tries = 1; ; tries++) {
+        const page = await index(stream, subjects, { from });
+        if (page === undefined) throw new RangeError("more than 1,024 subjects match");
+        // Without this number the broker broke off: a message expired while it was read.
+        if (page.messages.length === 0 || page.upToSequence !== undefined) return page;
+        if (tries === maxTries) throw failure("NetworkError", "the broker broke a read off");
+      }
+    });
+
+  return {
+    at: (stream, seq) => one(stream, { seq }),
+    last: (stream, filter) => one(stream, { last_by_subj: filter }),
+    next: (stream, filter, from) => one(stream, { next_by_subj: filter, seq: from }),
+    lastOf,
+    index,
+    along,
+    async under(stream, filter) {
+      const indexed = await index(stream, [filter]);
+      if (indexed?.pending === 0) return indexed.messages;
+      return follow(1, (from) => along(stream, filter, { from }));
+    },
+    ask,
+    close,
+  };
+}
+
+function limits(
+  batch: number | undefined,
+  maxBytes: number | undefined,
+): Pick<DirectGetRequest, "batch" | "max_bytes"> {
+  return { ...(batch !== undefined && { batch }), ...(maxBytes !== undefined && { max_bytes: maxBytes }) };
 }
 
 function toDirectMessage(msg: Msg): DirectMessage {

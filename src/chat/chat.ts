@@ -1,7 +1,6 @@
 import type { Broker } from "../broker/connect.ts";
 import { decodeStored } from "../broker/decode-stored.ts";
-import { type DirectGet, tooManyResults } from "../broker/direct-get.ts";
-import { failure } from "../errors.ts";
+import type { DirectGet } from "../broker/direct-get.ts";
 import { type Message, MessageSchema } from "../gen/mustreach/delivery/v1/delivery_pb.ts";
 import { createAppend } from "./append.ts";
 import { listConversations, type UserConversation } from "./conversations.ts";
@@ -68,15 +67,13 @@ const maxPageBytes = 1_048_576;
 export function createChat(broker: Broker, get: DirectGet, { timeoutMs, retentionMs }: ChatOptions): Chat {
   const readCopies = async (conversation: string, first: number, last: number): Promise<Message[]> => {
     const places = Array.from({ length: last - first + 1 }, (_, n) => chatCopySubject(conversation, first + n));
-    const found = await get(chatStream, { multi_last: places, max_bytes: maxPageBytes });
-    if (found === tooManyResults)
-      throw failure("BrokerRefusedError", "the broker cannot read the chat copies: too many results");
-    return found.messages.map(({ payload }) => decodeStored(MessageSchema, payload));
+    const page = await get.index(chatStream, places, { from: 1, maxBytes: maxPageBytes });
+    if (page === undefined) throw new RangeError("a page of more than 1,024 copies");
+    return page.messages.map(({ payload }) => decodeStored(MessageSchema, payload));
   };
 
   const firstRetained = async (conversation: string): Promise<number | undefined> => {
-    const found = await get(chatStream, { next_by_subj: chatCopyFilter(conversation), seq: 1, batch: 1 });
-    const message = found === tooManyResults ? undefined : found.messages[0];
+    const message = await get.next(chatStream, chatCopyFilter(conversation), 1);
     return message === undefined ? undefined : placeOf(decodeStored(MessageSchema, message.payload));
   };
 

@@ -1,6 +1,5 @@
-import { type DirectGet, type DirectGetRequest, type DirectMessage, tooManyResults } from "../broker/direct-get.ts";
+import type { DirectGet, DirectMessage } from "../broker/direct-get.ts";
 import { toToken } from "../broker/subjects.ts";
-import { failure } from "../errors.ts";
 import {
   chatInfoSubject,
   chatReadSubject,
@@ -83,8 +82,8 @@ async function rankGroups(get: DirectGet, groups: readonly string[]): Promise<Ra
 /** The conversations with other users that have the newest copies: {@link maxListed} or a few more, if there are. */
 async function newestOfUser(get: DirectGet, user: string): Promise<Ranked[]> {
   const filter = conversationFilter(user);
-  const indexed = await get(chatStream, { multi_last: [filter] });
-  const messages = indexed === tooManyResults ? await readTail(get, filter) : indexed.messages;
+  const indexed = await get.index(chatStream, [filter]);
+  const messages = indexed?.messages ?? (await readTail(get, filter));
   return messages.map(({ subject, sequence }) => ({ conversation: parseConversationSubject(subject), sequence }));
 }
 
@@ -93,23 +92,16 @@ async function newestOfUser(get: DirectGet, user: string): Promise<Ranked[]> {
  * 1,024 match, and a stream is read forward only, so where they begin is searched for by how many follow.
  */
 async function readTail(get: DirectGet, filter: string): Promise<readonly DirectMessage[]> {
-  const next = async (request: DirectGetRequest) => {
-    const found = await get(chatStream, { next_by_subj: filter, ...request });
-    if (found === tooManyResults)
-      throw failure("BrokerRefusedError", "the broker cannot read the conversations: too many results");
-    return found;
-  };
   let from = 1;
-  const newest = await get(chatStream, { last_by_subj: filter });
-  let to = newest === tooManyResults ? 0 : (newest.messages[0]?.sequence ?? 0);
+  let to = (await get.last(chatStream, filter))?.sequence ?? 0;
   while (from < to) {
     const middle = Math.ceil((from + to) / 2);
-    const { messages, pending } = await next({ seq: middle, batch: 1 });
+    const { messages, pending } = await get.along(chatStream, filter, { from: middle, count: 1 });
     const following = messages.length + pending;
     if (following < maxListed) to = middle - 1;
     else from = middle;
     if (following >= maxListed && following <= 2 * maxListed) break;
   }
   // With room for copies that have come since.
-  return (await next({ seq: from, batch: 3 * maxListed })).messages;
+  return (await get.along(chatStream, filter, { from, count: 3 * maxListed })).messages;
 }

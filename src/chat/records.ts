@@ -1,8 +1,7 @@
 import { create, toBinary } from "@bufbuild/protobuf";
 import { decodeStored } from "../broker/decode-stored.ts";
-import { type DirectGet, type DirectMessage, tooManyResults } from "../broker/direct-get.ts";
+import type { DirectGet, DirectMessage } from "../broker/direct-get.ts";
 import { toToken } from "../broker/subjects.ts";
-import { failure } from "../errors.ts";
 import { ConversationRecordSchema, CopyRecordSchema, ReadRecordSchema } from "../gen/mustreach/store/v1/chat_pb.ts";
 import { chatStream, pairToken } from "./layout.ts";
 
@@ -86,16 +85,6 @@ export async function readSubjects(
   const chunks = Array.from({ length: Math.ceil(subjects.length / maxSubjects) }, (_, n) =>
     subjects.slice(n * maxSubjects, (n + 1) * maxSubjects),
   );
-  const found = await Promise.all(chunks.map((chunk) => readChunk(get, chunk)));
+  const found = await Promise.all(chunks.map((chunk) => get.lastOf(chatStream, chunk)));
   return new Map(found.flat().map((message) => [message.subject, message]));
-}
-
-async function readChunk(get: DirectGet, subjects: readonly string[]): Promise<readonly DirectMessage[]> {
-  for (let tries = 0; tries < 3; tries++) {
-    const found = await get(chatStream, { multi_last: subjects });
-    if (found === tooManyResults) break;
-    // Without this number the broker broke off: a message expired while it was read.
-    if (found.messages.length === 0 || found.upToSequence !== undefined) return found.messages;
-  }
-  throw failure("NetworkError", "the broker cannot read the conversations");
 }

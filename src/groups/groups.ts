@@ -1,6 +1,6 @@
 import { randomUUID } from "node:crypto";
 import type { Broker } from "../broker/connect.ts";
-import type { DirectGet } from "../broker/direct-get.ts";
+import { type DirectGet, patient } from "../broker/direct-get.ts";
 import { toToken } from "../broker/subjects.ts";
 import { untilAnswered } from "../broker/until.ts";
 import { wrongField } from "../errors.ts";
@@ -93,7 +93,7 @@ const infosPerRead = 1_000;
 
 export function createGroups(broker: Broker, directGet: DirectGet, options: GroupsOptions): Groups {
   const { timeoutMs, historyMs = 86_400_000, onMembershipChange = () => {} } = options;
-  const get = withRetry(broker, directGet, timeoutMs);
+  const get = patient(directGet, broker, timeoutMs);
   const change = createChangeGroup(broker, get, { timeoutMs, historyMs });
   const membersAt = createMembersAt(get, options);
 
@@ -231,11 +231,4 @@ export function createGroups(broker: Broker, directGet: DirectGet, options: Grou
       return groups.filter(({ status }) => status === "active").sort((a, b) => (a.groupId < b.groupId ? -1 : 1));
     },
   };
-}
-
-function withRetry(broker: Broker, get: DirectGet, timeoutMs: number): DirectGet {
-  return Object.assign(
-    (...request: Parameters<DirectGet>) => untilAnswered(broker, Date.now() + timeoutMs, () => get(...request)),
-    { close: get.close },
-  );
 }

@@ -1,7 +1,6 @@
-import { type DirectGet, type DirectGetResponse, type DirectMessage, tooManyResults } from "../broker/direct-get.ts";
+import type { DirectGet, DirectMessage } from "../broker/direct-get.ts";
 import { toToken } from "../broker/subjects.ts";
 import { again, until } from "../broker/until.ts";
-import { failure } from "../errors.ts";
 import { groupInfoSubject, groupsStream } from "./layout.ts";
 import { decodeGroup, decodeMemberships, type GroupRecord, type Membership } from "./records.ts";
 
@@ -28,9 +27,6 @@ interface GroupQuery {
 
 /** A page ends with the record that reaches this size, in bytes. */
 const maxPageBytes = 4_194_304;
-
-/** Records on a page that is read along the stream. */
-const pageRecords = 1_000;
 
 /**
  * Reads records of a group, all as they were at one moment.
@@ -70,7 +66,8 @@ export function readLast(
     let seq = after + 1;
     let upToSequence = 0;
     for (;;) {
-      const page = requirePage(await get(groupsStream, { multi_last: subjects, seq, max_bytes: maxPageBytes }));
+      const page = await get.index(groupsStream, subjects, { from: seq, maxBytes: maxPageBytes });
+      if (page === undefined) throw new RangeError("more than 1,024 records");
       // This page came from a copy that is behind the first page's: a record that is newer there may be on neither.
       if ((page.upToSequence ?? 0) < upToSequence) return again;
       upToSequence = page.upToSequence ?? 0;
@@ -87,22 +84,6 @@ export function readLast(
  * @throws NetworkError (90004) when the broker does not answer in time.
  */
 export async function readAllUnder(get: DirectGet, filter: string): Promise<ReadonlyMap<string, DirectMessage>> {
-  const records = new Map<string, DirectMessage>();
-  const indexed = await get(groupsStream, { multi_last: [filter], max_bytes: maxPageBytes });
-  let page = indexed;
-  for (let seq = 1; page === tooManyResults || page.pending > 0; ) {
-    page = requirePage(
-      await get(groupsStream, { next_by_subj: filter, seq, batch: pageRecords, max_bytes: maxPageBytes }),
-    );
-    for (const message of page.messages) records.set(message.subject, message);
-    seq = (page.messages.at(-1)?.sequence ?? seq) + 1;
-  }
-  if (page === indexed) for (const message of page.messages) records.set(message.subject, message);
-  return records;
-}
-
-function requirePage(response: DirectGetResponse | typeof tooManyResults): DirectGetResponse {
-  if (response === tooManyResults)
-    throw failure("BrokerRefusedError", "the broker cannot read the store: too many results");
-  return response;
+  const messages = await get.under(groupsStream, filter);
+  return new Map(messages.map((message) => [message.subject, message]));
 }

@@ -1,6 +1,6 @@
 import { JetStreamApiError } from "@nats-io/jetstream";
 import type { Broker } from "../broker/connect.ts";
-import { type DirectGet, type DirectMessage, tooManyResults } from "../broker/direct-get.ts";
+import type { DirectGet, DirectMessage } from "../broker/direct-get.ts";
 import { cursorFilter, cursorStream } from "./layout.ts";
 
 /** The stored cursors of users, as messages. */
@@ -23,31 +23,15 @@ export interface DeviceCursors {
 /** A read asks for this many users at a time: multi_last looks at most 1,024 cursors up. */
 const usersPerRead = 500;
 
-/** Cursors of one user that are read at a time where that is not enough. */
-const cursorsPerRead = 1_000;
-
 /** Cursors that a trim removes at most, so that it takes no long time; there are more only if the limit was lowered. */
 const maxRemoved = 100;
 
 /** Creates the reads of the CURSORS bucket, and the limit of devices for each user. */
 export function createDeviceCursors(broker: Broker, get: DirectGet, maxDevices: number): DeviceCursors {
   const readSome = async (users: readonly string[]): Promise<readonly DirectMessage[]> => {
-    const found = await get(cursorStream, { multi_last: users.map(cursorFilter) });
-    if (found !== tooManyResults) return found.messages;
-    if (users.length === 1) return readOne(users[0] ?? "");
-    const half = Math.ceil(users.length / 2);
-    return [...(await readSome(users.slice(0, half))), ...(await readSome(users.slice(half)))];
-  };
-
-  /** More than 1,024 devices of one user: page by page. */
-  const readOne = async (user: string): Promise<readonly DirectMessage[]> => {
-    const messages: DirectMessage[] = [];
-    for (let seq = 1; ; seq = (messages.at(-1)?.sequence ?? 0) + 1) {
-      const page = await get(cursorStream, { next_by_subj: cursorFilter(user), seq, batch: cursorsPerRead });
-      if (page === tooManyResults || page.messages.length === 0) return messages;
-      messages.push(...page.messages);
-      if (page.pending === 0) return messages;
-    }
+    const indexed = await get.index(cursorStream, users.map(cursorFilter));
+    if (indexed?.pending === 0) return indexed.messages;
+    return (await Promise.all(users.map((user) => get.under(cursorStream, cursorFilter(user))))).flat();
   };
 
   const of = async (users: readonly string[]): Promise<readonly DirectMessage[]> => {

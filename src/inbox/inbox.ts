@@ -1,8 +1,7 @@
 import { JetStreamApiError } from "@nats-io/jetstream";
 import type { Broker } from "../broker/connect.ts";
-import { type DirectGet, type DirectMessage, tooManyResults } from "../broker/direct-get.ts";
+import type { DirectGet } from "../broker/direct-get.ts";
 import { toFailure, toRefusal } from "../broker/faults.ts";
-import { lastOfEach } from "../broker/last-of-each.ts";
 import type { Publisher } from "../broker/publish.ts";
 import { toPartition, toToken } from "../broker/subjects.ts";
 import type { Write } from "../broker/write.ts";
@@ -94,7 +93,7 @@ export function createInbox(
   /** Those of some copies that are in no day's bucket yet. */
   const absentOf = async (stream: string, copies: readonly Copy[]): Promise<readonly Copy[]> => {
     const filters = copies.map(({ anyDay }) => anyDay);
-    const present = new Set((await lastOfEach(get, stream, filters)).map(({ subject }) => toInboxId(subject)));
+    const present = new Set((await get.lastOf(stream, filters)).map(({ subject }) => toInboxId(subject)));
     return copies.filter(({ subject }) => !present.has(toInboxId(subject)));
   };
 
@@ -113,11 +112,6 @@ export function createInbox(
     }
   };
 
-  const lastBySubject = async (stream: string, subject: string): Promise<DirectMessage | undefined> => {
-    const found = await get(stream, { last_by_subj: subject });
-    return found === tooManyResults ? undefined : found.messages[0];
-  };
-
   const prepare = (userId: string, item: InboxItem, options: WriteOptions) => {
     const { partition, stream, subject, isLate, anyDay } = address(userId, item);
     const before = epochs.beforeWrite(partition);
@@ -132,11 +126,11 @@ export function createInbox(
 
     async write(userId, item, options) {
       const { stream, write, wrote, isLate, anyDay } = prepare(userId, item, options);
-      if (isLate && (await lastBySubject(stream, anyDay)) !== undefined) return;
+      if (isLate && (await get.last(stream, anyDay)) !== undefined) return;
       const stored = await publisher.store(stream, write);
       if (stored.kind === "stored") {
         wrote(stored.sequence);
-      } else if ((await lastBySubject(stream, write.subject)) === undefined) {
+      } else if ((await get.last(stream, write.subject)) === undefined) {
         // The subject is free, so the refusal was about space.
         throw toRefusal(stored);
       }
@@ -166,7 +160,7 @@ export function createInbox(
           const asked = ofStream.slice(start, start + maxCopies);
           const userIdOf = new Map(asked.map(({ user, userId }) => [`${user}.${id}`, userId]));
           const filters = asked.map(({ partition, user }) => inboxIdFilter(partition, user, id));
-          for (const message of await lastOfEach(get, stream, filters)) {
+          for (const message of await get.lastOf(stream, filters)) {
             const userId = userIdOf.get(toInboxId(message.subject));
             if (userId !== undefined && !isTombstone(message)) found.set(userId, message.sequence);
           }

@@ -1,5 +1,5 @@
 import type { Broker } from "../broker/connect.ts";
-import { type DirectGet, type DirectMessage, tooManyResults } from "../broker/direct-get.ts";
+import type { DirectGet } from "../broker/direct-get.ts";
 import { createStreamState } from "../broker/streams.ts";
 import { everything, toPartition, toToken } from "../broker/subjects.ts";
 import type { Epochs } from "./epochs.ts";
@@ -42,28 +42,21 @@ export function createPlaces(broker: Broker, get: DirectGet, partitions: number,
     return { user, partition, stream: inboxStream(partition) };
   };
 
-  const lastBySubject = async (stream: string, subject: string): Promise<DirectMessage | undefined> => {
-    const found = await get(stream, { last_by_subj: subject });
-    return found === tooManyResults ? undefined : found.messages[0];
-  };
-
   /** The sequence of a user's first stored item. */
   const firstOf = async (userId: string): Promise<number | undefined> => {
     const { user, partition, stream } = locate(userId);
-    const found = await get(stream, { next_by_subj: inboxFilter(partition, user), seq: 1 });
-    return found === tooManyResults ? undefined : found.messages[0]?.sequence;
+    return (await get.next(stream, inboxFilter(partition, user), 1))?.sequence;
   };
 
   const newestSequence = async (userId: string): Promise<number> => {
     const { user, partition, stream } = locate(userId);
     await epochs.refresh(partition);
-    return (await lastBySubject(stream, inboxFilter(partition, user)))?.sequence ?? 0;
+    return (await get.last(stream, inboxFilter(partition, user)))?.sequence ?? 0;
   };
 
   const oldestSequence = async (userId: string): Promise<number> => {
     const { stream } = locate(userId);
-    const found = await get(stream, { next_by_subj: everything, seq: 1 });
-    const first = found === tooManyResults ? undefined : found.messages[0];
+    const first = await get.next(stream, everything, 1);
     // An empty stream tells where it begins only in its state.
     return first?.sequence ?? (await state(stream)).first_seq;
   };
@@ -79,7 +72,7 @@ export function createPlaces(broker: Broker, get: DirectGet, partitions: number,
   const mayHold = async (userId: string, sequence: number): Promise<boolean> => {
     const { user, partition, stream } = locate(userId);
     await epochs.refresh(partition);
-    const newest = await lastBySubject(stream, inboxFilter(partition, user));
+    const newest = await get.last(stream, inboxFilter(partition, user));
     if (sequence <= (newest?.sequence ?? 0)) return true;
     // Where a device goes on that was in an epoch that has ended.
     if (epochs.lineage(partition).some(({ first }) => first === sequence + 1)) return true;

@@ -1,5 +1,4 @@
-import { type DirectGet, tooManyResults } from "../broker/direct-get.ts";
-import { failure } from "../errors.ts";
+import type { DirectGet } from "../broker/direct-get.ts";
 import type { Epochs } from "./epochs.ts";
 import { type InboxEntry, isTombstone, toEntry } from "./items.ts";
 import { inboxDayFilter, inboxFilter, markerFilter, parseInboxPartition, toDay } from "./layout.ts";
@@ -64,22 +63,17 @@ export async function readPage({ get, epochs }: ReadDeps, place: InboxPlace, opt
   const { user, partition, stream } = place;
   const { after, epoch = "", limit, knownUntilMs } = options;
   await epochs.refresh(partition);
-  const start = { seq: after + 1, batch: limit, max_bytes: Math.min(limit * pageBytes.each, pageBytes.total) };
+  const range = { from: after + 1, count: limit, maxBytes: Math.min(limit * pageBytes.each, pageBytes.total) };
   const filters =
     knownUntilMs === undefined
       ? [inboxFilter(partition, user)]
       : daysSince(knownUntilMs).map((day) => inboxDayFilter(partition, user, day));
   // With the markers of epochs, so that what follows one is known to.
-  const indexed = await get(stream, { multi_last: [...filters, markerFilter(partition)], ...start });
-  // More than 1,024 notifications in these days: read along the stream instead, at about 2 ms of the broker's CPU
-  // a page where the index needs 0.1 ms.
-  const found =
-    indexed === tooManyResults ? await get(stream, { next_by_subj: inboxFilter(partition, user), ...start }) : indexed;
-  if (found === tooManyResults)
-    throw failure("BrokerRefusedError", "the broker cannot read the store: too many results");
+  const indexed = await get.index(stream, [...filters, markerFilter(partition)], range);
+  const found = indexed ?? (await get.along(stream, inboxFilter(partition, user), range));
   const upTo = found.upToSequence ?? Number.POSITIVE_INFINITY;
   // The stream has gone back, or this is a replica that lags behind; or no marker can have been in the page.
-  if (upTo < after || indexed === tooManyResults) await epochs.look(partition);
+  if (upTo < after || indexed === undefined) await epochs.look(partition);
   // The connection may be another by now.
   await epochs.refresh(partition);
   const messages = found.messages.filter((message) => {

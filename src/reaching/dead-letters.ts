@@ -1,10 +1,9 @@
 import { toBinary } from "@bufbuild/protobuf";
 import { JetStreamApiError } from "@nats-io/jetstream";
 import type { Broker } from "../broker/connect.ts";
-import { type DirectGet, type DirectMessage, tooManyResults } from "../broker/direct-get.ts";
+import type { DirectGet, DirectMessage } from "../broker/direct-get.ts";
 import { toFailure, toRefusal } from "../broker/faults.ts";
 import type { Publisher } from "../broker/publish.ts";
-import { failure } from "../errors.ts";
 import { NotificationSchema } from "../gen/mustreach/delivery/v1/delivery_pb.ts";
 import { attemptsHeader, type Escalation, escalationHeaders, readEscalation } from "./escalations.ts";
 import { deadLetterFilter, deadLetterStream, deadLetterSubject } from "./layout.ts";
@@ -68,23 +67,17 @@ export function createDeadLetters(broker: Broker, publisher: Publisher, get: Dir
     },
 
     async list(afterPlace, limit) {
-      const found = await get(deadLetterStream, {
-        next_by_subj: deadLetterFilter,
-        seq: afterPlace + 1,
-        batch: limit,
-        max_bytes: maxPageBytes,
-      });
-      if (found === tooManyResults)
-        throw failure("BrokerRefusedError", "the broker cannot read the dead letters: too many results");
-      return { letters: found.messages.map(toDeadLetter), remaining: found.pending };
+      const range = { from: afterPlace + 1, count: limit, maxBytes: maxPageBytes };
+      const { messages, pending } = await get.along(deadLetterStream, deadLetterFilter, range);
+      return { letters: messages.map(toDeadLetter), remaining: pending };
     },
 
     async find(escalationId) {
       const [, partition, sequence] = /-(\d{1,3})-(\d{1,16})$/.exec(escalationId) ?? [];
       if (partition === undefined || sequence === undefined) return undefined;
       const subject = deadLetterSubject(Number(partition), Number(sequence));
-      const found = await get(deadLetterStream, { last_by_subj: subject });
-      const [letter] = found === tooManyResults ? [] : found.messages.map(toDeadLetter);
+      const found = await get.last(deadLetterStream, subject);
+      const letter = found && toDeadLetter(found);
       return letter?.id === escalationId ? letter : undefined;
     },
 

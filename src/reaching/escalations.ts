@@ -3,7 +3,7 @@ import type { BaseLogger } from "pino";
 import type { Broker } from "../broker/connect.ts";
 import { type Consumption, consume, type Delivery } from "../broker/consume.ts";
 import { decodeStored } from "../broker/decode-stored.ts";
-import { type DirectGet, type DirectMessage, tooManyResults } from "../broker/direct-get.ts";
+import type { DirectGet, DirectMessage } from "../broker/direct-get.ts";
 import { toFailure, toRefusal } from "../broker/faults.ts";
 import type { Publisher } from "../broker/publish.ts";
 import { type Notification, NotificationSchema } from "../gen/mustreach/delivery/v1/delivery_pb.ts";
@@ -98,21 +98,14 @@ export function createEscalations(
    */
   const readBody = async ({ partition, sequence, userId }: Omit<Unreached, "storedAtMs" | "expiresAtMs">) => {
     const stream = inboxStream(partition);
-    const found = await get(stream, { seq: sequence });
     // A replica that lags behind may not have it yet: only the leader can say that it is gone.
-    const message =
-      found === tooManyResults || found.messages[0] === undefined
-        ? await askLeader(broker, stream, sequence)
-        : found.messages[0];
+    const message = (await get.at(stream, sequence)) ?? (await askLeader(broker, stream, sequence));
     if (message === undefined) return undefined;
     const facts = readItemHeaders(message);
     return facts.userId === userId && facts.kind === "notification" ? message.payload : undefined;
   };
 
-  const isQueued = async (subject: string): Promise<boolean> => {
-    const found = await get(escalationStream, { last_by_subj: subject });
-    return found !== tooManyResults && found.messages.length > 0;
-  };
+  const isQueued = async (subject: string) => (await get.last(escalationStream, subject)) !== undefined;
 
   const store = async (
     subject: string,

@@ -1,7 +1,7 @@
 import { createHash } from "node:crypto";
 import { create, toBinary } from "@bufbuild/protobuf";
 import { decodeStored } from "../broker/decode-stored.ts";
-import { type DirectGet, tooManyResults } from "../broker/direct-get.ts";
+import type { DirectGet } from "../broker/direct-get.ts";
 import { toRefusal } from "../broker/faults.ts";
 import type { Publisher } from "../broker/publish.ts";
 import { toPartition, toToken } from "../broker/subjects.ts";
@@ -71,11 +71,9 @@ export function createRecalls(publisher: Publisher, get: DirectGet, partitions: 
         const before = parts;
         for (let count: number = partsPerRead.first; ; count = partsPerRead.more) {
           const subjects = Array.from({ length: count }, (_, i) => recallFindingsSubject(partition, send, parts + i));
-          const found = await get(stream, { multi_last: subjects });
-          if (found === tooManyResults) throw new RangeError("too many subjects");
-          for (const { payload } of found.messages) take(decodeStored(RecallFindingsSchema, payload).recipients);
-          // A page also ends at a size.
-          if (found.messages.length === 0 || (found.messages.length < count && found.pending === 0)) break;
+          const found = await get.lastOf(stream, subjects);
+          for (const { payload } of found) take(decodeStored(RecallFindingsSchema, payload).recipients);
+          if (found.length < count) break;
         }
         return parts > before;
       };

@@ -1,6 +1,5 @@
 import type { DirectGet } from "../broker/direct-get.ts";
 import { toRefusal } from "../broker/faults.ts";
-import { lastOfEach } from "../broker/last-of-each.ts";
 import type { Publisher } from "../broker/publish.ts";
 import { toPartition, toToken } from "../broker/subjects.ts";
 import { isTombstone, tombstoneHeaders } from "../inbox/items.ts";
@@ -50,7 +49,7 @@ export function createTombstones(publisher: Publisher, get: DirectGet, partition
     const stream = inboxStream(partition);
     const filters = [...userIdOf.keys()].map((user) => inboxIdFilter(partition, user, id));
     for (let before = Number.POSITIVE_INFINITY; ; ) {
-      const present = await lastOfEach(get, stream, filters);
+      const present = await get.lastOf(stream, filters);
       const held = new Map<string, number>();
       for (const message of present) {
         const userId = userIdOf.get(parseInboxSubject(message.subject));

@@ -2,7 +2,7 @@ import { create, toBinary } from "@bufbuild/protobuf";
 import type { Logger } from "pino";
 import type { Broker } from "../broker/connect.ts";
 import { decodeStored } from "../broker/decode-stored.ts";
-import { type DirectGet, tooManyResults } from "../broker/direct-get.ts";
+import type { DirectGet } from "../broker/direct-get.ts";
 import { toRefusal } from "../broker/faults.ts";
 import type { Publisher } from "../broker/publish.ts";
 import { toPartition, toToken } from "../broker/subjects.ts";
@@ -51,9 +51,8 @@ export function createFanout(broker: Broker, publisher: Publisher, get: DirectGe
       const subject = fanoutSubject(lane, job.items.map((item) => itemKey(item).id).join("+"));
       const stored = await publisher.store(fanoutStream, { subject, payload: encodeFanoutJob(job), headers: {} });
       if (stored.kind === "stored") return;
-      const waiting = await get(fanoutStream, { last_by_subj: subject });
       // Queued already, or expanded in the meantime: then the next delivery of the same send finds it all there.
-      if (waiting !== tooManyResults && waiting.messages.length > 0) return;
+      if ((await get.last(fanoutStream, subject)) !== undefined) return;
       throw toRefusal(stored);
     },
     async work(expand) {

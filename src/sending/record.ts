@@ -1,6 +1,6 @@
 import { create, toBinary } from "@bufbuild/protobuf";
 import { decodeStored } from "../broker/decode-stored.ts";
-import { type DirectGet, tooManyResults } from "../broker/direct-get.ts";
+import type { DirectGet } from "../broker/direct-get.ts";
 import { type Refusal, toRefusal } from "../broker/faults.ts";
 import type { Publisher } from "../broker/publish.ts";
 import { toPartition, toToken } from "../broker/subjects.ts";
@@ -82,10 +82,7 @@ export function createSends(publisher: Publisher, get: DirectGet, partitions: nu
     return { stream: inboxStream(partition), subject: recalledSubject(partition, send) };
   };
 
-  const read = async ({ stream, subject }: Place): Promise<Uint8Array | undefined> => {
-    const found = await get(stream, { last_by_subj: subject });
-    return found === tooManyResults ? undefined : found.messages[0]?.payload;
-  };
+  const read = async ({ stream, subject }: Place) => (await get.last(stream, subject))?.payload;
 
   /** What has taken a subject; where nothing has, the broker refused for another reason. */
   const requireFirst = async (place: Place, refusal: Refusal): Promise<Uint8Array> => {

@@ -3,7 +3,7 @@ import { JetStreamApiError } from "@nats-io/jetstream";
 import type { Logger } from "pino";
 import type { Broker } from "../broker/connect.ts";
 import { decodeStored } from "../broker/decode-stored.ts";
-import { type DirectGet, tooManyResults } from "../broker/direct-get.ts";
+import type { DirectGet } from "../broker/direct-get.ts";
 import { toFailure, toRefusal } from "../broker/faults.ts";
 import type { Publisher } from "../broker/publish.ts";
 import { toToken } from "../broker/subjects.ts";
@@ -34,10 +34,7 @@ export interface Schedule {
 
 /** Creates the schedule over its stream. */
 export function createSchedule(broker: Broker, publisher: Publisher, get: DirectGet, log: Logger): Schedule {
-  const find = async (subject: string): Promise<number | undefined> => {
-    const found = await get(scheduleStream, { last_by_subj: subject });
-    return found === tooManyResults ? undefined : found.messages[0]?.sequence;
-  };
+  const find = async (subject: string) => (await get.last(scheduleStream, subject))?.sequence;
 
   return {
     async add(send) {

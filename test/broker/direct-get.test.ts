@@ -1,7 +1,12 @@
 import { pino } from "pino";
 import { afterAll, beforeAll, beforeEach, describe, expect, test } from "vitest";
 import { type Broker, connectBroker } from "../../src/broker/connect.ts";
-import { createDirectGet, type DirectGet, type DirectGetRequest, tooManyResults } from "../../src/broker/direct-get.ts";
+import {
+  createDirectGet,
+  type DirectGet,
+  type DirectGetRequest,
+  type DirectMessage,
+} from "../../src/broker/direct-get.ts";
 import { toErrorFacts } from "../../src/errors.ts";
 import { startBroker, type TestBroker } from "../helpers/broker.ts";
 
@@ -35,8 +40,8 @@ afterAll(async () => {
 });
 
 async function read(request: DirectGetRequest) {
-  const found = await get("S", request);
-  if (found === tooManyResults) throw new Error("too many results");
+  const found = await get.ask("S", request);
+  if (found === undefined) throw new Error("too many results");
   return { ...found, texts: found.messages.map(({ payload }) => Buffer.from(payload).toString()) };
 }
 
@@ -77,9 +82,31 @@ describe("many messages", () => {
   });
 
   test("beyond 1,024 subjects are too many for the index", async () => {
-    expect(await get("MANY", { multi_last: ["many.*"], batch: 10 })).toBe(tooManyResults);
-    const found = await get("MANY", { next_by_subj: "many.*", seq: 1, batch: 10 });
+    expect(await get.index("MANY", ["many.*"], { from: 1, count: 10 })).toBeUndefined();
+    const found = await get.along("MANY", "many.*", { from: 1, count: 10 });
     expect(found).toMatchObject({ pending: 1_015 });
+  });
+});
+
+describe("by name", () => {
+  const textOf = (message: DirectMessage | undefined) => message && Buffer.from(message.payload).toString();
+
+  test("at is the message of a sequence, last and next those of a filter", async () => {
+    expect(textOf(await get.at("S", 4))).toBe("a4");
+    expect(await get.at("S", 99)).toBeUndefined();
+    expect(textOf(await get.last("S", "s.a.*"))).toBe("a5");
+    expect(textOf(await get.next("S", "s.a.*", 3))).toBe("a3");
+    expect(await get.next("S", "s.a.*", 6)).toBeUndefined();
+  });
+
+  test("lastOf is all of some subjects, and a mistake for more than 1,024", async () => {
+    expect((await get.lastOf("S", ["s.b.1", "s.a.2", "s.c"])).map(textOf)).toEqual(["a2", "b1"]);
+    await expect(get.lastOf("MANY", ["many.*"])).rejects.toThrow(RangeError);
+  });
+
+  test("under is all that matches, however many", async () => {
+    expect((await get.under("S", "s.a.*")).map(textOf)).toEqual(["a1", "a2", "a3", "a4", "a5"]);
+    expect(await get.under("MANY", "many.*")).toHaveLength(1_025);
   });
 });
 
@@ -96,14 +123,14 @@ describe("a read that cannot be answered fails with 90004", () => {
     const hasty = createDirectGet(shared.broker, { timeoutMs: 50 });
     // A subject where something listens that never answers; without it there would be "no responders" at once.
     const silent = shared.broker.nc.subscribe("$JS.API.DIRECT.GET.SILENT");
-    expect(await hasty("SILENT", { last_by_subj: "x" }).catch(toErrorFacts)).toMatchObject({ errCode: 90004 });
+    expect(await hasty.last("SILENT", "x").catch(toErrorFacts)).toMatchObject({ errCode: 90004 });
     silent.unsubscribe();
     hasty.close();
   });
 
   test("at once, when there is no such stream", async () => {
     const startedAt = performance.now();
-    expect(await get("GONE", { last_by_subj: "x" }).catch(toErrorFacts)).toMatchObject({ errCode: 90004 });
+    expect(await get.last("GONE", "x").catch(toErrorFacts)).toMatchObject({ errCode: 90004 });
     expect(performance.now() - startedAt).toBeLessThan(4_000);
   });
 
@@ -111,7 +138,7 @@ describe("a read that cannot be answered fails with 90004", () => {
     if (shared.broker === undefined) throw new Error("no broker");
     const silent = shared.broker.nc.subscribe("$JS.API.DIRECT.GET.SILENT");
     const closing = createDirectGet(shared.broker, { timeoutMs: 60_000 });
-    const reading = closing("SILENT", { last_by_subj: "x" }).catch(toErrorFacts);
+    const reading = closing.last("SILENT", "x").catch(toErrorFacts);
     closing.close();
     expect(await reading).toMatchObject({ errCode: 90103 });
     silent.unsubscribe();
@@ -133,7 +160,7 @@ describe("many reads at a time", () => {
       publish(...args);
     };
     const reads = Array.from({ length: count }, () =>
-      get("S", request).then((found) => {
+      get.ask("S", request).then((found) => {
         answered++;
         return found;
       }),
@@ -167,7 +194,7 @@ describe("many reads at a time", () => {
     let asked = 0;
     // A broker that does not answer.
     broker.nc.publish = () => void asked++;
-    const reads = Array.from({ length: 100 }, () => impatient("S", { last_by_subj: "s.a.1" }));
+    const reads = Array.from({ length: 100 }, () => impatient.last("S", "s.a.1"));
     const outcomes = await Promise.allSettled(reads).finally(() => {
       broker.nc.publish = publish;
     });

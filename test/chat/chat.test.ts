@@ -5,7 +5,7 @@ import { pino } from "pino";
 import { afterAll, beforeAll, describe, expect, test } from "vitest";
 import { type Broker, connectBroker } from "../../src/broker/connect.ts";
 import { declare } from "../../src/broker/declare.ts";
-import { createDirectGet, type DirectGet } from "../../src/broker/direct-get.ts";
+import { createDirectGet, readsOver } from "../../src/broker/direct-get.ts";
 import { type Chat, type ChatOptions, createChat } from "../../src/chat/chat.ts";
 import { type ChatCopy, storeCopies } from "../../src/chat/copies.ts";
 import { chatSpecs } from "../../src/chat/layout.ts";
@@ -532,13 +532,10 @@ test("an earlier copy that cannot be read while another is stored is the caller'
   await chat.append(first);
   const real = createDirectGet(broker, { timeoutMs: 5_000 });
   let reads = 0;
-  const get: DirectGet = Object.assign(
-    async (...args: Parameters<DirectGet>) => {
-      if (++reads > 1) throw failure("NetworkError", "the broker is away");
-      return real(...args);
-    },
-    { close: real.close },
-  );
+  const get = readsOver(async (...request) => {
+    if (++reads > 1) throw failure("NetworkError", "the broker is away");
+    return real.ask(...request);
+  }, real.close);
   const unhandled: unknown[] = [];
   const note = (error: unknown) => void unhandled.push(error);
   process.on("unhandledRejection", note);

@@ -2,7 +2,7 @@ import { TimeoutError } from "@nats-io/transport-node";
 import fc from "fast-check";
 import { beforeAll, describe, expect, test } from "vitest";
 import type { Broker } from "../../src/broker/connect.ts";
-import { createDirectGet } from "../../src/broker/direct-get.ts";
+import { createDirectGet, readsOver } from "../../src/broker/direct-get.ts";
 import { toToken } from "../../src/broker/subjects.ts";
 import { toErrorFacts } from "../../src/errors.ts";
 import { roles } from "../../src/groups/groups.ts";
@@ -135,14 +135,11 @@ test.each(["add", "remove"] as const)("a dismissal that comes between finding th
   let dismissed: Promise<void> | undefined;
   const late = await openInstance({
     wrapGet: (get) =>
-      Object.assign(
-        async (...request: Parameters<typeof get>) => {
-          dismissed ??= here.dismiss(groupId, { deleteMembers: false });
-          await dismissed;
-          return get(...request);
-        },
-        { close: get.close },
-      ),
+      readsOver(async (...request) => {
+        dismissed ??= here.dismiss(groupId, { deleteMembers: false });
+        await dismissed;
+        return get.ask(...request);
+      }, get.close),
   });
   await here.open(groupId, ["ann"]);
   const change = verb === "add" ? late.add(groupId, ["ben"], roles.member) : late.remove(groupId, ["ann"]);

@@ -1,5 +1,5 @@
 import { beforeAll, describe, expect, test, vi } from "vitest";
-import type { DirectGet, DirectGetResponse, tooManyResults } from "../../src/broker/direct-get.ts";
+import { type DirectGet, type Page, readsOver } from "../../src/broker/direct-get.ts";
 import { toToken } from "../../src/broker/subjects.ts";
 import { roles } from "../../src/groups/groups.ts";
 import { useBroker } from "../helpers/broker.ts";
@@ -94,7 +94,7 @@ describe("a group that was read before", () => {
       ...(maxCachedMembers === undefined ? {} : { maxCachedMembers }),
       wrapGet: (get) =>
         intercept(get, (response) => {
-          received.push(typeof response === "symbol" ? -1 : response.messages.length);
+          received.push(response?.messages.length ?? -1);
           return response;
         }),
     });
@@ -145,8 +145,8 @@ describe("a group that was read before", () => {
 describe("a copy of the stream that is behind", () => {
   /** An instance that can be given the answer to an earlier read once more. */
   const openLate = async () => {
-    let last: Response | undefined;
-    let stale: Response | undefined;
+    let last: Page | undefined;
+    let stale: Page | undefined;
     const late = await openInstance({
       wrapGet: (get) =>
         intercept(get, (response) => {
@@ -222,10 +222,6 @@ test("who left longer ago than the history is forgotten, and nobody else", async
   expect(await groups.joinedIds("ann")).toContain(groupId);
 });
 
-type Response = DirectGetResponse | typeof tooManyResults;
-
-function intercept(get: DirectGet, onResponse: (response: Response) => Response): DirectGet {
-  return Object.assign(async (...request: Parameters<DirectGet>) => onResponse(await get(...request)), {
-    close: get.close,
-  });
+function intercept(get: DirectGet, onPage: (page: Page | undefined) => Page | undefined): DirectGet {
+  return readsOver(async (...request) => onPage(await get.ask(...request)), get.close);
 }

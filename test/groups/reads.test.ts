@@ -1,10 +1,5 @@
 import { describe, expect, test } from "vitest";
-import {
-  type DirectGet,
-  type DirectGetRequest,
-  type DirectGetResponse,
-  tooManyResults,
-} from "../../src/broker/direct-get.ts";
+import { type Ask, type DirectGetRequest, type Page, readsOver } from "../../src/broker/direct-get.ts";
 import { toToken } from "../../src/broker/subjects.ts";
 import { toErrorFacts } from "../../src/errors.ts";
 import { groupInfoSubject } from "../../src/groups/layout.ts";
@@ -18,25 +13,21 @@ const message = (subject: string, sequence: number, payload: Uint8Array = Buffer
   timeMs: 0,
   header: () => "",
 });
-const page = (messages: DirectGetResponse["messages"], pending: number, upToSequence?: number) => ({
+const page = (messages: Page["messages"], pending: number, upToSequence?: number) => ({
   messages,
   pending,
   upToSequence,
 });
 
 /** Answers the given pages, one after the other, and notes the requests. */
-function answer(...pages: (DirectGetResponse | typeof tooManyResults)[]) {
+function answer(...pages: (Page | undefined)[]) {
   const requests: DirectGetRequest[] = [];
-  const get: DirectGet = Object.assign(
-    async (_stream: string, request: DirectGetRequest) => {
-      requests.push(request);
-      const next = pages.shift();
-      if (next === undefined) throw new Error("one read too many");
-      return next;
-    },
-    { close: () => {} },
-  );
-  return { get, requests };
+  const ask: Ask = async (_stream, request) => {
+    requests.push(request);
+    if (pages.length === 0) throw new Error("one read too many");
+    return pages.shift();
+  };
+  return { get: readsOver(ask, () => {}), requests };
 }
 
 const soon = () => Date.now() + 5_000;
@@ -80,7 +71,7 @@ describe("a read of all under a filter", () => {
   });
 
   test.each([
-    ["there are too many subjects", tooManyResults],
+    ["there are too many subjects", undefined],
     ["there are too many bytes", page([message("a", 1)], 5, 9)],
   ] as const)("goes along the stream when %s", async (_, indexed) => {
     const { get, requests } = answer(
@@ -121,7 +112,10 @@ describe("a group", () => {
   });
 
   test("is given up with 90004 when nobody has the version in time", async () => {
-    const behind: DirectGet = Object.assign(async () => found(2), { close: () => {} });
+    const behind = readsOver(
+      async () => found(2),
+      () => {},
+    );
     const thrown = await readGroup(behind, "g", { ...options, deadlineMs: Date.now() + 100 }).catch(
       (error: unknown) => error,
     );

@@ -2,7 +2,13 @@ import { pino } from "pino";
 import { afterAll } from "vitest";
 import { type Broker, connectBroker } from "../../src/broker/connect.ts";
 import { declare } from "../../src/broker/declare.ts";
-import { createDirectGet, type DirectGet, type DirectGetRequest } from "../../src/broker/direct-get.ts";
+import {
+  type Ask,
+  createDirectGet,
+  type DirectGet,
+  type DirectGetRequest,
+  readsOver,
+} from "../../src/broker/direct-get.ts";
 import {
   createGroups,
   type Group,
@@ -52,13 +58,11 @@ export function useGroups(server: TestBroker): (options?: InstanceOptions) => Pr
     opened.push(() => broker.close());
     const reads: DirectGetRequest[] = [];
     const direct = wrapGet(createDirectGet(broker, { timeoutMs: options.timeoutMs ?? 20_000 }));
-    const get: DirectGet = Object.assign(
-      (stream: string, request: DirectGetRequest) => {
-        reads.push(request);
-        return direct(stream, request);
-      },
-      { close: () => {} },
-    );
+    const ask: Ask = (stream, request) => {
+      reads.push(request);
+      return direct.ask(stream, request);
+    };
+    const get = readsOver(ask, () => {});
     const changes: MembershipChange[] = [];
     await declare(broker, groupsSpecs, 1);
     const groups = createGroups(wrapBroker(broker), get, {
