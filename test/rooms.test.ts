@@ -45,7 +45,7 @@ const roomLimit: RoomSize = { files: 14, lines: 2_000 };
 /** Rooms that are past it, and how far: no further. */
 const largerRooms: Readonly<Record<string, RoomSize>> = {
   auth: { files: 15, lines: 1_100 },
-  broker: { files: 17, lines: 1_850 },
+  broker: { files: 16, lines: 2_000 },
 };
 /** Files of other rooms that still speak to the client library themselves: what they need belongs into `broker`. */
 const speakNats: ReadonlySet<string> = new Set([
