@@ -7,7 +7,7 @@ import { wrongField } from "../errors.ts";
 import { createChangeGroup, type GroupRevision, inRecordOrder, takeChunk } from "./change.ts";
 import { groupInfoSubject, groupsStream, joinedFilter } from "./layout.ts";
 import { createMembersAt, type MembersAt } from "./members-at.ts";
-import { readAllUnder, readLast } from "./reads.ts";
+import { readLast } from "./reads.ts";
 import {
   decodeGroup,
   type Group,
@@ -216,11 +216,11 @@ export function createGroups(broker: Broker, directGet: DirectGet, options: Grou
     },
 
     async joined(userId) {
-      const records = await readAllUnder(get, joinedFilter(toToken(userId)));
+      const found = await get.under(groupsStream, joinedFilter(toToken(userId)));
+      // The last of each counts, should one have changed meanwhile.
+      const records = new Map(found.map(({ subject, payload }) => [subject, Buffer.from(payload).toString("utf8")]));
       // A record without a group id is about to expire: the user has left.
-      const groupIds = [...records.values()]
-        .map(({ payload }) => Buffer.from(payload).toString("utf8"))
-        .filter(Boolean);
+      const groupIds = [...records.values()].filter(Boolean);
       const subjects = groupIds.map((groupId) => groupInfoSubject(toToken(groupId)));
       const groups: Group[] = [];
       for (let start = 0; start < subjects.length; start += infosPerRead) {

@@ -77,13 +77,3 @@ export function readLast(
     }
   });
 }
-
-/**
- * The newest records under a filter, by subject, however many.
- *
- * @throws NetworkError (90004) when the broker does not answer in time.
- */
-export async function readAllUnder(get: DirectGet, filter: string): Promise<ReadonlyMap<string, DirectMessage>> {
-  const messages = await get.under(groupsStream, filter);
-  return new Map(messages.map((message) => [message.subject, message]));
-}

@@ -6,8 +6,7 @@ import { createDirectGet, readsOver } from "../../src/broker/direct-get.ts";
 import { toToken } from "../../src/broker/subjects.ts";
 import { toErrorFacts } from "../../src/errors.ts";
 import { roles } from "../../src/groups/groups.ts";
-import { groupFilter } from "../../src/groups/layout.ts";
-import { readAllUnder } from "../../src/groups/reads.ts";
+import { groupFilter, groupsStream } from "../../src/groups/layout.ts";
 import { startBroker, type TestBroker, useBroker } from "../helpers/broker.ts";
 import { type GroupsInstance, useGroups, userIds } from "../helpers/groups.ts";
 
@@ -28,9 +27,9 @@ async function requireConsistent(groups: GroupsInstance, groupId: string): Promi
   expect(new Set(members).size).toBe(members.length);
   expect(group?.memberCount).toBe(members.length);
   const get = createDirectGet(groups.broker, { timeoutMs: 20_000 });
-  const records = await readAllUnder(get, `joined.*.${toToken(groupId)}`);
+  const records = await get.under(groupsStream, `joined.*.${toToken(groupId)}`);
   get.close();
-  const joined = [...records.values()]
+  const joined = records
     .filter(({ payload }) => Buffer.from(payload).toString() === groupId)
     .map(({ subject }) => subject.split(".")[1]);
   expect(joined.sort()).toEqual(members.map(toToken).sort());
