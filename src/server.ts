@@ -23,7 +23,7 @@ import { droppedLines } from "./observe/log.ts";
 import { createMetrics } from "./observe/metrics.ts";
 import { peerKey } from "./observe/peer.ts";
 import { startEscalate } from "./reaching/escalate.ts";
-import { createDeadLetterDesk } from "./reaching/replay.ts";
+import { replay } from "./reaching/replay.ts";
 import { createDeadLetterService } from "./reaching/service.ts";
 import { startReach } from "./reaching/watch.ts";
 import { createWebhook, type Webhook } from "./reaching/webhook.ts";
@@ -188,7 +188,7 @@ export async function startServer(config: Config, log: Logger): Promise<Server> 
       started.push(stop);
       metrics.count("mustreach_escalations_total", "What came of escalations, by `outcome`.", () => ({ ...counts }));
     }
-    const desk = createDeadLetterDesk({ deadLetters, escalations: webhook && escalations });
+    const replaying = { deadLetters, escalations: webhook && escalations };
 
     // Asking about what was sent.
     const msg = createMsgService({
@@ -214,7 +214,7 @@ export async function startServer(config: Config, log: Logger): Promise<Server> 
       delivery,
       auth,
       groups: createGroupService({ groups }),
-      deadLetters: createDeadLetterService(desk),
+      deadLetters: createDeadLetterService({ deadLetters, replay: (request) => replay(replaying, request) }),
       gate: createGate(createAuthGate(createAuthenticator(verify)), callLog),
       callLog,
       health,

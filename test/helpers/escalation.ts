@@ -17,7 +17,7 @@ import { type EscalateOptions, startEscalate } from "../../src/reaching/escalate
 import { createEscalations } from "../../src/reaching/escalations.ts";
 import { createLaterLooks } from "../../src/reaching/later-looks.ts";
 import { reachingSpecs } from "../../src/reaching/layout.ts";
-import { createDeadLetterDesk } from "../../src/reaching/replay.ts";
+import { type ReplayRequest, replay } from "../../src/reaching/replay.ts";
 import { type ReachOptions, startReach } from "../../src/reaching/watch.ts";
 import { consumeReach, type ReachConsumerOptions } from "../../src/reaching/watched.ts";
 import { createWebhook, type WebhookBody } from "../../src/reaching/webhook.ts";
@@ -49,7 +49,10 @@ export async function openInstance({ url, dial }: Pick<TestBroker, "url" | "dial
   const escalations = createEscalations(broker, publisher, get, { retentionMs, ackWaitMs: 5_000, log });
   const laterLooks = createLaterLooks(broker, publisher, { ackWaitMs: 5_000, log });
   const deadLetters = createDeadLetters(broker, publisher, get);
-  const desk = createDeadLetterDesk({ deadLetters, escalations });
+  const desk = {
+    list: deadLetters.list,
+    replay: (request: ReplayRequest) => replay({ deadLetters, escalations }, request),
+  };
   const stops: (() => Promise<void>)[] = [];
 
   return {

@@ -2,7 +2,7 @@ import { create } from "@bufbuild/protobuf";
 import { describe, expect, test, vi } from "vitest";
 import { toErrorFacts } from "../../src/errors.ts";
 import { NotificationSchema } from "../../src/gen/mustreach/delivery/v1/delivery_pb.ts";
-import { createDeadLetterDesk } from "../../src/reaching/replay.ts";
+import { replay } from "../../src/reaching/replay.ts";
 import { useBroker } from "../helpers/broker.ts";
 import { type TestInstance, useInstances } from "../helpers/escalation.ts";
 
@@ -64,8 +64,8 @@ describe("a replay", () => {
     const requeue = vi.fn(async (escalation: { sequence: number }) => {
       await bury(instance, escalation.sequence);
     });
-    const desk = createDeadLetterDesk({ deadLetters, escalations: { ...escalations, requeue } });
-    expect(await desk.replay("all")).toBe(3);
+    const deps = { deadLetters, escalations: { ...escalations, requeue } };
+    expect(await replay(deps, "all")).toBe(3);
     expect(requeue).toHaveBeenCalledTimes(3);
     expect((await idsOf(instance)).length).toBe(3);
   });
@@ -75,16 +75,16 @@ describe("a replay", () => {
     const [one] = await bury(instance, 1);
     const { deadLetters, escalations } = instance;
     const requeue = () => Promise.reject(new Error("full"));
-    const desk = createDeadLetterDesk({ deadLetters, escalations: { ...escalations, requeue } });
-    await expect(desk.replay("all")).rejects.toThrow("full");
+    const deps = { deadLetters, escalations: { ...escalations, requeue } };
+    await expect(replay(deps, "all")).rejects.toThrow("full");
     expect(await idsOf(instance)).toEqual([one]);
   });
 
   test("without a webhook is refused with 1001", async () => {
     const instance = await openInstance();
     const [one] = await bury(instance, 1);
-    const desk = createDeadLetterDesk({ deadLetters: instance.deadLetters, escalations: undefined });
-    expect(await codeOf(desk.replay("all"))).toBe(1001);
-    expect((await desk.list(0, 10)).letters.map(({ id }) => id)).toEqual([one]);
+    const deps = { deadLetters: instance.deadLetters, escalations: undefined };
+    expect(await codeOf(replay(deps, "all"))).toBe(1001);
+    expect((await instance.desk.list(0, 10)).letters.map(({ id }) => id)).toEqual([one]);
   });
 });

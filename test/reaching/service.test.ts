@@ -27,9 +27,11 @@ const letters: readonly DeadLetter[] = [1, 2, 3].map((place) => ({
 function openService({ isAdmin = true } = {}) {
   const replays: ReplayRequest[] = [];
   const service = createDeadLetterService({
-    async list(afterPlace, limit) {
-      const following = letters.filter(({ place }) => place > afterPlace);
-      return { letters: following.slice(0, limit), remaining: Math.max(0, following.length - limit) };
+    deadLetters: {
+      async list(afterPlace, limit) {
+        const following = letters.filter(({ place }) => place > afterPlace);
+        return { letters: following.slice(0, limit), remaining: Math.max(0, following.length - limit) };
+      },
     },
     async replay(request) {
       replays.push(request);
