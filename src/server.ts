@@ -39,7 +39,6 @@ import { expand } from "./sending/fan-out.ts";
 import { findSend } from "./sending/find-send.ts";
 import { deliverDue } from "./sending/schedule.ts";
 import { type Send, send } from "./sending/send.ts";
-import { createSyncSender } from "./sending/sender-sync.ts";
 import { createMsgService } from "./sending/service.ts";
 import { openStore, type Store } from "./store.ts";
 
@@ -155,9 +154,8 @@ export async function startServer(config: Config, log: Logger): Promise<Server> 
     const { maxDataBytes, retention: retentionMs } = config;
     const limits = { maxDataBytes, retentionMs, maxPayloadBytes: () => store.audit().maxPayloadBytes };
     const durability = () => store.audit().durability;
-    const syncSender = createSyncSender(live, config.senderSync);
-    const delivering = { inbox, fanout, chat, sends, syncSender };
-    const sending = { ...delivering, live, later: schedule.add, groupVersion, durability };
+    const delivering = { inbox, fanout, chat, sends, live, senderSync: config.senderSync };
+    const sending = { ...delivering, later: schedule.add, groupVersion, durability };
     const sendOne: Send = (request, operationId) => send(sending, request, operationId);
     const purge = { broker: connections.signals, partitions: config.partitions };
     const tracking = {

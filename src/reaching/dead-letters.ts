@@ -50,7 +50,6 @@ const maxPageBytes = 1_048_576;
 
 const errorHeader = "Mustreach-Error";
 
-/** Creates the dead letters over their stream. */
 export function createDeadLetters(broker: Broker, publisher: Publisher, get: DirectGet): DeadLetters {
   return {
     async add(escalation, attempts, error) {

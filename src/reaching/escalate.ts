@@ -61,7 +61,6 @@ export interface Escalate {
 /** Pause before an attempt is repeated after the broker failed, in milliseconds. */
 const brokerRetryMs = 2_000;
 
-/** Starts the worker. */
 export async function startEscalate(options: EscalateOptions): Promise<Escalate> {
   const { escalations, deadLetters, cursors, webhook, log, random = Math.random } = options;
   const { maxConcurrent = 16, slowMs = 1_000, maxUnderWay = 128 } = options;

@@ -85,7 +85,6 @@ export const attemptsHeader = "Mustreach-Attempts";
 const retryAtHeader = "Mustreach-Retry-At";
 const storedHeader = "Mustreach-Stored";
 
-/** Creates the queue of escalations over its stream. */
 export function createEscalations(
   broker: Broker,
   publisher: Publisher,

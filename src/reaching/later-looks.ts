@@ -36,7 +36,6 @@ const maxHeld = 8;
 /** Pause before a job is done again of which a part could not be kept, in milliseconds. */
 const retryMs = 2_000;
 
-/** Creates the later looks over their stream. */
 export function createLaterLooks(
   broker: Broker,
   publisher: Publisher,

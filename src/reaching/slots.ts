@@ -15,7 +15,6 @@ export interface SlotOptions {
   readonly maxUnderWay: number;
 }
 
-/** Creates slots. */
 export function createSlots({ maxPrompt, slowMs, maxUnderWay }: SlotOptions): Slots {
   const queue: (() => Promise<void>)[] = [];
   const underWay = new Set<Promise<void>>();

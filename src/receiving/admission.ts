@@ -34,7 +34,6 @@ export interface Admission {
 /** A user whose devices all connect at once can do so twice in a row, and then once in this time, in seconds. */
 const refillSeconds = 10;
 
-/** Creates the admission of an instance. */
 export function createAdmission(options: AdmissionOptions): Admission {
   const { maxSessions, maxSessionsPerUser, maxSessionsPerAddress } = options;
   const perUser = new Map<string, number>();

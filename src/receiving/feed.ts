@@ -78,7 +78,6 @@ export interface FeedOptions {
   readonly onStoreChanged: () => void;
 }
 
-/** Creates a feed of what follows a sequence. */
 export function createFeed({ resume, read, oldestSequence, onMore, onStoreChanged }: FeedOptions): Feed {
   let page: InboxEntry[] = [];
   /** Gaps before the page. */

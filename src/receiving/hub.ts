@@ -84,7 +84,6 @@ interface User {
   count: number;
 }
 
-/** Creates the hub of an instance. */
 export function createHub(options: HubOptions): Hub {
   const { inbox, live, openSession, cursors, groupPush, onGap, admission, pushMemory, heartbeatMs, log } = options;
   const users = new Map<string, User>();

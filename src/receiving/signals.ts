@@ -88,10 +88,12 @@ export function createLive(
   broker: Broker,
   { partitions, timeoutMs }: { readonly partitions: number; readonly timeoutMs: number },
 ): Live {
+  /** The partition and the token of a user, as subjects begin with them. */
+  const locate = (user: string) => [toPartition(user, partitions), user] as const;
+
   return {
     async subscribe(userId, listener) {
-      const user = toToken(userId);
-      const close = listen(broker, liveFilter(toPartition(user, partitions), user), (signal) => {
+      const close = listen(broker, liveFilter(...locate(toToken(userId))), (signal) => {
         const of = parseLiveSubject(signal.subject);
         switch (of?.kind) {
           case "push":
@@ -114,10 +116,8 @@ export function createLive(
       });
       return { close };
     },
-    push(userId, notification) {
-      const user = toToken(userId);
-      return push(broker, pushSubject(toPartition(user, partitions), user), notification, Date.now() + timeoutMs);
-    },
+    push: (userId, notification) =>
+      push(broker, pushSubject(...locate(toToken(userId))), notification, Date.now() + timeoutMs),
     pushGroup: (groupId, notification) =>
       push(broker, groupPushSubject(toToken(groupId)), notification, Date.now() + timeoutMs),
     subscribeGroup: (groupId, onPush) => ({
@@ -125,21 +125,16 @@ export function createLive(
     }),
     publishMember(userIds, signal) {
       const change = JSON.stringify(signal);
-      for (const userId of userIds) {
-        const user = toToken(userId);
-        tell(broker, memberSubject(toPartition(user, partitions), user), change);
-      }
+      for (const userId of userIds) tell(broker, memberSubject(...locate(toToken(userId))), change);
     },
     publishWake(userToken) {
-      tell(broker, wakeSubject(toPartition(userToken, partitions), userToken));
+      tell(broker, wakeSubject(...locate(userToken)));
     },
     publishAck(userId, deviceId, sequence) {
-      const user = toToken(userId);
-      tell(broker, ackSubject(toPartition(user, partitions), user, toToken(deviceId)), String(sequence));
+      tell(broker, ackSubject(...locate(toToken(userId)), toToken(deviceId)), String(sequence));
     },
     publishSession(userId, deviceId, order) {
-      const user = toToken(userId);
-      tell(broker, liveSessionSubject(toPartition(user, partitions), user, toToken(deviceId)), String(order));
+      tell(broker, liveSessionSubject(...locate(toToken(userId)), toToken(deviceId)), String(order));
     },
   };
 }

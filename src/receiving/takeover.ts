@@ -47,7 +47,6 @@ interface Placed extends Contender {
   newest: number;
 }
 
-/** Creates the sessions of a user. */
 export function createTakeover({ onReplaced, tell }: TakeoverOptions): Takeover {
   const contenders = new Set<Placed>();
 

@@ -43,7 +43,6 @@ export interface Fanout {
   work(expand: (job: FanoutJob, signal: AbortSignal) => Promise<void>): Promise<() => Promise<void>>;
 }
 
-/** Creates the queue of group sends over its stream. */
 export function createFanout(broker: Broker, publisher: Publisher, get: DirectGet, log: Logger): Fanout {
   return {
     async publish(job) {

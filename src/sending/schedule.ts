@@ -15,7 +15,7 @@ import { type DeliverDeps, type Delivery, deliver } from "./deliver.ts";
 import { keyOfClientMsgId } from "./ids.ts";
 import { dueFilter, dueSubject, scheduleStream, scheduleSubject } from "./layout.ts";
 import { decodeSend, encodeSend, type Sends } from "./record.ts";
-import type { SyncSender } from "./sender-sync.ts";
+import { type SyncSenderDeps, syncSender } from "./sender-sync.ts";
 
 /** The sends that wait for their time, kept by the broker (ADR-51). */
 export interface Schedule {
@@ -32,7 +32,6 @@ export interface Schedule {
   work(onDue: (send: Delivery) => Promise<void>): Promise<() => Promise<void>>;
 }
 
-/** Creates the schedule over its stream. */
 export function createSchedule(broker: Broker, publisher: Publisher, get: DirectGet, log: Logger): Schedule {
   const find = async (subject: string) => (await get.last(scheduleStream, subject))?.sequence;
 
@@ -71,9 +70,8 @@ export function createSchedule(broker: Broker, publisher: Publisher, get: Direct
   };
 }
 
-export interface DeliverDueDeps extends DeliverDeps {
+export interface DeliverDueDeps extends DeliverDeps, SyncSenderDeps {
   readonly sends: Pick<Sends, "claim" | "recalledAt">;
-  readonly syncSender: SyncSender;
 }
 
 /** Delivers a scheduled send whose time has come, unless it was recalled meanwhile. */
@@ -83,7 +81,7 @@ export async function deliverDue(deps: DeliverDueDeps, due: Delivery): Promise<v
   // The record was kept from when the send was accepted, and may be gone by now.
   await deps.sends.claim(keyOfClientMsgId(record.clientMsgId), record);
   await deliver(deps, due);
-  await deps.syncSender(notification);
+  await syncSender(deps, notification);
 }
 
 /** The stored form of a send that waits. */

@@ -6,7 +6,7 @@ import { Durability } from "../gen/mustreach/msg/v1/msg_pb.ts";
 import { type DeliverDeps, type Delivery, deliver, soleWrite } from "./deliver.ts";
 import { createId, createServerMsgId, keyOfClientMsgId } from "./ids.ts";
 import type { Claimed, SendRecord, Sends } from "./record.ts";
-import type { OnlinePush, SyncSender } from "./sender-sync.ts";
+import { type OnlinePush, type SyncSenderDeps, syncSender } from "./sender-sync.ts";
 import type { ValidSend } from "./validate.ts";
 
 /** What was accepted. */
@@ -21,8 +21,7 @@ export interface Accepted {
 /** {@link send} with what it needs. */
 export type Send = (request: ValidSend, operationId: string) => Promise<Accepted>;
 
-/** What {@link send} needs. */
-export interface SendDeps extends DeliverDeps {
+export interface SendDeps extends DeliverDeps, SyncSenderDeps {
   readonly sends: Pick<Sends, "claim" | "find" | "recalledAt" | "streamOf">;
   readonly live: OnlinePush;
   /** Keeps a delivery until its time. */
@@ -33,7 +32,6 @@ export interface SendDeps extends DeliverDeps {
    * @throws RecordNotFoundError (1004) for an unknown group, DismissedAlreadyError (1204) for a dismissed one.
    */
   readonly groupVersion: (groupId: string) => Promise<number>;
-  readonly syncSender: SyncSender;
   /** The durability of an acknowledged write, as the broker's configuration gives it now. */
   readonly durability: () => Durability;
 }
@@ -46,7 +44,7 @@ export interface SendDeps extends DeliverDeps {
  * it; it may be stored all the same, so the caller sends again with the same client message id.
  */
 export async function send(deps: SendDeps, request: ValidSend, operationId: string): Promise<Accepted> {
-  const { sends, later, syncSender, durability } = deps;
+  const { sends, later, durability } = deps;
   const { mustReach, sendMsg, escalateAfterMs } = request;
   const toDelivery = (record: SendRecord): Delivery => {
     return { record, notification: toNotification(request, record), sendMsg, escalateAfterMs, operationId };
@@ -64,7 +62,7 @@ export async function send(deps: SendDeps, request: ValidSend, operationId: stri
   if (alongAt === undefined && !isRecalled) await (isLater ? later(delivery) : deliver(deps, delivery));
   if (!isRepeat && !isLater) {
     if (!mustReach) await push(deps.live, delivery.notification);
-    await syncSender(delivery.notification);
+    await syncSender(deps, delivery.notification);
   }
   const { serverMsgId, sendTime } = first;
   return { serverMsgId, clientMsgId, sendTime, durability: mustReach ? durability() : Durability.NONE };

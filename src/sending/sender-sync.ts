@@ -9,17 +9,18 @@ export interface OnlinePush {
   pushGroup(groupId: string, notification: Uint8Array): Promise<void>;
 }
 
-/**
- * Shows a notification to a user to the sender's own connected devices as well; {@link createSyncSender} makes it.
- * Nothing is stored for them.
- */
-export type SyncSender = (notification: Notification) => Promise<void>;
+export interface SyncSenderDeps {
+  readonly live: Pick<OnlinePush, "push">;
+  /** Whether senders are shown what they have sent. */
+  readonly senderSync: boolean;
+}
 
-/** Creates OpenIM's senderSync (push_handler.go), or nothing when it is switched off. */
-export function createSyncSender(live: Pick<OnlinePush, "push">, isOn: boolean): SyncSender {
-  return async (notification) => {
-    const { sendUserId, recvUserId } = notification;
-    if (!isOn || recvUserId === "" || recvUserId === sendUserId) return;
-    await live.push(sendUserId, toBinary(NotificationSchema, notification));
-  };
+/**
+ * Shows a notification to a user to the sender's own connected devices as well, when that is switched on: OpenIM's
+ * senderSync (push_handler.go). Nothing is stored for them.
+ */
+export async function syncSender({ live, senderSync }: SyncSenderDeps, notification: Notification): Promise<void> {
+  const { sendUserId, recvUserId } = notification;
+  if (!senderSync || recvUserId === "" || recvUserId === sendUserId) return;
+  await live.push(sendUserId, toBinary(NotificationSchema, notification));
 }

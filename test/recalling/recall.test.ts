@@ -308,7 +308,7 @@ async function sendAndRecall(request: Partial<ValidSend>) {
     live: { push: notWanted, pushGroup: notWanted },
     later: notWanted,
     groupVersion: async () => 3,
-    syncSender: async () => {},
+    senderSync: false,
     durability: () => Durability.FSYNCED,
   };
   const valid: ValidSend = {
@@ -416,7 +416,8 @@ describe("a recall that meets its send under way on another instance", () => {
       inbox: { ...other.inbox, write },
       fanout: { publish: notWanted },
       chat: { append: notWanted },
-      syncSender: async () => {},
+      live: { push: async () => {} },
+      senderSync: false,
     };
     const delivery = { record, notification: create(NotificationSchema), sendMsg: false, operationId: "test" };
     await deliverDue(deps, { ...delivery, escalateAfterMs: undefined });
