@@ -23,7 +23,7 @@ export function authSpecs(maxAgeMs: number): readonly StreamSpec[] {
   ];
 }
 
-/** A user's platform's key in the REVOKED bucket. */
-export function revokedKey(user: string, platformId: number): string {
-  return `${user}.${platformId}`;
+/** Up to when the tokens of a user's platform are revoked. */
+export function revokedSubject(user: string, platformId: number): string {
+  return `$KV.REVOKED.${user}.${platformId}`;
 }

@@ -1,14 +1,13 @@
 import { setTimeout as delay } from "node:timers/promises";
-import type { KV } from "@nats-io/kv";
 import type { BaseLogger } from "pino";
 import { z } from "zod";
 import type { Broker } from "../broker/connect.ts";
-import { openBucket } from "../broker/declare.ts";
 import type { DirectGet } from "../broker/direct-get.ts";
-import { toFailure, wasOvertaken } from "../broker/faults.ts";
+import { listen, type Signal, whenListening } from "../broker/signal.ts";
 import { toToken } from "../broker/subjects.ts";
+import { replace } from "../broker/write.ts";
 import type { Caller } from "./caller.ts";
-import { revokedFilter, revokedKey, revokedRepublish, revokedStream } from "./layout.ts";
+import { revokedFilter, revokedRepublish, revokedStream, revokedSubject } from "./layout.ts";
 import { anyPlatform, platformIds } from "./platform.ts";
 
 /** Tokens that are no longer valid: those of a user and platform minted up to a moment. */
@@ -50,8 +49,8 @@ export interface RevocationOptions {
   readonly log: BaseLogger;
 }
 
-/** How long {@link Revocations.revoke} waits for a connection, in milliseconds. */
-const connectTimeoutMs = 2_000;
+/** How long the broker may take to answer, in milliseconds, with all tries. */
+const timeoutMs = 5_000;
 
 /** The wait before the bucket is read again, in milliseconds. */
 const rereadDelayMs = 250;
@@ -71,7 +70,6 @@ export async function openRevocations(
   options: RevocationOptions,
 ): Promise<Revocations> {
   const { log, ttlMs } = options;
-  const bucket = await openBucket(broker, "REVOKED");
   /** In order of arrival, so that what has outlived every token is at the front. */
   const known = new Map<string, Revocation>();
   const listeners = new Set<(revocation: Revocation) => void>();
@@ -89,11 +87,13 @@ export async function openRevocations(
     for (const listener of listeners) listener(revocation);
   };
 
+  const hear = (entry: Signal): void => {
+    const revocation = decode(entry, log);
+    if (revocation !== undefined) learn(revocation);
+  };
+
   const readAll = async (): Promise<void> => {
-    for (const { subject, payload, header } of await get.under(revokedStream, revokedFilter)) {
-      const revocation = header("KV-Operation") === "" ? decode(subject, payload, log) : undefined;
-      if (revocation !== undefined) learn(revocation);
-    }
+    for (const entry of await get.under(revokedStream, revokedFilter)) hear(entry);
   };
 
   let isClosed = false;
@@ -113,25 +113,27 @@ export async function openRevocations(
     }
   };
 
-  const subscription = broker.nc.subscribe(revokedRepublish.dest, {
-    callback(error, msg) {
-      const isEntry = error === null && !msg.headers?.has("KV-Operation");
-      const revocation = isEntry ? decode(msg.subject, msg.data, log) : undefined;
-      if (revocation !== undefined) learn(revocation);
-    },
-  });
-  await broker.nc.flush();
+  /** Stores a revocation unless a later one is stored, and resolves to the one that then is. */
+  const raise = (revocation: Revocation): Promise<Revocation> => {
+    const subject = revokedSubject(toToken(revocation.userId), revocation.platformId);
+    return replace(broker, Date.now() + timeoutMs, async () => {
+      const entry = await get.last(revokedStream, subject);
+      const before = entry && decode(entry);
+      if (before !== undefined && before.atMs >= revocation.atMs) return { writes: [], answer: before };
+      const payload = Buffer.from(JSON.stringify(revocation));
+      return { writes: [{ subject, payload, replaces: entry?.sequence ?? 0 }], answer: revocation };
+    });
+  };
+
+  const stopListening = listen(broker, revokedRepublish.dest, hear);
+  await whenListening(broker, Date.now() + timeoutMs);
   await readAll();
   const forgetReconnects = broker.onReconnect(() => void catchUp());
 
   return {
     revokedAtMs: (userId, platformId) => known.get(localKey(userId, platformId))?.atMs,
     async revoke(userId, platformId, atMs) {
-      await broker.whenConnected(Date.now() + connectTimeoutMs);
-      const inForce = await raise(bucket, { userId, platformId, atMs }).catch((cause: unknown) => {
-        throw toFailure(cause);
-      });
-      learn(inForce);
+      learn(await raise({ userId, platformId, atMs }));
     },
     onRevoke(listener) {
       listeners.add(listener);
@@ -140,7 +142,7 @@ export async function openRevocations(
     close() {
       isClosed = true;
       forgetReconnects();
-      subscription.unsubscribe();
+      stopListening();
     },
   };
 }
@@ -159,25 +161,9 @@ export function isRevoked(
   return platforms.some((platform) => issuedAtMs <= (revokedAtMs(userId, platform) ?? -Infinity));
 }
 
-/** Stores a revocation unless a later one is stored, and returns the one that then is. */
-async function raise(bucket: KV, revocation: Revocation): Promise<Revocation> {
-  const key = revokedKey(toToken(revocation.userId), revocation.platformId);
-  for (;;) {
-    const entry = await bucket.get(key);
-    const before = entry?.operation === "PUT" ? decode(key, entry.value) : undefined;
-    if (before !== undefined && before.atMs >= revocation.atMs) return before;
-    try {
-      // With the revision, so that another instance's later revocation is not lowered.
-      await bucket.put(key, JSON.stringify(revocation), { previousSeq: entry?.revision ?? 0 });
-      return revocation;
-    } catch (error) {
-      if (!wasOvertaken(error)) throw error;
-    }
-  }
-}
-
-/** The revocation in an entry; undefined for one that Mustreach did not write. */
-function decode(subject: string, payload: Uint8Array, log?: BaseLogger): Revocation | undefined {
+/** The revocation in an entry; undefined for one that was deleted, or that Mustreach did not write. */
+function decode({ subject, payload, header }: Signal, log?: BaseLogger): Revocation | undefined {
+  if (header("KV-Operation") !== "") return undefined;
   try {
     return stored.parse(JSON.parse(Buffer.from(payload).toString("utf8")));
   } catch (err) {

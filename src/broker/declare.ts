@@ -1,6 +1,5 @@
 import { isDeepStrictEqual } from "node:util";
 import { DiscardPolicy, RetentionPolicy, StorageType, type StreamConfig, type StreamInfo } from "@nats-io/jetstream";
-import { type KV, Kvm } from "@nats-io/kv";
 import { nanos } from "@nats-io/transport-node";
 import type { Broker } from "./connect.ts";
 
@@ -78,11 +77,6 @@ export async function streamProblems(
     ...(missing.length > 0 ? [`streams are missing: ${missing.join(", ")}`] : []),
     ...changed.map(({ spec }) => `${spec.name} is not as declared`),
   ];
-}
-
-/** Opens a key-value bucket, whose stream is declared. */
-export async function openBucket(broker: Broker, name: string): Promise<KV> {
-  return new Kvm(broker.js).open(name);
 }
 
 /** What a stream is created with and can never change. */

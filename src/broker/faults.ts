@@ -27,6 +27,7 @@ const apiCodes = {
   clusterNotAvailable: 10008,
   clusterNotLeader: 10009,
   insufficientResources: 10023,
+  memoryResourcesExceeded: 10028,
   storageResourcesExceeded: 10047,
   messageExceedsMaximum: 10054,
   /** Also for a moment: while a server that could not write is being restarted. */
@@ -71,9 +72,14 @@ export function isOvertaken({ errCode }: Refusal): boolean {
   );
 }
 
-/** As {@link isOvertaken}, of what a single write has thrown. */
-export function wasOvertaken(error: unknown): boolean {
-  return error instanceof JetStreamApiError && isOvertaken({ errCode: error.code, reason: error.message });
+/** Whether the broker has answered that it does not have what it was asked for, or will never do it. */
+export function isGone(error: unknown): boolean {
+  return error instanceof JetStreamApiError && judge(error).kind === "permanent";
+}
+
+/** Whether the account may not store in memory, or no more. */
+export function isMemoryFull(error: unknown): boolean {
+  return error instanceof JetStreamApiError && error.code === apiCodes.memoryResourcesExceeded;
 }
 
 /** Whether the broker has too many batches under way, or has dropped a message of one without saying why. */

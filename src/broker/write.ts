@@ -2,7 +2,7 @@ import { randomUUID } from "node:crypto";
 import { headers as newHeaders } from "@nats-io/transport-node";
 import { z } from "zod";
 import type { Broker } from "./connect.ts";
-import { isOvertaken, type Refusal, toRefusal } from "./faults.ts";
+import { isGone, isOvertaken, type Refusal, toFailure, toRefusal } from "./faults.ts";
 import { again, untilAnswered } from "./until.ts";
 
 /** A message to store. */
@@ -93,6 +93,26 @@ export function replace<T>(
     if (isOvertaken(stored)) return again;
     throw toRefusal(stored);
   });
+}
+
+/**
+ * Removes a stored message; false when it is not there: another was faster, or the retention.
+ *
+ * @throws NetworkError (90004) when the broker does not answer in time.
+ */
+export async function remove(
+  broker: Broker,
+  stream: string,
+  sequence: number,
+  /** Whether its bytes are overwritten. Default: true. */
+  { isErased = true } = {},
+): Promise<boolean> {
+  try {
+    return await broker.jsm.streams.deleteMessage(stream, sequence, isErased);
+  } catch (error) {
+    if (isGone(error)) return false;
+    throw toFailure(error);
+  }
 }
 
 function toHeaders({ headers = {}, replaces, name, directlyAfter, ttlMs }: Write) {

@@ -1,14 +1,13 @@
 import type { Logger } from "pino";
 import { z } from "zod";
 import type { Broker } from "../broker/connect.ts";
-import { openBucket } from "../broker/declare.ts";
 import type { DirectGet } from "../broker/direct-get.ts";
-import { toFailure, wasOvertaken } from "../broker/faults.ts";
 import { toPartition, toToken } from "../broker/subjects.ts";
+import { replace } from "../broker/write.ts";
 import { failure } from "../errors.ts";
 import { createDeviceCursors } from "./device-cursors.ts";
 import type { Epochs } from "./epochs.ts";
-import { cursorKey, parseCursorSubject } from "./layout.ts";
+import { cursorStream, cursorSubject, parseCursorSubject } from "./layout.ts";
 import type { Position } from "./lineage.ts";
 
 /** How far a device has acknowledged. */
@@ -76,8 +75,8 @@ export interface CursorEpochs {
   readonly partitions: number;
 }
 
-/** How long {@link Cursors.close} tries, in milliseconds. */
-const closeTimeoutMs = 2_000;
+/** How long {@link Cursors.close} and the write of a cursor try, in milliseconds. */
+const timeoutMs = { close: 2_000, write: 2_000 } as const;
 
 /** Cursors that are written at a time. */
 const maxWrites = 64;
@@ -96,7 +95,6 @@ interface Moved {
 export async function openCursors(broker: Broker, get: DirectGet, options: CursorOptions): Promise<Cursors> {
   const { log, coalesceMs = 1_000, maxUnstored = 200_000, maxRecent = 100_000, maxDevicesPerUser = 100 } = options;
   const devices = createDeviceCursors(broker, get, maxDevicesPerUser);
-  const bucket = await openBucket(broker, "CURSORS");
   const { epochs } = options;
 
   const refresh = async (users: Iterable<string>): Promise<void> => {
@@ -117,46 +115,35 @@ export async function openCursors(broker: Broker, get: DirectGet, options: Curso
     return placeA > placeB ? a : b;
   };
 
-  /** Cursors that are ahead of the bucket, by key. */
+  /** Cursors that are ahead of the bucket, by subject. */
   const moved = new Map<string, Moved>();
-  /** Where cursors were last, by key; the least recently used first. */
+  /** Where cursors were last, by subject; the least recently used first. */
   const recent = new Map<string, Position>();
 
-  const write = async (key: string): Promise<void> => {
-    for (;;) {
-      const target = moved.get(key);
-      if (target === undefined) return;
+  const write = async (subject: string): Promise<void> => {
+    for (let target = moved.get(subject); target !== undefined; target = moved.get(subject)) {
       const { user, deviceId, position } = target;
-      await refresh([user]);
-      const entry = await bucket.get(key);
-      const kept = entry === null ? undefined : toPosition(entry.value);
-      if (kept === undefined || further(user, kept, position) !== kept) {
-        const value = JSON.stringify({ deviceId, ...position });
-        try {
-          // With the revision, so that another instance's higher cursor is not lowered.
-          if (entry === null) {
-            await bucket.create(key, value);
-            await devices.trim(user);
-          } else await bucket.update(key, value, entry.revision);
-        } catch (error) {
-          if (wasOvertaken(error)) continue;
-          throw error;
-        }
-      }
-      if (moved.get(key)?.position === position) {
-        moved.delete(key);
-        return;
-      }
+      const payload = Buffer.from(JSON.stringify({ deviceId, ...position }));
+      const isNew = await replace(broker, Date.now() + timeoutMs.write, async () => {
+        await refresh([user]);
+        const before = await get.last(cursorStream, subject);
+        const kept = before && toPosition(before.payload);
+        const isKept = kept !== undefined && further(user, kept, position) === kept;
+        const writes = isKept ? [] : [{ subject, payload, replaces: before?.sequence ?? 0 }];
+        return { writes, answer: before === undefined };
+      });
+      if (isNew) await devices.trim(user);
+      if (moved.get(subject)?.position === position) moved.delete(subject);
     }
   };
 
-  const flushKey = (key: string): Promise<void> => {
-    const entry = moved.get(key);
+  const flushOne = (subject: string): Promise<void> => {
+    const entry = moved.get(subject);
     if (entry === undefined) return Promise.resolve();
-    entry.writing ??= write(key)
+    entry.writing ??= write(subject)
       .catch((err: unknown) => log.warn({ err }, "cannot store a cursor now; it is tried again"))
       .finally(() => {
-        const current = moved.get(key);
+        const current = moved.get(subject);
         if (current !== undefined) current.writing = undefined;
       });
     return entry.writing;
@@ -164,9 +151,9 @@ export async function openCursors(broker: Broker, get: DirectGet, options: Curso
 
   /** Stores those that have moved by now, a limited number at a time. */
   const flushAll = async (): Promise<void> => {
-    const keys = [...moved.keys()];
+    const subjects = [...moved.keys()];
     const worker = async () => {
-      for (let key = keys.pop(); key !== undefined; key = keys.pop()) await flushKey(key);
+      for (let next = subjects.pop(); next !== undefined; next = subjects.pop()) await flushOne(next);
     };
     await Promise.all(Array.from({ length: maxWrites }, worker));
   };
@@ -181,13 +168,11 @@ export async function openCursors(broker: Broker, get: DirectGet, options: Curso
 
   const position = async (userId: string, deviceId: string): Promise<Position | undefined> => {
     const user = toToken(userId);
-    const key = cursorKey(user, toToken(deviceId));
+    const subject = cursorSubject(user, toToken(deviceId));
     await broker.whenConnected(Date.now() + 1_000);
-    const entry = await bucket.get(key).catch((cause: unknown) => {
-      throw toFailure(cause);
-    });
-    const kept = entry === null ? undefined : toPosition(entry.value);
-    const ahead = moved.get(key)?.position;
+    const message = await get.last(cursorStream, subject);
+    const kept = message && toPosition(message.payload);
+    const ahead = moved.get(subject)?.position;
     return ahead === undefined ? kept : further(user, kept, ahead);
   };
 
@@ -206,18 +191,18 @@ export async function openCursors(broker: Broker, get: DirectGet, options: Curso
     },
     advance(userId, deviceId, sequence, epoch = "") {
       const user = toToken(userId);
-      const key = cursorKey(user, toToken(deviceId));
-      const ahead = moved.get(key);
-      const known = ahead?.position ?? recent.get(key);
+      const subject = cursorSubject(user, toToken(deviceId));
+      const ahead = moved.get(subject);
+      const known = ahead?.position ?? recent.get(subject);
       const now = further(user, known, { epoch, sequence });
       if (now !== known) {
         if (ahead === undefined && moved.size >= maxUnstored) {
           throw failure("NetworkError", "too many cursors wait for the broker");
         }
-        moved.set(key, { user, deviceId, position: now, writing: ahead?.writing });
+        moved.set(subject, { user, deviceId, position: now, writing: ahead?.writing });
       }
-      recent.delete(key);
-      recent.set(key, now);
+      recent.delete(subject);
+      recent.set(subject, now);
       for (const oldest of recent.keys()) {
         if (recent.size <= maxRecent) break;
         recent.delete(oldest);
@@ -240,10 +225,10 @@ export async function openCursors(broker: Broker, get: DirectGet, options: Curso
       }
       return cursors;
     },
-    flush: (userId, deviceId) => flushKey(cursorKey(toToken(userId), toToken(deviceId))),
+    flush: (userId, deviceId) => flushOne(cursorSubject(toToken(userId), toToken(deviceId))),
     async close() {
       clearInterval(timer);
-      const deadlineMs = Date.now() + closeTimeoutMs;
+      const deadlineMs = Date.now() + timeoutMs.close;
       while (moved.size > 0 && broker.isConnected() && Date.now() < deadlineMs) await flushAll();
       if (moved.size > 0)
         log.warn({ cursors: moved.size }, "stopped with cursors not stored: their devices see notifications again");

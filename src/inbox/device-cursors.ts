@@ -1,6 +1,6 @@
-import { JetStreamApiError } from "@nats-io/jetstream";
 import type { Broker } from "../broker/connect.ts";
 import type { DirectGet, DirectMessage } from "../broker/direct-get.ts";
+import { remove } from "../broker/write.ts";
 import { cursorFilter, cursorStream } from "./layout.ts";
 
 /** The stored cursors of users, as messages. */
@@ -42,13 +42,6 @@ export function createDeviceCursors(broker: Broker, get: DirectGet, maxDevices: 
     return messages;
   };
 
-  /** Removes one as it was read: a device that has acknowledged something since keeps its new one. */
-  const remove = async ({ sequence }: DirectMessage): Promise<void> => {
-    await broker.jsm.streams.deleteMessage(cursorStream, sequence, false).catch((error: unknown) => {
-      if (!(error instanceof JetStreamApiError)) throw error;
-    });
-  };
-
   return {
     of,
     async trim(user) {
@@ -57,7 +50,8 @@ export function createDeviceCursors(broker: Broker, get: DirectGet, maxDevices: 
       if (surplus <= 0) return;
       // A cursor is stored anew whenever it moves, so the lowest sequences are of the longest idle.
       const oldest = [...cursors].sort((a, b) => a.sequence - b.sequence).slice(0, surplus);
-      await Promise.all(oldest.map(remove));
+      // By their sequences: a device that has acknowledged something since keeps its new one.
+      await Promise.all(oldest.map(({ sequence }) => remove(broker, cursorStream, sequence, { isErased: false })));
     },
   };
 }

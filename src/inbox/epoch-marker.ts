@@ -1,6 +1,6 @@
-import { JetStreamApiError } from "@nats-io/jetstream";
 import { z } from "zod";
 import type { Broker } from "../broker/connect.ts";
+import { isGone } from "../broker/faults.ts";
 import { failure } from "../errors.ts";
 import { inboxStream, markerFilter, parseMarkerSubject } from "./layout.ts";
 import type { Epoch, Lineage } from "./lineage.ts";
@@ -17,10 +17,6 @@ export interface Marker {
 /** Epochs that a store remembers; a position of an older one begins anew. */
 const maxEpochs = 1_000;
 
-/** JetStream's codes. */
-const noMessage = 10037;
-const noStream = 10059;
-
 const stored = z.object({
   id: z.string(),
   /** Where the epoch begins; 0: with the marker itself. */
@@ -29,9 +25,9 @@ const stored = z.object({
 });
 
 /** The stored form of a marker of an epoch, of which `first` may be 0: it begins with the marker itself. */
-export function encodeMarker({ id, first }: Epoch, earlier: Lineage): string {
+export function encodeMarker({ id, first }: Epoch, earlier: Lineage): Uint8Array {
   const kept = earlier.slice(1 - maxEpochs).map(({ id, first }) => [id, first]);
-  return JSON.stringify({ id, first, earlier: kept });
+  return Buffer.from(JSON.stringify({ id, first, earlier: kept }));
 }
 
 /**
@@ -45,11 +41,7 @@ export async function readMarker(broker: Broker, partition: number): Promise<Mar
     const found = await broker.jsm.streams.getMessage(stream, { last_by_subj: markerFilter(partition) });
     return found === null ? undefined : toMarker(found.subject, found.seq, found.time.getTime(), found.data);
   } catch (error) {
-    if (error instanceof JetStreamApiError && error.code === noMessage) return undefined;
-    if (error instanceof JetStreamApiError && error.code === noStream) {
-      throw failure("NetworkError", `${stream} is not there`, error);
-    }
-    throw error;
+    throw isGone(error) ? failure("NetworkError", `${stream} is not there`, error) : error;
   }
 }
 

@@ -1,12 +1,12 @@
 import { randomBytes } from "node:crypto";
 import { setTimeout as delay } from "node:timers/promises";
-import { JetStreamApiError } from "@nats-io/jetstream";
 import type { BaseLogger } from "pino";
 import type { Broker } from "../broker/connect.ts";
 import type { DirectMessage } from "../broker/direct-get.ts";
-import { toFailure, toRefusal } from "../broker/faults.ts";
+import { toRefusal } from "../broker/faults.ts";
 import type { WriteGate } from "../broker/publish.ts";
 import { untilAnswered } from "../broker/until.ts";
+import { write } from "../broker/write.ts";
 import { failure } from "../errors.ts";
 import { encodeMarker, type Marker, readMarker, toMarker } from "./epoch-marker.ts";
 import { inboxStream, markerSubject, parseInboxPartition } from "./layout.ts";
@@ -159,15 +159,12 @@ export function createEpochs({ reads, writes, partitions, retentionMs, log }: Ep
     const { marker, number, stream } = partition;
     const next = (marker?.number ?? 0) + 1;
     const payload = encodeMarker(epoch, earlier);
-    try {
-      await writes.js.publish(markerSubject(number, next), payload, { timeout: requestMs, retries: 0 });
-    } catch (error) {
-      if (!(error instanceof JetStreamApiError)) throw error;
-      await lookOver(writes, partition, false);
-      if ((partition.marker?.number ?? 0) >= next) return false;
-      throw toRefusal({ errCode: error.code, reason: error.message });
-    }
+    const stored = await write(writes, [{ subject: markerSubject(number, next), payload }], requestMs);
     await lookOver(writes, partition, false);
+    if (stored.kind === "refused") {
+      if ((partition.marker?.number ?? 0) >= next) return false;
+      throw toRefusal(stored);
+    }
     // What cannot be removed goes with the retention.
     if (next > keptMarkers) {
       const filter = markerSubject(number, next - keptMarkers);
@@ -228,24 +225,17 @@ export function createEpochs({ reads, writes, partitions, retentionMs, log }: Ep
   );
   renewal.unref();
 
-  const lookNext = (partition: Partition, kind: "look" | "count"): Promise<void> => {
-    let look = partition.next.get(kind);
-    if (look === undefined) {
-      look = partition.turn.then(() => {
+  const look = (partition: Partition, kind: "look" | "count"): Promise<void> => {
+    let next = partition.next.get(kind);
+    if (next === undefined) {
+      next = partition.turn.then(() => {
         partition.next.delete(kind);
         return untilAnswered(reads, Date.now() + 2 * requestMs, () => lookOver(reads, partition, kind === "count"));
       });
-      partition.next.set(kind, look);
-      partition.turn = look.catch(() => {});
+      partition.next.set(kind, next);
+      partition.turn = next.catch(() => {});
     }
-    return look;
-  };
-
-  const look = async (partition: Partition, kind: "look" | "count"): Promise<void> => {
-    await reads.whenConnected(Date.now() + 1_000);
-    await lookNext(partition, kind).catch((cause: unknown) => {
-      throw toFailure(cause);
-    });
+    return next;
   };
 
   const toPartition = (subject: string): Partition | undefined => all[parseInboxPartition(subject) ?? -1];

@@ -1,10 +1,9 @@
-import { JetStreamApiError } from "@nats-io/jetstream";
 import type { Broker } from "../broker/connect.ts";
 import type { DirectGet } from "../broker/direct-get.ts";
-import { toFailure, toRefusal } from "../broker/faults.ts";
+import { toRefusal } from "../broker/faults.ts";
 import type { Publisher } from "../broker/publish.ts";
 import { toPartition, toToken } from "../broker/subjects.ts";
-import type { Write } from "../broker/write.ts";
+import { remove, type Write } from "../broker/write.ts";
 import type { Epochs } from "./epochs.ts";
 import { encodeItem, type InboxItem, isTombstone, itemHeaders, itemKey, type WriteOptions } from "./items.ts";
 import { inboxIdFilter, inboxStream, inboxSubject, toDay, toInboxId } from "./layout.ts";
@@ -174,11 +173,7 @@ export function createInbox(
       const worker = async () => {
         for (let next = remaining.pop(); next !== undefined; next = remaining.pop()) {
           const [userId, sequence] = next;
-          await broker.jsm.streams.deleteMessage(locate(userId).stream, sequence, true).catch((cause: unknown) => {
-            // Gone already: removed by another call, or by the retention.
-            if (cause instanceof JetStreamApiError) return;
-            throw toFailure(cause);
-          });
+          await remove(broker, locate(userId).stream, sequence);
         }
       };
       await Promise.all(Array.from({ length: 32 }, worker));

@@ -128,9 +128,9 @@ export function cursorFilter(user: string): string {
   return `$KV.CURSORS.${user}.*`;
 }
 
-/** A device's key in the CURSORS bucket. */
-export function cursorKey(user: string, device: string): string {
-  return `${user}.${device}`;
+/** A device's cursor. */
+export function cursorSubject(user: string, device: string): string {
+  return `$KV.CURSORS.${user}.${device}`;
 }
 
 /** The user token of a cursor's subject. */

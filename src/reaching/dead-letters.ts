@@ -1,9 +1,9 @@
 import { toBinary } from "@bufbuild/protobuf";
-import { JetStreamApiError } from "@nats-io/jetstream";
 import type { Broker } from "../broker/connect.ts";
 import type { DirectGet, DirectMessage } from "../broker/direct-get.ts";
-import { toFailure, toRefusal } from "../broker/faults.ts";
+import { toRefusal } from "../broker/faults.ts";
 import type { Publisher } from "../broker/publish.ts";
+import { remove } from "../broker/write.ts";
 import { NotificationSchema } from "../gen/mustreach/delivery/v1/delivery_pb.ts";
 import { attemptsHeader, type Escalation, escalationHeaders, readEscalation } from "./escalations.ts";
 import { deadLetterFilter, deadLetterStream, deadLetterSubject } from "./layout.ts";
@@ -81,11 +81,7 @@ export function createDeadLetters(broker: Broker, publisher: Publisher, get: Dir
     },
 
     async remove({ place }) {
-      await broker.jsm.streams.deleteMessage(deadLetterStream, place).catch((cause: unknown) => {
-        // Gone already: replaced, or removed by another call.
-        if (cause instanceof JetStreamApiError) return;
-        throw toFailure(cause);
-      });
+      await remove(broker, deadLetterStream, place);
     },
   };
 }

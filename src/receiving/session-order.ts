@@ -1,9 +1,9 @@
-import { JetStreamApiError } from "@nats-io/jetstream";
 import type { Broker } from "../broker/connect.ts";
 import { declare } from "../broker/declare.ts";
-import { wasOvertaken } from "../broker/faults.ts";
+import { isMemoryFull, isOvertaken, toRefusal } from "../broker/faults.ts";
 import { toPartition, toToken } from "../broker/subjects.ts";
 import { again, untilAnswered } from "../broker/until.ts";
+import { write } from "../broker/write.ts";
 import {
   epochStream,
   epochSubject,
@@ -35,14 +35,14 @@ export interface SessionOrderOptions {
  */
 const epochSize = 2 ** 36;
 
-/** How long a record is kept: it has done its work when the broker has passed it on. */
-const recordTtl = "1s";
+/** How long a record is kept, in milliseconds: it has done its work when the broker has passed it on. */
+const recordTtlMs = 1_000;
 
 /** How long the counting of an epoch may take, in milliseconds: devices wait for it. */
 const countTimeoutMs = 1_000;
 
-/** JSMemoryResourcesExceeded: the account may not store in memory, or no more. */
-const insufficientMemory = 10028;
+/** Records have no content: where they are says it. */
+const payload = new Uint8Array();
 
 /** Declares what the order needs, and creates the {@link OpenSession}. */
 export async function createOpenSession(broker: Broker, options: SessionOrderOptions): Promise<OpenSession> {
@@ -52,18 +52,16 @@ export async function createOpenSession(broker: Broker, options: SessionOrderOpt
 
   /** Counts an epoch. The count is on disk, so that none comes twice. */
   const countEpoch = async (): Promise<number> => {
-    try {
-      return (await broker.js.publish(epochSubject, "", { timeout: countTimeoutMs, retries: 0 })).seq;
-    } catch {
-      // With a full disk, which the broker refuses or does not answer, the old count must do: sessions are there to
-      // read, and this instance knows its own. A broker that is away does not answer this either.
-      return (await broker.jsm.streams.info(epochStream)).state.last_seq;
-    }
+    const counted = await write(broker, [{ subject: epochSubject, payload }], countTimeoutMs).catch(() => undefined);
+    if (counted?.kind === "stored") return counted.sequence;
+    // With a full disk, which the broker refuses or does not answer, the old count must do: sessions are there to
+    // read, and this instance knows its own. A broker that is away does not answer this either.
+    return (await broker.jsm.streams.info(epochStream)).state.last_seq;
   };
 
   const findEpoch = async (): Promise<number> => {
     await declare(broker, [sessionSpec], replicas).catch((error: unknown) => {
-      if (!(error instanceof JetStreamApiError && error.code === insufficientMemory)) throw error;
+      if (!isMemoryFull(error)) throw error;
       return declare(broker, [{ ...sessionSpec, isInMemory: false }], replicas);
     });
     for (;;) {
@@ -72,11 +70,8 @@ export async function createOpenSession(broker: Broker, options: SessionOrderOpt
       if (marker !== null) return marker.seq;
       // Two instances may both begin one: the later has the higher sequences, which is all that matters.
       await broker.jsm.streams.purge(sessionStream, { seq: Math.max((await countEpoch()) * epochSize, highest + 1) });
-      await broker.js
-        .publish(sessionEpochSubject, "", { expect: { lastSubjectSequence: 0 } })
-        .catch((error: unknown) => {
-          if (!wasOvertaken(error)) throw error;
-        });
+      const marked = await write(broker, [{ subject: sessionEpochSubject, payload, replaces: 0 }], timeoutMs);
+      if (marked.kind === "refused" && !isOvertaken(marked)) throw toRefusal(marked);
     }
   };
 
@@ -95,10 +90,11 @@ export async function createOpenSession(broker: Broker, options: SessionOrderOpt
     const asked = epoch();
     try {
       const first = await asked;
-      const { seq } = await broker.js.publish(subject, "", { ttl: recordTtl });
-      if (seq > first) {
-        highest = Math.max(highest, seq);
-        return seq;
+      const stored = await write(broker, [{ subject, payload, ttlMs: recordTtlMs }], timeoutMs);
+      if (stored.kind === "refused") throw toRefusal(stored);
+      if (stored.sequence > first) {
+        highest = Math.max(highest, stored.sequence);
+        return stored.sequence;
       }
     } catch (error) {
       // Perhaps because the stream is gone.

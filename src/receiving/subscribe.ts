@@ -1,6 +1,5 @@
 import type { Caller } from "../auth/caller.ts";
 import { isRevoked, type RevokedAtMs } from "../auth/revocations.ts";
-import { until } from "../broker/until.ts";
 import { failure } from "../errors.ts";
 import { Start, type SubscribeResponse } from "../gen/mustreach/delivery/v1/delivery_pb.ts";
 import type { Cursors } from "../inbox/cursors.ts";
@@ -43,9 +42,6 @@ export interface SubscribeRequest extends Omit<ResumeRequest, "userId"> {
   readonly signal: AbortSignal;
 }
 
-/** How long a device waits for its place, in milliseconds: longer than a broker needs to restart. */
-const resumeTimeoutMs = 5_000;
-
 /** The longest delay of a timer, in milliseconds. */
 const maxTimerMs = 2 ** 31 - 1;
 
@@ -63,8 +59,7 @@ export async function* subscribe(
     peer,
     isRevoked: () => isRevoked(caller, revokedAtMs),
     window,
-    resume: () =>
-      until(Date.now() + resumeTimeoutMs, () => deps.resume({ userId, deviceId, start, afterSequence, epoch })),
+    resume: () => deps.resume({ userId, deviceId, start, afterSequence, epoch }),
   });
   let closed = false;
   // Called on abort as well as in the finally: a generator whose reader is gone may never be resumed.

@@ -1,13 +1,13 @@
 import { create, toBinary } from "@bufbuild/protobuf";
-import { JetStreamApiError } from "@nats-io/jetstream";
 import type { Logger } from "pino";
 import type { Broker } from "../broker/connect.ts";
 import { decodeStored } from "../broker/decode-stored.ts";
 import type { DirectGet } from "../broker/direct-get.ts";
-import { toFailure, toRefusal } from "../broker/faults.ts";
+import { toRefusal } from "../broker/faults.ts";
 import type { Publisher } from "../broker/publish.ts";
 import { toToken } from "../broker/subjects.ts";
 import { work } from "../broker/work.ts";
+import { remove } from "../broker/write.ts";
 import { failure } from "../errors.ts";
 import { NotificationSchema } from "../gen/mustreach/delivery/v1/delivery_pb.ts";
 import { ScheduledSendSchema } from "../gen/mustreach/store/v1/job_pb.ts";
@@ -49,14 +49,8 @@ export function createSchedule(broker: Broker, publisher: Publisher, get: Direct
     },
     async cancel(serverMsgId) {
       const sequence = await find(scheduleSubject(toToken(serverMsgId)));
-      if (sequence === undefined) return false;
-      try {
-        return await broker.jsm.streams.deleteMessage(scheduleStream, sequence, true);
-      } catch (cause) {
-        // It has become due in the meantime.
-        if (cause instanceof JetStreamApiError) return false;
-        throw toFailure(cause);
-      }
+      // False as well when it has become due in the meantime.
+      return sequence !== undefined && remove(broker, scheduleStream, sequence);
     },
     work: (onDue) =>
       work(broker, {

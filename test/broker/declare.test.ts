@@ -4,7 +4,7 @@ import { nanos } from "@nats-io/transport-node";
 import { pino } from "pino";
 import { afterEach, beforeEach, describe, expect, test } from "vitest";
 import { type Broker, connectBroker } from "../../src/broker/connect.ts";
-import { declare, openBucket, type StreamSpec, streamProblems } from "../../src/broker/declare.ts";
+import { declare, type StreamSpec, streamProblems } from "../../src/broker/declare.ts";
 import { inboxSpecs, inboxSubject } from "../../src/inbox/layout.ts";
 import { useBroker } from "../helpers/broker.ts";
 
@@ -127,14 +127,15 @@ describe("a bucket", () => {
     refusesWhenFull: true,
     maxAgeMs: 3_600_000,
   };
+  const openBucket = () => new Kvm(broker.js).open("TEST");
   const maxAge = async () => (await configOf("KV_TEST")).max_age;
 
   test("is brought to another retention, with what it holds", async () => {
     await declare(broker, [bucket], 1);
-    await (await openBucket(broker, "TEST")).put("a", "1");
+    await (await openBucket()).put("a", "1");
     await declare(broker, [{ ...bucket, maxAgeMs: 7_200_000 }], 1);
     expect(await maxAge()).toBe(nanos(7_200_000));
-    expect((await (await openBucket(broker, "TEST")).get("a"))?.string()).toBe("1");
+    expect((await (await openBucket()).get("a"))?.string()).toBe("1");
     await declare(broker, [bucket], 1);
     expect(await maxAge()).toBe(nanos(3_600_000));
   });

@@ -1,9 +1,9 @@
 import fc from "fast-check";
 import { describe, expect, test } from "vitest";
-import { revokedKey } from "../../src/auth/layout.ts";
+import { revokedSubject } from "../../src/auth/layout.ts";
 import { toPartition, toToken } from "../../src/broker/subjects.ts";
 import {
-  cursorKey,
+  cursorSubject,
   inboxDayFilter,
   inboxFilter,
   inboxSpecs,
@@ -170,12 +170,12 @@ describe("the partition of a token", () => {
 });
 
 test("keys in buckets are of one user and device, or platform", () => {
-  const key = /^[-/_=.a-zA-Z0-9]+$/;
+  const key = /^\$KV\.[A-Z]+\.[-/_=.a-zA-Z0-9]+$/;
   fc.assert(
     fc.property(id, id, (user, device) => {
-      expect(cursorKey(toToken(user), toToken(device))).toMatch(key);
-      expect(cursorKey(toToken(user), toToken(device)).split(".")).toHaveLength(2);
-      expect(revokedKey(toToken(user), 11)).toMatch(key);
+      expect(cursorSubject(toToken(user), toToken(device))).toMatch(key);
+      expect(cursorSubject(toToken(user), toToken(device)).split(".")).toHaveLength(4);
+      expect(revokedSubject(toToken(user), 11)).toMatch(key);
     }),
   );
 });

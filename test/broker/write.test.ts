@@ -1,9 +1,9 @@
-import { DiscardPolicy } from "@nats-io/jetstream";
+import { DiscardPolicy, JetStreamApiError } from "@nats-io/jetstream";
 import { pino } from "pino";
-import { beforeEach, describe, expect, test } from "vitest";
+import { beforeEach, describe, expect, test, vi } from "vitest";
 import { type Broker, connectBroker } from "../../src/broker/connect.ts";
 import { again } from "../../src/broker/until.ts";
-import { maxBatchMessages, replace, write } from "../../src/broker/write.ts";
+import { maxBatchMessages, remove, replace, write } from "../../src/broker/write.ts";
 import { toErrorFacts } from "../../src/errors.ts";
 import { useBroker } from "../helpers/broker.ts";
 
@@ -51,6 +51,23 @@ describe("write", () => {
   test.each([0, maxBatchMessages + 1])("does not take %i", async (length) => {
     const writes = Array.from({ length }, () => record("a", "1"));
     await expect(write(broker, writes, 5_000)).rejects.toThrow(RangeError);
+  });
+});
+
+describe("remove", () => {
+  test("removes a message once, and knows one that is not there", async () => {
+    await write(broker, [record("a", "1")], 5_000);
+    expect(await remove(broker, "RECORDS", 1)).toBe(true);
+    expect(await last("a")).toBeNull();
+    expect(await remove(broker, "RECORDS", 1, { isErased: false })).toBe(false);
+    expect(await remove(broker, "GONE", 1)).toBe(false);
+  });
+
+  test("does not take a message for gone where the cluster has no leader", async () => {
+    vi.spyOn(broker.jsm.streams, "deleteMessage").mockRejectedValue(
+      new JetStreamApiError({ code: 503, err_code: 10008, description: "JetStream system temporarily unavailable" }),
+    );
+    expect(await remove(broker, "RECORDS", 1).catch(toErrorFacts)).toMatchObject({ errCode: 90004 });
   });
 });
 
