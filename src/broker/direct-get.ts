@@ -103,7 +103,12 @@ const maxBatchBytes = 4_194_304;
 const singleBytes = 65_536;
 
 interface Pending {
+  readonly subject: string;
+  readonly body: string;
   readonly batched: boolean;
+  /** Of its answer: another whenever it is asked for. */
+  token: string;
+  isAsked: boolean;
   readonly messages: DirectMessage[];
   /** With nothing, where the index has too many. */
   resolve(page: Page | undefined): void;
@@ -160,43 +165,54 @@ export function createDirectGet(broker: Broker, options: { readonly timeoutMs: n
     },
   });
 
+  const publish = (read: Pending): void => {
+    pending.delete(read.token);
+    read.token = String(++next);
+    read.isAsked = true;
+    read.messages.length = 0;
+    pending.set(read.token, read);
+    // Otherwise when there is a connection again.
+    if (!broker.isConnected()) return;
+    try {
+      broker.nc.publish(read.subject, read.body, { reply: `${prefix}.${read.token}` });
+    } catch (cause) {
+      finish(read.token)?.reject(toFailure(cause));
+    }
+  };
+
   const limit = createLimit({ maxInFlight, maxWeight: maxInFlightBytes });
 
   const ask: Ask = (stream, request) => {
     const batched = request.multi_last !== undefined || request.batch !== undefined;
     const bounded = batched ? { max_bytes: maxBatchBytes, ...request } : request;
-    const token = String(++next);
+    const { promise: answer, resolve, reject } = Promise.withResolvers<Page | undefined>();
     const deadlineMs = Date.now() + options.timeoutMs;
-    const answer = new Promise<Page | undefined>((resolve, reject) => {
-      // From now on: what waits for its turn has no more time than what is under way.
-      const timer = setTimeout(() => {
-        pending.delete(token);
-        reject(failure("NetworkError", "the broker did not answer a read in time"));
-      }, options.timeoutMs);
-      pending.set(token, { batched, messages: [], resolve, reject, timer });
-    });
-    const publish = async () => {
-      if (!pending.has(token) || Date.now() >= deadlineMs) return;
-      try {
-        broker.nc.publish(directGetSubject(stream), JSON.stringify(bounded), { reply: `${prefix}.${token}` });
-      } catch (cause) {
-        finish(token)?.reject(toFailure(cause));
-      }
+    // From now on: what waits for its turn has no more time than what is under way.
+    const timer = setTimeout(
+      () => finish(read.token)?.reject(failure("NetworkError", "the broker did not answer a read in time")),
+      options.timeoutMs,
+    );
+    const question = { subject: directGetSubject(stream), body: JSON.stringify(bounded), batched };
+    const read: Pending = { ...question, token: String(++next), isAsked: false, messages: [], resolve, reject, timer };
+    pending.set(read.token, read);
+    void limit(bounded.max_bytes ?? singleBytes, async () => {
+      if (!pending.has(read.token) || Date.now() >= deadlineMs) return;
+      publish(read);
       await answer.catch(() => {}); // Who asked hears of it.
-    };
-    void limit(bounded.max_bytes ?? singleBytes, publish);
+    });
     return answer;
   };
 
-  const failAll = (name: "NetworkError" | "ServerStoppingError", errDlt: string) => {
-    for (const token of [...pending.keys()]) finish(token)?.reject(failure(name, errDlt));
-  };
-  const stopListening = broker.onDisconnect(() => failAll("NetworkError", "the connection to the broker was lost"));
+  // What was asked over the connection before is not answered.
+  const forgetReconnects = broker.onReconnect(() => {
+    for (const read of [...pending.values()]) if (read.isAsked) publish(read);
+  });
 
   return readsOver(ask, () => {
-    stopListening();
+    forgetReconnects();
     subscription.unsubscribe();
-    failAll("ServerStoppingError", "the server is stopping");
+    const stopping = failure("ServerStoppingError", "the server is stopping");
+    for (const token of [...pending.keys()]) finish(token)?.reject(stopping);
   });
 }
 

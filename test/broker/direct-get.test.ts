@@ -203,3 +203,18 @@ describe("many reads at a time", () => {
     impatient.close();
   });
 });
+
+test("reads are answered over a restart of the broker: those in the dying connection, and those without one", async () => {
+  const { server, broker } = shared;
+  if (server === undefined || broker === undefined) throw new Error("there is no broker");
+  const reads = createDirectGet(broker, { timeoutMs: 30_000 });
+  const disconnected = new Promise<void>((resolve) => broker.onDisconnect(resolve));
+  process.kill(server.pid(), "SIGKILL");
+  const dying = reads.lastOf("S", ["s.a.*"]);
+  await disconnected;
+  // More than are asked for at a time.
+  const away = Array.from({ length: 100 }, () => reads.last("S", "s.b.1"));
+  expect(await dying).toHaveLength(5);
+  for (const found of await Promise.all(away)) expect(found?.subject).toBe("s.b.1");
+  reads.close();
+}, 40_000);

@@ -1,3 +1,4 @@
+import { setTimeout as delay } from "node:timers/promises";
 import { afterAll, beforeAll, expect, test } from "vitest";
 import { dataOf, openSender, useDevices } from "../helpers/device.ts";
 import { type ExternalBroker, startExternalBroker } from "../helpers/external-broker.ts";
@@ -38,4 +39,19 @@ test("heartbeats go on while the broker is away, and say so", async () => {
   await heartbeats((isAway) => !isAway);
   await openSender(server.url, await server.adminToken())({ to: "alice", data: "1" });
   expect(dataOf(await session.take(1))).toEqual(["1"]);
+}, 60_000);
+
+test("devices that subscribe at the moment when the broker is restarted get their sessions", async () => {
+  const { broker, server } = started;
+  if (broker === undefined || server === undefined) throw new Error("they are there inside tests only");
+  const tokens = await Promise.all(Array.from({ length: 40 }, (_, i) => server.userToken(`user ${i}`)));
+  const opening = tokens.map(async (token, i) => {
+    await delay(i * 10);
+    return (await openDevice(server.url, token).subscribe()).next();
+  });
+  // Some ask before, some while it is away.
+  await delay(100);
+  await broker.pause();
+  await broker.resume();
+  for (const event of await Promise.all(opening)) expect(event?.case).toBe("heartbeat");
 }, 60_000);
