@@ -14,7 +14,6 @@ import { failure } from "../errors.ts";
 /** Opens a connection to a broker. */
 export type Dial = (options: NodeConnectionOptions) => Promise<NatsConnection>;
 
-/** Options of {@link connectBroker}. */
 export interface ConnectOptions {
   /** Addresses of the broker, `nats://` or `tls://`, with `user:password@` if the broker asks for it. */
   readonly servers: string[];

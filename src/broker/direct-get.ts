@@ -180,7 +180,7 @@ export function createDirectGet(broker: Broker, options: { readonly timeoutMs: n
     }
   };
 
-  const limit = createLimit({ maxInFlight, maxWeight: maxInFlightBytes });
+  const limit = createLimit(maxInFlight, maxInFlightBytes);
 
   const ask: Ask = (stream, request) => {
     const batched = request.multi_last !== undefined || request.batch !== undefined;

@@ -9,12 +9,9 @@ const maxBatchMessages = 256;
 /** The payloads of a batch add up to at most this, in bytes. */
 const maxBatchBytes = 4_194_304;
 
-/** Options of {@link createGroupCommit}. */
-export interface GroupCommitOptions {
+interface GroupCommitOptions {
   /** Whether the broker syncs every write to disk: only then is a batch ever cheaper. */
   readonly isWorthwhile: () => boolean;
-  /** Stores one message. */
-  readonly storeOne: (write: Write) => Promise<Stored>;
   /** Stores one message, and a second if nothing comes between. */
   readonly storeFollowed: (write: Write, follower: Write) => Promise<Followed>;
   /** Stores all or none, in order; its sequence is that of the last. */
@@ -40,7 +37,7 @@ export function createGroupCommit(options: GroupCommitOptions): GroupCommit {
   let isBatching = false;
 
   const store: GroupCommit = (write, follower) =>
-    follower === undefined ? options.storeOne(write) : options.storeFollowed(write, follower);
+    follower === undefined ? options.storeAll([write]) : options.storeFollowed(write, follower);
 
   const single = ({ write, follower, resolve }: Waiting): void => {
     singles++;

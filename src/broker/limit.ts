@@ -1,16 +1,10 @@
-/** Options of {@link createLimit}. */
-export interface LimitOptions {
-  /** Work that is under way at a time. */
-  readonly maxInFlight: number;
-  /** The weights of what is under way add up to at most this, whatever the unit. One that is heavier runs alone. */
-  readonly maxWeight?: number;
-}
-
-/** Runs work when there is room for it, in the order of the calls. */
-export type Limit = <T>(weight: number, work: () => Promise<T>) => Promise<T>;
-
-/** Creates a limit on what is in flight. Who waits gives up by a deadline of its own: the work is then to return at once. */
-export function createLimit({ maxInFlight, maxWeight = Number.POSITIVE_INFINITY }: LimitOptions): Limit {
+/**
+ * Creates a limit on what is in flight: work is run when there is room for it, in the order of the calls. Who waits gives
+ * up by a deadline of its own: the work is then to return at once.
+ *
+ * @param maxWeight what the weights under way add up to at most, whatever the unit; one that is heavier runs alone.
+ */
+export function createLimit(maxInFlight: number, maxWeight = Number.POSITIVE_INFINITY) {
   const waiting: { readonly weight: number; start(): void }[] = [];
   let inFlight = 0;
   let used = 0;
@@ -30,7 +24,7 @@ export function createLimit({ maxInFlight, maxWeight = Number.POSITIVE_INFINITY 
     }
   };
 
-  return async (weight, work) => {
+  return async <T>(weight: number, work: () => Promise<T>): Promise<T> => {
     if (waiting.length === 0 && hasRoom(weight)) enter(weight);
     else await new Promise<void>((start) => waiting.push({ weight, start }));
     try {
@@ -41,15 +35,12 @@ export function createLimit({ maxInFlight, maxWeight = Number.POSITIVE_INFINITY 
   };
 }
 
-/** Runs work with the same key in turn. */
-export type Turns = <T>(key: string, work: () => Promise<T>) => Promise<T>;
-
 /**
  * Creates turns: work with the same key runs one after the other, in the order of the calls, and of all work at most
  * `maxInFlight` at a time. What fails does not stop what follows.
  */
-export function createTurns(maxInFlight: number): Turns {
-  const limit = createLimit({ maxInFlight });
+export function createTurns(maxInFlight: number): <T>(key: string, work: () => Promise<T>) => Promise<T> {
+  const limit = createLimit(maxInFlight);
   /** The last call of each key that has work. */
   const last = new Map<string, Promise<unknown>>();
 

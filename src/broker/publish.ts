@@ -4,7 +4,7 @@ import type { Broker } from "./connect.ts";
 import { isIncomplete, mayBeTaken, toRefusal } from "./faults.ts";
 import { createGroupCommit, type GroupCommit } from "./group-commit.ts";
 import { createLimit } from "./limit.ts";
-import { untilAnswered } from "./until.ts";
+import { again, untilAnswered } from "./until.ts";
 import { type Followed, type Stored, type Write, write } from "./write.ts";
 
 /** Writes to the broker. */
@@ -41,7 +41,6 @@ export interface WriteGate {
   open(subject: string): Promise<void>;
 }
 
-/** Options of {@link createPublisher}. */
 export interface PublisherOptions {
   /** How long a write may take, with all its tries, in milliseconds. */
   readonly sendTimeoutMs: number;
@@ -60,36 +59,32 @@ const maxInFlightBytes = 33_554_432;
 /** Writes that are asked for and not answered yet add up to this, in bytes; one more is refused. */
 const maxHeldBytes = 134_217_728;
 
-const alwaysOpen: WriteGate = { isOpen: () => true, open: async () => {} };
-
 /** A write found the gate shut when its turn came: the connection is another than the one that it was opened for. */
 const shut = Symbol("shut");
 
 /** One try gets this long at most, in milliseconds: a write may be lost when a stream changes its leader. */
 const tryTimeoutMs = 2_500;
 
-/** Creates the publisher of a broker connection. */
 export function createPublisher(broker: Broker, options: PublisherOptions): Publisher {
   const streams = new Map<string, GroupCommit>();
-  const limit = createLimit({ maxInFlight, maxWeight: maxInFlightBytes });
+  const limit = createLimit(maxInFlight, maxInFlightBytes);
   let heldBytes = 0;
+  const { gate = { isOpen: () => true, open: async () => {} } } = options;
 
-  const { gate = alwaysOpen } = options;
-
-  /** Looks in the same turn in which the write leaves. */
-  const requireOpen = (subject: string) => {
-    if (!gate.isOpen(subject)) throw shut;
+  /** Looks in the same turn in which they leave. */
+  const requireOpen = (writes: readonly Write[]) => {
+    if (!writes.every(({ subject }) => gate.isOpen(subject))) throw shut;
   };
 
-  const leave = (writes: readonly Write[]): Promise<Stored> =>
-    limit(bytesOf(writes), () => {
-      for (const { subject } of writes) requireOpen(subject);
+  const storeAll = async (writes: readonly Write[]): Promise<Stored> => {
+    const stored = await limit(bytesOf(writes), () => {
+      requireOpen(writes);
       return write(broker, writes, tryTimeoutMs);
     });
-
-  const storeOne = async (one: Write): Promise<Stored> => {
-    const stored = await leave([one]);
-    if (stored.kind === "refused" && !mayBeTaken(stored)) throw toRefusal(stored);
+    if (stored.kind === "stored") return stored;
+    // Nothing is wrong with a batch that is incomplete: the broker was too busy.
+    const mayBeOfSubject = writes.length === 1 ? mayBeTaken(stored) : !isIncomplete(stored);
+    if (!mayBeOfSubject) throw toRefusal(stored);
     return stored;
   };
 
@@ -99,7 +94,7 @@ export function createPublisher(broker: Broker, options: PublisherOptions): Publ
    */
   const storeFollowed = (first: Write, follower: Write): Promise<Followed> =>
     limit(bytesOf([first, follower]), async () => {
-      requireOpen(follower.subject);
+      requireOpen([follower]);
       const name = randomUUID();
       const storing = write(broker, [{ ...first, name }], tryTimeoutMs);
       const following = write(broker, [{ ...follower, directlyAfter: name }], tryTimeoutMs).catch(() => undefined);
@@ -109,43 +104,29 @@ export function createPublisher(broker: Broker, options: PublisherOptions): Publ
       return { ...stored, followedAt: followed?.kind === "stored" ? followed.sequence : undefined };
     });
 
-  const storeAll = async (writes: readonly Write[]): Promise<Stored> => {
-    const stored = await leave(writes);
-    // Nothing is wrong with it: the broker was too busy.
-    if (stored.kind === "refused" && isIncomplete(stored)) throw toRefusal(stored);
-    return stored;
-  };
-
   const writesOf = (stream: string) => {
     let store = streams.get(stream);
     if (store === undefined) {
-      store = createGroupCommit({ isWorthwhile: options.isFsynced, storeOne, storeFollowed, storeAll });
+      store = createGroupCommit({ isWorthwhile: options.isFsynced, storeFollowed, storeAll });
       streams.set(stream, store);
     }
     return store;
   };
 
-  /** Opens the gate, as often as it is shut again before the write has left. */
-  const throughGate = async <T>(subjects: readonly string[], attempt: () => Promise<T>): Promise<T> => {
-    for (;;) {
-      for (const subject of subjects) await gate.open(subject);
-      try {
-        return await attempt();
-      } catch (thrown) {
-        if (thrown !== shut) throw thrown;
-      }
-    }
-  };
-
-  const persist = async <T>(writes: readonly Write[], attempt: () => Promise<T>): Promise<T> => {
+  const persist = async <T>(writes: readonly Write[], store: () => Promise<T>): Promise<T> => {
     const bytes = bytesOf(writes);
-    const subjects = writes.map(({ subject }) => subject);
     if (heldBytes > 0 && heldBytes + bytes > maxHeldBytes) {
       throw failure("TooManyRequestsError", "this instance has as many writes waiting as it holds in memory");
     }
     heldBytes += bytes;
     try {
-      return await untilAnswered(broker, Date.now() + options.sendTimeoutMs, () => throughGate(subjects, attempt));
+      return await untilAnswered(broker, Date.now() + options.sendTimeoutMs, async () => {
+        for (const { subject } of writes) await gate.open(subject);
+        return store().catch((thrown: unknown) => {
+          if (thrown !== shut) throw thrown;
+          return again;
+        });
+      });
     } finally {
       heldBytes -= bytes;
     }

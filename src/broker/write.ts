@@ -27,9 +27,8 @@ export type Stored = { readonly kind: "stored"; readonly sequence: number } | ({
 /** What came of a write and its follower: `followedAt` is the sequence of that, if it is stored as well. */
 export type Followed = Stored & { readonly followedAt?: number | undefined };
 
-/** What {@link replace} stores, and the answer once it is; without writes, nothing is to change. */
+/** What {@link replace} stores, one saying what it replaces, and the answer then; without writes, nothing changes. */
 export interface Revision<T> {
-  /** One of them says what it {@link Write.replaces}. */
   readonly writes: readonly Write[];
   readonly answer: T;
 }
@@ -98,15 +97,10 @@ export function replace<T>(
 /**
  * Removes a stored message; false when it is not there: another was faster, or the retention.
  *
+ * @param isErased whether its bytes are overwritten.
  * @throws NetworkError (90004) when the broker does not answer in time.
  */
-export async function remove(
-  broker: Broker,
-  stream: string,
-  sequence: number,
-  /** Whether its bytes are overwritten. Default: true. */
-  { isErased = true } = {},
-): Promise<boolean> {
+export async function remove(broker: Broker, stream: string, sequence: number, isErased = true): Promise<boolean> {
   try {
     return await broker.jsm.streams.deleteMessage(stream, sequence, isErased);
   } catch (error) {

@@ -51,7 +51,7 @@ export function createDeviceCursors(broker: Broker, get: DirectGet, maxDevices: 
       // A cursor is stored anew whenever it moves, so the lowest sequences are of the longest idle.
       const oldest = [...cursors].sort((a, b) => a.sequence - b.sequence).slice(0, surplus);
       // By their sequences: a device that has acknowledged something since keeps its new one.
-      await Promise.all(oldest.map(({ sequence }) => remove(broker, cursorStream, sequence, { isErased: false })));
+      await Promise.all(oldest.map(({ sequence }) => remove(broker, cursorStream, sequence, false)));
     },
   };
 }

@@ -12,7 +12,7 @@ const maxReadsPerUser = 2;
  */
 export function createSharedRead(userId: string, inbox: Pick<Inbox, "read" | "lineage">): ReadInbox {
   const underWay = new Map<string, Promise<InboxPage>>();
-  const inTurn = createLimit({ maxInFlight: maxReadsPerUser });
+  const inTurn = createLimit(maxReadsPerUser);
   let newest: { readonly after: number; readonly page: InboxPage } | undefined;
 
   return async ({ after, epoch = "", limit, wanted, knownUntilMs }) => {

@@ -25,7 +25,7 @@ function createJobs() {
 
 describe("a limit", () => {
   test("runs no more at a time than it is given, the rest in order, and hands results through", async () => {
-    const limit = createLimit({ maxInFlight: 2 });
+    const limit = createLimit(2);
     const { running, start, end } = createJobs();
     const results = ["a", "b", "c", "d"].map((name) => limit(1, start(name)));
     expect(running).toEqual(["a", "b"]);
@@ -38,7 +38,7 @@ describe("a limit", () => {
   });
 
   test("adds up weights; a light one does not overtake a heavy one, and one beyond the limit runs alone", async () => {
-    const limit = createLimit({ maxInFlight: 10, maxWeight: 100 });
+    const limit = createLimit(10, 100);
     const { running, start, end } = createJobs();
     const weights = { a: 60, b: 50, c: 1, d: 500, e: 1 };
     for (const [name, weight] of Object.entries(weights)) void limit(weight, start(name));
@@ -54,7 +54,7 @@ describe("a limit", () => {
   });
 
   test("goes on after work that failed", async () => {
-    const limit = createLimit({ maxInFlight: 1 });
+    const limit = createLimit(1);
     const { running, start, end } = createJobs();
     const failing = limit(1, start("a"));
     void limit(1, start("b"));

@@ -59,7 +59,7 @@ describe("remove", () => {
     await write(broker, [record("a", "1")], 5_000);
     expect(await remove(broker, "RECORDS", 1)).toBe(true);
     expect(await last("a")).toBeNull();
-    expect(await remove(broker, "RECORDS", 1, { isErased: false })).toBe(false);
+    expect(await remove(broker, "RECORDS", 1, false)).toBe(false);
     expect(await remove(broker, "GONE", 1)).toBe(false);
   });
 
