@@ -154,7 +154,7 @@ export async function startServer(config: Config, log: Logger): Promise<Server> 
     const { maxDataBytes, retention: retentionMs } = config;
     const limits = { maxDataBytes, retentionMs, maxPayloadBytes: () => store.audit().maxPayloadBytes };
     const durability = () => store.audit().durability;
-    const delivering = { inbox, fanout, chat, sends, live, senderSync: config.senderSync };
+    const delivering = { inbox, fanout, chat, sends, recalls, live, senderSync: config.senderSync };
     const sending = { ...delivering, later: schedule.add, groupVersion, durability };
     const sendOne: Send = (request, operationId) => send(sending, request, operationId);
     const purge = { broker: connections.signals, partitions: config.partitions };

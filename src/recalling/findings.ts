@@ -5,9 +5,13 @@ import type { DirectGet } from "../broker/direct-get.ts";
 import { toRefusal } from "../broker/faults.ts";
 import type { Publisher } from "../broker/publish.ts";
 import { toPartition, toToken } from "../broker/subjects.ts";
-import { type RecallFindings_Recipient, RecallFindingsSchema } from "../gen/mustreach/store/v1/send_pb.ts";
+import {
+  type RecallFindings_Recipient,
+  RecallFindingsSchema,
+  RecallRecordSchema,
+} from "../gen/mustreach/store/v1/send_pb.ts";
 import { inboxStream } from "../inbox/layout.ts";
-import { recallFindingsSubject } from "./layout.ts";
+import { recalledSubject, recallFindingsSubject } from "./layout.ts";
 
 /** What recalls of a send found in the inboxes: once they have removed that, nothing else can tell. */
 export interface RecallFindings {
@@ -24,13 +28,16 @@ export interface RecallFindings {
   add(acknowledged: ReadonlyMap<string, readonly string[]>): Promise<void>;
 }
 
-/** What all recalls found, by the server message id of the send, for the whole retention. */
+/**
+ * Which sends are recalled, and what their recalls found, by the server message id of the send, for the whole retention.
+ * Each method throws NetworkError (90004) when the broker does not answer in time; `mark` also StoreFullError (90101).
+ */
 export interface Recalls {
-  /**
-   * Reads what was found so far.
-   *
-   * @throws NetworkError (90004) when the broker does not answer in time.
-   */
+  /** Records that a send is recalled, and returns when it first was, in epoch milliseconds. */
+  mark(serverMsgId: string): Promise<number>;
+  /** When a send was recalled, in epoch milliseconds; undefined if it was not. */
+  recalledAt(serverMsgId: string): Promise<number | undefined>;
+  /** Reads what was found so far. */
   open(serverMsgId: string): Promise<RecallFindings>;
 }
 
@@ -48,13 +55,34 @@ const maxDevices = 32;
 /** Parts asked for in the first read, which is nearly always the only one, and in those after it. */
 const partsPerRead = { first: 4, more: 500 } as const;
 
-/** Creates the findings of recalls, which share the inbox streams as the records of sends do. */
+/** Creates the records of recalls, which share the inbox streams as the records of sends do. */
 export function createRecalls(publisher: Publisher, get: DirectGet, partitions: number): Recalls {
+  const locate = (serverMsgId: string) => {
+    const send = toToken(serverMsgId);
+    const partition = toPartition(send, partitions);
+    return { send, partition, stream: inboxStream(partition), subject: recalledSubject(partition, send) };
+  };
+
+  const recalledAt = async (serverMsgId: string): Promise<number | undefined> => {
+    const { stream, subject } = locate(serverMsgId);
+    const found = await get.last(stream, subject);
+    return found && Number(decodeStored(RecallRecordSchema, found.payload).atMs);
+  };
+
   return {
+    async mark(serverMsgId) {
+      const { stream, subject } = locate(serverMsgId);
+      const atMs = Date.now();
+      const payload = toBinary(RecallRecordSchema, create(RecallRecordSchema, { atMs: BigInt(atMs) }));
+      const stored = await publisher.store(stream, { subject, payload, headers: {} });
+      if (stored.kind === "stored") return atMs;
+      const first = await recalledAt(serverMsgId);
+      if (first === undefined) throw toRefusal(stored);
+      return first;
+    },
+    recalledAt,
     async open(serverMsgId) {
-      const send = toToken(serverMsgId);
-      const partition = toPartition(send, partitions);
-      const stream = inboxStream(partition);
+      const { send, partition, stream } = locate(serverMsgId);
       /** Devices that had acknowledged, by user; both as {@link toHash} in base64. */
       const devicesByUser = new Map<string, ReadonlySet<string>>();
       let parts = 0;

@@ -28,9 +28,7 @@ export interface Recalled {
 }
 
 export interface RecallDeps {
-  /** Records that a send is recalled, and returns when it first was, in epoch milliseconds. */
-  readonly sends: { recall(serverMsgId: string): Promise<number> };
-  readonly recalls: Recalls;
+  readonly recalls: Pick<Recalls, "mark" | "open">;
   readonly inbox: Pick<Inbox, "find" | "remove" | "writeMany">;
   /** Removes many at once, as far as they were found. */
   readonly removeEverywhere: (serverMsgId: string, found: ReadonlyMap<string, number>) => Promise<void>;
@@ -57,7 +55,7 @@ export async function recall(deps: RecallDeps, send: RecallableSend, operationId
   const { record, recipients } = send;
   const { serverMsgId, clientMsgId } = record;
   // First, so that whoever has not begun to store it does not.
-  const timeMs = await deps.sends.recall(serverMsgId);
+  const timeMs = await deps.recalls.mark(serverMsgId);
   if (record.deliverAtMs > 0) await deps.cancelScheduled(serverMsgId);
   await withdraw(deps, send, operationId);
 

@@ -12,8 +12,8 @@ import { MessageSchema, NotificationSchema } from "../gen/mustreach/delivery/v1/
 import { FanoutJobSchema } from "../gen/mustreach/store/v1/job_pb.ts";
 import type { Inbox } from "../inbox/inbox.ts";
 import { type InboxItem, itemKey, type WriteOptions } from "../inbox/items.ts";
+import type { Recalls } from "../recalling/findings.ts";
 import { fanoutFilter, fanoutStream, fanoutSubject } from "./layout.ts";
-import type { Sends } from "./record.ts";
 
 /** Group sends are expanded in this many lanes, each in order; more instances than lanes would have nothing to do. */
 const lanes = 8;
@@ -77,7 +77,7 @@ export type MembersAt = (groupId: string, version: number) => Promise<readonly s
 
 export interface ExpandDeps {
   readonly inbox: Pick<Inbox, "writeMany">;
-  readonly sends: Pick<Sends, "recalledAt">;
+  readonly recalls: Pick<Recalls, "recalledAt">;
   readonly membersAt: MembersAt;
   /** Recalls again a send that was recalled while it was being expanded. */
   readonly recallAgain: (serverMsgId: string, operationId: string) => Promise<void>;
@@ -88,13 +88,13 @@ export interface ExpandDeps {
  * rest to the next one: copies that are there already are left as they are.
  */
 export async function expand(deps: ExpandDeps, job: FanoutJob, signal: AbortSignal): Promise<void> {
-  const { inbox, sends, membersAt, recallAgain } = deps;
+  const { inbox, recalls, membersAt, recallAgain } = deps;
   const { items, groupId, groupVersion, ...options } = job;
   const members = await membersAt(groupId, groupVersion);
   for (const item of items) {
     // Only notifications are recalled.
     const serverMsgId = item.kind === "notification" ? item.notification.serverMsgId : "";
-    const isRecalled = async () => serverMsgId !== "" && (await sends.recalledAt(serverMsgId)) !== undefined;
+    const isRecalled = async () => serverMsgId !== "" && (await recalls.recalledAt(serverMsgId)) !== undefined;
     for (let start = 0; start < members.length && !(await isRecalled()); start += chunkSize) {
       signal.throwIfAborted();
       await inbox.writeMany(members.slice(start, start + chunkSize), item, options);

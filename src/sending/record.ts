@@ -1,17 +1,12 @@
 import { create, toBinary } from "@bufbuild/protobuf";
 import { decodeStored } from "../broker/decode-stored.ts";
 import type { DirectGet } from "../broker/direct-get.ts";
-import { type Refusal, toRefusal } from "../broker/faults.ts";
+import { toRefusal } from "../broker/faults.ts";
 import type { Publisher } from "../broker/publish.ts";
-import { toPartition, toToken } from "../broker/subjects.ts";
-import {
-  RecallRecordSchema,
-  SendRecordSchema,
-  type SendRecord as StoredSend,
-} from "../gen/mustreach/store/v1/send_pb.ts";
+import { toPartition } from "../broker/subjects.ts";
+import { SendRecordSchema, type SendRecord as StoredSend } from "../gen/mustreach/store/v1/send_pb.ts";
 import type { PreparedWrite } from "../inbox/inbox.ts";
 import { inboxStream } from "../inbox/layout.ts";
-import { recalledSubject } from "../recalling/layout.ts";
 import { sentSubject } from "./layout.ts";
 
 /** What was accepted under a client message id, first. */
@@ -63,75 +58,40 @@ export interface Sends {
   claim(key: string, record: SendRecord, along?: PreparedWrite): Promise<Claimed>;
   /** The send under a key; undefined for one that is not known or no longer retained. */
   find(key: string): Promise<SendRecord | undefined>;
-  /** Records that a send is recalled, and returns when it first was, in epoch milliseconds. */
-  recall(serverMsgId: string): Promise<number>;
-  /** When a send was recalled, in epoch milliseconds; undefined if it was not. */
-  recalledAt(serverMsgId: string): Promise<number | undefined>;
 }
 
 /** Creates the records of sends, which share the inbox streams: what they describe lives as long as they. */
 export function createSends(publisher: Publisher, get: DirectGet, partitions: number): Sends {
-  const locateSent = (key: string) => {
+  const locate = (key: string) => {
     const partition = toPartition(key, partitions);
     return { stream: inboxStream(partition), subject: sentSubject(partition, key) };
   };
 
-  const locateRecalled = (serverMsgId: string) => {
-    const send = toToken(serverMsgId);
-    const partition = toPartition(send, partitions);
-    return { stream: inboxStream(partition), subject: recalledSubject(partition, send) };
-  };
-
-  const read = async ({ stream, subject }: Place) => (await get.last(stream, subject))?.payload;
-
-  /** What has taken a subject; where nothing has, the broker refused for another reason. */
-  const requireFirst = async (place: Place, refusal: Refusal): Promise<Uint8Array> => {
-    const first = await read(place);
-    if (first === undefined) throw toRefusal(refusal);
-    return first;
-  };
-
-  /** Stores a record under a subject of its own; resolves to the one that was there first, if any was. */
-  const writeOnce = async ({ stream, subject }: Place, payload: Uint8Array): Promise<Uint8Array | undefined> => {
-    const stored = await publisher.store(stream, { subject, payload, headers: {} });
-    return stored.kind === "stored" ? undefined : requireFirst({ stream, subject }, stored);
+  const find = async (key: string): Promise<SendRecord | undefined> => {
+    const { stream, subject } = locate(key);
+    const found = await get.last(stream, subject);
+    return found && decodeSend(decodeStored(SendRecordSchema, found.payload));
   };
 
   return {
-    streamOf: (key) => locateSent(key).stream,
+    streamOf: (key) => locate(key).stream,
     async claim(key, record, along) {
-      const { stream, subject } = locateSent(key);
+      const { stream, subject } = locate(key);
       const write = { subject, payload: toBinary(SendRecordSchema, encodeSend(record)), headers: {} };
       const follower = along?.stream === stream ? along.write : undefined;
       const stored = await publisher.store(stream, write, follower);
       if (stored.kind === "refused") {
-        const first = readSend(await requireFirst({ stream, subject }, stored));
+        const first = await find(key);
+        // Nothing has taken its subject: the broker refused for another reason.
+        if (first === undefined) throw toRefusal(stored);
         return { first, isRepeat: true };
       }
       const { followedAt: alongAt } = stored;
       if (alongAt !== undefined) along?.wrote(alongAt);
       return { first: record, isRepeat: false, alongAt };
     },
-    async find(key) {
-      const found = await read(locateSent(key));
-      return found && readSend(found);
-    },
-    async recall(serverMsgId) {
-      const atMs = Date.now();
-      const record = create(RecallRecordSchema, { atMs: BigInt(atMs) });
-      const first = await writeOnce(locateRecalled(serverMsgId), toBinary(RecallRecordSchema, record));
-      return first === undefined ? atMs : readRecall(first);
-    },
-    async recalledAt(serverMsgId) {
-      const found = await read(locateRecalled(serverMsgId));
-      return found && readRecall(found);
-    },
+    find,
   };
-}
-
-interface Place {
-  readonly stream: string;
-  readonly subject: string;
 }
 
 /** The stored form of a send. */
@@ -161,12 +121,4 @@ export function decodeSend(stored: StoredSend): SendRecord {
     expiresAtMs: Number(stored.expiresAtMs),
     deliverAtMs: Number(stored.deliverAtMs),
   };
-}
-
-function readSend(payload: Uint8Array): SendRecord {
-  return decodeSend(decodeStored(SendRecordSchema, payload));
-}
-
-function readRecall(payload: Uint8Array): number {
-  return Number(decodeStored(RecallRecordSchema, payload).atMs);
 }

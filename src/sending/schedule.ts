@@ -11,6 +11,7 @@ import { remove } from "../broker/write.ts";
 import { failure } from "../errors.ts";
 import { NotificationSchema } from "../gen/mustreach/delivery/v1/delivery_pb.ts";
 import { ScheduledSendSchema } from "../gen/mustreach/store/v1/job_pb.ts";
+import type { Recalls } from "../recalling/findings.ts";
 import { type DeliverDeps, type Delivery, deliver } from "./deliver.ts";
 import { keyOfClientMsgId } from "./ids.ts";
 import { dueFilter, dueSubject, scheduleStream, scheduleSubject } from "./layout.ts";
@@ -65,13 +66,14 @@ export function createSchedule(broker: Broker, publisher: Publisher, get: Direct
 }
 
 export interface DeliverDueDeps extends DeliverDeps, SyncSenderDeps {
-  readonly sends: Pick<Sends, "claim" | "recalledAt">;
+  readonly sends: Pick<Sends, "claim">;
+  readonly recalls: Pick<Recalls, "recalledAt">;
 }
 
 /** Delivers a scheduled send whose time has come, unless it was recalled meanwhile. */
 export async function deliverDue(deps: DeliverDueDeps, due: Delivery): Promise<void> {
   const { record, notification } = due;
-  if ((await deps.sends.recalledAt(record.serverMsgId)) !== undefined) return;
+  if ((await deps.recalls.recalledAt(record.serverMsgId)) !== undefined) return;
   // The record was kept from when the send was accepted, and may be gone by now.
   await deps.sends.claim(keyOfClientMsgId(record.clientMsgId), record);
   await deliver(deps, due);

@@ -3,6 +3,7 @@ import { create, toBinary } from "@bufbuild/protobuf";
 import { failure } from "../errors.ts";
 import { type Notification, NotificationSchema } from "../gen/mustreach/delivery/v1/delivery_pb.ts";
 import { Durability } from "../gen/mustreach/msg/v1/msg_pb.ts";
+import type { Recalls } from "../recalling/findings.ts";
 import { type DeliverDeps, type Delivery, deliver, soleWrite } from "./deliver.ts";
 import { createId, createServerMsgId, keyOfClientMsgId } from "./ids.ts";
 import type { Claimed, SendRecord, Sends } from "./record.ts";
@@ -22,7 +23,8 @@ export interface Accepted {
 export type Send = (request: ValidSend, operationId: string) => Promise<Accepted>;
 
 export interface SendDeps extends DeliverDeps, SyncSenderDeps {
-  readonly sends: Pick<Sends, "claim" | "find" | "recalledAt" | "streamOf">;
+  readonly sends: Pick<Sends, "claim" | "find" | "streamOf">;
+  readonly recalls: Pick<Recalls, "recalledAt">;
   readonly live: OnlinePush;
   /** Keeps a delivery until its time. */
   readonly later: (delivery: Delivery) => Promise<void>;
@@ -44,7 +46,7 @@ export interface SendDeps extends DeliverDeps, SyncSenderDeps {
  * it; it may be stored all the same, so the caller sends again with the same client message id.
  */
 export async function send(deps: SendDeps, request: ValidSend, operationId: string): Promise<Accepted> {
-  const { sends, later, durability } = deps;
+  const { later, durability } = deps;
   const { mustReach, sendMsg, escalateAfterMs } = request;
   const toDelivery = (record: SendRecord): Delivery => {
     return { record, notification: toNotification(request, record), sendMsg, escalateAfterMs, operationId };
@@ -58,7 +60,7 @@ export async function send(deps: SendDeps, request: ValidSend, operationId: stri
   const isLater = first.deliverAtMs > Date.now();
   // Also for a repeat: the first try may have ended between its record and its write, and a second write of the same
   // notification changes nothing. Only one that was recalled must not come back.
-  const isRecalled = isRepeat && mustReach && (await sends.recalledAt(first.serverMsgId)) !== undefined;
+  const isRecalled = isRepeat && mustReach && (await deps.recalls.recalledAt(first.serverMsgId)) !== undefined;
   if (alongAt === undefined && !isRecalled) await (isLater ? later(delivery) : deliver(deps, delivery));
   if (!isRepeat && !isLater) {
     if (!mustReach) await push(deps.live, delivery.notification);

@@ -4,7 +4,7 @@ import type { Cursors, DeviceCursor } from "../inbox/cursors.ts";
 import type { Inbox } from "../inbox/inbox.ts";
 import { chunksOf, type RecallFindings, type Recalls } from "../recalling/findings.ts";
 import { type FindSendDeps, findSend, requireReference, type SendReference } from "./find-send.ts";
-import type { SendRecord, Sends } from "./record.ts";
+import type { SendRecord } from "./record.ts";
 
 /** A request for a status, with defaults filled in. */
 export interface StatusQuery {
@@ -49,8 +49,7 @@ export interface DeliveryStatus {
 }
 
 export interface DeliveryStatusDeps extends FindSendDeps {
-  readonly sends: Pick<Sends, "find" | "recalledAt">;
-  readonly recalls: Recalls;
+  readonly recalls: Pick<Recalls, "recalledAt" | "open">;
   readonly inbox: Pick<Inbox, "find">;
   readonly cursors: Pick<Cursors, "ofUsers">;
   /** How long notifications are kept, in milliseconds. */
@@ -104,10 +103,10 @@ export function requireStatusQuery(request: GetDeliveryStatusRequest): StatusQue
  * @throws as {@link findSend}.
  */
 export async function getDeliveryStatus(deps: DeliveryStatusDeps, query: StatusQuery): Promise<DeliveryStatus> {
-  const { sends, recalls, inbox, cursors, retentionMs } = deps;
+  const { recalls, inbox, cursors, retentionMs } = deps;
   const { reference, state, pageNumber, showNumber } = query;
   const { record, recipients } = await findSend(deps, reference);
-  const isRecalled = (await sends.recalledAt(record.serverMsgId)) !== undefined;
+  const isRecalled = (await recalls.recalledAt(record.serverMsgId)) !== undefined;
   const findings = isRecalled ? await recalls.open(record.serverMsgId) : undefined;
   const ownState = isRecalled ? DeliveryState.RECALLED : toOwnState(record, retentionMs, Date.now());
 

@@ -106,6 +106,17 @@ describe("what a recall found", () => {
   });
 });
 
+test("a recall is recorded once, with its first moment", async () => {
+  const key = newKey();
+  expect(await here.recalledAt(key)).toBeUndefined();
+  const startedMs = Date.now();
+  const at = await here.mark(key);
+  expect(at).toBeGreaterThanOrEqual(startedMs);
+  expect(await elsewhere.mark(key)).toBe(at);
+  expect(await elsewhere.recalledAt(key)).toBe(at);
+  expect((await elsewhere.open(key)).isAny()).toBe(false);
+});
+
 test.each([0, 1, 499, 500, 501, 1_001])("chunks of %i recipients are all of them, at most 500 each", (count) => {
   const recipients = Array.from({ length: count }, (_, i) => `user ${i}`);
   const chunks = [...chunksOf(recipients)];

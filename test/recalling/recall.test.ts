@@ -117,7 +117,7 @@ describe("a recall", () => {
     const { record, id } = await sendToUser();
     const marks: (number | undefined)[] = [];
     const find: Inbox["find"] = async (...asked) => {
-      marks.push(await tracking.sends.recalledAt(record.serverMsgId));
+      marks.push(await tracking.recalls.recalledAt(record.serverMsgId));
       return tracking.inbox.find(...asked);
     };
     await tracking.recall(id, { inbox: { find } });
@@ -127,7 +127,7 @@ describe("a recall", () => {
   test("of what is not known is 1004, and marks nothing", async () => {
     const id = newId("unknown");
     expect(await tracking.recall(id).catch(toErrorFacts)).toMatchObject({ errCode: 1004 });
-    expect(await tracking.sends.recalledAt(createServerMsgId(0, id))).toBeUndefined();
+    expect(await tracking.recalls.recalledAt(createServerMsgId(0, id))).toBeUndefined();
   });
 });
 
@@ -289,6 +289,7 @@ async function sendAndRecall(request: Partial<ValidSend>) {
   const send = (request: ValidSend, operationId: string) => sendOne(deps, request, operationId);
   const deps: SendDeps = {
     sends: other.sends,
+    recalls: other.recalls,
     inbox: {
       streamOf: other.inbox.streamOf,
       // Elsewhere, so that the record is stored first, and the notification is not when the recall comes.
@@ -365,8 +366,8 @@ describe("a recall that meets its send under way on another instance", () => {
     expect(jobs).toHaveLength(1);
     for (const job of jobs) {
       // A replica that lags behind has not heard of the recall.
-      const sends = { recalledAt: async () => undefined };
-      const deps = { ...other, sends, membersAt: async () => members, recallAgain: async () => {} };
+      const recalls = { recalledAt: async () => undefined };
+      const deps = { ...other, recalls, membersAt: async () => members, recallAgain: async () => {} };
       await expand(deps, job, new AbortController().signal);
     }
     expect(await kindsOfAll(members)).toEqual(new Set([""]));
@@ -389,7 +390,7 @@ describe("a recall that meets its send under way on another instance", () => {
     const again: string[] = [];
     const deps = {
       inbox: { writeMany },
-      sends: other.sends,
+      recalls: other.recalls,
       membersAt: async () => members,
       recallAgain: async (serverMsgId: string) => void again.push(serverMsgId),
     };
@@ -413,6 +414,7 @@ describe("a recall that meets its send under way on another instance", () => {
     };
     const deps = {
       sends: other.sends,
+      recalls: other.recalls,
       inbox: { ...other.inbox, write },
       fanout: { publish: notWanted },
       chat: { append: notWanted },

@@ -16,7 +16,7 @@ function expandRecalled(error: unknown) {
   const written: string[] = [];
   const deps = {
     inbox: { writeMany: async (userIds: readonly string[]) => void written.push(...userIds) },
-    sends: { recalledAt: async () => 1 },
+    recalls: { recalledAt: async () => 1 },
     membersAt: async () => ["alice", "bob"],
     recallAgain: () => Promise.reject(error),
   };

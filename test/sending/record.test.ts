@@ -105,17 +105,4 @@ describe("a claim", () => {
 test("a key that was never claimed is not known", async () => {
   const sends = await openInstance();
   expect(await sends.find(newKey())).toBeUndefined();
-  expect(await sends.recalledAt(newKey())).toBeUndefined();
-});
-
-test("a recall is recorded once, with its first moment", async () => {
-  const [here, elsewhere] = [await openInstance(), await openInstance()];
-  const key = newKey();
-  await here.claim(key, record("1"));
-  const startedMs = Date.now();
-  const at = await here.recall(key);
-  expect(at).toBeGreaterThanOrEqual(startedMs);
-  expect(await elsewhere.recall(key)).toBe(at);
-  expect(await elsewhere.recalledAt(key)).toBe(at);
-  expect(await elsewhere.find(key)).toEqual(record("1"));
 });
