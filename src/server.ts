@@ -38,7 +38,6 @@ import { type ResumeRequest, resume } from "./receiving/subscribe.ts";
 import { expand } from "./sending/fan-out.ts";
 import { findSend } from "./sending/find-send.ts";
 import { deliverDue } from "./sending/schedule.ts";
-import { type Send, send } from "./sending/send.ts";
 import { createMsgService } from "./sending/service.ts";
 import { openStore, type Store } from "./store.ts";
 
@@ -156,7 +155,6 @@ export async function startServer(config: Config, log: Logger): Promise<Server> 
     const durability = () => store.audit().durability;
     const delivering = { inbox, fanout, chat, sends, recalls, live, senderSync: config.senderSync };
     const sending = { ...delivering, later: schedule.add, groupVersion, durability };
-    const sendOne: Send = (request, operationId) => send(sending, request, operationId);
     const purge = { broker: connections.signals, partitions: config.partitions };
     const tracking = {
       ...{ sends, recalls, inbox, tombstones, cursors, membersAt, retentionMs },
@@ -191,7 +189,7 @@ export async function startServer(config: Config, log: Logger): Promise<Server> 
     // Asking about what was sent.
     const msg = createMsgService({
       limits,
-      send: sendOne,
+      sending,
       log,
       tracking,
       conversations: { chat, groupIdsOf },

@@ -230,10 +230,5 @@ function toListener(sessions: Takeover, push: (push: Push) => void, onMember: Li
 function drained(): SessionEnd {
   // Spread, so that a stop is not followed by a storm.
   const afterMs = 500 + Math.floor(Math.random() * 2_000);
-  return {
-    last: {
-      case: "reconnect",
-      value: { $typeName: "mustreach.delivery.v1.Reconnect", afterMs, reason: "the server is stopping" },
-    },
-  };
+  return { last: { case: "reconnect", value: { afterMs, reason: "the server is stopping" } } };
 }

@@ -1,4 +1,4 @@
-import { create } from "@bufbuild/protobuf";
+import { create, type MessageInitShape } from "@bufbuild/protobuf";
 import type { ConnectError } from "@connectrpc/connect";
 import type { Logger } from "pino";
 import {
@@ -37,9 +37,11 @@ export interface SessionOptions {
   readonly log: Logger;
 }
 
+type EventInit = NonNullable<MessageInitShape<typeof SubscribeResponseSchema>["event"]>;
+
 /** Why a session ends: after one more event, with an error, or both. */
 export interface SessionEnd {
-  readonly last?: SubscribeResponse["event"];
+  readonly last?: EventInit;
   readonly error?: ConnectError;
 }
 
@@ -153,15 +155,10 @@ export function createSession(options: SessionOptions): Session {
       const { sequence: resumeSequence, epoch } = from;
       // One that is to begin anew, as the store has, would tell what is not so.
       if (ended?.last === undefined) {
+        const pending = BigInt(feed.pending());
         yield toEvent({
           case: "ready",
-          value: {
-            $typeName: "mustreach.delivery.v1.Ready",
-            resumeSequence: BigInt(resumeSequence),
-            pending: BigInt(feed.pending()),
-            deviceId,
-            epoch,
-          },
+          value: { resumeSequence: BigInt(resumeSequence), pending, deviceId, epoch },
         });
       }
       // The two kinds take turns, so that a flood of one does not hold back the other.
@@ -191,7 +188,6 @@ export function createSession(options: SessionOptions): Session {
         yield toEvent({
           case: "heartbeat",
           value: {
-            $typeName: "mustreach.delivery.v1.Heartbeat",
             latestSequence: BigInt(feed.latestSequence()),
             droppedOnlinePushes: BigInt(pushes.dropped()),
             brokerAway: hasReadFailed || options.isBrokerAway(),
@@ -246,7 +242,7 @@ function storeChanged(): SessionEnd {
   // Spread: all devices hear of it at the same moment.
   const afterMs = Math.floor(Math.random() * 2_000);
   const reason = "the store of notifications was replaced";
-  return { last: { case: "reconnect", value: { $typeName: "mustreach.delivery.v1.Reconnect", afterMs, reason } } };
+  return { last: { case: "reconnect", value: { afterMs, reason } } };
 }
 
 function toStoredEvent(item: FeedItem): SubscribeResponse {
@@ -259,14 +255,11 @@ function toStoredEvent(item: FeedItem): SubscribeResponse {
       return toEvent({ case: "recall", value: item.recall });
     case "gap": {
       const { from, sequence, epoch, reason } = item;
-      return toEvent({
-        case: "gap",
-        value: { $typeName: "mustreach.delivery.v1.Gap", from: BigInt(from), to: BigInt(sequence), epoch, reason },
-      });
+      return toEvent({ case: "gap", value: { from: BigInt(from), to: BigInt(sequence), epoch, reason } });
     }
   }
 }
 
-function toEvent(event: SubscribeResponse["event"]): SubscribeResponse {
+function toEvent(event: EventInit): SubscribeResponse {
   return create(SubscribeResponseSchema, { event });
 }

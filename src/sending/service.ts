@@ -9,11 +9,12 @@ import { operationIdKey } from "../observe/operation-id.ts";
 import { type RecallDeps, recall } from "../recalling/recall.ts";
 import { requireBatch, type SendBatchDeps, type SendOutcome, sendBatch } from "./batch.ts";
 import { findSend, requireReference } from "./find-send.ts";
-import type { Accepted } from "./send.ts";
+import { type Accepted, type Send, type SendDeps, send } from "./send.ts";
 import { type DeliveryStatusDeps, getDeliveryStatus, requireStatusQuery } from "./status.ts";
 import { validateSend } from "./validate.ts";
 
-export interface MsgServiceDeps extends SendBatchDeps {
+export interface MsgServiceDeps extends Omit<SendBatchDeps, "send"> {
+  readonly sending: SendDeps;
   /** For what is asked about a send later. */
   readonly tracking: DeliveryStatusDeps & RecallDeps;
   readonly conversations: ChatDeps;
@@ -24,17 +25,18 @@ export interface MsgServiceDeps extends SendBatchDeps {
  * caller's right to send.
  */
 export function createMsgService(deps: MsgServiceDeps): ServiceImpl<typeof MsgService> {
-  const { limits, send, tracking } = deps;
+  const { limits, sending, tracking } = deps;
   return {
     async sendBusinessNotification(request, context) {
       const valid = validateSend(request, limits);
       requireAdmin(context);
-      return toResponse(await send(valid, context.values.get(operationIdKey)));
+      return toResponse(await send(sending, valid, context.values.get(operationIdKey)));
     },
     async sendBusinessNotificationBatch(request, context) {
       const notifications = requireBatch(request.notifications);
       requireAdmin(context);
-      const outcomes = await sendBatch(deps, notifications, context.values.get(operationIdKey));
+      const sendOne: Send = (request, operationId) => send(sending, request, operationId);
+      const outcomes = await sendBatch({ ...deps, send: sendOne }, notifications, context.values.get(operationIdKey));
       return { results: outcomes.map(toResult) };
     },
     async getDeliveryStatus(request, context) {
