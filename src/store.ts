@@ -12,7 +12,7 @@ import { type Config, ConfigError } from "./config.ts";
 import { Durability } from "./gen/mustreach/msg/v1/msg_pb.ts";
 import { createGroups } from "./groups/groups.ts";
 import { groupsSpecs } from "./groups/layout.ts";
-import { openCursors } from "./inbox/cursors.ts";
+import { createCursors } from "./inbox/cursors.ts";
 import { createEpochs } from "./inbox/epochs.ts";
 import { createInbox } from "./inbox/inbox.ts";
 import { inboxSpecs } from "./inbox/layout.ts";
@@ -82,7 +82,7 @@ export async function openStore(connections: Connections, config: Config, log: L
   });
   const directGet = createDirectGet(reads, { timeoutMs });
   const live = createLive(broker, { partitions, timeoutMs });
-  const cursors = await openCursors(writes, directGet, {
+  const cursors = createCursors(writes, directGet, {
     maxDevicesPerUser: config.maxDevicesPerUser,
     epochs: { of: epochs, partitions },
     log,

@@ -1,11 +1,11 @@
 import type { Logger } from "pino";
 import { z } from "zod";
 import type { Broker } from "../broker/connect.ts";
-import type { DirectGet } from "../broker/direct-get.ts";
+import type { DirectGet, DirectMessage } from "../broker/direct-get.ts";
 import { toPartition, toToken } from "../broker/subjects.ts";
 import { replace } from "../broker/write.ts";
 import { failure } from "../errors.ts";
-import { createDeviceCursors } from "./device-cursors.ts";
+import { readCursors, trimCursors } from "./device-cursors.ts";
 import type { Epochs } from "./epochs.ts";
 import { cursorStream, cursorSubject, parseCursorSubject } from "./layout.ts";
 import type { Position } from "./lineage.ts";
@@ -75,6 +75,12 @@ export interface CursorEpochs {
   readonly partitions: number;
 }
 
+/** Positions as their sequences say. */
+const asStored: CursorEpochs = {
+  of: { refresh: async () => {}, placeOf: (_, { sequence }) => sequence, replacements: () => 0 },
+  partitions: 1,
+};
+
 /** How long {@link Cursors.close} and the write of a cursor try, in milliseconds. */
 const timeoutMs = { close: 2_000, write: 2_000 } as const;
 
@@ -91,21 +97,18 @@ interface Moved {
   writing: Promise<void> | undefined;
 }
 
-/** Opens the CURSORS bucket. */
-export async function openCursors(broker: Broker, get: DirectGet, options: CursorOptions): Promise<Cursors> {
-  const { log, coalesceMs = 1_000, maxUnstored = 200_000, maxRecent = 100_000, maxDevicesPerUser = 100 } = options;
-  const devices = createDeviceCursors(broker, get, maxDevicesPerUser);
-  const { epochs } = options;
+export function createCursors(broker: Broker, get: DirectGet, options: CursorOptions): Cursors {
+  const { log, coalesceMs = 1_000, maxUnstored = 200_000, maxRecent = 100_000 } = options;
+  const { maxDevicesPerUser: maxDevices = 100 } = options;
+  const { of: epochs, partitions } = options.epochs ?? asStored;
 
   const refresh = async (users: Iterable<string>): Promise<void> => {
-    if (epochs === undefined) return;
-    const partitions = new Set([...users].map((user) => toPartition(user, epochs.partitions)));
-    await Promise.all([...partitions].map((partition) => epochs.of.refresh(partition)));
+    const concerned = new Set([...users].map((user) => toPartition(user, partitions)));
+    await Promise.all([...concerned].map((partition) => epochs.refresh(partition)));
   };
 
   /** How far a position is in the store as it is known. */
-  const placeOf = (user: string, position: Position): number =>
-    epochs === undefined ? position.sequence : epochs.of.placeOf(toPartition(user, epochs.partitions), position);
+  const placeOf = (user: string, position: Position) => epochs.placeOf(toPartition(user, partitions), position);
 
   /** The one that is further; of two that are at the same place, one that the store still has. */
   const further = (user: string, a: Position | undefined, b: Position): Position => {
@@ -132,7 +135,7 @@ export async function openCursors(broker: Broker, get: DirectGet, options: Curso
         const writes = isKept ? [] : [{ subject, payload, replaces: before?.sequence ?? 0 }];
         return { writes, answer: before === undefined };
       });
-      if (isNew) await devices.trim(user);
+      if (isNew) await trimCursors({ broker, get, maxDevices }, user);
       if (moved.get(subject)?.position === position) moved.delete(subject);
     }
   };
@@ -187,7 +190,7 @@ export async function openCursors(broker: Broker, get: DirectGet, options: Curso
     position,
     async replacements(userIds) {
       await refresh(userIds.map(toToken));
-      return epochs?.of.replacements() ?? 0;
+      return epochs.replacements();
     },
     advance(userId, deviceId, sequence, epoch = "") {
       const user = toToken(userId);
@@ -211,19 +214,16 @@ export async function openCursors(broker: Broker, get: DirectGet, options: Curso
     },
     async ofUsers(userIds) {
       const byToken = new Map(userIds.map((userId) => [toToken(userId), userId]));
-      await refresh(byToken.keys());
-      const cursors = new Map<string, DeviceCursor[]>();
-      for (const { subject, payload, timeMs } of await devices.of([...byToken.keys()])) {
-        const user = parseCursorSubject(subject);
-        const userId = byToken.get(user);
-        if (userId === undefined) continue;
+      const users = [...byToken.keys()];
+      await refresh(users);
+      const found = Map.groupBy(await readCursors(get, users), ({ subject }) => parseCursorSubject(subject));
+      const toCursor = (user: string, { payload, timeMs }: DirectMessage): DeviceCursor => {
         const { deviceId, ...kept } = decode(payload);
-        const cursor = { deviceId, sequence: placeOf(user, kept), storedAtMs: timeMs };
-        const known = cursors.get(userId);
-        if (known === undefined) cursors.set(userId, [cursor]);
-        else known.push(cursor);
-      }
-      return cursors;
+        return { deviceId, sequence: placeOf(user, kept), storedAtMs: timeMs };
+      };
+      return new Map(
+        [...found].map(([user, cursors]) => [byToken.get(user) ?? "", cursors.map((one) => toCursor(user, one))]),
+      );
     },
     flush: (userId, deviceId) => flushOne(cursorSubject(toToken(userId), toToken(deviceId))),
     async close() {

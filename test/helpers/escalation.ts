@@ -9,7 +9,7 @@ import { declare } from "../../src/broker/declare.ts";
 import { createDirectGet } from "../../src/broker/direct-get.ts";
 import { createPublisher } from "../../src/broker/publish.ts";
 import { NotificationSchema } from "../../src/gen/mustreach/delivery/v1/delivery_pb.ts";
-import { openCursors } from "../../src/inbox/cursors.ts";
+import { createCursors } from "../../src/inbox/cursors.ts";
 import { createInbox } from "../../src/inbox/inbox.ts";
 import { inboxSpecs } from "../../src/inbox/layout.ts";
 import { createDeadLetters } from "../../src/reaching/dead-letters.ts";
@@ -45,7 +45,7 @@ export async function openInstance({ url, dial }: Pick<TestBroker, "url" | "dial
   const get = createDirectGet(broker, { timeoutMs: 2_000 });
   const inbox = createInbox(broker, publisher, get, partitions, openEpochs(broker, partitions));
   const live = createLive(broker, { partitions, timeoutMs: 5_000 });
-  const cursors = await openCursors(broker, get, { coalesceMs: 20, log });
+  const cursors = createCursors(broker, get, { coalesceMs: 20, log });
   const escalations = createEscalations(broker, publisher, get, { retentionMs, ackWaitMs: 5_000, log });
   const laterLooks = createLaterLooks(broker, publisher, { ackWaitMs: 5_000, log });
   const deadLetters = createDeadLetters(broker, publisher, get);

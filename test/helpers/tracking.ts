@@ -6,7 +6,7 @@ import { declare } from "../../src/broker/declare.ts";
 import { createDirectGet } from "../../src/broker/direct-get.ts";
 import { createPublisher } from "../../src/broker/publish.ts";
 import { NotificationSchema } from "../../src/gen/mustreach/delivery/v1/delivery_pb.ts";
-import { openCursors } from "../../src/inbox/cursors.ts";
+import { createCursors } from "../../src/inbox/cursors.ts";
 import { createInbox, type Inbox } from "../../src/inbox/inbox.ts";
 import { inboxSpecs } from "../../src/inbox/layout.ts";
 import { createRecalls } from "../../src/recalling/findings.ts";
@@ -43,7 +43,7 @@ async function openInstance({ url, dial }: Pick<TestBroker, "url" | "dial">, gro
   const inbox = createInbox(broker, publisher, get, partitions, openEpochs(broker, partitions));
   const sends = createSends(publisher, get, partitions);
   const recalls = createRecalls(publisher, get, partitions);
-  const cursors = await openCursors(broker, get, { log });
+  const cursors = createCursors(broker, get, { log });
   const membersAt = async (groupId: string, version: number) => groups.get(`${groupId}@${version}`) ?? [];
   const tombstones = createTombstones(publisher, get, partitions);
   const deps = {

@@ -4,7 +4,7 @@ import { connectBroker } from "../../src/broker/connect.ts";
 import { declare } from "../../src/broker/declare.ts";
 import { createDirectGet } from "../../src/broker/direct-get.ts";
 import { toErrorFacts } from "../../src/errors.ts";
-import { type CursorEpochs, openCursors } from "../../src/inbox/cursors.ts";
+import { type CursorEpochs, createCursors } from "../../src/inbox/cursors.ts";
 import { inboxSpecs } from "../../src/inbox/layout.ts";
 import type { Position } from "../../src/inbox/lineage.ts";
 import { startBroker, type TestBroker, useBroker } from "../helpers/broker.ts";
@@ -30,7 +30,7 @@ async function openInstance(
   opened.push(() => broker.close());
   const directGet = createDirectGet(broker, { timeoutMs: 1_000 });
   await declare(broker, inboxSpecs({ partitions: 1, retentionMs: 3_600_000, maxStoreBytes: 10_000_000 }), 1);
-  const cursors = await openCursors(broker, directGet, {
+  const cursors = createCursors(broker, directGet, {
     coalesceMs,
     log,
     ...more,

@@ -4,7 +4,7 @@ import { connectBroker } from "../../src/broker/connect.ts";
 import { declare } from "../../src/broker/declare.ts";
 import { createDirectGet } from "../../src/broker/direct-get.ts";
 import { toToken } from "../../src/broker/subjects.ts";
-import { openCursors } from "../../src/inbox/cursors.ts";
+import { createCursors } from "../../src/inbox/cursors.ts";
 import { cursorSubject, inboxSpecs } from "../../src/inbox/layout.ts";
 import { useBroker } from "../helpers/broker.ts";
 
@@ -23,7 +23,7 @@ async function openInstance(maxDevicesPerUser: number) {
   const get = createDirectGet(broker, { timeoutMs: 5_000 });
   const options = { coalesceMs: 3_600_000, maxDevicesPerUser, log };
   await declare(broker, inboxSpecs({ partitions: 1, retentionMs: 3_600_000, maxStoreBytes: 10_000_000 }), 1);
-  const cursors = await openCursors(broker, get, options);
+  const cursors = createCursors(broker, get, options);
   return {
     ...cursors,
     broker,
