@@ -40,7 +40,7 @@ export interface Revocations {
   close(): void;
 }
 
-export interface RevocationOptions {
+interface RevocationOptions {
   /**
    * How long a revocation is kept, in milliseconds: longer than any token lives that is accepted, also one that
    * another server minted, since a forgotten revocation makes its tokens valid again.
@@ -58,8 +58,8 @@ const rereadDelayMs = 250;
 const stored = z.object({ userId: z.string(), platformId: z.number(), atMs: z.number() });
 
 /**
- * Opens the REVOKED bucket, and resolves when every stored revocation is known. While the broker
- * is away, revocations of other instances are not; all are read again on every reconnect.
+ * Resolves when every stored revocation is known. While the broker is away, revocations of other instances are not; all
+ * are read again on every reconnect.
  *
  * It is read, and told by the broker's republishing: a watch would have a consumer, which a broker with a full disk
  * cannot create, and the service could not start on what it has stored.
