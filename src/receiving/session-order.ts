@@ -44,7 +44,7 @@ const countTimeoutMs = 1_000;
 /** Records have no content: where they are says it. */
 const payload = new Uint8Array();
 
-/** Declares what the order needs, and creates the {@link OpenSession}. */
+/** Creates the {@link OpenSession}, once the memory has an epoch. */
 export async function createOpenSession(broker: Broker, options: SessionOrderOptions): Promise<OpenSession> {
   const { partitions, replicas, timeoutMs } = options;
   /** The highest place that was given here. */
