@@ -146,7 +146,7 @@ function isAway(error: unknown): boolean {
     error instanceof NoRespondersError ||
     error instanceof RequestError ||
     error instanceof ConnectionError ||
-    // What the client library makes of "no responders" to a publish; it does not export the class.
+    // What the client library makes of "no responders" to JetStream's API; it does not export the class.
     (error instanceof Error && error.name === "JetStreamNotEnabled")
   );
 }
