@@ -47,8 +47,6 @@ const largerRooms: Readonly<Record<string, RoomSize>> = {
   auth: { files: 15, lines: 1_100 },
   broker: { files: 16, lines: 2_000 },
 };
-/** Files of other rooms that still speak to the client library themselves: what they need belongs into `broker`. */
-const speakNats: ReadonlySet<string> = new Set(["embedded/start.ts"]);
 const vagueNames = /^(utils?|types?|commons?|helpers?)$/;
 /** What the subjects of the broker begin with, and its own interfaces. */
 const subject =
@@ -162,7 +160,7 @@ function inspectHouse(tree: ReadonlyMap<string, string>): string[] {
     const code = withoutComments(source);
     if (floorOf(room) === -1 && annexes[room] === undefined) violate(`${room} has no place in the house`);
     for (const specifier of importsOf(code)) {
-      const wrong = specifier.startsWith(".") ? judgeFile(path, specifier) : judgePackage(path, room, specifier);
+      const wrong = specifier.startsWith(".") ? judgeFile(path, specifier) : judgePackage(room, specifier);
       if (wrong !== undefined) violate(wrong);
     }
     const isLayout = path === `${room}/layout.ts` || path === "broker/subjects.ts";
@@ -217,8 +215,8 @@ function judgeFile(path: string, specifier: string): string | undefined {
   return allowed ? undefined : `${room} must not import ${targetRoom} (${specifier})`;
 }
 
-function judgePackage(path: string, room: string, specifier: string): string | undefined {
-  if (specifier.startsWith("@nats-io/") && room !== "broker" && !speakNats.has(path)) {
+function judgePackage(room: string, specifier: string): string | undefined {
+  if (specifier.startsWith("@nats-io/") && room !== "broker") {
     return `only broker imports @nats-io (${specifier})`;
   }
   // It runs in browsers.

@@ -7,6 +7,8 @@ import {
   credsAuthenticator,
   type NatsConnection,
   type NodeConnectionOptions,
+  nkeyAuthenticator,
+  nkeys,
 } from "@nats-io/transport-node";
 import type { Logger } from "pino";
 import { failure } from "../errors.ts";
@@ -220,6 +222,37 @@ async function connectOnce(options: ConnectOptions): Promise<Connected> {
     throw failure("NetworkError", "the broker answers, but JetStream is not enabled for this account", cause);
   });
   return { nc, jsm };
+}
+
+/** Of a new key, the half that a broker is told, and the answer to its challenge with the other half. */
+export function createClientKey(): { readonly publicKey: string; readonly authenticator: Authenticator } {
+  const user = nkeys.createUser();
+  return { publicKey: user.getPublicKey(), authenticator: nkeyAuthenticator(user.getSeed()) };
+}
+
+/** An address that nobody can listen on. */
+export const nowhere = "127.0.0.1:0";
+
+/** Dials a broker whose address changes: at each try where `address` says. */
+export function dialTo(address: () => string, authenticator: Authenticator): Dial {
+  return async (options) => {
+    let connection: NatsConnection | undefined;
+    connection = await connect({
+      ...options,
+      servers: address(),
+      authenticator,
+      ignoreClusterUpdates: true,
+      reconnectToServer: (pool) => {
+        if (connection === undefined) return null;
+        // First nowhere, for the 200 ms until the next try: the connection is lost the moment that the broker dies,
+        // and we hear of its death a moment later. Meanwhile its port is anybody's.
+        const isLost = pool.some(({ didConnect }) => didConnect);
+        connection.setServers([isLost ? nowhere : address()]);
+        return connection.getServers()[0] ?? null;
+      },
+    });
+    return connection;
+  };
 }
 
 /** Credentials as the file has them at each connect; while it cannot be used, in the middle of a rotation, as before. */

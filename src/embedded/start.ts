@@ -1,17 +1,9 @@
 import { mkdir, writeFile } from "node:fs/promises";
 import { join } from "node:path";
 import { setTimeout as delay } from "node:timers/promises";
-import {
-  type Authenticator,
-  connect,
-  type NatsConnection,
-  type NodeConnectionOptions,
-  nkeyAuthenticator,
-  nkeys,
-} from "@nats-io/transport-node";
 import type { BaseLogger } from "pino";
 import { isAtLeast } from "../broker/audit.ts";
-import type { Dial } from "../broker/connect.ts";
+import { createClientKey, type Dial, dialTo, nowhere } from "../broker/connect.ts";
 import { varzSubject } from "../broker/subjects.ts";
 import { openDataDir } from "../data-dir.ts";
 import type { NatsServer } from "./inspect.ts";
@@ -43,7 +35,7 @@ export interface EmbeddedBroker {
   /** Where the broker listens; another address after each restart. */
   readonly url: string;
   /** Signs the broker's challenge with a key made for this run of it, which never leaves this process. */
-  readonly authenticator: Authenticator;
+  readonly authenticator: ClientKey["authenticator"];
   /**
    * Connects, and reconnects, to nothing but this broker: to the address that our own child has reported, and only
    * while it runs. Whoever takes a port that the broker has had gets no connection.
@@ -60,8 +52,7 @@ export class EmbeddedBrokerError extends Error {
   override name = "EmbeddedBrokerError";
 }
 
-/** An address that nobody can listen on. */
-const nowhere = "127.0.0.1:0";
+type ClientKey = ReturnType<typeof createClientKey>;
 
 /** The wait before a broker that died is started again, in milliseconds: doubled from the first to the last. */
 const restartDelayMs = { first: 100, last: 5_000 };
@@ -100,7 +91,7 @@ async function startLocked(options: EmbeddedBrokerOptions, dir: string, lock: He
   await mkdir(dir, { recursive: true, mode: 0o700 });
   await stopLeftoverBroker(pidPath, configPath, log);
 
-  let user = nkeys.createUser();
+  let key = createClientKey();
   /** Where the last child listened that was ready. */
   let address = nowhere;
   let broker = await launch();
@@ -146,7 +137,7 @@ async function startLocked(options: EmbeddedBrokerOptions, dir: string, lock: He
         SYS: { exports: [{ service: varzSubject, response_type: "stream", accounts: ["MUSTREACH"] }] },
         MUSTREACH: {
           jetstream: "enabled",
-          users: [{ nkey: user.getPublicKey() }],
+          users: [{ nkey: key.publicKey }],
           imports: [{ service: { account: "SYS", subject: varzSubject } }],
         },
       },
@@ -181,7 +172,7 @@ async function startLocked(options: EmbeddedBrokerOptions, dir: string, lock: He
       if (stopping.signal.aborted) return;
       restartMs = Math.min(restartMs * 2, restartDelayMs.last);
       address = nowhere;
-      user = nkeys.createUser();
+      key = createClientKey();
       broker = await launch();
       startedAt = performance.now();
       if ((await whenReady()) === undefined && !stopping.signal.aborted) {
@@ -191,33 +182,14 @@ async function startLocked(options: EmbeddedBrokerOptions, dir: string, lock: He
     }
   }
 
-  const authenticator: Authenticator = (nonce) => nkeyAuthenticator(user.getSeed())(nonce);
-
-  async function dial(options: NodeConnectionOptions): Promise<NatsConnection> {
-    let connection: NatsConnection | undefined;
-    connection = await connect({
-      ...options,
-      servers: broker.isRunning() ? address : nowhere,
-      authenticator,
-      ignoreClusterUpdates: true,
-      reconnectToServer: (pool) => {
-        if (connection === undefined) return null;
-        // First nowhere, for the 200 ms until the next try: the connection is lost the moment that the broker dies,
-        // and we hear of its death a moment later. Meanwhile its port is anybody's.
-        const isLost = pool.some(({ didConnect }) => didConnect);
-        connection.setServers([!isLost && broker.isRunning() ? address : nowhere]);
-        return connection.getServers()[0] ?? null;
-      },
-    });
-    return connection;
-  }
+  const authenticator: ClientKey["authenticator"] = (nonce) => key.authenticator(nonce);
 
   return {
     get url() {
       return `nats://${address}`;
     },
     authenticator,
-    dial,
+    dial: dialTo(() => (broker.isRunning() ? address : nowhere), authenticator),
     pid: () => broker.pid,
     stop: async () => {
       stopping.abort();
