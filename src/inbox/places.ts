@@ -24,7 +24,7 @@ export interface Places {
   oldestSequence(userId: string): Promise<number>;
   /** Whether a sequence can have been assigned to a notification of this user or of another. */
   isAssigned(userId: string, sequence: number): Promise<boolean>;
-  /** Whether a sequence can be of this user: not above its newest notification, or of what the retention has removed. */
+  /** Whether a sequence can be of this user: not above its newest notification, or of what has been removed since. */
   mayHold(userId: string, sequence: number): Promise<boolean>;
   /** Finds where a device is that was at a position: there, or in what is left of its epoch. */
   placeOf(userId: string, position: Position): Promise<Place>;
@@ -76,7 +76,7 @@ export function createPlaces(broker: Broker, get: DirectGet, partitions: number,
     if (sequence <= (newest?.sequence ?? 0)) return true;
     // Where a device goes on that was in an epoch that has ended.
     if (epochs.lineage(partition).some(({ first }) => first === sequence + 1)) return true;
-    return (await isAssigned(userId, sequence)) && sequence < (await oldestSequence(userId));
+    return (await isAssigned(userId, sequence)) && (await get.at(stream, sequence)) === undefined;
   };
 
   const placeOf = async (userId: string, position: Position): Promise<Place> => {

@@ -104,6 +104,22 @@ describe("a recall", () => {
     expect(entries.map(({ kind }) => kind)).toEqual(["recall"]);
   });
 
+  test("does not refuse what a device had got before, and acknowledges while it is being removed", async () => {
+    // What was there before it, in both partitions.
+    for (let others = 0; others < 8; others++) await sendToUser();
+    const { userId, id } = await sendToUser();
+    const other = await instances.open();
+    const sequence = await other.inbox.newestSequence(userId);
+    const taken: boolean[] = [];
+    const remove: Inbox["remove"] = async (found) => {
+      await tracking.inbox.remove(found);
+      taken.push(await other.inbox.mayHold(userId, sequence));
+    };
+    await tracking.recall(id, { inbox: { remove } });
+    expect(taken).toEqual([true]);
+    expect(await other.inbox.mayHold(userId, sequence + 1_000)).toBe(false);
+  });
+
   test("that several instances make at once is one recall", async () => {
     const other = await instances.open();
     const { members, id } = await sendToGroup(40);
