@@ -1,3 +1,4 @@
+import { createServiceImplSpec } from "@connectrpc/connect";
 import type { Logger } from "pino";
 import { createAuthenticator, createAuthGate } from "./auth/authenticate.ts";
 import { createCredentials } from "./auth/credentials.ts";
@@ -8,11 +9,14 @@ import { durabilityName } from "./broker/audit.ts";
 import { type Connections, openConnections } from "./broker/connect.ts";
 import type { Config } from "./config.ts";
 import { startAdmin } from "./doors/admin.ts";
-import { createGate } from "./doors/gate.ts";
 import { createRoutes, shutdownReason } from "./doors/routes.ts";
 import { findNatsServer } from "./embedded/find.ts";
 import { type EmbeddedBroker, startEmbeddedBroker } from "./embedded/start.ts";
+import { AuthService } from "./gen/mustreach/auth/v1/auth_pb.ts";
+import { DeadLetterService } from "./gen/mustreach/delivery/v1/dead_letter_pb.ts";
 import { DeliveryService, Gap_Reason } from "./gen/mustreach/delivery/v1/delivery_pb.ts";
+import { GroupService } from "./gen/mustreach/directory/v1/directory_pb.ts";
+import { MsgService } from "./gen/mustreach/msg/v1/msg_pb.ts";
 import { requireActive } from "./groups/records.ts";
 import { createGroupService } from "./groups/service.ts";
 import { createListener } from "./http/listener.ts";
@@ -206,12 +210,17 @@ export async function startServer(config: Config, log: Logger): Promise<Server> 
     const callLog = createCallLog(log, metrics);
     const shutdown = new AbortController();
     const handler = createRoutes({
-      msg,
-      delivery,
-      auth,
-      groups: createGroupService({ groups }),
-      deadLetters: createDeadLetterService({ deadLetters, replay: (request) => replay(replaying, request) }),
-      gate: createGate(createAuthGate(createAuthenticator(verify)), callLog),
+      services: [
+        createServiceImplSpec<typeof MsgService>(MsgService, msg),
+        createServiceImplSpec<typeof DeliveryService>(DeliveryService, delivery),
+        createServiceImplSpec<typeof AuthService>(AuthService, auth),
+        createServiceImplSpec<typeof GroupService>(GroupService, createGroupService({ groups })),
+        createServiceImplSpec<typeof DeadLetterService>(
+          DeadLetterService,
+          createDeadLetterService({ deadLetters, replay: (request) => replay(replaying, request) }),
+        ),
+      ],
+      authenticate: createAuthGate(createAuthenticator(verify)),
       callLog,
       health,
       strictJson: config.strictJson,

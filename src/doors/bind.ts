@@ -27,7 +27,7 @@ export class BindError extends Error {
 
 /** Any error as one for the caller. */
 export function toFailure(error: unknown): unknown {
-  return error instanceof BindError ? failure("ArgsError", error.message) : error;
+  return error instanceof BindError ? failure("ArgsError", error.message, error) : error;
 }
 
 // Fatal: replacing what does not decode would send a notification to somebody else.

@@ -2,40 +2,34 @@ import type { Message } from "@bufbuild/protobuf";
 import {
   Code,
   ConnectError,
-  type ConnectRouter,
-  type ConnectRouterOptions,
   type ContextValues,
   createConnectRouter,
   createContextKey,
   createContextValues,
   createHandlerContext,
   type HandlerContext,
-  type Interceptor,
+  type ServiceImplSpec,
 } from "@connectrpc/connect";
 import type { UniversalHandler, UniversalServerRequest } from "@connectrpc/connect/protocol";
 import { universalResponseToNodeResponse } from "@connectrpc/connect-node";
 import type { BaseLogger } from "pino";
-import { failure } from "../errors.ts";
+import { failure, toWireError } from "../errors.ts";
 import type { HttpRequest, HttpResponse } from "../http/listener.ts";
 import type { Target } from "../http/target.ts";
 import { toHeaders } from "../http/target.ts";
-import { type CallLog, isSeen } from "../observe/call-log.ts";
+import { isSeen } from "../observe/call-log.ts";
 import { peerKey, peerOf } from "../observe/peer.ts";
-import { toFailure } from "./bind.ts";
-import type { ReadBody } from "./body.ts";
+import { badHostKey, type CallDeps, call, callStream, receiveMessage } from "./call.ts";
 import { decodeMessage, encodeEmpty, toEncoding } from "./decode.ts";
-import { badHostKey, type Gate } from "./gate.ts";
 import { answerUnimplemented } from "./unimplemented.ts";
 
-/** Options of {@link createRpc}. */
-export interface RpcOptions extends Omit<ConnectRouterOptions, "requestGate" | "readMaxBytes" | "acceptCompression"> {
-  /** Registers the services. */
-  readonly routes: (router: ConnectRouter) => void;
-  readonly gate: Gate;
-  readonly interceptors: Interceptor[];
-  readonly readBody: ReadBody;
-  readonly callLog: Pick<CallLog, "refuse">;
+export interface RpcOptions extends CallDeps {
+  readonly services: readonly ServiceImplSpec[];
   readonly log: BaseLogger;
+  /** The longest deadline that a caller may set, in milliseconds. */
+  readonly maxTimeoutMs: number;
+  /** Aborted when streams that are still open must end. */
+  readonly shutdownSignal: AbortSignal;
 }
 
 /** Answers gRPC, gRPC-Web and Connect; false when the request is none of them. */
@@ -60,42 +54,48 @@ const callerGone = new ConnectError("the caller has gone", Code.Canceled);
  * the caller's error, where Connect has an internal one.
  */
 export function createRpc(options: RpcOptions): Rpc {
-  const { routes, gate, interceptors, readBody, callLog, log, ...rest } = options;
+  const { services, callLog, log, maxTimeoutMs, shutdownSignal } = options;
+  const authenticate = async (context: HandlerContext) => {
+    await options.authenticate(context);
+    requireUncompressed(context.requestHeader);
+  };
+  const deps = { authenticate, readBody: options.readBody, callLog };
   const router = createConnectRouter({
-    ...rest,
-    interceptors: [takeMessage, ...interceptors],
+    maxTimeoutMs,
+    shutdownSignal,
     requestGate: passPrepared,
     acceptCompression: [],
   });
-  routes(router);
+  for (const method of services.flatMap(({ methods }) => Object.values(methods))) {
+    const toCall = (context: HandlerContext) => ({ context, receive: () => preparedMessage(context) });
+    if (method.kind === "unary") router.rpc(method.method, (_, context) => call(deps, { method, ...toCall(context) }));
+    if (method.kind === "server_streaming")
+      router.rpc(method.method, (_, context) => callStream(deps, { method, ...toCall(context) }));
+  }
   const handlers = new Map(router.handlers.map((handler) => [handler.requestPath, handler]));
-  const services = new Set(router.handlers.map(({ service }) => service.typeName));
+  const serviceNames = new Set(services.map(({ service }) => service.typeName));
 
   const prepare = async (
     { service, method }: UniversalHandler,
     request: HttpRequest,
     { url, header: requestHeader, contextValues }: ReturnType<typeof toUniversalRequest>,
   ): Promise<Prepared> => {
-    const protocolName = "rpc";
-    const requestMethod = "POST";
     const context = createHandlerContext({
       service,
       method,
-      protocolName,
-      requestMethod,
+      protocolName: "rpc",
+      requestMethod: "POST",
       url,
       requestHeader,
       contextValues,
     });
     const header = context.responseHeader;
+    const encoding = toEncoding(requestHeader.get("content-type") ?? "");
+    const decode = (body: Buffer) => decodeMessage(method.input, encoding, body);
     try {
-      await gate(context);
-      requireUncompressed(requestHeader);
-      const encoding = toEncoding(requestHeader.get("content-type") ?? "");
-      return { header, outcome: { message: decodeMessage(method.input, encoding, await readBody(request, context)) } };
-    } catch (error) {
-      const call = { rpc: `${service.typeName}/${method.name}`, values: contextValues };
-      return { header, outcome: { refusal: callLog.refuse(call, toFailure(error)) } };
+      return { header, outcome: { message: await receiveMessage(deps, request, context, decode) } };
+    } catch (refusal) {
+      return { header, outcome: { refusal: toWireError(refusal) } };
     }
   };
 
@@ -118,7 +118,7 @@ export function createRpc(options: RpcOptions): Rpc {
     const handler = handlers.get(target.path);
     if (handler === undefined) {
       const [, service = ""] = target.path.split("/");
-      const isService = services.has(service);
+      const isService = serviceNames.has(service);
       // A caller's names are no labels of ours.
       const call = { rpc: isService ? `${service}/*` : "*", values: toValues(request, target) };
       return answerUnimplemented(request, response, isService, (error) => callLog.refuse(call, error));
@@ -151,18 +151,12 @@ async function passPrepared({ values, responseHeader }: HandlerContext): Promise
   if ("refusal" in outcome) throw outcome.refusal;
 }
 
-/** Gives the method its message in the place of the empty one that Connect has seen. */
-const takeMessage: Interceptor = (next) => (request) => {
-  const { outcome } = preparedOf(request.contextValues);
+/** The message of a call that was let through, in the place of the empty one that Connect has seen. */
+function preparedMessage({ values }: HandlerContext): Message {
+  const { outcome } = preparedOf(values);
   if ("refusal" in outcome) throw outcome.refusal;
-  const { message } = outcome;
-  if (!request.stream) return next({ ...request, message });
-  const { message: messages } = request;
-  async function* taken() {
-    for await (const _ of messages) yield message;
-  }
-  return next({ ...request, message: taken() });
-};
+  return outcome.message;
+}
 
 function preparedOf(values: ContextValues): Prepared {
   const prepared = values.get(preparedKey);

@@ -1,12 +1,4 @@
-import {
-  Code,
-  type ConnectError,
-  type ContextValues,
-  createContextKey,
-  type Interceptor,
-  type StreamResponse,
-  type UnaryResponse,
-} from "@connectrpc/connect";
+import { Code, type ConnectError, type ContextValues, createContextKey } from "@connectrpc/connect";
 import type { Logger } from "pino";
 import { errorTable, toErrorFacts, toWireError } from "../errors.ts";
 import type { Metrics } from "./metrics.ts";
@@ -21,16 +13,25 @@ export interface ObservedCall {
   readonly values: ContextValues;
 }
 
+/** A call in its method, of which one end is told. */
+export interface OpenCall {
+  /** Tells that a stream has begun. */
+  open(): void;
+  succeed(): void;
+  /**
+   * Lets nothing but errors made for the caller out: anything else becomes ServerInternalError, with the original in
+   * the log only.
+   */
+  fail(thrown: unknown): ConnectError;
+}
+
 /** Logs and measures every call, once, with its operation id, its peer and its outcome. */
 export interface CallLog {
+  /** Sees a call that reaches its method. */
+  begin(call: ObservedCall): OpenCall;
   /**
-   * Sees the calls that reach their method. Lets nothing but errors made for the caller out: anything else becomes
-   * ServerInternalError, with the original in the log only.
-   */
-  readonly interceptor: Interceptor;
-  /**
-   * Logs and counts a call that ended with an error before {@link interceptor} saw it; does nothing for one that was
-   * seen, or refused already. Returns what goes on the wire.
+   * Logs and counts a call that ended with an error before it reached its method; does nothing for one that has begun,
+   * or was refused already. Returns what goes on the wire.
    */
   refuse(call: ObservedCall, thrown: unknown): ConnectError;
 }
@@ -47,7 +48,7 @@ const endedByCaller: ReadonlySet<Code> = new Set([Code.Canceled, Code.Aborted, C
 
 /** Creates the log of calls. */
 export function createCallLog(log: Logger, metrics: Pick<Metrics, "call">): CallLog {
-  const begin = ({ rpc, values }: ObservedCall) => {
+  const begin = ({ rpc, values }: ObservedCall): OpenCall => {
     values.set(seenKey, true);
     const startedMs = performance.now();
     const call = {
@@ -57,7 +58,7 @@ export function createCallLog(log: Logger, metrics: Pick<Metrics, "call">): Call
       rpc,
     };
     return {
-      call,
+      open: () => log.info(call, "stream opened"),
       fail(thrown: unknown): ConnectError {
         const error = toWireError(thrown);
         const { errCode, errMsg, errDlt } = toErrorFacts(error);
@@ -76,33 +77,9 @@ export function createCallLog(log: Logger, metrics: Pick<Metrics, "call">): Call
   };
 
   return {
-    interceptor: (next) => async (request) => {
-      const rpc = `${request.service.typeName}/${request.method.name}`;
-      const { call, fail, succeed } = begin({ rpc, values: request.contextValues });
-      let response: UnaryResponse | StreamResponse;
-      try {
-        response = await next(request);
-      } catch (error) {
-        throw fail(error);
-      }
-      if (!response.stream) {
-        succeed();
-        return response;
-      }
-      log.info(call, "stream opened");
-      return { ...response, message: observe(response.message, succeed, fail) };
-    },
+    begin,
     refuse: (call, thrown) => (isSeen(call.values) ? toWireError(thrown) : begin(call).fail(thrown)),
   };
-}
-
-async function* observe<T>(messages: AsyncIterable<T>, succeed: () => void, fail: (error: unknown) => Error) {
-  try {
-    yield* messages;
-    succeed();
-  } catch (error) {
-    throw fail(error);
-  }
 }
 
 /** Whether an error is ours, or of what we stand on, rather than the caller's, who has been told what is wrong. */

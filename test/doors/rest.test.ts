@@ -15,11 +15,11 @@ import {
   FileDescriptorProtoSchema,
   MethodOptionsSchema,
 } from "@bufbuild/protobuf/wkt";
-import { Code, ConnectError, type HandlerContext, type Interceptor } from "@connectrpc/connect";
+import { Code, ConnectError, createServiceImplSpec, type HandlerContext } from "@connectrpc/connect";
 import { afterEach, describe, expect, test } from "vitest";
 import { type Caller, callerKey } from "../../src/auth/caller.ts";
 import { createReadBody } from "../../src/doors/body.ts";
-import type { Gate } from "../../src/doors/gate.ts";
+import { call } from "../../src/doors/call.ts";
 import { createRest, type RestOptions } from "../../src/doors/rest.ts";
 import { failure, toWireError } from "../../src/errors.ts";
 import { file_google_api_annotations, http } from "../../src/gen/google/api/annotations_pb.ts";
@@ -77,15 +77,22 @@ const post = (path: string): Rule => ({ pattern: { case: "post", value: path }, 
 
 const admin: Caller = { userId: "imAdmin", platformId: 10, isAdmin: true, issuedAtMs: 0, expiresAtMs: 1 };
 const defaults: RestOptions = {
-  gate: async ({ values }) => {
+  services: [],
+  authenticate: async ({ values }) => {
     values.set(callerKey, admin);
   },
-  interceptors: [],
   readBody: createReadBody({ maxBytes: 64 }),
-  callLog: { refuse: (_, thrown) => toWireError(thrown) },
+  callLog: {
+    begin: () => ({ open() {}, succeed() {}, fail: toWireError }),
+    refuse: (_, thrown) => toWireError(thrown),
+  },
 };
 
 type GetTime = (request: Message, context: HandlerContext) => unknown;
+
+const implement = (service: DescService, methods: object) => createServiceImplSpec(service, methods as never);
+
+const headers = { operationID: "op-1" };
 
 const cleanups: (() => unknown)[] = [];
 afterEach(async () => {
@@ -94,10 +101,13 @@ afterEach(async () => {
 
 /** Serves `service Clock` with a method at /clock/get_time, on a real port. */
 async function useRest(getTime: GetTime, options: Partial<RestOptions> = {}) {
-  const rest = createRest({ ...defaults, ...options });
-  rest.register(compileService({ rule: post("/clock/get_time") }), { getTime } as never);
+  const services = [implement(compileService({ rule: post("/clock/get_time") }), { getTime })];
+  const deps = { ...defaults, services, ...options };
+  const rest = createRest(deps);
   const server = createServer((req, res) => {
-    if (!rest.handle(req, res, readTarget(req))) res.writeHead(404).end("not ours");
+    const asked = rest(req, res, readTarget(req));
+    if (asked === undefined) res.writeHead(404).end("not ours");
+    else void call(deps, asked).then(asked.answer).catch(asked.refuse);
   });
   server.listen(0, "127.0.0.1");
   await once(server, "listening");
@@ -109,7 +119,7 @@ async function useRest(getTime: GetTime, options: Partial<RestOptions> = {}) {
   return {
     port,
     async ask(path = "/clock/get_time", init: RequestInit = {}) {
-      const response = await fetch(`http://127.0.0.1:${port}${path}`, { method: "POST", body: "{}", ...init });
+      const response = await fetch(`http://127.0.0.1:${port}${path}`, { method: "POST", body: "{}", headers, ...init });
       return { status: response.status, text: await response.text() };
     },
   };
@@ -138,20 +148,19 @@ describe("an annotation that cannot be served is refused when the service starts
     ["a client stream", { rule: post("/clock"), clientStreaming: true }],
   ];
   test.each(refused)("%s", (_, method) => {
-    const rest = createRest(defaults);
-    const service = compileService(method);
-    expect(() => rest.register(service, { getTime: () => ({}) } as never)).toThrow(/test\.Clock\.GetTime/);
+    const services = [implement(compileService(method), { getTime: () => ({}) })];
+    expect(() => createRest({ ...defaults, services })).toThrow(/test\.Clock\.GetTime/);
   });
 
   test("two methods at one path", () => {
-    const rest = createRest(defaults);
     const service = compileService({ rule: post("/clock") }, { name: "SetTime", rule: post("/clock") });
-    expect(() => rest.register(service, { getTime: () => ({}), setTime: () => ({}) } as never)).toThrow("/clock");
+    const services = [implement(service, { getTime: () => ({}), setTime: () => ({}) })];
+    expect(() => createRest({ ...defaults, services })).toThrow("/clock");
   });
 
   test("a method without an annotation is no matter, and has no path", async () => {
-    const rest = createRest(defaults);
-    expect(() => rest.register(compileService({}), { getTime: () => ({}) } as never)).not.toThrow();
+    const services = [implement(compileService({}), { getTime: () => ({}) })];
+    expect(() => createRest({ ...defaults, services })).not.toThrow();
   });
 });
 
@@ -177,20 +186,20 @@ test("a query does not matter; another path and another verb are not ours", asyn
   expect((await ask(undefined, { method: "PUT" })).text).toBe("not ours");
 });
 
-test("interceptors see the call, the first of them outermost", async () => {
+test("the log sees the call before its method, and its end", async () => {
   const seen: string[] = [];
-  const note =
-    (name: string): Interceptor =>
-    (next) =>
-    async (request) => {
-      seen.push(`${name} before ${request.method.name}`);
-      const response = await next(request);
-      seen.push(`${name} after`);
-      return response;
-    };
-  const { ask } = await useRest(() => ({ time: 1n }), { interceptors: [note("outer"), note("inner")] });
+  const end = { open() {}, succeed: () => void seen.push("answered"), fail: toWireError };
+  const begin = ({ rpc }: { rpc: string }) => {
+    seen.push(rpc);
+    return end;
+  };
+  const getTime = () => {
+    seen.push("called");
+    return { time: 1n };
+  };
+  const { ask } = await useRest(getTime, { callLog: { ...defaults.callLog, begin } });
   await ask();
-  expect(seen).toEqual(["outer before GetTime", "inner before GetTime", "inner after", "outer after"]);
+  expect(seen).toEqual(["test.Clock/GetTime", "called", "answered"]);
 });
 
 describe("errors", () => {
@@ -230,12 +239,12 @@ test("the gate is asked before the body has come, and its refusal is the answer"
   const whenAsked = new Promise<void>((resolve) => {
     asked = resolve;
   });
-  const gate: Gate = async () => {
+  const authenticate: RestOptions["authenticate"] = async () => {
     asked();
     throw failure("TokenExpiredError", "the token has expired");
   };
-  const { port } = await useRest(() => ({ time: 1n }), { gate });
-  const request = httpRequest({ port, method: "POST", path: "/clock/get_time" });
+  const { port } = await useRest(() => ({ time: 1n }), { authenticate });
+  const request = httpRequest({ port, method: "POST", path: "/clock/get_time", headers });
   cleanups.push(() => request.destroy());
   const answered = once(request, "response");
   request.flushHeaders();
