@@ -3,6 +3,7 @@ import { toBusinessNotification } from "../client/notification.ts";
 import { type DeadLetter, DeadLetterService } from "../gen/mustreach/delivery/v1/dead_letter_pb.ts";
 import { type AdminFlags, openAdminService } from "./admin.ts";
 import { tokenOption, urlOption } from "./options.ts";
+import { print } from "./print.ts";
 
 interface ReplayFlags extends AdminFlags {
   readonly all?: boolean;
@@ -27,7 +28,7 @@ function listCommand(): Command {
       const { service, options } = await openAdminService(DeadLetterService, flags);
       for (let pageToken = ""; ; ) {
         const page = await service.listDeadLetters({ pageToken }, options);
-        for (const letter of page.deadLetters) process.stdout.write(`${JSON.stringify(toLine(letter))}\n`);
+        for (const letter of page.deadLetters) print(toLine(letter));
         pageToken = page.nextPageToken;
         if (pageToken === "") return;
       }
@@ -47,7 +48,7 @@ function replayCommand(): Command {
       const { service, options } = await openAdminService(DeadLetterService, flags);
       const request = { all: flags.all ?? false, escalationIds: flags.id ?? [] };
       const { replayed } = await service.replayDeadLetters(request, options);
-      process.stdout.write(`${JSON.stringify({ replayed })}\n`);
+      print({ replayed });
     });
 }
 

@@ -2,6 +2,7 @@ import { Command } from "commander";
 import { GroupService } from "../gen/mustreach/directory/v1/directory_pb.ts";
 import { type AdminFlags, openAdminService } from "./admin.ts";
 import { adminUserId, tokenOption, urlOption } from "./options.ts";
+import { print } from "./print.ts";
 
 interface CreateFlags extends AdminFlags {
   readonly owner?: string;
@@ -97,8 +98,4 @@ function listCommand(): Command {
         if (lines.length < pageSize) return;
       }
     });
-}
-
-function print(line: object): void {
-  process.stdout.write(`${JSON.stringify(line)}\n`);
 }

@@ -9,7 +9,7 @@ export interface NotificationFlags extends AdminFlags {
 }
 
 /** Names a notification in a request; the other id is empty. */
-export interface NotificationReference {
+interface NotificationReference {
   readonly serverMsgId: string;
   readonly clientMsgId: string;
 }

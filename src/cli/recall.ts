@@ -1,6 +1,7 @@
 import { Command } from "commander";
 import { callAbout, type NotificationFlags } from "./notification-id.ts";
 import { tokenOption, urlOption } from "./options.ts";
+import { print } from "./print.ts";
 
 /** `recall`: withdraws a notification, and prints what it came to as a line of JSON. */
 export function recallCommand(): Command {
@@ -13,6 +14,6 @@ export function recallCommand(): Command {
       const { withdrawn, delivered } = await callAbout(flags, (service, reference, options) =>
         service.recallBusinessNotification(reference, options),
       );
-      process.stdout.write(`${JSON.stringify({ withdrawn, delivered })}\n`);
+      print({ withdrawn, delivered });
     });
 }

@@ -2,6 +2,7 @@ import { Command, InvalidArgumentError, Option } from "commander";
 import { adminPlatform } from "../auth/platform.ts";
 import { createSender } from "../client/index.ts";
 import { adminUserId, findToken, positiveNumber, serviceUrl, tokenOption, urlOption } from "./options.ts";
+import { print } from "./print.ts";
 
 interface SendFlags {
   readonly to?: string;
@@ -43,17 +44,17 @@ export function sendCommand(): Command {
       });
       const sent = await sender.send({
         sendUserID: flags.from ?? adminUserId(),
-        ...(flags.to === undefined ? {} : { recvUserID: flags.to }),
-        ...(flags.group === undefined ? {} : { recvGroupID: flags.group }),
+        recvUserID: flags.to,
+        recvGroupID: flags.group,
         key: flags.key,
         data: flags.data,
-        mustReach: flags.mustReach ?? false,
-        ...(flags.id === undefined ? {} : { clientMsgID: flags.id }),
-        ...(flags.ttl === undefined ? {} : { ttlSeconds: flags.ttl }),
-        ...(flags.at === undefined ? {} : { sendAt: flags.at }),
-        sendMsg: flags.chat ?? false,
+        mustReach: flags.mustReach,
+        clientMsgID: flags.id,
+        ttlSeconds: flags.ttl,
+        sendAt: flags.at,
+        sendMsg: flags.chat,
       });
-      process.stdout.write(`${JSON.stringify(sent)}\n`);
+      print(sent);
     });
 }
 

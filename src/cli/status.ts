@@ -7,6 +7,7 @@ import {
 } from "../gen/mustreach/msg/v1/msg_pb.ts";
 import { callAbout, type NotificationFlags } from "./notification-id.ts";
 import { tokenOption, urlOption } from "./options.ts";
+import { print } from "./print.ts";
 
 /** Recipients in one answer of the service: the most that it gives. */
 const pageSize = 1_000;
@@ -25,8 +26,7 @@ export function statusCommand(): Command {
         );
         for (const recipient of page.recipients) print(toLine(recipient));
         if (page.recipients.length === pageSize) continue;
-        print(toSummary(page));
-        return;
+        return print(toSummary(page));
       }
     });
 }
@@ -56,8 +56,4 @@ function toSummary({ serverMsgId, clientMsgId, sendTime, counts }: GetDeliverySt
 /** A state as REST writes it. */
 function toName(state: DeliveryState): string {
   return DeliveryStateSchema.values.find(({ number }) => number === state)?.localName.toLowerCase() ?? String(state);
-}
-
-function print(line: object): void {
-  process.stdout.write(`${JSON.stringify(line)}\n`);
 }

@@ -5,7 +5,7 @@ import { natsServerFloor } from "../broker/audit.ts";
 import { findOnPath, inspectNatsServer, type NatsServer } from "./inspect.ts";
 import { cachedServerPath, installedVersions, installNatsServer } from "./install.ts";
 
-export interface FindOptions {
+interface FindOptions {
   /** A binary to use in any case (MUSTREACH_NATS_SERVER). Default: search, and install when there is none. */
   readonly configured?: string | undefined;
   readonly log: BaseLogger;

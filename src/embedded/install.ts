@@ -7,7 +7,7 @@ import type { BaseLogger } from "pino";
 import { findOnPath, inspectNatsServer, type NatsServer, natsServerPinned } from "./inspect.ts";
 import { waitForLock } from "./lock.ts";
 
-export interface InstallOptions {
+interface InstallOptions {
   /** The directory of {@link cachedServerPath}. */
   readonly cache: string;
   readonly log: BaseLogger;

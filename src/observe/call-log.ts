@@ -7,7 +7,7 @@ import { peerKey } from "./peer.ts";
 import { unknownFieldsKey } from "./unknown-fields.ts";
 
 /** A call, by the context values that all of its stations share. */
-export interface ObservedCall {
+interface ObservedCall {
   /** Its method, such as `mustreach.msg.v1.MsgService/GetConversations`. */
   readonly rpc: string;
   readonly values: ContextValues;
@@ -46,7 +46,6 @@ export function isSeen(values: ContextValues): boolean {
 /** Codes of a call that its caller has ended. */
 const endedByCaller: ReadonlySet<Code> = new Set([Code.Canceled, Code.Aborted, Code.DeadlineExceeded]);
 
-/** Creates the log of calls. */
 export function createCallLog(log: Logger, metrics: Pick<Metrics, "call">): CallLog {
   const begin = ({ rpc, values }: ObservedCall): OpenCall => {
     values.set(seenKey, true);

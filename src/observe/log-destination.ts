@@ -9,8 +9,7 @@ export interface LogDestination {
   dropped(): number;
 }
 
-/** Options of {@link createLogDestination}. */
-export interface LogDestinationOptions {
+interface LogDestinationOptions {
   /** Where to write. Default: standard error. */
   readonly fd?: number;
   /** Called when lines can be written again after some were dropped, with their number. */

@@ -20,8 +20,7 @@ export interface Metrics {
   text(): Promise<{ readonly contentType: string; readonly body: string }>;
 }
 
-/** Options of {@link createMetrics}. */
-export interface MetricsOptions {
+interface MetricsOptions {
   /** Services with streams: these last as long as their devices, so their times are kept apart. Default: none. */
   readonly services?: readonly DescService[];
   /** The version of the broker. Default: unknown. */
