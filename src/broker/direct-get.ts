@@ -228,8 +228,14 @@ export function patient({ ask, close }: DirectGet, broker: Broker, timeoutMs: nu
 export function readsOver(ask: Ask, close: () => void): DirectGet {
   const one = async (stream: string, request: DirectGetRequest) => (await ask(stream, request))?.messages[0];
 
-  const index: DirectGet["index"] = (stream, filters, { from, count, maxBytes } = { from: 1 }) =>
-    ask(stream, { multi_last: filters, seq: from, ...limits(count, maxBytes) });
+  const index: DirectGet["index"] = async (stream, filters, { from, count, maxBytes } = { from: 1 }) => {
+    for (let tries = 1; ; tries++) {
+      const page = await ask(stream, { multi_last: filters, seq: from, ...limits(count, maxBytes) });
+      // Without this number the broker broke off: a message expired while it was read.
+      if (!page?.messages.length || page.upToSequence !== undefined) return page;
+      if (tries === maxTries) throw failure("NetworkError", "the broker broke a read off");
+    }
+  };
 
   const along: DirectGet["along"] = async (stream, filter, { from, count = pageCount, maxBytes }) => {
     const page = await ask(stream, { next_by_subj: filter, seq: from, ...limits(count, maxBytes) });
@@ -250,13 +256,9 @@ export function readsOver(ask: Ask, close: () => void): DirectGet {
 
   const lastOf: DirectGet["lastOf"] = (stream, subjects) =>
     follow(1, async (from) => {
-      for (let tries = 1; ; tries++) {
-        const page = await index(stream, subjects, { from });
-        if (page === undefined) throw new RangeError("more than 1,024 subjects match");
-        // Without this number the broker broke off: a message expired while it was read.
-        if (page.messages.length === 0 || page.upToSequence !== undefined) return page;
-        if (tries === maxTries) throw failure("NetworkError", "the broker broke a read off");
-      }
+      const page = await index(stream, subjects, { from });
+      if (page === undefined) throw new RangeError("more than 1,024 subjects match");
+      return page;
     });
 
   return {

@@ -6,6 +6,7 @@ import {
   type DirectGet,
   type DirectGetRequest,
   type DirectMessage,
+  readsOver,
 } from "../../src/broker/direct-get.ts";
 import { toErrorFacts } from "../../src/errors.ts";
 import { startBroker, type TestBroker } from "../helpers/broker.ts";
@@ -218,3 +219,26 @@ test("reads are answered over a restart of the broker: those in the dying connec
   for (const found of await Promise.all(away)) expect(found?.subject).toBe("s.b.1");
   reads.close();
 }, 40_000);
+
+test.each([
+  ["a page of the index", async (reads: DirectGet) => (await reads.index("S", ["x.*"]))?.messages],
+  ["all under a filter", (reads: DirectGet) => reads.under("S", "x.*")],
+  ["the last of some subjects", (reads: DirectGet) => reads.lastOf("S", ["x.a", "x.b"])],
+])("%s is read again when the broker broke off", async (_, readAll) => {
+  const message = (subject: string, sequence: number): DirectMessage => ({
+    ...{ subject, sequence, payload: new Uint8Array(), timeMs: 0 },
+    header: () => "",
+  });
+  const [a, b] = [message("x.a", 1), message("x.b", 2)];
+  const pages = [
+    { messages: [a], pending: 0, upToSequence: undefined },
+    { messages: [a, b], pending: 0, upToSequence: 9 },
+  ];
+  const found = await readAll(
+    readsOver(
+      async () => pages.shift(),
+      () => {},
+    ),
+  );
+  expect(found).toEqual([a, b]);
+});
