@@ -1,6 +1,7 @@
 import { randomUUID } from "node:crypto";
 import type { Broker } from "../broker/connect.ts";
 import { type DirectGet, patient } from "../broker/direct-get.ts";
+import { askLeader } from "../broker/leader.ts";
 import { toToken } from "../broker/subjects.ts";
 import { untilAnswered } from "../broker/until.ts";
 import { wrongField } from "../errors.ts";
@@ -99,11 +100,10 @@ export function createGroups(broker: Broker, directGet: DirectGet, options: Grou
 
   const find = async (groupId: string): Promise<Group | undefined> => {
     const subject = groupInfoSubject(toToken(groupId));
-    // Not a direct get: those are also answered by copies of the stream that do not have the last change yet.
     const message = await untilAnswered(broker, Date.now() + timeoutMs, () =>
-      broker.jsm.streams.getMessage(groupsStream, { last_by_subj: subject }),
+      askLeader(broker, groupsStream, { last: subject }),
     );
-    return message === null ? undefined : toGroup(decodeGroup(message.data));
+    return message && toGroup(decodeGroup(message.payload));
   };
 
   /** Changes the membership of any number of users, as many at a time as one batch holds; resolves to the group then. */

@@ -1,6 +1,7 @@
 import { z } from "zod";
 import type { Broker } from "../broker/connect.ts";
 import { isGone } from "../broker/faults.ts";
+import { askLeader } from "../broker/leader.ts";
 import { failure } from "../errors.ts";
 import { inboxStream, markerFilter, parseMarkerSubject } from "./layout.ts";
 import type { Epoch, Lineage } from "./lineage.ts";
@@ -38,8 +39,8 @@ export function encodeMarker({ id, first }: Epoch, earlier: Lineage): Uint8Array
 export async function readMarker(broker: Broker, partition: number): Promise<Marker | undefined> {
   const stream = inboxStream(partition);
   try {
-    const found = await broker.jsm.streams.getMessage(stream, { last_by_subj: markerFilter(partition) });
-    return found === null ? undefined : toMarker(found.subject, found.seq, found.time.getTime(), found.data);
+    const found = await askLeader(broker, stream, { last: markerFilter(partition) });
+    return found && toMarker(found.subject, found.sequence, found.timeMs, found.payload);
   } catch (error) {
     throw isGone(error) ? failure("NetworkError", `${stream} is not there`, error) : error;
   }

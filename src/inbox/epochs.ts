@@ -4,6 +4,7 @@ import type { BaseLogger } from "pino";
 import type { Broker } from "../broker/connect.ts";
 import type { DirectMessage } from "../broker/direct-get.ts";
 import { toRefusal } from "../broker/faults.ts";
+import { purge, stateOf } from "../broker/leader.ts";
 import type { WriteGate } from "../broker/publish.ts";
 import { untilAnswered } from "../broker/until.ts";
 import { write } from "../broker/write.ts";
@@ -132,7 +133,7 @@ export function createEpochs({ reads, writes, partitions, retentionMs, log }: Ep
     const isSame = partition.lastServer === info.server_id;
     const marker = await readMarker(broker, partition.number);
     const counted = counts || !partition.seenOver.has(info);
-    const last = counted ? (await broker.jsm.streams.info(partition.stream)).state.last_seq : newest;
+    const last = counted ? (await stateOf(broker, partition.stream)).last_seq : newest;
     if (broker.nc.info !== info) throw failure("NetworkError", "the connection to the broker was lost");
     // A look over the other connection has judged the same change meanwhile, and more may be written since.
     const isJudged = partition.replacements !== before;
@@ -168,7 +169,7 @@ export function createEpochs({ reads, writes, partitions, retentionMs, log }: Ep
     // What cannot be removed goes with the retention.
     if (next > keptMarkers) {
       const filter = markerSubject(number, next - keptMarkers);
-      await writes.jsm.streams.purge(stream, { filter }).catch(() => {});
+      await purge(writes, stream, { filter }).catch(() => {});
     }
     return true;
   };

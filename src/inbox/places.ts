@@ -1,6 +1,6 @@
 import type { Broker } from "../broker/connect.ts";
 import type { DirectGet } from "../broker/direct-get.ts";
-import { createStreamState } from "../broker/streams.ts";
+import { createStreamState } from "../broker/leader.ts";
 import { everything, toPartition, toToken } from "../broker/subjects.ts";
 import type { Epochs } from "./epochs.ts";
 import { inboxFilter, inboxStream } from "./layout.ts";

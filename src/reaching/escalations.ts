@@ -3,8 +3,9 @@ import type { BaseLogger } from "pino";
 import type { Broker } from "../broker/connect.ts";
 import { type Consumption, consume, type Delivery } from "../broker/consume.ts";
 import { decodeStored } from "../broker/decode-stored.ts";
-import type { DirectGet, DirectMessage } from "../broker/direct-get.ts";
+import type { DirectGet } from "../broker/direct-get.ts";
 import { toFailure, toRefusal } from "../broker/faults.ts";
+import { askLeader } from "../broker/leader.ts";
 import type { Publisher } from "../broker/publish.ts";
 import { type Notification, NotificationSchema } from "../gen/mustreach/delivery/v1/delivery_pb.ts";
 import { expiresHeader, readItemHeaders, userHeader } from "../inbox/items.ts";
@@ -98,7 +99,11 @@ export function createEscalations(
   const readBody = async ({ partition, sequence, userId }: Omit<Unreached, "storedAtMs" | "expiresAtMs">) => {
     const stream = inboxStream(partition);
     // A replica that lags behind may not have it yet: only the leader can say that it is gone.
-    const message = (await get.at(stream, sequence)) ?? (await askLeader(broker, stream, sequence));
+    const message =
+      (await get.at(stream, sequence)) ??
+      (await askLeader(broker, stream, { sequence }).catch((cause: unknown) => {
+        throw toFailure(cause);
+      }));
     if (message === undefined) return undefined;
     const facts = readItemHeaders(message);
     return facts.userId === userId && facts.kind === "notification" ? message.payload : undefined;
@@ -181,17 +186,6 @@ export function createEscalations(
         onAttempt({ ...readEscalation(delivery), attempt, ack, nak, retry: async (delayMs) => nak(delayMs) });
       }),
   };
-}
-
-async function askLeader(
-  broker: Broker,
-  stream: string,
-  sequence: number,
-): Promise<Pick<DirectMessage, "payload" | "header"> | undefined> {
-  const message = await broker.jsm.streams.getMessage(stream, { seq: sequence }).catch((cause: unknown) => {
-    throw toFailure(cause);
-  });
-  return message === null ? undefined : { payload: message.data, header: (name) => message.header.get(name) };
 }
 
 /** The headers of a stored escalation. */

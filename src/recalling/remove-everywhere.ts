@@ -1,5 +1,6 @@
 import type { Broker } from "../broker/connect.ts";
 import { toFailure } from "../broker/faults.ts";
+import { purge } from "../broker/leader.ts";
 import { toPartition, toToken } from "../broker/subjects.ts";
 import { inboxItemFilter, inboxStream } from "../inbox/layout.ts";
 
@@ -25,8 +26,7 @@ export async function removeEverywhere(
   const purges = [...byPartition].map(([partition, ofPartition]) => {
     const last = ofPartition.reduce((highest, [, sequence]) => Math.max(highest, sequence), 0);
     // Up to there: the tombstones of another recall follow, and must stay.
-    const range = { filter: inboxItemFilter(partition, id), seq: last + 1 };
-    return broker.jsm.streams.purge(inboxStream(partition), range);
+    return purge(broker, inboxStream(partition), { filter: inboxItemFilter(partition, id), below: last + 1 });
   });
   await Promise.all(purges).catch((cause: unknown) => {
     throw toFailure(cause);

@@ -1,6 +1,7 @@
 import type { Broker } from "../broker/connect.ts";
 import { declare } from "../broker/declare.ts";
 import { isMemoryFull, isOvertaken, toRefusal } from "../broker/faults.ts";
+import { askLeader, purge, stateOf } from "../broker/leader.ts";
 import { toPartition, toToken } from "../broker/subjects.ts";
 import { again, untilAnswered } from "../broker/until.ts";
 import { write } from "../broker/write.ts";
@@ -56,7 +57,7 @@ export async function createOpenSession(broker: Broker, options: SessionOrderOpt
     if (counted?.kind === "stored") return counted.sequence;
     // With a full disk, which the broker refuses or does not answer, the old count must do: sessions are there to
     // read, and this instance knows its own. A broker that is away does not answer this either.
-    return (await broker.jsm.streams.info(epochStream)).state.last_seq;
+    return (await stateOf(broker, epochStream)).last_seq;
   };
 
   const findEpoch = async (): Promise<number> => {
@@ -65,11 +66,10 @@ export async function createOpenSession(broker: Broker, options: SessionOrderOpt
       return declare(broker, [{ ...sessionSpec, isInMemory: false }], replicas);
     });
     for (;;) {
-      // Not a direct get: a replica that is behind would not have it.
-      const marker = await broker.jsm.streams.getMessage(sessionStream, { last_by_subj: sessionEpochSubject });
-      if (marker !== null) return marker.seq;
+      const marker = await askLeader(broker, sessionStream, { last: sessionEpochSubject });
+      if (marker !== undefined) return marker.sequence;
       // Two instances may both begin one: the later has the higher sequences, which is all that matters.
-      await broker.jsm.streams.purge(sessionStream, { seq: Math.max((await countEpoch()) * epochSize, highest + 1) });
+      await purge(broker, sessionStream, { below: Math.max((await countEpoch()) * epochSize, highest + 1) });
       const marked = await write(broker, [{ subject: sessionEpochSubject, payload, replaces: 0 }], timeoutMs);
       if (marked.kind === "refused" && !isOvertaken(marked)) throw toRefusal(marked);
     }
