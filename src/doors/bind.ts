@@ -6,6 +6,7 @@ import {
   SendBusinessNotificationRequestSchema,
 } from "../gen/mustreach/msg/v1/msg_pb.ts";
 import { isObject, matchFieldNames } from "./field-names.ts";
+import { refuseLongIntegers } from "./long-integers.ts";
 
 /** Which message a body is bound to, and how. */
 export interface Binding {
@@ -87,6 +88,7 @@ export function bind(
       if (!isObject(json) || !json[name]) throw new Error(`${name} is required`);
     }
     if (isStrict && unknown.size > 0) throw new Error(`unknown: ${[...unknown].join(", ")}`);
+    refuseLongIntegers(input, json);
     return fromJson(input, json, { ignoreUnknownFields: true });
   } catch (error) {
     throw new BindError(explain(error), status);

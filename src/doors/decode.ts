@@ -1,6 +1,7 @@
-import { type DescMessage, fromBinary, fromJson, type Message } from "@bufbuild/protobuf";
+import { type DescMessage, fromBinary, fromJson, type JsonValue, type Message } from "@bufbuild/protobuf";
 import { failure } from "../errors.ts";
 import { explain } from "./bind.ts";
+import { refuseLongIntegers } from "./long-integers.ts";
 
 /** How a request's message is written, by its Content-Type. */
 export interface Encoding {
@@ -32,7 +33,9 @@ export function decodeMessage(input: DescMessage, { isJson, isEnveloped }: Encod
   const bytes = isEnveloped ? openEnvelope(body) : body;
   try {
     if (!isJson) return fromBinary(input, bytes);
-    return fromJson(input, parseJson(bytes), { ignoreUnknownFields: true });
+    const json = parseJson(bytes);
+    refuseLongIntegers(input, json);
+    return fromJson(input, json, { ignoreUnknownFields: true });
   } catch (error) {
     throw failure("ArgsError", `the body is not a ${input.typeName}: ${explain(error)}`);
   }
@@ -57,7 +60,7 @@ function openEnvelope(body: Uint8Array): Uint8Array {
   return body.subarray(envelopeBytes);
 }
 
-function parseJson(bytes: Uint8Array) {
+function parseJson(bytes: Uint8Array): JsonValue {
   try {
     return JSON.parse(utf8.decode(bytes));
   } catch {
