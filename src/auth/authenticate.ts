@@ -25,7 +25,7 @@ export function createAuthenticator(verify: TokenVerifier): Authenticator {
  */
 export function createAuthGate(authenticate: Authenticator): (context: HandlerContext) => Promise<void> {
   return async (context) => {
-    if (accessOf(context.method) === "open") return;
+    if (accessOf(context.method) === "anybody") return;
     context.values.set(callerKey, await authenticate(context.requestHeader));
   };
 }

@@ -1,15 +1,18 @@
+import { create, createFileRegistry, hasOption } from "@bufbuild/protobuf";
+import { FileDescriptorSetSchema } from "@bufbuild/protobuf/wkt";
 import { Code, ConnectError, createClient, type Interceptor } from "@connectrpc/connect";
 import { createGrpcTransport } from "@connectrpc/connect-node";
 import { expect, test } from "vitest";
 import { accessOf } from "../../src/auth/access.ts";
 import { AuthService } from "../../src/gen/mustreach/auth/v1/auth_pb.ts";
 import { DeadLetterService } from "../../src/gen/mustreach/delivery/v1/dead_letter_pb.ts";
-import { DeliveryService } from "../../src/gen/mustreach/delivery/v1/delivery_pb.ts";
+import { access as accessOption, DeliveryService } from "../../src/gen/mustreach/delivery/v1/delivery_pb.ts";
 import { GroupService } from "../../src/gen/mustreach/directory/v1/directory_pb.ts";
 import { MsgService } from "../../src/gen/mustreach/msg/v1/msg_pb.ts";
 import { useServer } from "../helpers/server.ts";
 
 const server = useServer();
+const serviceOf = (name: string) => ({ name: "S", method: [{ name, inputType: ".M", outputType: ".M" }] });
 const services = [AuthService, MsgService, DeliveryService, GroupService, DeadLetterService];
 const methods = services.flatMap((service) => service.methods.map((method) => ({ service, method })));
 
@@ -49,11 +52,22 @@ async function codeOf({ service, method }: (typeof methods)[number], token?: str
   }
 }
 
+test("each method says in the proto who may call it; one that does not is for admins", () => {
+  expect(methods.filter(({ method }) => !hasOption(method, accessOption))).toEqual([]);
+  const [unsaid] =
+    createFileRegistry(
+      create(FileDescriptorSetSchema, {
+        file: [{ name: "a.proto", syntax: "proto3", messageType: [{ name: "M" }], service: [serviceOf("Unsaid")] }],
+      }),
+    ).getService("S")?.methods ?? [];
+  expect(unsaid && accessOf(unsaid)).toEqual({ adminsOnly: "only an admin token may call this" });
+});
+
 test.each(methods.map((one) => [`${one.service.typeName}/${one.method.name}`, one] as const))(
   "%s is for whom the table says",
   async (_, one) => {
     const access = accessOf(one.method);
-    expect((await codeOf(one)) === Code.Unauthenticated).toBe(access !== "open");
+    expect((await codeOf(one)) === Code.Unauthenticated).toBe(access !== "anybody");
     const asUser = await codeOf(one, await server.userToken("alice"));
     expect(asUser === Code.PermissionDenied).toBe(typeof access !== "string");
     const asAdmin = await codeOf(one, await server.adminToken());

@@ -2,15 +2,62 @@
 // @generated from file mustreach/delivery/v1/delivery.proto (package mustreach.delivery.v1, syntax proto3)
 /* eslint-disable */
 
-import type { GenEnum, GenFile, GenMessage, GenService } from "@bufbuild/protobuf/codegenv2";
-import { enumDesc, fileDesc, messageDesc, serviceDesc } from "@bufbuild/protobuf/codegenv2";
+import type { GenEnum, GenExtension, GenFile, GenMessage, GenService } from "@bufbuild/protobuf/codegenv2";
+import { enumDesc, extDesc, fileDesc, messageDesc, serviceDesc } from "@bufbuild/protobuf/codegenv2";
+import type { MethodOptions } from "@bufbuild/protobuf/wkt";
+import { file_google_protobuf_descriptor } from "@bufbuild/protobuf/wkt";
 import type { Message as Message$1, UnknownEnum } from "@bufbuild/protobuf";
 
 /**
  * Describes the file mustreach/delivery/v1/delivery.proto.
  */
 export const file_mustreach_delivery_v1_delivery: GenFile = /*@__PURE__*/
-  fileDesc("CiRtdXN0cmVhY2gvZGVsaXZlcnkvdjEvZGVsaXZlcnkucHJvdG8SFW11c3RyZWFjaC5kZWxpdmVyeS52MSKhAQoQU3Vic2NyaWJlUmVxdWVzdBIRCglkZXZpY2VfaWQYASABKAkSKwoFc3RhcnQYAiABKA4yHC5tdXN0cmVhY2guZGVsaXZlcnkudjEuU3RhcnQSGwoOYWZ0ZXJfc2VxdWVuY2UYAyABKARIAIgBARINCgVlcG9jaBgFIAEoCRIOCgZ3aW5kb3cYBCABKAVCEQoPX2FmdGVyX3NlcXVlbmNlIoUDChFTdWJzY3JpYmVSZXNwb25zZRItCgVyZWFkeRgBIAEoCzIcLm11c3RyZWFjaC5kZWxpdmVyeS52MS5SZWFkeUgAEjsKDG5vdGlmaWNhdGlvbhgCIAEoCzIjLm11c3RyZWFjaC5kZWxpdmVyeS52MS5Ob3RpZmljYXRpb25IABIxCgdtZXNzYWdlGAMgASgLMh4ubXVzdHJlYWNoLmRlbGl2ZXJ5LnYxLk1lc3NhZ2VIABI1CgloZWFydGJlYXQYBCABKAsyIC5tdXN0cmVhY2guZGVsaXZlcnkudjEuSGVhcnRiZWF0SAASKQoDZ2FwGAUgASgLMhoubXVzdHJlYWNoLmRlbGl2ZXJ5LnYxLkdhcEgAEjUKCXJlY29ubmVjdBgGIAEoCzIgLm11c3RyZWFjaC5kZWxpdmVyeS52MS5SZWNvbm5lY3RIABIvCgZyZWNhbGwYByABKAsyHS5tdXN0cmVhY2guZGVsaXZlcnkudjEuUmVjYWxsSABCBwoFZXZlbnQiUwoFUmVhZHkSFwoPcmVzdW1lX3NlcXVlbmNlGAEgASgEEg8KB3BlbmRpbmcYAiABKAQSEQoJZGV2aWNlX2lkGAMgASgJEg0KBWVwb2NoGAQgASgJIqgCCgxOb3RpZmljYXRpb24SIgoNc2VydmVyX21zZ19pZBgBIAEoCVILc2VydmVyTXNnSUQSIgoNY2xpZW50X21zZ19pZBgCIAEoCVILY2xpZW50TXNnSUQSEQoJc2VuZF90aW1lGAMgASgDEiAKDHNlbmRfdXNlcl9pZBgEIAEoCVIKc2VuZFVzZXJJRBIgCgxyZWN2X3VzZXJfaWQYBSABKAlSCnJlY3ZVc2VySUQSIgoNcmVjdl9ncm91cF9pZBgGIAEoCVILcmVjdkdyb3VwSUQSCwoDa2V5GAcgASgJEgwKBGRhdGEYCCABKAkSGQoRcmVsaWFiaWxpdHlfbGV2ZWwYCSABKAUSEAoIc2VxdWVuY2UYCiABKAQSDQoFZXBvY2gYCyABKAkijAEKB01lc3NhZ2USJwoPY29udmVyc2F0aW9uX2lkGAEgASgJUg5jb252ZXJzYXRpb25JRBIdChVjb252ZXJzYXRpb25fc2VxdWVuY2UYAiABKAQSOQoMbm90aWZpY2F0aW9uGAMgASgLMiMubXVzdHJlYWNoLmRlbGl2ZXJ5LnYxLk5vdGlmaWNhdGlvbiJYCglIZWFydGJlYXQSFwoPbGF0ZXN0X3NlcXVlbmNlGAEgASgEEh0KFWRyb3BwZWRfb25saW5lX3B1c2hlcxgCIAEoBBITCgticm9rZXJfYXdheRgDIAEoCCLcAQoDR2FwEgwKBGZyb20YASABKAQSCgoCdG8YAiABKAQSMQoGcmVhc29uGAMgASgOMiEubXVzdHJlYWNoLmRlbGl2ZXJ5LnYxLkdhcC5SZWFzb24SDQoFZXBvY2gYBCABKAkieQoGUmVhc29uEhYKElJFQVNPTl9VTlNQRUNJRklFRBAAEhQKEFJFQVNPTl9SRVRFTlRJT04QARISCg5SRUFTT05fRVhQSVJFRBACEhMKD1JFQVNPTl9SRUNBTExFRBADEhgKFFJFQVNPTl9TVE9SRV9DSEFOR0VEEAQicQoGUmVjYWxsEiIKDXNlcnZlcl9tc2dfaWQYASABKAlSC3NlcnZlck1zZ0lEEiIKDWNsaWVudF9tc2dfaWQYAiABKAlSC2NsaWVudE1zZ0lEEhAKCHNlcXVlbmNlGAMgASgEEg0KBWVwb2NoGAQgASgJIi0KCVJlY29ubmVjdBIQCghhZnRlcl9tcxgBIAEoBRIOCgZyZWFzb24YAiABKAkiQAoKQWNrUmVxdWVzdBIRCglkZXZpY2VfaWQYASABKAkSEAoIc2VxdWVuY2UYAiABKAQSDQoFZXBvY2gYAyABKAkiHwoLQWNrUmVzcG9uc2USEAoIc2VxdWVuY2UYASABKAQqTgoFU3RhcnQSFQoRU1RBUlRfVU5TUEVDSUZJRUQQABIQCgxTVEFSVF9SRVNVTUUQARINCglTVEFSVF9ORVcQAhINCglTVEFSVF9BTEwQAzLBAQoPRGVsaXZlcnlTZXJ2aWNlEmAKCVN1YnNjcmliZRInLm11c3RyZWFjaC5kZWxpdmVyeS52MS5TdWJzY3JpYmVSZXF1ZXN0GigubXVzdHJlYWNoLmRlbGl2ZXJ5LnYxLlN1YnNjcmliZVJlc3BvbnNlMAESTAoDQWNrEiEubXVzdHJlYWNoLmRlbGl2ZXJ5LnYxLkFja1JlcXVlc3QaIi5tdXN0cmVhY2guZGVsaXZlcnkudjEuQWNrUmVzcG9uc2VCYgoVbXVzdHJlYWNoLmRlbGl2ZXJ5LnYxQg1EZWxpdmVyeVByb3RvUAFaIG11c3RyZWFjaC9kZWxpdmVyeS92MTtkZWxpdmVyeXYxqgIVTXVzdHJlYWNoLkRlbGl2ZXJ5LlYxYgZwcm90bzM");
+  fileDesc("CiRtdXN0cmVhY2gvZGVsaXZlcnkvdjEvZGVsaXZlcnkucHJvdG8SFW11c3RyZWFjaC5kZWxpdmVyeS52MSJKCgZBY2Nlc3MSEQoHYW55Ym9keRgBIAEoCEgAEg8KBXVzZXJzGAIgASgISAASFQoLYWRtaW5zX29ubHkYAyABKAlIAEIFCgN3aG8ioQEKEFN1YnNjcmliZVJlcXVlc3QSEQoJZGV2aWNlX2lkGAEgASgJEisKBXN0YXJ0GAIgASgOMhwubXVzdHJlYWNoLmRlbGl2ZXJ5LnYxLlN0YXJ0EhsKDmFmdGVyX3NlcXVlbmNlGAMgASgESACIAQESDQoFZXBvY2gYBSABKAkSDgoGd2luZG93GAQgASgFQhEKD19hZnRlcl9zZXF1ZW5jZSKFAwoRU3Vic2NyaWJlUmVzcG9uc2USLQoFcmVhZHkYASABKAsyHC5tdXN0cmVhY2guZGVsaXZlcnkudjEuUmVhZHlIABI7Cgxub3RpZmljYXRpb24YAiABKAsyIy5tdXN0cmVhY2guZGVsaXZlcnkudjEuTm90aWZpY2F0aW9uSAASMQoHbWVzc2FnZRgDIAEoCzIeLm11c3RyZWFjaC5kZWxpdmVyeS52MS5NZXNzYWdlSAASNQoJaGVhcnRiZWF0GAQgASgLMiAubXVzdHJlYWNoLmRlbGl2ZXJ5LnYxLkhlYXJ0YmVhdEgAEikKA2dhcBgFIAEoCzIaLm11c3RyZWFjaC5kZWxpdmVyeS52MS5HYXBIABI1CglyZWNvbm5lY3QYBiABKAsyIC5tdXN0cmVhY2guZGVsaXZlcnkudjEuUmVjb25uZWN0SAASLwoGcmVjYWxsGAcgASgLMh0ubXVzdHJlYWNoLmRlbGl2ZXJ5LnYxLlJlY2FsbEgAQgcKBWV2ZW50IlMKBVJlYWR5EhcKD3Jlc3VtZV9zZXF1ZW5jZRgBIAEoBBIPCgdwZW5kaW5nGAIgASgEEhEKCWRldmljZV9pZBgDIAEoCRINCgVlcG9jaBgEIAEoCSKoAgoMTm90aWZpY2F0aW9uEiIKDXNlcnZlcl9tc2dfaWQYASABKAlSC3NlcnZlck1zZ0lEEiIKDWNsaWVudF9tc2dfaWQYAiABKAlSC2NsaWVudE1zZ0lEEhEKCXNlbmRfdGltZRgDIAEoAxIgCgxzZW5kX3VzZXJfaWQYBCABKAlSCnNlbmRVc2VySUQSIAoMcmVjdl91c2VyX2lkGAUgASgJUgpyZWN2VXNlcklEEiIKDXJlY3ZfZ3JvdXBfaWQYBiABKAlSC3JlY3ZHcm91cElEEgsKA2tleRgHIAEoCRIMCgRkYXRhGAggASgJEhkKEXJlbGlhYmlsaXR5X2xldmVsGAkgASgFEhAKCHNlcXVlbmNlGAogASgEEg0KBWVwb2NoGAsgASgJIowBCgdNZXNzYWdlEicKD2NvbnZlcnNhdGlvbl9pZBgBIAEoCVIOY29udmVyc2F0aW9uSUQSHQoVY29udmVyc2F0aW9uX3NlcXVlbmNlGAIgASgEEjkKDG5vdGlmaWNhdGlvbhgDIAEoCzIjLm11c3RyZWFjaC5kZWxpdmVyeS52MS5Ob3RpZmljYXRpb24iWAoJSGVhcnRiZWF0EhcKD2xhdGVzdF9zZXF1ZW5jZRgBIAEoBBIdChVkcm9wcGVkX29ubGluZV9wdXNoZXMYAiABKAQSEwoLYnJva2VyX2F3YXkYAyABKAgi3AEKA0dhcBIMCgRmcm9tGAEgASgEEgoKAnRvGAIgASgEEjEKBnJlYXNvbhgDIAEoDjIhLm11c3RyZWFjaC5kZWxpdmVyeS52MS5HYXAuUmVhc29uEg0KBWVwb2NoGAQgASgJInkKBlJlYXNvbhIWChJSRUFTT05fVU5TUEVDSUZJRUQQABIUChBSRUFTT05fUkVURU5USU9OEAESEgoOUkVBU09OX0VYUElSRUQQAhITCg9SRUFTT05fUkVDQUxMRUQQAxIYChRSRUFTT05fU1RPUkVfQ0hBTkdFRBAEInEKBlJlY2FsbBIiCg1zZXJ2ZXJfbXNnX2lkGAEgASgJUgtzZXJ2ZXJNc2dJRBIiCg1jbGllbnRfbXNnX2lkGAIgASgJUgtjbGllbnRNc2dJRBIQCghzZXF1ZW5jZRgDIAEoBBINCgVlcG9jaBgEIAEoCSItCglSZWNvbm5lY3QSEAoIYWZ0ZXJfbXMYASABKAUSDgoGcmVhc29uGAIgASgJIkAKCkFja1JlcXVlc3QSEQoJZGV2aWNlX2lkGAEgASgJEhAKCHNlcXVlbmNlGAIgASgEEg0KBWVwb2NoGAMgASgJIh8KC0Fja1Jlc3BvbnNlEhAKCHNlcXVlbmNlGAEgASgEKk4KBVN0YXJ0EhUKEVNUQVJUX1VOU1BFQ0lGSUVEEAASEAoMU1RBUlRfUkVTVU1FEAESDQoJU1RBUlRfTkVXEAISDQoJU1RBUlRfQUxMEAMy0QEKD0RlbGl2ZXJ5U2VydmljZRJoCglTdWJzY3JpYmUSJy5tdXN0cmVhY2guZGVsaXZlcnkudjEuU3Vic2NyaWJlUmVxdWVzdBooLm11c3RyZWFjaC5kZWxpdmVyeS52MS5TdWJzY3JpYmVSZXNwb25zZSIG4uAYAhABMAESVAoDQWNrEiEubXVzdHJlYWNoLmRlbGl2ZXJ5LnYxLkFja1JlcXVlc3QaIi5tdXN0cmVhY2guZGVsaXZlcnkudjEuQWNrUmVzcG9uc2UiBuLgGAIQATpXCgZhY2Nlc3MSHi5nb29nbGUucHJvdG9idWYuTWV0aG9kT3B0aW9ucxiMjAMgASgLMh0ubXVzdHJlYWNoLmRlbGl2ZXJ5LnYxLkFjY2Vzc1IGYWNjZXNzQmIKFW11c3RyZWFjaC5kZWxpdmVyeS52MUINRGVsaXZlcnlQcm90b1ABWiBtdXN0cmVhY2gvZGVsaXZlcnkvdjE7ZGVsaXZlcnl2MaoCFU11c3RyZWFjaC5EZWxpdmVyeS5WMWIGcHJvdG8z", [file_google_protobuf_descriptor]);
+
+/**
+ * Access says who may call a method.
+ *
+ * @generated from message mustreach.delivery.v1.Access
+ */
+export type Access = Message$1<"mustreach.delivery.v1.Access"> & {
+  /**
+   * Who it is.
+   *
+   * @generated from oneof mustreach.delivery.v1.Access.who
+   */
+  who: {
+    /**
+     * Anybody, without a token.
+     *
+     * @generated from field: bool anybody = 1;
+     */
+    value: boolean;
+    case: "anybody";
+  } | {
+    /**
+     * The bearer of any valid token.
+     *
+     * @generated from field: bool users = 2;
+     */
+    value: boolean;
+    case: "users";
+  } | {
+    /**
+     * The bearer of an admin's token; and what others are told, as errDlt of 1002.
+     *
+     * @generated from field: string admins_only = 3;
+     */
+    value: string;
+    case: "adminsOnly";
+  } | { case: undefined; value?: undefined };
+};
+
+/**
+ * Describes the message mustreach.delivery.v1.Access.
+ * Use `create(AccessSchema)` to create a new message.
+ */
+export const AccessSchema: GenMessage<Access> = /*@__PURE__*/
+  messageDesc(file_mustreach_delivery_v1_delivery, 0);
 
 /**
  * SubscribeRequest opens a session.
@@ -63,7 +110,7 @@ export type SubscribeRequest = Message$1<"mustreach.delivery.v1.SubscribeRequest
  * Use `create(SubscribeRequestSchema)` to create a new message.
  */
 export const SubscribeRequestSchema: GenMessage<SubscribeRequest> = /*@__PURE__*/
-  messageDesc(file_mustreach_delivery_v1_delivery, 0);
+  messageDesc(file_mustreach_delivery_v1_delivery, 1);
 
 /**
  * SubscribeResponse is one event of a session.
@@ -140,7 +187,7 @@ export type SubscribeResponse = Message$1<"mustreach.delivery.v1.SubscribeRespon
  * Use `create(SubscribeResponseSchema)` to create a new message.
  */
 export const SubscribeResponseSchema: GenMessage<SubscribeResponse> = /*@__PURE__*/
-  messageDesc(file_mustreach_delivery_v1_delivery, 1);
+  messageDesc(file_mustreach_delivery_v1_delivery, 2);
 
 /**
  * Ready is the first event of a session.
@@ -183,7 +230,7 @@ export type Ready = Message$1<"mustreach.delivery.v1.Ready"> & {
  * Use `create(ReadySchema)` to create a new message.
  */
 export const ReadySchema: GenMessage<Ready> = /*@__PURE__*/
-  messageDesc(file_mustreach_delivery_v1_delivery, 2);
+  messageDesc(file_mustreach_delivery_v1_delivery, 3);
 
 /**
  * Notification is a business notification as a device gets it.
@@ -277,7 +324,7 @@ export type Notification = Message$1<"mustreach.delivery.v1.Notification"> & {
  * Use `create(NotificationSchema)` to create a new message.
  */
 export const NotificationSchema: GenMessage<Notification> = /*@__PURE__*/
-  messageDesc(file_mustreach_delivery_v1_delivery, 3);
+  messageDesc(file_mustreach_delivery_v1_delivery, 4);
 
 /**
  * Message is the chat copy of a notification.
@@ -312,7 +359,7 @@ export type Message = Message$1<"mustreach.delivery.v1.Message"> & {
  * Use `create(MessageSchema)` to create a new message.
  */
 export const MessageSchema: GenMessage<Message> = /*@__PURE__*/
-  messageDesc(file_mustreach_delivery_v1_delivery, 4);
+  messageDesc(file_mustreach_delivery_v1_delivery, 5);
 
 /**
  * Heartbeat comes about every MUSTREACH_HEARTBEAT (default 15s) to a session that gets nothing else, also while the
@@ -349,7 +396,7 @@ export type Heartbeat = Message$1<"mustreach.delivery.v1.Heartbeat"> & {
  * Use `create(HeartbeatSchema)` to create a new message.
  */
 export const HeartbeatSchema: GenMessage<Heartbeat> = /*@__PURE__*/
-  messageDesc(file_mustreach_delivery_v1_delivery, 5);
+  messageDesc(file_mustreach_delivery_v1_delivery, 6);
 
 /**
  * Gap tells of a range of sequences in which stored notifications will not be delivered. It counts as delivered:
@@ -392,7 +439,7 @@ export type Gap = Message$1<"mustreach.delivery.v1.Gap"> & {
  * Use `create(GapSchema)` to create a new message.
  */
 export const GapSchema: GenMessage<Gap> = /*@__PURE__*/
-  messageDesc(file_mustreach_delivery_v1_delivery, 6);
+  messageDesc(file_mustreach_delivery_v1_delivery, 7);
 
 /**
  * Why the notifications are not delivered.
@@ -450,7 +497,7 @@ export type Gap_Reason = (typeof Gap_Reason)[keyof typeof Gap_Reason] | UnknownE
  * Describes the enum mustreach.delivery.v1.Gap.Reason.
  */
 export const Gap_ReasonSchema: GenEnum<Gap_Reason> = /*@__PURE__*/
-  enumDesc(file_mustreach_delivery_v1_delivery, 6, 0);
+  enumDesc(file_mustreach_delivery_v1_delivery, 7, 0);
 
 /**
  * Recall tells that a notification was withdrawn: a device that has shown it takes it back. It has a place of its own
@@ -493,7 +540,7 @@ export type Recall = Message$1<"mustreach.delivery.v1.Recall"> & {
  * Use `create(RecallSchema)` to create a new message.
  */
 export const RecallSchema: GenMessage<Recall> = /*@__PURE__*/
-  messageDesc(file_mustreach_delivery_v1_delivery, 7);
+  messageDesc(file_mustreach_delivery_v1_delivery, 8);
 
 /**
  * Reconnect is the server's advice before it ends a stream.
@@ -521,7 +568,7 @@ export type Reconnect = Message$1<"mustreach.delivery.v1.Reconnect"> & {
  * Use `create(ReconnectSchema)` to create a new message.
  */
 export const ReconnectSchema: GenMessage<Reconnect> = /*@__PURE__*/
-  messageDesc(file_mustreach_delivery_v1_delivery, 8);
+  messageDesc(file_mustreach_delivery_v1_delivery, 9);
 
 /**
  * AckRequest acknowledges everything up to a sequence.
@@ -557,7 +604,7 @@ export type AckRequest = Message$1<"mustreach.delivery.v1.AckRequest"> & {
  * Use `create(AckRequestSchema)` to create a new message.
  */
 export const AckRequestSchema: GenMessage<AckRequest> = /*@__PURE__*/
-  messageDesc(file_mustreach_delivery_v1_delivery, 9);
+  messageDesc(file_mustreach_delivery_v1_delivery, 10);
 
 /**
  * AckResponse tells where the cursor is.
@@ -579,7 +626,7 @@ export type AckResponse = Message$1<"mustreach.delivery.v1.AckResponse"> & {
  * Use `create(AckResponseSchema)` to create a new message.
  */
 export const AckResponseSchema: GenMessage<AckResponse> = /*@__PURE__*/
-  messageDesc(file_mustreach_delivery_v1_delivery, 10);
+  messageDesc(file_mustreach_delivery_v1_delivery, 11);
 
 /**
  * Start says where a session begins when the request has no after_sequence.
@@ -669,4 +716,12 @@ export const DeliveryService: GenService<{
   },
 }> = /*@__PURE__*/
   serviceDesc(file_mustreach_delivery_v1_delivery, 0);
+
+/**
+ * Who may call a method. Default: admins.
+ *
+ * @generated from extension: mustreach.delivery.v1.Access access = 50700;
+ */
+export const access: GenExtension<MethodOptions, Access> = /*@__PURE__*/
+  extDesc(file_mustreach_delivery_v1_delivery, 0);
 
