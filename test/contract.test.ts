@@ -100,7 +100,7 @@ describe("the comparison with the last release", () => {
   test.each<[what: string, from: string | RegExp, to: string, found: string]>([
     ["a field that is gone", /\n *string key = 4 .*/, "", 'field "4" with name "key"'],
     ["a field of another type", "bool send_msg = 6", "string send_msg = 6", 'Field "6" with name "send_msg"'],
-    ["another JSON name", '[json_name = "sendUserID"]', '[json_name = "sender"]', 'from "sendUserID" to "sender"'],
+    ["another JSON name", 'json_name = "sendUserID"', 'json_name = "sender"', 'from "sendUserID" to "sender"'],
     ["a method that is gone", /\n *rpc PullMessages\(.*?\n {2}}\n/s, "\n", 'RPC "PullMessages"'],
     ["another Go package", 'go_package = "mustreach/msg', 'go_package = "elsewhere/msg', '"go_package"'],
   ])("finds %s", async (_, from, to, found) => {

@@ -1,10 +1,7 @@
-import { type DescMessage, fromJson, type JsonValue, type Message } from "@bufbuild/protobuf";
+import { type DescMessage, fromJson, getOption, type JsonValue, type Message } from "@bufbuild/protobuf";
 import { isFieldError } from "@bufbuild/protobuf/reflect";
 import { failure } from "../errors.ts";
-import {
-  SendBusinessNotificationBatchRequestSchema,
-  SendBusinessNotificationRequestSchema,
-} from "../gen/mustreach/msg/v1/msg_pb.ts";
+import { bind_required, bind_status } from "../gen/mustreach/delivery/v1/delivery_pb.ts";
 import { isObject, matchFieldNames } from "./field-names.ts";
 import { refuseLongIntegers } from "./long-integers.ts";
 
@@ -47,18 +44,26 @@ export function toText(body: Uint8Array, badStatus: 200 | 400): string {
   }
 }
 
-/**
- * The messages that OpenIM's handlers bind with gin's BindJSON, and the fields that it requires. Such a handler answers
- * HTTP 400 to what does not bind: those that send, batches too. All others bind with ShouldBind and answer 200.
- */
-const boundByBindJson: Readonly<Record<string, readonly string[]>> = {
-  [SendBusinessNotificationRequestSchema.typeName]: ["sendUserID"],
-  [SendBusinessNotificationBatchRequestSchema.typeName]: [],
-};
+interface BindRules {
+  readonly status: 200 | 400;
+  readonly required: readonly string[];
+}
+
+const rules = new WeakMap<DescMessage, BindRules>();
+
+/** What the proto's options say of a message, read once. */
+function rulesOf(desc: DescMessage): BindRules {
+  const known = rules.get(desc);
+  if (known !== undefined) return known;
+  const required = desc.fields.filter((field) => getOption(field, bind_required)).map(({ jsonName }) => jsonName);
+  const read: BindRules = { status: getOption(desc, bind_status) === 400 ? 400 : 200, required };
+  rules.set(desc, read);
+  return read;
+}
 
 /** The HTTP status of a body that does not bind to a message. */
-export function bindStatus({ typeName }: DescMessage): 200 | 400 {
-  return boundByBindJson[typeName] === undefined ? 200 : 400;
+export function bindStatus(desc: DescMessage): 200 | 400 {
+  return rulesOf(desc).status;
 }
 
 /**
@@ -73,7 +78,7 @@ export function bind(
   body: string,
   onUnknown?: (names: readonly string[]) => void,
 ): Message {
-  const status = bindStatus(input);
+  const { status, required } = rulesOf(input);
   let json: JsonValue;
   try {
     json = JSON.parse(body);
@@ -84,7 +89,7 @@ export function bind(
   const unknown = new Set<string>();
   try {
     json = matchFieldNames(input, json, unknown);
-    for (const name of boundByBindJson[input.typeName] ?? []) {
+    for (const name of required) {
       if (!isObject(json) || !json[name]) throw new Error(`${name} is required`);
     }
     if (isStrict && unknown.size > 0) throw new Error(`unknown: ${[...unknown].join(", ")}`);

@@ -48,7 +48,7 @@ export async function call(
   const message = await receive();
   const observed = callLog.begin(toObserved(context));
   try {
-    takeIdempotencyKey(message, context.requestHeader);
+    takeIdempotencyKey(method.input, message, context.requestHeader);
     const output = create(method.output, await impl(message, context));
     observed.succeed();
     return output;

@@ -1,21 +1,29 @@
-import { isMessage, type Message } from "@bufbuild/protobuf";
+import { type DescField, type DescMessage, getOption, type Message } from "@bufbuild/protobuf";
+import { reflect } from "@bufbuild/protobuf/reflect";
 import { wrongField } from "../errors.ts";
-import { SendBusinessNotificationRequestSchema } from "../gen/mustreach/msg/v1/msg_pb.ts";
+import { idempotency_key } from "../gen/mustreach/delivery/v1/delivery_pb.ts";
 
 /** Of draft-ietf-httpapi-idempotency-key-header. Its value is a key in quotes (RFC 8941) or, as most send it, bare. */
 const header = "idempotency-key";
 
+const fields = new WeakMap<DescMessage, DescField | "none">();
+
 /**
- * Takes the `clientMsgID` of a send from the header `Idempotency-Key`, or the metadata of that name, when the message
- * has none.
+ * Takes the idempotency key of a message, if its type has one, from the header `Idempotency-Key`, or the metadata of that
+ * name, when the message has none.
  *
  * @throws ArgsError (1001) when both are there and differ.
  */
-export function takeIdempotencyKey(message: Message, headers: Headers): void {
-  if (!isMessage(message, SendBusinessNotificationRequestSchema)) return;
-  const key = headers.get(header)?.replace(/^"(.*)"$/, "$1") || message.clientMsgId;
-  if (message.clientMsgId !== "" && message.clientMsgId !== key) {
-    throw wrongField("clientMsgID", "clientMsgID and the header Idempotency-Key differ");
+export function takeIdempotencyKey(desc: DescMessage, message: Message, headers: Headers): void {
+  const given = headers.get(header)?.replace(/^"(.*)"$/, "$1");
+  if (!given) return;
+  const field = fields.get(desc) ?? desc.fields.find((one) => getOption(one, idempotency_key)) ?? "none";
+  fields.set(desc, field);
+  if (field === "none") return;
+  const reflected = reflect(desc, message);
+  const own = reflected.get(field);
+  if (own !== "" && own !== given) {
+    throw wrongField(field.jsonName, `${field.jsonName} and the header Idempotency-Key differ`);
   }
-  message.clientMsgId = key;
+  reflected.set(field, given);
 }
