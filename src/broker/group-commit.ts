@@ -1,10 +1,13 @@
 import type { Followed, Stored, Write } from "./write.ts";
 
-/** With this many writes waiting a batch is cheaper than single writes; below it, single writes are. */
-const minBatchMessages = 32;
+/**
+ * With this many that wait, a batch is cheaper than single writes: it costs the broker about 2 ms of preparation, and a
+ * single write 0.2 ms for its sync.
+ */
+const minBatchWrites = 16;
 
 /** A batch is not made larger than this, so that its first message does not wait long for its last. */
-const maxBatchMessages = 256;
+const maxBatchMessages = 512;
 
 /** The payloads of a batch add up to at most this, in bytes. */
 const maxBatchBytes = 4_194_304;
@@ -29,7 +32,8 @@ interface Waiting {
 
 /**
  * Creates the writes of one stream. Where the broker syncs each write to disk, many that wait share one sync: measured
- * at 20–25 thousand a second in batches of 256 against 3.5 thousand single ones. A lone write is sent at once.
+ * at 20 to 25 thousand sends of two messages a second, 512 at a time, against 1.7 thousand, 8 at a time. A lone write is
+ * sent at once.
  */
 export function createGroupCommit(options: GroupCommitOptions): GroupCommit {
   const queue: Waiting[] = [];
@@ -68,8 +72,8 @@ export function createGroupCommit(options: GroupCommitOptions): GroupCommit {
   };
 
   const next = (): void => {
-    if (queue.length >= minBatchMessages && !isBatching) void batch(takeBatch(queue));
-    while (queue.length > 0 && singles < minBatchMessages && !isBatching) {
+    if (queue.length >= minBatchWrites && !isBatching) void batch(takeBatch(queue));
+    while (queue.length > 0 && singles < minBatchWrites && !isBatching) {
       const waiting = queue.shift();
       if (waiting !== undefined) single(waiting);
     }
