@@ -20,7 +20,7 @@ export interface Cluster {
 
 const varz = "$SYS.REQ.SERVER.PING.VARZ";
 
-/** Starts a cluster in a new temporary directory, and resolves when it has a leader. */
+/** Starts a cluster in a new temporary directory, and resolves when it takes a stream of three replicas. */
 export async function startCluster(): Promise<Cluster> {
   const log = pino({ level: "silent" });
   const binary = await findNatsServer({ log });
@@ -71,7 +71,7 @@ export async function startCluster(): Promise<Cluster> {
   };
 }
 
-/** Resolves when a node answers for JetStream, which it does when the cluster has a leader. */
+/** Resolves when a node answers for JetStream, and can have a stream on all three. */
 async function whenLed(port: number, node: BrokerProcess | undefined): Promise<void> {
   let ended: string | undefined;
   void node?.exited.then((how) => {
@@ -82,7 +82,10 @@ async function whenLed(port: number, node: BrokerProcess | undefined): Promise<v
     try {
       const nc = await connect({ servers: `127.0.0.1:${port}`, reconnect: false, timeout: 2_000 });
       try {
-        await jetstreamManager(nc, { timeout: 500 });
+        const { streams } = await jetstreamManager(nc, { timeout: 500 });
+        // It has a leader, to which a node that has just come may still be unknown.
+        await streams.add({ name: "READY", subjects: ["ready"], num_replicas: 3 });
+        await streams.delete("READY");
         return;
       } finally {
         await nc.close();
