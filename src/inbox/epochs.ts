@@ -10,7 +10,8 @@ import { untilAnswered } from "../broker/until.ts";
 import { write } from "../broker/write.ts";
 import { failure } from "../errors.ts";
 import { encodeMarker, type Marker, readMarker, toMarker } from "./epoch-marker.ts";
-import { inboxStream, markerSubject, parseInboxPartition } from "./layout.ts";
+import { createPartition, type Partition } from "./epoch-partition.ts";
+import { markerSubject, parseInboxPartition } from "./layout.ts";
 import { type Epoch, endOf, type Lineage, type Position } from "./lineage.ts";
 
 /** Options of {@link createEpochs}. */
@@ -35,6 +36,8 @@ export interface Epochs extends WriteGate {
   refresh(partition: number): Promise<void>;
   /** Looks, whenever that was done. */
   look(partition: number): Promise<void>;
+  /** Looks, unless it is known which epochs began up to a sequence: what is labelled there needs them. */
+  know(partition: number, sequence: number): Promise<void>;
   /** Takes a marker that was read on the way. */
   learn(partition: number, marker: DirectMessage): void;
   /** The sequence at which a position is in the store as it is known: its own, or the last that is left of its epoch. */
@@ -43,7 +46,7 @@ export interface Epochs extends WriteGate {
   newest(partition: number): number;
   /** How often a store was found replaced: what was kept of an earlier count may not hold any more. */
   replacements(): number;
-  /** A sequence has been assigned. */
+  /** All up to a sequence has been read, with its markers, from one that {@link Epochs.know} was called for. */
   saw(partition: number, sequence: number): void;
   /** Before a write, for {@link wrote}. */
   beforeWrite(partition: number): BeforeWrite;
@@ -59,28 +62,6 @@ export interface BeforeWrite {
   readonly newest: number;
 }
 
-interface Partition {
-  readonly number: number;
-  readonly stream: string;
-  lineage: Lineage;
-  marker: Marker | undefined;
-  newest: number;
-  /** The server process through which inboxes may be written. */
-  openFor: string | undefined;
-  replacements: number;
-  /** Something was written after the stream was replaced and before we knew. */
-  inDoubt: boolean;
-  /** Connections over which the lineage was looked at, by the info that the client library makes for each. */
-  readonly seenOver: WeakSet<object>;
-  lastServer: string | undefined;
-  lookedAtMs: number;
-  /** Looks take turns; those who ask meanwhile share the next. */
-  turn: Promise<unknown>;
-  readonly next: Map<"look" | "count", Promise<void>>;
-  /** The beginning of an epoch that is under way, for all writes that wait for it. */
-  opening: Promise<void> | undefined;
-}
-
 /** A lineage is taken as known for this long, in milliseconds: a session reads about every heartbeat. */
 const lookEveryMs = 10_000;
 
@@ -92,11 +73,7 @@ const requestMs = 2_500;
 
 /** Creates the epochs of the inbox streams; nothing is read before it is asked for. */
 export function createEpochs({ reads, writes, partitions, retentionMs, log }: EpochsOptions): Epochs {
-  const all = Array.from({ length: partitions }, (_, number): Partition => {
-    const none = { lineage: [], marker: undefined, newest: 0, replacements: 0, openFor: undefined, inDoubt: false };
-    const never = { seenOver: new WeakSet(), lastServer: undefined, lookedAtMs: 0, turn: Promise.resolve() };
-    return { number, stream: inboxStream(number), ...none, ...never, next: new Map(), opening: undefined };
-  });
+  const all = Array.from({ length: partitions }, (_, number) => createPartition(number));
   const of = (partition: number): Partition => {
     const found = all[partition];
     if (found === undefined) throw new RangeError(`there is no partition ${partition}`);
@@ -117,6 +94,7 @@ export function createEpochs({ reads, writes, partitions, retentionMs, log }: Ep
   const replaced = (partition: Partition, isSame: boolean) => {
     replacements++;
     partition.replacements++;
+    partition.knownThrough = 0;
     partition.lineage = [...partition.lineage];
     partition.openFor = undefined;
     if (!isSame || partition.inDoubt) return;
@@ -131,9 +109,10 @@ export function createEpochs({ reads, writes, partitions, retentionMs, log }: Ep
     if (info === undefined) throw failure("NetworkError", "the broker cannot be reached");
     const { marker: known, newest, replacements: before } = partition;
     const isSame = partition.lastServer === info.server_id;
-    const marker = await readMarker(broker, partition.number);
     const counted = counts || !partition.seenOver.has(info);
+    // Before the marker, so that all up to there are known with it.
     const last = counted ? (await stateOf(broker, partition.stream)).last_seq : newest;
+    const marker = await readMarker(broker, partition.number);
     if (broker.nc.info !== info) throw failure("NetworkError", "the connection to the broker was lost");
     // A look over the other connection has judged the same change meanwhile, and more may be written since.
     const isJudged = partition.replacements !== before;
@@ -150,6 +129,7 @@ export function createEpochs({ reads, writes, partitions, retentionMs, log }: Ep
     } else {
       partition.newest = Math.max(partition.newest, last);
     }
+    partition.knownThrough = Math.max(partition.knownThrough, last);
     partition.lastServer = info.server_id;
     partition.seenOver.add(info);
     partition.lookedAtMs = Date.now();
@@ -258,6 +238,7 @@ export function createEpochs({ reads, writes, partitions, retentionMs, log }: Ep
       if (!isKnown || partition.lookedAtMs < Date.now() - lookEveryMs) await look(partition, "look");
     },
     look: (number) => look(of(number), "count"),
+    know: async (number, sequence) => void (sequence > of(number).knownThrough && (await look(of(number), "count"))),
     learn(number, message) {
       const marker = toMarker(message.subject, message.sequence, message.timeMs, message.payload);
       const partition = of(number);
@@ -272,6 +253,7 @@ export function createEpochs({ reads, writes, partitions, retentionMs, log }: Ep
     saw(number, sequence) {
       const partition = of(number);
       partition.newest = Math.max(partition.newest, sequence);
+      partition.knownThrough = Math.max(partition.knownThrough, sequence);
     },
     beforeWrite(number) {
       const { lineage, newest } = of(number);

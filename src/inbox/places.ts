@@ -72,6 +72,7 @@ export function createPlaces(broker: Broker, get: DirectGet, partitions: number,
   const mayHold = async (userId: string, sequence: number): Promise<boolean> => {
     const { user, partition, stream } = locate(userId);
     await epochs.refresh(partition);
+    await epochs.know(partition, sequence);
     const newest = await get.last(stream, inboxFilter(partition, user));
     if (sequence <= (newest?.sequence ?? 0)) return true;
     // Where a device goes on that was in an epoch that has ended.
@@ -83,6 +84,7 @@ export function createPlaces(broker: Broker, get: DirectGet, partitions: number,
     const { partition } = locate(userId);
     const { sequence } = position;
     await epochs.refresh(partition);
+    await epochs.know(partition, sequence);
     if (epochs.placeOf(partition, position) < sequence) await epochs.look(partition);
     const place = epochs.placeOf(partition, position);
     const lineage = epochs.lineage(partition);

@@ -76,6 +76,8 @@ export async function readPage({ get, epochs }: ReadDeps, place: InboxPlace, opt
   if (upTo < after || indexed === undefined) await epochs.look(partition);
   // The connection may be another by now.
   await epochs.refresh(partition);
+  // Another instance may have begun an epoch since the last look, which the page does not show when it began before.
+  await epochs.know(partition, after);
   const messages = found.messages.filter((message) => {
     const isItem = parseInboxPartition(message.subject) !== undefined;
     if (!isItem) epochs.learn(partition, message);

@@ -29,7 +29,7 @@ interface Instance {
   readonly epochs: Epochs;
   write(data: string): Promise<void>;
   /** The epochs and data of what is in alice's inbox. */
-  read(): Promise<readonly (readonly [epoch: string, data: string])[]>;
+  read(after?: number, epoch?: string): Promise<readonly (readonly [epoch: string, data: string])[]>;
 }
 
 async function startBroker(): Promise<ExternalBroker> {
@@ -53,8 +53,8 @@ async function openInstance(
     broker,
     epochs,
     write: (data) => inbox.write("alice", toItem(data), { operationId: "test" }),
-    async read() {
-      const { entries } = await inbox.read("alice", { after: 0, limit: 1_000 });
+    async read(after = 0, epoch = "") {
+      const { entries } = await inbox.read("alice", { after, epoch, limit: 1_000 });
       return entries.map((entry) => [entry.epoch, entry.kind === "notification" ? entry.notification.data : ""]);
     },
   };
@@ -86,6 +86,20 @@ describe("an epoch begins", () => {
     ]);
     // The other one has seen it in the page.
     expect(await one.read()).toEqual(await two.read());
+  });
+
+  test("and another instance that has just looked labels with it what a device reads that is further", async () => {
+    const server = await startBroker();
+    const one = await openInstance(server);
+    await one.write("1");
+    await one.read();
+    const two = await openInstance(server);
+    await two.write("2");
+    const { last_seq: further } = (await two.broker.jsm.streams.info("INBOX_0")).state;
+    await two.write("3");
+    const [, second] = two.epochs.lineage(0);
+    // The marker is before what it asks for.
+    expect(await one.read(further, second?.id)).toEqual([[second?.id, "3"]]);
   });
 
   test("once for instances that begin to write at the same moment", async () => {

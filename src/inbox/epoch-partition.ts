@@ -1,0 +1,43 @@
+import type { Marker } from "./epoch-marker.ts";
+import { inboxStream } from "./layout.ts";
+import type { Lineage } from "./lineage.ts";
+
+/** What an instance knows of the epochs of one inbox stream. */
+export interface Partition {
+  readonly number: number;
+  readonly stream: string;
+  lineage: Lineage;
+  marker: Marker | undefined;
+  newest: number;
+  /** All markers up to this sequence are known. */
+  knownThrough: number;
+  /** The server process through which inboxes may be written. */
+  openFor: string | undefined;
+  replacements: number;
+  /** Something was written after the stream was replaced and before we knew. */
+  inDoubt: boolean;
+  /** Connections over which the lineage was looked at, by the info that the client library makes for each. */
+  readonly seenOver: WeakSet<object>;
+  lastServer: string | undefined;
+  lookedAtMs: number;
+  /** Looks take turns; those who ask meanwhile share the next. */
+  turn: Promise<unknown>;
+  readonly next: Map<"look" | "count", Promise<void>>;
+  /** The beginning of an epoch that is under way, for all writes that wait for it. */
+  opening: Promise<void> | undefined;
+}
+
+/** Nothing is known yet. */
+export function createPartition(number: number): Partition {
+  const none = { lineage: [], marker: undefined, newest: 0, replacements: 0, openFor: undefined, inDoubt: false };
+  const never = { seenOver: new WeakSet(), lastServer: undefined, lookedAtMs: 0, turn: Promise.resolve() };
+  return {
+    number,
+    stream: inboxStream(number),
+    knownThrough: 0,
+    ...none,
+    ...never,
+    next: new Map(),
+    opening: undefined,
+  };
+}
