@@ -1,0 +1,67 @@
+/**
+ * A request and its answer (RFC 9110, 3.3), whichever protocol and whichever implementation of it carries them: all that
+ * who answers needs to know of HTTP.
+ *
+ * No method throws, and none has an effect once the exchange is over: a peer that has just gone is no special case.
+ */
+export interface Exchange {
+  /**
+   * The header fields of the request, by lower-case name; those of one name are joined by ", ". With `:method`, `:path`
+   * (as it came), `:authority` (or Host) and `:scheme`. Requests with the same fields may share them: not to be changed.
+   */
+  readonly headers: RequestHeaders;
+  /** The connection: the same object for all of its exchanges. */
+  readonly connection: Connection;
+  /** Sends the header fields of the answer, `:status` first; once. */
+  respond(headers: Fields): void;
+  /**
+   * Sends a piece of the body. The bytes are sent as they are, perhaps later, and perhaps to others too: they must not
+   * be changed any more. False when more waits to be sent than should; {@link Receiver.onDrain} follows.
+   */
+  write(bytes: Uint8Array): boolean;
+  /** Ends the answer, with trailers if any. Without a {@link respond} before it, they are its headers, and all of it. */
+  end(trailers?: Fields): void;
+  /** A whole answer: {@link respond}, {@link write} and {@link end} in one. */
+  answer(headers: Fields, body: Uint8Array, trailers?: Fields): void;
+  /** Ends both directions at once, with an error code of HTTP/2 (RFC 9113, 7), over HTTP/1.1 with the connection. */
+  reset(code: number): void;
+  /** Takes no more of the request's body than what has come, until {@link resume}: the peer has to wait. */
+  pause(): void;
+  resume(): void;
+}
+
+/** Header fields as they go over the wire: lower-case names and their values, in turns. */
+export type Fields = readonly string[];
+
+/** The header fields of a request, by name. */
+export type RequestHeaders = Readonly<Record<string, string | undefined>>;
+
+/** The connection of exchanges. */
+export interface Connection {
+  /** The peer's address; empty when it has gone. */
+  readonly remoteAddress: string;
+  /** Whether it speaks HTTP/2. */
+  readonly isHttp2: boolean;
+}
+
+/** Who answers a request is told of. */
+export interface Receiver {
+  /** A piece of the request's body. Only valid during the call: what is kept is to be copied. */
+  onData(bytes: Uint8Array): void;
+  /** The request is complete. */
+  onEnd(): void;
+  /** What waited to be sent is less again. */
+  onDrain(): void;
+  /**
+   * The exchange is over: its last call, once.
+   *
+   * @param isWhole whether the answer was sent to its end, and the peer has not reset the exchange.
+   */
+  onClose(isWhole: boolean): void;
+}
+
+/**
+ * Takes a request whose header fields are complete. Its body comes when this has returned. What it throws is logged, and
+ * answered with a bare 500.
+ */
+export type Accept = (exchange: Exchange) => Receiver;
