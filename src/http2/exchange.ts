@@ -12,7 +12,7 @@ export interface Exchange {
   readonly headers: RequestHeaders;
   /** The connection: the same object for all of its exchanges. */
   readonly connection: Connection;
-  /** Sends the header fields of the answer, `:status` first; once. */
+  /** Sends the header fields of the answer, `:status` first; once. `date` is added. An answer to HEAD has no body then. */
   respond(headers: Fields): void;
   /**
    * Sends a piece of the body. The bytes are sent as they are, perhaps later, and perhaps to others too: they must not
@@ -61,7 +61,7 @@ export interface Receiver {
 }
 
 /**
- * Takes a request whose header fields are complete. Its body comes when this has returned. What it throws is logged, and
- * answered with a bare 500.
+ * Takes a request whose header fields are complete. Its body comes when this has returned. What it throws, or what its
+ * receiver does, is logged, and answered with a bare 500 or, when the answer has begun, a reset.
  */
 export type Accept = (exchange: Exchange) => Receiver;
