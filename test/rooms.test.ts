@@ -27,6 +27,7 @@ const floors: readonly (readonly string[])[] = [
   ["answers"],
   // That of HTTP could be a package of its own.
   ["gen", "http2"],
+  ["http2/hpack"],
 ];
 
 /** Rooms beside the house: what each may import besides itself. */
@@ -229,7 +230,8 @@ function judgePackage(room: string, specifier: string): string | undefined {
 
 /** `sending/send.ts` → `sending`, `client/tabs/share.ts` → `client/tabs`, `server.ts` → `server` */
 function roomOf(path: string): string {
-  const inner = Object.keys(annexes).find((room) => room.includes("/") && path.startsWith(`${room}/`));
+  const rooms = [...Object.keys(annexes), ...floors.flat()];
+  const inner = rooms.find((room) => room.includes("/") && path.startsWith(`${room}/`));
   if (inner !== undefined) return inner;
   return path.split("/")[0]?.replace(/\.m?[jt]s$/, "") ?? path;
 }
