@@ -7,6 +7,7 @@ import { remove, type Write } from "../broker/write.ts";
 import type { Epochs } from "./epochs.ts";
 import { encodeItem, type InboxItem, isTombstone, itemHeaders, itemKey, type WriteOptions } from "./items.ts";
 import { inboxIdFilter, inboxStream, inboxSubject, toDay, toInboxId } from "./layout.ts";
+import { notificationToken } from "./place-id.ts";
 import { createPlaces, type Places } from "./places.ts";
 import { type InboxPage, type ReadOptions, readPage } from "./read-page.ts";
 
@@ -152,7 +153,7 @@ export function createInbox(
 
     async find(userIds, serverMsgId) {
       const found = new Map<string, number>();
-      const id = toToken(serverMsgId);
+      const id = notificationToken(serverMsgId);
       const places = userIds.map((userId) => ({ userId, ...locate(userId) }));
       for (const [stream, ofStream] of Map.groupBy(places, (place) => place.stream)) {
         for (let start = 0; start < ofStream.length; start += maxCopies) {

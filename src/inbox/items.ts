@@ -1,7 +1,6 @@
 import { toBinary } from "@bufbuild/protobuf";
 import { decodeStored } from "../broker/decode-stored.ts";
 import type { DirectMessage } from "../broker/direct-get.ts";
-import { toToken } from "../broker/subjects.ts";
 import {
   type Message,
   MessageSchema,
@@ -11,6 +10,7 @@ import {
   RecallSchema,
 } from "../gen/mustreach/delivery/v1/delivery_pb.ts";
 import { messageToken, recallToken } from "./layout.ts";
+import { notificationToken, placeIdsOf } from "./place-id.ts";
 
 /** What can be in a user's inbox. */
 export type InboxItem =
@@ -28,6 +28,9 @@ export type InboxEntry = InboxItem & {
   /** When it is no longer worth delivering, in epoch milliseconds; undefined: when the retention ends. */
   readonly expiresAtMs: number | undefined;
 };
+
+/** What of a stored message is an item. */
+export type StoredItem = Pick<DirectMessage, "subject" | "sequence" | "payload">;
 
 /** Options of a write. */
 export interface WriteOptions {
@@ -50,7 +53,7 @@ const tombstone = "tombstone";
 /** Reads a stored item, with its place. */
 export function toEntry(message: DirectMessage, epoch: string): InboxEntry {
   const { kind, expiresAtMs } = readItemHeaders(message);
-  const item = decodeItem(kind as InboxItem["kind"], message.payload);
+  const item = decodeItem(kind as InboxItem["kind"], message);
   const place = { sequence: BigInt(message.sequence), epoch };
   if (item.kind === "notification") Object.assign(item.notification, place);
   else if (item.kind === "recall") Object.assign(item.recall, place);
@@ -59,15 +62,20 @@ export function toEntry(message: DirectMessage, epoch: string): InboxEntry {
 }
 
 /** Reads the stored form of an item. The time of a recall is not in it: it has decided the place. */
-export function decodeItem(kind: InboxItem["kind"], payload: Uint8Array): InboxItem {
+export function decodeItem(kind: InboxItem["kind"], message: StoredItem): InboxItem {
   switch (kind) {
     case "recall":
-      return { kind, recall: decodeStored(RecallSchema, payload), timeMs: 0 };
+      return { kind, recall: decodeStored(RecallSchema, message.payload), timeMs: 0 };
     case "message":
-      return { kind, message: decodeStored(MessageSchema, payload) };
+      return { kind, message: decodeStored(MessageSchema, message.payload) };
     default:
-      return { kind: "notification", notification: decodeStored(NotificationSchema, payload) };
+      return { kind: "notification", notification: decodeNotification(message) };
   }
+}
+
+/** Reads the stored form of a notification, without its sequence. */
+export function decodeNotification({ subject, sequence, payload }: StoredItem): Notification {
+  return Object.assign(decodeStored(NotificationSchema, payload), placeIdsOf(subject, sequence));
 }
 
 /** The stored form of an item; its headers are {@link itemHeaders}. */
@@ -119,7 +127,7 @@ export function isTombstone(message: Pick<DirectMessage, "header">): boolean {
 export function itemKey(item: InboxItem): { id: string; timeMs: number } {
   if (item.kind === "recall") return { id: recallToken(item.recall.serverMsgId), timeMs: item.timeMs };
   if (item.kind === "notification") {
-    return { id: toToken(item.notification.serverMsgId), timeMs: Number(item.notification.sendTime) };
+    return { id: notificationToken(item.notification.serverMsgId), timeMs: Number(item.notification.sendTime) };
   }
   const { notification } = item.message;
   if (notification === undefined) throw new TypeError("a chat copy without its notification");

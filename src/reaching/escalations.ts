@@ -8,7 +8,7 @@ import { toFailure, toRefusal } from "../broker/faults.ts";
 import { askLeader } from "../broker/leader.ts";
 import type { Publisher } from "../broker/publish.ts";
 import { type Notification, NotificationSchema } from "../gen/mustreach/delivery/v1/delivery_pb.ts";
-import { expiresHeader, readItemHeaders, userHeader } from "../inbox/items.ts";
+import { decodeNotification, expiresHeader, readItemHeaders, userHeader } from "../inbox/items.ts";
 import { inboxStream } from "../inbox/layout.ts";
 import {
   escalationFilter,
@@ -93,10 +93,10 @@ export function createEscalations(
   { retentionMs, ackWaitMs, log }: EscalationOptions,
 ): Escalations {
   /**
-   * The body of a user's notification in an inbox; undefined when it is no longer there. In a store that was replaced,
+   * A user's notification in an inbox, as it is stored; undefined when it is no longer there. In a store that was replaced,
    * its place may be that of something else, of anybody.
    */
-  const readBody = async ({ partition, sequence, userId }: Omit<Unreached, "storedAtMs" | "expiresAtMs">) => {
+  const find = async ({ partition, sequence, userId }: Omit<Unreached, "storedAtMs" | "expiresAtMs">) => {
     const stream = inboxStream(partition);
     // A replica that lags behind may not have it yet: only the leader can say that it is gone.
     const message =
@@ -106,7 +106,7 @@ export function createEscalations(
       }));
     if (message === undefined) return undefined;
     const facts = readItemHeaders(message);
-    return facts.userId === userId && facts.kind === "notification" ? message.payload : undefined;
+    return facts.userId === userId && facts.kind === "notification" ? message : undefined;
   };
 
   const isQueued = async (subject: string) => (await get.last(escalationStream, subject)) !== undefined;
@@ -141,9 +141,9 @@ export function createEscalations(
   return {
     async escalate(unreached) {
       const { partition, sequence } = unreached;
-      const body = await readBody(unreached);
-      if (body === undefined) return "gone";
-      const notification = decodeStored(NotificationSchema, body);
+      const found = await find(unreached);
+      if (found === undefined) return "gone";
+      const notification = decodeNotification(found);
       notification.sequence = BigInt(sequence);
       const id = escalationId(notification, partition);
       // Should the acknowledgement in `reach` be lost, the notification comes again when its attempts may be over.
@@ -155,7 +155,7 @@ export function createEscalations(
 
     async isWithdrawn(escalation) {
       if (escalation.storedAtMs + retentionMs <= Date.now()) return false;
-      return (await readBody(escalation)) === undefined;
+      return (await find(escalation)) === undefined;
     },
 
     consume: (maxHeld, onAttempt) =>

@@ -3,6 +3,7 @@ import { toFailure } from "../broker/faults.ts";
 import { purge } from "../broker/leader.ts";
 import { toPartition, toToken } from "../broker/subjects.ts";
 import { inboxItemFilter, inboxStream } from "../inbox/layout.ts";
+import { notificationToken } from "../inbox/place-id.ts";
 
 export interface RemoveEverywhereDeps {
   readonly broker: Broker;
@@ -21,7 +22,7 @@ export async function removeEverywhere(
   serverMsgId: string,
   found: ReadonlyMap<string, number>,
 ): Promise<void> {
-  const id = toToken(serverMsgId);
+  const id = notificationToken(serverMsgId);
   const byPartition = Map.groupBy(found, ([userId]) => toPartition(toToken(userId), partitions));
   const purges = [...byPartition].map(([partition, ofPartition]) => {
     const last = ofPartition.reduce((highest, [, sequence]) => Math.max(highest, sequence), 0);

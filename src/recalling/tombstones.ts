@@ -4,6 +4,7 @@ import type { Publisher } from "../broker/publish.ts";
 import { toPartition, toToken } from "../broker/subjects.ts";
 import { isTombstone, tombstoneHeaders } from "../inbox/items.ts";
 import { inboxIdFilter, inboxStream, inboxSubject, parseInboxSubject, toDay } from "../inbox/layout.ts";
+import { notificationToken } from "../inbox/place-id.ts";
 import { maxClockSkewMs } from "../inbox/read-page.ts";
 
 /** The places of withdrawn notifications. */
@@ -75,7 +76,7 @@ export function createTombstones(publisher: Publisher, get: DirectGet, partition
 
   return {
     async place(userIds, { serverMsgId, sendTimeMs }, operationId) {
-      const id = toToken(serverMsgId);
+      const id = notificationToken(serverMsgId);
       const now = Date.now();
       // A write that is late goes into the bucket of its day; its clock may be another.
       const days = [...new Set([sendTimeMs, now - maxClockSkewMs, now + maxClockSkewMs].map(toDay))];
