@@ -5,7 +5,6 @@ import { createCredentials } from "./auth/credentials.ts";
 import type { TokenMinter } from "./auth/mint-token.ts";
 import { loadTokenSecret } from "./auth/secret.ts";
 import { createAuthService } from "./auth/service.ts";
-import { durabilityName } from "./broker/audit.ts";
 import { type Connections, openConnections } from "./broker/connect.ts";
 import type { Config } from "./config.ts";
 import { startAdmin } from "./doors/admin.ts";
@@ -16,7 +15,7 @@ import { AuthService } from "./gen/mustreach/auth/v1/auth_pb.ts";
 import { DeadLetterService } from "./gen/mustreach/delivery/v1/dead_letter_pb.ts";
 import { DeliveryService, Gap_Reason } from "./gen/mustreach/delivery/v1/delivery_pb.ts";
 import { GroupService } from "./gen/mustreach/directory/v1/directory_pb.ts";
-import { MsgService } from "./gen/mustreach/msg/v1/msg_pb.ts";
+import { Durability, MsgService } from "./gen/mustreach/msg/v1/msg_pb.ts";
 import { requireActive } from "./groups/records.ts";
 import { createGroupService } from "./groups/service.ts";
 import { createListener } from "./http/listener.ts";
@@ -156,7 +155,7 @@ export async function startServer(config: Config, log: Logger): Promise<Server> 
     // Sending.
     const { maxDataBytes, retention: retentionMs } = config;
     const limits = { maxDataBytes, retentionMs, maxPayloadBytes: () => store.audit().maxPayloadBytes };
-    const durability = () => store.audit().durability;
+    const durability = () => Durability[store.audit().durability];
     const delivering = { inbox, fanout, chat, sends, recalls, live, senderSync: config.senderSync };
     const sending = { ...delivering, later: schedule.add, groupVersion, durability };
     const purge = { broker: connections.signals, partitions: config.partitions };
@@ -239,7 +238,7 @@ export async function startServer(config: Config, log: Logger): Promise<Server> 
       await listener.drain(config.drainTimeout).finally(() => clearTimeout(deadline));
     });
     const adminUrl = admin?.url;
-    log.info({ url, adminUrl, broker: store.audit().version, durability: durabilityName(durability()) }, "listening");
+    log.info({ url, adminUrl, broker: store.audit().version, durability: store.audit().durability }, "listening");
     const reload: Server["reload"] = async (next) => credentials.renew(await loadTokenSecret(next));
     return { url, port, adminUrl, mint, brokerPid: () => embedded?.pid(), reload, stop };
   } catch (error) {
@@ -272,7 +271,7 @@ async function checkReadiness(broker: Connections, store: Store, sessions: numbe
     ready: problems.length === 0,
     problems,
     broker: { connected: broker.isConnected(), version },
-    durability: durabilityName(durability),
+    durability,
     warnings,
     sessions,
   };

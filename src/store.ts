@@ -9,7 +9,6 @@ import { createPublisher } from "./broker/publish.ts";
 import { createChat } from "./chat/chat.ts";
 import { chatSpecs } from "./chat/layout.ts";
 import { type Config, ConfigError } from "./config.ts";
-import { Durability } from "./gen/mustreach/msg/v1/msg_pb.ts";
 import { createGroups } from "./groups/groups.ts";
 import { groupsSpecs } from "./groups/layout.ts";
 import { createCursors } from "./inbox/cursors.ts";
@@ -77,7 +76,7 @@ export async function openStore(connections: Connections, config: Config, log: L
   const epochs = createEpochs({ reads, writes, partitions, retentionMs, log });
   const publisher = createPublisher(writes, {
     sendTimeoutMs: timeoutMs,
-    isFsynced: () => audit.durability === Durability.FSYNCED,
+    isFsynced: () => audit.durability === "FSYNCED",
     gate: epochs,
   });
   const directGet = createDirectGet(reads, { timeoutMs });

@@ -1,6 +1,4 @@
-import { enumToJson } from "@bufbuild/protobuf";
 import { z } from "zod";
-import { Durability, DurabilitySchema } from "../gen/mustreach/msg/v1/msg_pb.ts";
 import type { Broker } from "./connect.ts";
 import { varzSubject } from "./subjects.ts";
 
@@ -10,6 +8,12 @@ export const natsServerFloor = "2.14.0";
 /** From here on, compaction keeps `sync_interval: always` (nats-server PR 8475 and 8629). */
 const safeCompaction = "2.14.7";
 
+/**
+ * What holds an acknowledged write: the disk of a broker (`FSYNCED`), the memories and disks of several (`REPLICATED`), or
+ * what one broker has not yet synced (`BUFFERED`).
+ */
+export type Durability = "FSYNCED" | "REPLICATED" | "BUFFERED";
+
 /** What the broker's own configuration says of it. */
 export interface BrokerAudit {
   readonly version: string;
@@ -18,11 +22,6 @@ export interface BrokerAudit {
   readonly warnings: readonly string[];
   /** The largest message that the broker takes, in bytes. */
   readonly maxPayloadBytes: number;
-}
-
-/** A durability as people write it: `FSYNCED`, `REPLICATED` or `BUFFERED`. */
-export function durabilityName(durability: Durability): string {
-  return String(enumToJson(DurabilitySchema, durability)).replace(/^DURABILITY_/, "");
 }
 
 /** A broker that Mustreach cannot keep its promise on. */
@@ -55,12 +54,8 @@ export async function auditBroker(broker: Broker, replicas: number): Promise<Bro
       `nats-server ${version} can lose acknowledged writes in a power cut while it compacts; use ${safeCompaction} or later`,
     );
   }
-  const durability = (await readSyncAlways(broker))
-    ? Durability.FSYNCED
-    : replicas > 1
-      ? Durability.REPLICATED
-      : Durability.BUFFERED;
-  if (durability === Durability.BUFFERED) {
+  const durability = (await readSyncAlways(broker)) ? "FSYNCED" : replicas > 1 ? "REPLICATED" : "BUFFERED";
+  if (durability === "BUFFERED") {
     warnings.push(
       "as far as can be read, an acknowledged notification is on one broker and perhaps not yet on its disk: a power cut can lose it. Use sync_interval: always, and let the account ask VARZ, or MUSTREACH_REPLICAS=3",
     );
