@@ -72,7 +72,9 @@ export async function openStore(connections: Connections, config: Config, log: L
     ...receivingSpecs,
     ...reachingSpecs({ retentionMs, maxStoreBytes: queueBytes }),
   ];
-  await declare(broker, specs, replicas);
+  const toldMs = 2_000;
+  const told = setTimeout(() => log.warn("waiting for the broker to take streams: is its cluster whole?"), toldMs);
+  await declare(broker, specs, replicas).finally(() => clearTimeout(told));
   const epochs = createEpochs({ reads, writes, partitions, retentionMs, log });
   const publisher = createPublisher(writes, {
     sendTimeoutMs: timeoutMs,

@@ -22,7 +22,7 @@ const floors: readonly (readonly string[])[] = [
   ["inbox", "auth"],
   ["embedded", "http"],
   ["broker", "observe"],
-  ["data-dir", "limits", "rate-limit"],
+  ["data-dir", "in-flight", "limits", "rate-limit"],
   ["config", "errors"],
   ["answers"],
   // That of HTTP could be a package of its own.
@@ -48,7 +48,7 @@ const roomLimit: RoomSize = { files: 14, lines: 2_000 };
 /** Rooms that are past it, and how far: no further. */
 const largerRooms: Readonly<Record<string, RoomSize>> = {
   auth: { files: 15, lines: 1_100 },
-  broker: { files: 16, lines: 2_000 },
+  broker: { files: 15, lines: 2_000 },
 };
 const vagueNames = /^(utils?|types?|commons?|helpers?)$/;
 /** What the subjects of the broker begin with, and its own interfaces. */

@@ -2,6 +2,8 @@ import { isDeepStrictEqual } from "node:util";
 import { DiscardPolicy, RetentionPolicy, StorageType, type StreamConfig, type StreamInfo } from "@nats-io/jetstream";
 import { nanos } from "@nats-io/transport-node";
 import type { Broker } from "./connect.ts";
+import { judge } from "./faults.ts";
+import { until } from "./until.ts";
 
 /** What a stream is. Each holds one message a subject, can be read by subject, and takes atomic batches. */
 export interface StreamSpec {
@@ -35,33 +37,54 @@ export interface StreamSpec {
   readonly fixed?: { readonly name: string; readonly value: number };
 }
 
+/** How long a cluster that is being started may take until it takes streams, in milliseconds. */
+const formingMs = 60_000;
+
 /**
  * Creates streams, one after the other, or brings existing ones to their specs; what a spec does not say stays as it
  * is. One that is as declared is left alone: a broker with a full disk may refuse to be told again what it has.
  * Resolves to whether any was created.
  *
- * @throws for one that was created with another value of its `fixed` setting; those after it are left alone.
+ * @throws for one that was created with another value of its `fixed` setting; those after it are left alone. NetworkError
+ * (90004) for a cluster that takes none within a minute.
  */
 export async function declare(broker: Broker, specs: readonly StreamSpec[], replicas: number): Promise<boolean> {
-  const { streams } = broker.jsm;
+  const deadlineMs = Date.now() + formingMs;
   let isAnyNew = false;
   for (const spec of specs) {
-    const existing = await findStream(broker, spec.name);
-    if (existing === undefined) {
-      await streams.add({ ...createdWith(spec), ...configOf(spec, replicas) });
-      isAnyNew = true;
-      continue;
-    }
-    requireFixed(existing.config, spec);
-    const config = configOf(spec, replicas, existing.config);
-    if (!differs(existing.config, config)) continue;
-    await streams.update(spec.name, config).catch(async (error: unknown) => {
-      // With a full disk the broker cannot write the change down, and says so. It is in force until the next restart.
-      const current = await findStream(broker, spec.name);
-      if (current === undefined || differs(current.config, config)) throw error;
-    });
+    const declared = await until(deadlineMs, () =>
+      declareOne(broker, spec, replicas).then(
+        (isNew) => ({ isNew }),
+        (error: unknown) => {
+          if (judge(error).kind === "retry") throw error;
+          // As it is: what the operator reads is not for callers.
+          return { error };
+        },
+      ),
+    );
+    if ("error" in declared) throw declared.error;
+    isAnyNew ||= declared.isNew;
   }
   return isAnyNew;
+}
+
+/** Resolves to whether the stream was created. */
+async function declareOne(broker: Broker, spec: StreamSpec, replicas: number): Promise<boolean> {
+  const { streams } = broker.jsm;
+  const existing = await findStream(broker, spec.name);
+  if (existing === undefined) {
+    await streams.add({ ...createdWith(spec), ...configOf(spec, replicas) });
+    return true;
+  }
+  requireFixed(existing.config, spec);
+  const config = configOf(spec, replicas, existing.config);
+  if (!differs(existing.config, config)) return false;
+  await streams.update(spec.name, config).catch(async (error: unknown) => {
+    // With a full disk the broker cannot write the change down, and says so. It is in force until the next restart.
+    const current = await findStream(broker, spec.name);
+    if (current === undefined || differs(current.config, config)) throw error;
+  });
+  return false;
 }
 
 /** What is wrong with streams, in sentences. */

@@ -1,8 +1,8 @@
 import { createInbox, type Msg } from "@nats-io/transport-node";
 import { failure } from "../errors.ts";
+import { createLimit } from "../in-flight.ts";
 import type { Broker } from "./connect.ts";
 import { toFailure } from "./faults.ts";
-import { createLimit } from "./limit.ts";
 import { directGetSubject } from "./subjects.ts";
 import { untilAnswered } from "./until.ts";
 

@@ -24,6 +24,8 @@ export type Fault =
 /** JetStream's codes (nats-server `errors.json`), as far as their meaning is used. */
 const apiCodes = {
   accountResourcesExceeded: 10002,
+  /** Also while a cluster is being started. */
+  noSuitablePeers: 10005,
   clusterNotAvailable: 10008,
   clusterNotLeader: 10009,
   insufficientResources: 10023,
@@ -45,6 +47,7 @@ const fullCodes: ReadonlySet<number> = new Set([
 ]);
 
 const retryCodes: ReadonlySet<number> = new Set([
+  apiCodes.noSuitablePeers,
   apiCodes.clusterNotAvailable,
   apiCodes.clusterNotLeader,
   apiCodes.jetStreamNotEnabled,

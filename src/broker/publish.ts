@@ -1,9 +1,9 @@
 import { randomUUID } from "node:crypto";
 import { failure } from "../errors.ts";
+import { createLimit } from "../in-flight.ts";
 import type { Broker } from "./connect.ts";
 import { isIncomplete, mayBeTaken, toRefusal } from "./faults.ts";
 import { createGroupCommit, type GroupCommit } from "./group-commit.ts";
-import { createLimit } from "./limit.ts";
 import { again, untilAnswered } from "./until.ts";
 import { type Followed, type Stored, type Write, write } from "./write.ts";
 

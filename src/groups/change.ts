@@ -1,9 +1,9 @@
 import type { Broker } from "../broker/connect.ts";
 import type { DirectGet } from "../broker/direct-get.ts";
-import { createTurns } from "../broker/limit.ts";
 import { toToken } from "../broker/subjects.ts";
 import { maxBatchMessages, type Revision, replace, type Write } from "../broker/write.ts";
 import { failure } from "../errors.ts";
+import { createTurns } from "../in-flight.ts";
 import { groupInfoSubject, groupMembersSubject, joinedSubject, membersPerSubject } from "./layout.ts";
 import { type GroupSnapshot, readGroup } from "./reads.ts";
 import { encodeGroup, encodeMemberships, type GroupRecord, type Member, reviseMemberships } from "./records.ts";

@@ -1,4 +1,4 @@
-import { createLimit } from "../broker/limit.ts";
+import { createLimit } from "../in-flight.ts";
 import type { Inbox } from "../inbox/inbox.ts";
 import type { InboxPage } from "../inbox/read-page.ts";
 import type { ReadInbox } from "./feed.ts";

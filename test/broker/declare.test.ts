@@ -1,4 +1,4 @@
-import { jetstream, StorageType } from "@nats-io/jetstream";
+import { JetStreamApiError, jetstream, StorageType } from "@nats-io/jetstream";
 import { Kvm } from "@nats-io/kv";
 import { nanos } from "@nats-io/transport-node";
 import { pino } from "pino";
@@ -27,6 +27,14 @@ afterEach(async () => {
 
 const declareInbox = (settings: typeof options) => declare(broker, inboxSpecs(settings), 1);
 const problems = (settings = options) => streamProblems(broker, inboxSpecs(settings), 1);
+/** A broker that cannot place its first streams, as one whose cluster is being started. */
+function forming(refusals: number): Broker {
+  const { streams } = broker.jsm;
+  const noPeers = { code: 400, err_code: 10005, description: "no suitable peers for placement" };
+  const add: typeof streams.add = (config) =>
+    refusals-- > 0 ? Promise.reject(new JetStreamApiError(noPeers)) : streams.add(config);
+  return { ...broker, jsm: { ...broker.jsm, streams: { ...streams, add, info: (name) => streams.info(name) } } };
+}
 const configOf = async (name: string) => (await broker.jsm.streams.info(name)).config;
 
 describe("the inbox streams", () => {
@@ -52,6 +60,11 @@ describe("the inbox streams", () => {
     const before = [await configOf("INBOX_0"), await configOf("INBOX_1")];
     expect(await declareInbox(options)).toBe(false);
     expect([await configOf("INBOX_0"), await configOf("INBOX_1")]).toEqual(before);
+  });
+
+  test("waits for a cluster that has no place for them yet", async () => {
+    expect(await declare(forming(3), inboxSpecs(options), 1)).toBe(true);
+    expect(await problems()).toEqual([]);
   });
 
   test("tells that inboxes are new when one of them had gone", async () => {

@@ -1,5 +1,5 @@
 import { describe, expect, test } from "vitest";
-import { createLimit } from "../../src/broker/limit.ts";
+import { createLimit } from "../src/in-flight.ts";
 
 /** Work that the test ends, with a record of what is under way. */
 function createJobs() {

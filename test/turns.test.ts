@@ -1,5 +1,5 @@
 import { describe, expect, test } from "vitest";
-import { createTurns } from "../../src/broker/limit.ts";
+import { createTurns } from "../src/in-flight.ts";
 
 /** Work that ends when the test says so. */
 function openWork() {
