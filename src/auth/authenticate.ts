@@ -1,10 +1,18 @@
-import type { HandlerContext } from "@connectrpc/connect";
+import type { RequestHeaders } from "../http2/exchange.ts";
 import { accessOf } from "./access.ts";
-import { type Caller, callerKey, missingToken } from "./caller.ts";
+import { type Caller, type CallerContext, callerKey, missingToken } from "./caller.ts";
 import type { TokenVerifier } from "./verify-token.ts";
 
-/** Finds out who makes a request by its headers. */
-export type Authenticator = (headers: Headers) => Promise<Caller>;
+/** Finds out who makes a request by its headers; with a promise only where it has to. */
+export type Authenticator = (headers: RequestHeaders) => Caller | Promise<Caller>;
+
+/** The part of a call's context that the gate looks at. */
+export interface GateContext extends CallerContext {
+  readonly headers: RequestHeaders;
+}
+
+/** Lets a call through, leaving the caller in its context, or throws; with a promise only where it has to. */
+export type Gate = (context: GateContext) => void | Promise<void>;
 
 /**
  * Takes the token from the header `token` (OpenIM's), else from `authorization: Bearer`, and verifies it.
@@ -12,25 +20,25 @@ export type Authenticator = (headers: Headers) => Promise<Caller>;
  * The result throws ArgsError (1001) when there is neither, and what the verifier throws.
  */
 export function createAuthenticator(verify: TokenVerifier): Authenticator {
-  return async (headers) => {
-    const token = headers.get("token") || readBearer(headers.get("authorization"));
+  return (headers) => {
+    const token = headers.token || readBearer(headers.authorization);
     if (!token) throw missingToken();
     return verify(token);
   };
 }
 
-/**
- * What to give Connect as `requestGate`, and to call for every other door: leaves the caller in the context before the
- * body of a request is read, or throws. Open methods pass without a token.
- */
-export function createAuthGate(authenticate: Authenticator): (context: HandlerContext) => Promise<void> {
-  return async (context) => {
-    if (accessOf(context.method) === "anybody") return;
-    context.values.set(callerKey, await authenticate(context.requestHeader));
+/** Creates the gate of every door, which a request passes before its body is read. Open methods pass without a token. */
+export function createAuthGate(authenticate: Authenticator): Gate {
+  return ({ method, values, headers }) => {
+    if (accessOf(method) === "anybody") return undefined;
+    const caller = authenticate(headers);
+    if (caller instanceof Promise) return caller.then((known) => void values.set(callerKey, known));
+    values.set(callerKey, caller);
+    return undefined;
   };
 }
 
 /** RFC 6750 section 2.1; the scheme is case-insensitive (RFC 9110 section 11.1). */
-function readBearer(authorization: string | null): string | undefined {
+function readBearer(authorization: string | undefined): string | undefined {
   return authorization?.match(/^bearer +(\S+) *$/i)?.[1];
 }

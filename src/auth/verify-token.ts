@@ -72,8 +72,10 @@ export interface JwksOptions {
  *
  * OpenIM's 1507 (not in the token store) does not occur: there is no store. Any token with a good signature is
  * valid until it expires or is revoked. Clock skew is not tolerated in `exp` and `nbf`.
+ *
+ * A token that was verified lately needs no promise: what is wrong with it is then thrown, not rejected.
  */
-export type TokenVerifier = (token: string) => Promise<Caller>;
+export type TokenVerifier = (token: string) => Caller | Promise<Caller>;
 
 /** Accepts OpenIM's tokens (HS256, nothing else by the secret) and, with `jwks`, an identity provider's. */
 export function createTokenVerifier(options: TokenVerifierOptions): TokenVerifier {
@@ -102,18 +104,24 @@ export function createTokenVerifier(options: TokenVerifierOptions): TokenVerifie
     return readClaims(payload, "UserID", (userId) => adminUserIds.has(userId));
   };
 
-  return async (token) => {
-    if (token.length > maxTokenLength) throw failure("TokenMalformedError", "the token is longer than 8 KiB");
-    let caller = verifiedTokens.get(token);
-    if (caller === undefined) {
-      caller = await verifySignature(token).catch((error: unknown) => {
-        throw toTokenFailure(error);
-      });
-      verifiedTokens.set(token, caller);
-    }
+  const requireValid = (caller: Caller): Caller => {
     if (caller.expiresAtMs <= Date.now()) throw expired();
     if (isRevoked(caller, revokedAtMs)) throw failure("TokenKickedError", "the token was revoked");
     return caller;
+  };
+
+  const verifyAnew = async (token: string): Promise<Caller> => {
+    const caller = await verifySignature(token).catch((error: unknown) => {
+      throw toTokenFailure(error);
+    });
+    verifiedTokens.set(token, caller);
+    return requireValid(caller);
+  };
+
+  return (token) => {
+    if (token.length > maxTokenLength) throw failure("TokenMalformedError", "the token is longer than 8 KiB");
+    const caller = verifiedTokens.get(token);
+    return caller === undefined ? verifyAnew(token) : requireValid(caller);
   };
 }
 

@@ -1,12 +1,14 @@
 import { randomUUID } from "node:crypto";
 import { create, type Message } from "@bufbuild/protobuf";
-import { createContextKey, type HandlerContext, type MethodImplSpec } from "@connectrpc/connect";
+import type { HandlerContext, MethodImplSpec } from "@connectrpc/connect";
+import type { Gate } from "../auth/authenticate.ts";
 import { failure } from "../errors.ts";
 import type { HttpRequest } from "../http/listener.ts";
 import type { CallLog } from "../observe/call-log.ts";
 import { operationIdHeader, operationIdKey } from "../observe/operation-id.ts";
 import { BindError, toFailure } from "./bind.ts";
 import type { ReadBody } from "./body.ts";
+import type { CallContext } from "./context.ts";
 import { takeIdempotencyKey } from "./idempotency-key.ts";
 
 /** A method of one message and one answer, and what implements it. */
@@ -16,17 +18,15 @@ export type UnaryMethod = Extract<MethodImplSpec, { kind: "unary" }>;
 export type StreamMethod = Extract<MethodImplSpec, { kind: "server_streaming" }>;
 
 export interface CallDeps {
-  /** Leaves the caller in the context, by the headers. Throws to refuse the call. */
-  readonly authenticate: (context: HandlerContext) => Promise<void>;
+  readonly authenticate: Gate;
   readonly readBody: ReadBody;
   readonly callLog: CallLog;
 }
 
-/** Whether the request's host cannot be one. */
-export const badHostKey = createContextKey(false, { description: "whether the request's host cannot be one" });
-
 /** The longest operation id, in characters. */
 const maxOperationIdLength = 256;
+
+const operationIdField = operationIdHeader.toLowerCase();
 
 /** A call under way. */
 export interface Call<Method = UnaryMethod, Received = Promise<Message> | Message> {
@@ -83,7 +83,7 @@ export async function* callStream(
 export async function receiveMessage(
   { authenticate, readBody, callLog }: CallDeps,
   request: HttpRequest,
-  context: HandlerContext,
+  context: CallContext,
   decode: (body: Buffer) => Message,
 ): Promise<Message> {
   try {
@@ -95,14 +95,14 @@ export async function receiveMessage(
   }
 }
 
-function takeOperationId({ requestHeader, responseHeader, values, protocolName }: HandlerContext): void {
-  const given = requestHeader.get(operationIdHeader) ?? "";
+function takeOperationId(context: CallContext): void {
+  const given = context.headers[operationIdField] ?? "";
   // Also one that is refused for having none can then be found in the log.
   const operationId = given.slice(0, maxOperationIdLength) || randomUUID();
-  values.set(operationIdKey, operationId);
-  responseHeader.set(operationIdHeader, operationId);
-  if (values.get(badHostKey)) throw new BindError("Host must be a host and, if any, a port", 400);
-  if (given === "" && protocolName === "rest") throw failure("ArgsError", "header must have operationID");
+  context.values.set(operationIdKey, operationId);
+  context.respondWith(operationIdField, operationId);
+  if (context.isHostBad) throw new BindError("Host must be a host and, if any, a port", 400);
+  if (given === "" && context.protocolName === "rest") throw failure("ArgsError", "header must have operationID");
   if (given.length > maxOperationIdLength) {
     throw failure("ArgsError", `operationID must be at most ${maxOperationIdLength} characters`);
   }

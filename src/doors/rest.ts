@@ -1,20 +1,16 @@
 import { type DescMethod, getOption, hasOption, type JsonObject, type Message, toJson } from "@bufbuild/protobuf";
-import {
-  Code,
-  ConnectError,
-  createContextValues,
-  createHandlerContext,
-  type ServiceImplSpec,
-} from "@connectrpc/connect";
+import { Code, ConnectError, type ServiceImplSpec } from "@connectrpc/connect";
 import { errorTable, retryAfterMsOf, toErrorFacts, toWireError } from "../errors.ts";
 import { http } from "../gen/google/api/annotations_pb.ts";
 import { discardBody } from "../http/discard.ts";
 import type { HttpRequest, HttpResponse } from "../http/listener.ts";
-import { type Target, toHeaders } from "../http/target.ts";
-import { peerKey, peerOf } from "../observe/peer.ts";
+import { type Target, toRequestHeaders } from "../http/target.ts";
+import type { Fields } from "../http2/exchange.ts";
+import { peerOf } from "../observe/peer.ts";
 import { unknownFieldsKey } from "../observe/unknown-fields.ts";
 import { BindError, bind, bindStatus, toText } from "./bind.ts";
-import { badHostKey, type Call, type CallDeps, receiveMessage, type UnaryMethod } from "./call.ts";
+import { type Call, type CallDeps, receiveMessage, type UnaryMethod } from "./call.ts";
+import { CallContext } from "./context.ts";
 import { compileToOpenImJson, errorEnvelope, headerFields, successEnvelope, type ToOpenImJson } from "./envelope.ts";
 
 export interface RestOptions extends CallDeps {
@@ -30,7 +26,7 @@ export interface RestCall extends Call {
 }
 
 /** The response header that names the keys of the body that were ignored. */
-const unknownFieldsHeader = "Mustreach-Unknown-Fields";
+const unknownFieldsHeader = "mustreach-unknown-fields";
 
 interface Route {
   readonly method: UnaryMethod;
@@ -53,22 +49,20 @@ export function createRest({ services, isStrict = false, ...deps }: RestOptions)
     const route = request.method === "POST" ? routes.get(target.path) : undefined;
     if (route === undefined) return undefined;
     const { method } = route.method;
-    const context = createHandlerContext({
-      service: method.parent,
+    const context = new CallContext({
       method,
       protocolName: "rest",
-      requestMethod: "POST",
       url: target.url,
-      requestHeader: toHeaders(request),
-      contextValues: createContextValues().set(peerKey, peerOf(request.socket)).set(badHostKey, target.isHostBad),
+      headers: toRequestHeaders(request),
+      peer: peerOf(request.socket),
+      isHostBad: target.isHostBad,
     });
-    const { responseHeader, values } = context;
     response.once("close", () => context.abort(done));
 
     const decode = (body: Buffer) =>
       bind({ input: method.input, isStrict }, toText(body, bindStatus(method.input)), (unknown) => {
-        values.set(unknownFieldsKey, unknown);
-        responseHeader.set(unknownFieldsHeader, unknown.join(", "));
+        context.values.set(unknownFieldsKey, unknown);
+        context.respondWith(unknownFieldsHeader, unknown.join(", "));
       });
 
     return {
@@ -78,17 +72,17 @@ export function createRest({ services, isStrict = false, ...deps }: RestOptions)
       answer(output) {
         const json = toJson(method.output, output, { alwaysEmitImplicit: true }) as JsonObject;
         for (const [name, header] of Object.entries(headerFields)) {
-          if (name in json) responseHeader.set(header, String(json[name]).replace(/^DURABILITY_/, ""));
+          if (name in json) context.respondWith(header.toLowerCase(), String(json[name]).replace(/^DURABILITY_/, ""));
           delete json[name];
         }
-        write(response, 200, responseHeader, successEnvelope(route.toOpenImJson(json)));
+        write(response, 200, context.responseFields, successEnvelope(route.toOpenImJson(json)));
       },
       async refuse(thrown) {
         const error = toWireError(thrown);
         const retryAfterMs = retryAfterMsOf(error);
-        if (retryAfterMs !== undefined) responseHeader.set("Retry-After", String(Math.ceil(retryAfterMs / 1_000)));
+        if (retryAfterMs !== undefined) context.respondWith("retry-after", String(Math.ceil(retryAfterMs / 1_000)));
         await discardBody(request);
-        write(response, toStatus(error), responseHeader, errorEnvelope(toErrorFacts(error)));
+        write(response, toStatus(error), context.responseFields, errorEnvelope(toErrorFacts(error)));
       },
     };
   };
@@ -122,9 +116,9 @@ function toStatus(error: ConnectError): number {
   return toErrorFacts(error).errCode === errorTable.TooManyRequestsError.errCode ? 429 : 200;
 }
 
-function write(response: HttpResponse, status: number, headers: Headers, body: string): void {
+function write(response: HttpResponse, status: number, headers: Fields, body: string): void {
   if (response.headersSent || response.destroyed) return;
-  for (const [name, value] of headers) response.setHeader(name, value);
+  for (let i = 0; i < headers.length; i += 2) response.setHeader(headers[i] ?? "", headers[i + 1] ?? "");
   response.setHeader("Content-Type", "application/json");
   response.setHeader("Content-Length", Buffer.byteLength(body));
   response.statusCode = status;

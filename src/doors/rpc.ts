@@ -6,20 +6,22 @@ import {
   createConnectRouter,
   createContextKey,
   createContextValues,
-  createHandlerContext,
   type HandlerContext,
   type ServiceImplSpec,
 } from "@connectrpc/connect";
 import type { UniversalHandler, UniversalServerRequest } from "@connectrpc/connect/protocol";
 import { universalResponseToNodeResponse } from "@connectrpc/connect-node";
 import type { BaseLogger } from "pino";
+import type { GateContext } from "../auth/authenticate.ts";
 import { failure, toWireError } from "../errors.ts";
 import type { HttpRequest, HttpResponse } from "../http/listener.ts";
 import type { Target } from "../http/target.ts";
-import { toHeaders } from "../http/target.ts";
+import { toRequestHeaders } from "../http/target.ts";
+import type { Fields, RequestHeaders } from "../http2/exchange.ts";
 import { isSeen } from "../observe/call-log.ts";
 import { peerKey, peerOf } from "../observe/peer.ts";
-import { badHostKey, type CallDeps, call, callStream, receiveMessage } from "./call.ts";
+import { type CallDeps, call, callStream, receiveMessage } from "./call.ts";
+import { CallContext, toHeaders } from "./context.ts";
 import { decodeMessage, encodeEmpty, toEncoding } from "./decode.ts";
 import { answerUnimplemented } from "./unimplemented.ts";
 
@@ -37,7 +39,7 @@ export type Rpc = (request: HttpRequest, response: HttpResponse, target: Target)
 
 /** A call before Connect has it: what its gate has put into the answer's headers, and its message or its refusal. */
 interface Prepared {
-  readonly header: Headers;
+  readonly header: Fields;
   readonly outcome: { readonly message: Message } | { readonly refusal: ConnectError };
 }
 
@@ -55,9 +57,9 @@ const callerGone = new ConnectError("the caller has gone", Code.Canceled);
  */
 export function createRpc(options: RpcOptions): Rpc {
   const { services, callLog, log, maxTimeoutMs, shutdownSignal } = options;
-  const authenticate = async (context: HandlerContext) => {
+  const authenticate = async (context: GateContext) => {
     await options.authenticate(context);
-    requireUncompressed(context.requestHeader);
+    requireUncompressed(context.headers);
   };
   const deps = { authenticate, readBody: options.readBody, callLog };
   const router = createConnectRouter({
@@ -76,33 +78,34 @@ export function createRpc(options: RpcOptions): Rpc {
   const serviceNames = new Set(services.map(({ service }) => service.typeName));
 
   const prepare = async (
-    { service, method }: UniversalHandler,
+    { method }: UniversalHandler,
     request: HttpRequest,
+    { isHostBad }: Target,
     { url, header: requestHeader, contextValues }: ReturnType<typeof toUniversalRequest>,
   ): Promise<Prepared> => {
-    const context = createHandlerContext({
-      service,
+    const context = new CallContext({
       method,
       protocolName: "rpc",
-      requestMethod: "POST",
       url,
-      requestHeader,
-      contextValues,
+      headers: toRequestHeaders(request),
+      peer: peerOf(request.socket),
+      isHostBad,
+      values: contextValues,
     });
-    const header = context.responseHeader;
     const encoding = toEncoding(requestHeader.get("content-type") ?? "");
     const decode = (body: Buffer) => decodeMessage(method.input, encoding, body);
     try {
-      return { header, outcome: { message: await receiveMessage(deps, request, context, decode) } };
+      const message = await receiveMessage(deps, request, context, decode);
+      return { header: context.responseFields, outcome: { message } };
     } catch (refusal) {
-      return { header, outcome: { refusal: toWireError(refusal) } };
+      return { header: context.responseFields, outcome: { refusal: toWireError(refusal) } };
     }
   };
 
   const answer = async (handler: UniversalHandler, request: HttpRequest, response: HttpResponse, target: Target) => {
     const universal = toUniversalRequest(request, response, target);
     if (isCall(handler, universal)) {
-      universal.contextValues.set(preparedKey, await prepare(handler, request, universal));
+      universal.contextValues.set(preparedKey, await prepare(handler, request, target, universal));
     }
     const answered = await handler(universal);
     if (!isSeen(universal.contextValues)) {
@@ -120,7 +123,7 @@ export function createRpc(options: RpcOptions): Rpc {
       const [, service = ""] = target.path.split("/");
       const isService = serviceNames.has(service);
       // A caller's names are no labels of ours.
-      const call = { rpc: isService ? `${service}/*` : "*", values: toValues(request, target) };
+      const call = { rpc: isService ? `${service}/*` : "*", values: toValues(request) };
       return answerUnimplemented(request, response, isService, (error) => callLog.refuse(call, error));
     }
     answer(handler, request, response, target).catch((err: unknown) => {
@@ -137,9 +140,9 @@ function isCall(handler: UniversalHandler, { method, header }: UniversalServerRe
 }
 
 /** A compressed request would be a way round the size limits of what is held in memory. */
-function requireUncompressed(header: Headers): void {
+function requireUncompressed(headers: RequestHeaders): void {
   for (const name of ["grpc-encoding", "connect-content-encoding", "content-encoding"]) {
-    if ((header.get(name) ?? "identity") === "identity") continue;
+    if ((headers[name] ?? "identity") === "identity") continue;
     throw failure("ArgsError", "compressed requests are not taken", undefined, { code: Code.Unimplemented });
   }
 }
@@ -147,7 +150,7 @@ function requireUncompressed(header: Headers): void {
 /** Connect's gate: lets the call through if ours did. */
 async function passPrepared({ values, responseHeader }: HandlerContext): Promise<void> {
   const { header, outcome } = preparedOf(values);
-  for (const [name, value] of header) responseHeader.set(name, value);
+  for (let i = 0; i < header.length; i += 2) responseHeader.set(header[i] ?? "", header[i + 1] ?? "");
   if ("refusal" in outcome) throw outcome.refusal;
 }
 
@@ -165,8 +168,8 @@ function preparedOf(values: ContextValues): Prepared {
 }
 
 /** What every call of this door knows from its start. */
-function toValues(request: HttpRequest, { isHostBad }: Target): ContextValues {
-  return createContextValues().set(peerKey, peerOf(request.socket)).set(badHostKey, isHostBad);
+function toValues(request: HttpRequest): ContextValues {
+  return createContextValues().set(peerKey, peerOf(request.socket));
 }
 
 /** The request with an empty message as its body, and so without the length of the real one. */
@@ -175,13 +178,13 @@ function toUniversalRequest(request: HttpRequest, response: HttpResponse, target
   response.once("close", () => {
     if (!response.writableFinished) controller.abort(callerGone);
   });
-  const header = toHeaders(request);
+  const header = toHeaders(toRequestHeaders(request));
   header.delete("content-length");
   const { httpVersion, method = "" } = request;
   const empty = encodeEmpty(toEncoding(header.get("content-type") ?? ""));
   async function* body() {
     yield empty;
   }
-  const contextValues = toValues(request, target);
+  const contextValues = toValues(request);
   return { httpVersion, method, url: target.url, header, body: body(), signal: controller.signal, contextValues };
 }

@@ -1,3 +1,4 @@
+import type { RequestHeaders } from "../http2/exchange.ts";
 import type { HttpRequest } from "./listener.ts";
 
 /** What a request asks for. */
@@ -29,13 +30,9 @@ function toTarget(host: string | undefined, pathAndQuery: string): Target {
   };
 }
 
-/** The headers of a request, as the web's type; repeated ones are joined. */
-export function toHeaders(request: HttpRequest): Headers {
-  const headers = new Headers();
-  for (const [name, value] of Object.entries(request.headers)) {
-    // HTTP/2 pseudo headers are not headers.
-    if (name.startsWith(":")) continue;
-    for (const item of Array.isArray(value) ? value : [value ?? ""]) headers.append(name, item);
-  }
-  return headers;
+/** The header fields of a request, those of one name joined. */
+export function toRequestHeaders({ headers }: HttpRequest): RequestHeaders {
+  // The one that Node does not join, and no request of sense has.
+  const { "set-cookie": cookies, ...joined } = headers;
+  return cookies === undefined ? (headers as RequestHeaders) : (joined as RequestHeaders);
 }

@@ -31,8 +31,12 @@ function openService(options: { readonly ttlMs?: number; readonly revoke?: () =>
       revoked.set(`${platformId} ${userId}`, atMs);
     },
   });
+  const gate = createAuthGate(createAuthenticator(verify));
   const transport = createRouterTransport((router) => void router.service(AuthService, service), {
-    router: { requestGate: createAuthGate(createAuthenticator(verify)) },
+    router: {
+      requestGate: async ({ method, values, requestHeader }) =>
+        gate({ method, values, headers: Object.fromEntries(requestHeader) }),
+    },
   });
   const client = createClient(AuthService, transport);
   return {
