@@ -16,6 +16,8 @@ const floors: readonly (readonly string[])[] = [
   ["main"],
   ["try-it"],
   ["server"],
+  ["jobs", "serving"],
+  ["foundation"],
   ["doors", "store"],
   ["sending", "receiving", "reaching"],
   ["groups", "chat", "recalling"],

@@ -1,0 +1,98 @@
+import type { Logger } from "pino";
+import { type Connections, openConnections } from "./broker/connect.ts";
+import type { Config } from "./config.ts";
+import type { EmbeddedBroker } from "./embedded/start.ts";
+import { DeliveryService } from "./gen/mustreach/delivery/v1/delivery_pb.ts";
+import type { Readiness } from "./observe/health.ts";
+import { droppedLines } from "./observe/log.ts";
+import { createMetrics } from "./observe/metrics.ts";
+import { createWebhook, type Webhook } from "./reaching/webhook.ts";
+import { removeEverywhere } from "./recalling/remove-everywhere.ts";
+import { openStore, type Store } from "./store.ts";
+
+/** What jobs and doors stand on, each process its own: the connections to the broker, what is kept there, the metrics. */
+export type Foundation = Awaited<ReturnType<typeof openFoundation>>;
+
+interface FoundationOptions {
+  readonly config: Config;
+  readonly log: Logger;
+  /** How to connect to the embedded broker. Undefined: to the one at MUSTREACH_NATS_URL. */
+  readonly embedded: Pick<EmbeddedBroker, "url" | "dial"> | undefined;
+}
+
+/**
+ * Connects to the broker, and declares what is kept in it.
+ *
+ * @throws as {@link openConnections} and {@link openStore}; what was opened is closed.
+ */
+export async function openFoundation({ config, log, embedded }: FoundationOptions) {
+  const connections = await openConnections({
+    servers: embedded === undefined ? (config.natsUrl ?? []) : [embedded.url],
+    dial: embedded?.dial,
+    creds: config.natsCreds,
+    requestTimeoutMs: config.sendTimeout,
+    // Our own broker is there by now; anybody else's may be started after us.
+    waitMs: embedded === undefined ? Number.POSITIVE_INFINITY : 0,
+    log,
+  });
+  try {
+    const store = await openStore(connections, config, log);
+    const metrics = createMetrics({ services: [DeliveryService], brokerVersion: () => store.audit().version });
+    metrics.watch("mustreach_broker_connected", "1 while all connections to the broker are up, else 0.", () =>
+      connections.isConnected() ? 1 : 0,
+    );
+    const lost = () => droppedLines(log);
+    metrics.count("mustreach_log_lines_dropped_total", "Lines of the log that could not be written.", lost);
+    return {
+      ...{ config, log, connections, store, metrics },
+      webhook: toWebhook(config),
+      delivering: toDelivering(store, config),
+      tracking: toTracking(store, connections, config),
+      /** Stores what is in memory, and disconnects. */
+      async close() {
+        await store.close().finally(connections.close);
+      },
+    };
+  } catch (error) {
+    await connections.close();
+    throw error;
+  }
+}
+
+/** What a notification is delivered with: at once, at its time, or to the members of a group. */
+function toDelivering({ inbox, fanout, chat, sends, recalls, live }: Store, { senderSync }: Config) {
+  return { inbox, fanout, chat, sends, recalls, live, senderSync };
+}
+
+/** What finds out what became of a notification, and takes it back. */
+function toTracking(store: Store, connections: Connections, { retention: retentionMs, partitions }: Config) {
+  const { sends, recalls, inbox, tombstones, cursors, groups, schedule } = store;
+  const purge = { broker: connections.signals, partitions };
+  return {
+    ...{ sends, recalls, inbox, tombstones, cursors, retentionMs },
+    membersAt: async (groupId: string, version: number) =>
+      (await groups.membersAt(groupId, version)).map(({ userId }) => userId),
+    cancelScheduled: schedule.cancel,
+    removeEverywhere: (id: string, found: ReadonlyMap<string, number>) => removeEverywhere(purge, id, found),
+  };
+}
+
+function toWebhook({ escalationUrl: url, escalationSecret: keys }: Config): Webhook | undefined {
+  return url === undefined || keys === undefined ? undefined : createWebhook({ url, keys });
+}
+
+/** Looks whether a process can keep the promise now; `sessions` are those that it holds. */
+export async function checkReadiness({ connections, store }: Foundation, sessions: number): Promise<Readiness> {
+  const { version, durability, warnings } = store.audit();
+  const problems = connections.isConnected()
+    ? await store.problems().catch(() => ["the broker does not answer"])
+    : ["the broker cannot be reached"];
+  return {
+    ready: problems.length === 0,
+    problems,
+    broker: { connected: connections.isConnected(), version },
+    durability,
+    warnings,
+    sessions,
+  };
+}

@@ -1,0 +1,135 @@
+import { createServiceImplSpec } from "@connectrpc/connect";
+import { createAuthenticator, createAuthGate } from "./auth/authenticate.ts";
+import { createCredentials } from "./auth/credentials.ts";
+import type { TokenMinter } from "./auth/mint-token.ts";
+import { createAuthService } from "./auth/service.ts";
+import type { Config } from "./config.ts";
+import { createRoutes, shutdownReason } from "./doors/routes.ts";
+import { checkReadiness, type Foundation } from "./foundation.ts";
+import { AuthService } from "./gen/mustreach/auth/v1/auth_pb.ts";
+import { DeadLetterService } from "./gen/mustreach/delivery/v1/dead_letter_pb.ts";
+import { DeliveryService, Gap_Reason } from "./gen/mustreach/delivery/v1/delivery_pb.ts";
+import { GroupService } from "./gen/mustreach/directory/v1/directory_pb.ts";
+import { Durability, MsgService } from "./gen/mustreach/msg/v1/msg_pb.ts";
+import { requireActive } from "./groups/records.ts";
+import { createGroupService } from "./groups/service.ts";
+import { createListener, type ListenerAddress } from "./http/listener.ts";
+import { maxOverheadBytes } from "./limits.ts";
+import { createCallLog } from "./observe/call-log.ts";
+import { createHealth, type Health } from "./observe/health.ts";
+import { peerKey } from "./observe/peer.ts";
+import { replay } from "./reaching/replay.ts";
+import { createDeadLetterService } from "./reaching/service.ts";
+import { createAdmission } from "./receiving/admission.ts";
+import { createGroupPush } from "./receiving/group-push.ts";
+import { createHub } from "./receiving/hub.ts";
+import { createPushMemory } from "./receiving/push-queue.ts";
+import { createDeliveryService } from "./receiving/service.ts";
+import { type ResumeRequest, resume } from "./receiving/subscribe.ts";
+import { createMsgService } from "./sending/service.ts";
+
+/** Doors and sessions: what answers callers and devices. */
+export interface Serving {
+  readonly health: Health;
+  readonly mint: TokenMinter;
+  /** Opens the port. */
+  listen(): Promise<ListenerAddress>;
+  /** Puts a token secret in force, and fetches the keys of the identity provider again at their next use. */
+  renewSecret(secret: string): void;
+  /** Ends sessions with a `reconnect`, and answers what is under way (MUSTREACH_DRAIN_TIMEOUT). */
+  drain(): Promise<void>;
+}
+
+/** Builds the doors, and what is behind them. */
+export function createServing(foundation: Foundation, secret: string): Serving {
+  const { config, log, connections, store, metrics, delivering, tracking } = foundation;
+  const { inbox, live, openSession, cursors, revocations, groups, chat, schedule } = store;
+
+  // Who calls.
+  const { adminUserIds } = config;
+  const { revokedAtMs, revoke } = revocations;
+  const jwks = toJwks(config);
+  const credentials = createCredentials({ secret, ttlMs: config.tokenTtl, adminUserIds, jwks, revokedAtMs });
+  const { mint, verify } = credentials;
+  const auth = createAuthService({
+    ...{ secret: credentials.secret, adminUserIds, mint, verify, revoke },
+    peerOf: ({ values }) => values.get(peerKey),
+  });
+
+  // Who is in which group.
+  const groupIdsOf = async (userId: string) => (await groups.joined(userId)).map(({ groupId }) => groupId);
+  const groupVersion = async (groupId: string) => requireActive(await groups.find(groupId)).version;
+
+  // Receiving.
+  const admission = createAdmission(config);
+  const pushMemory = createPushMemory(config.maxWaitingPushBytes);
+  const isBrokerAway = () => !connections.isConnected();
+  const { heartbeat: heartbeatMs } = config;
+  const groupPush = createGroupPush(live, groupIdsOf);
+  const onGap = (reason: Gap_Reason) => {
+    if (reason === Gap_Reason.STORE_CHANGED) metrics.gap("store_changed");
+    else metrics.gap(reason === Gap_Reason.RETENTION ? "retention" : "expired");
+  };
+  const receiving = { inbox, live, openSession, cursors, groupPush, admission, pushMemory };
+  const hub = createHub({ ...receiving, onGap, isBrokerAway, heartbeatMs, log });
+  metrics.watch("mustreach_sessions", "Sessions of devices now.", hub.size);
+  metrics.watch("mustreach_waiting_push_bytes", "Online pushes that wait for devices, in bytes.", pushMemory.bytes);
+  revocations.onRevoke(({ userId }) => hub.endRevoked(userId));
+  connections.signals.onReconnect(() => hub.reconcileAll());
+  const toPlace = (request: ResumeRequest) => resume({ inbox, cursors }, request);
+  const delivery = createDeliveryService({ hub, inbox, cursors, revokedAtMs, resume: toPlace });
+
+  // Sending, and asking about what was sent.
+  const { maxDataBytes, retention: retentionMs } = config;
+  const limits = { maxDataBytes, retentionMs, maxPayloadBytes: () => store.audit().maxPayloadBytes };
+  const durability = () => Durability[store.audit().durability];
+  const sending = { ...delivering, later: schedule.add, groupVersion, durability };
+  const msg = createMsgService({ limits, sending, log, tracking, conversations: { chat, groupIdsOf } });
+
+  // What has not reached.
+  const { escalations, deadLetters } = store;
+  const replaying = { deadLetters, escalations: foundation.webhook && escalations };
+
+  const health = createHealth(() => checkReadiness(foundation, hub.size()));
+  const shutdown = new AbortController();
+  const handler = createRoutes({
+    services: [
+      createServiceImplSpec<typeof MsgService>(MsgService, msg),
+      createServiceImplSpec<typeof DeliveryService>(DeliveryService, delivery),
+      createServiceImplSpec<typeof AuthService>(AuthService, auth),
+      createServiceImplSpec<typeof GroupService>(GroupService, createGroupService({ groups })),
+      createServiceImplSpec<typeof DeadLetterService>(
+        DeadLetterService,
+        createDeadLetterService({ deadLetters, replay: (request) => replay(replaying, request) }),
+      ),
+    ],
+    authenticate: createAuthGate(createAuthenticator(verify)),
+    callLog: createCallLog(log, metrics),
+    health,
+    strictJson: config.strictJson,
+    maxNotificationBytes: config.maxDataBytes + maxOverheadBytes,
+    shutdownSignal: shutdown.signal,
+    log,
+  });
+  const listener = createListener({ handler, log });
+  metrics.watch("mustreach_connections", "Connections to the port now.", () => listener.counts().connections);
+  const refused = () => listener.counts().refused;
+  metrics.count("mustreach_connections_refused_total", "Connections refused by a limit of the port.", refused);
+
+  return {
+    health,
+    mint,
+    listen: () => listener.listen({ host: config.host, port: config.port }),
+    renewSecret: credentials.renew,
+    async drain() {
+      hub.drain();
+      const deadline = setTimeout(() => shutdown.abort(shutdownReason), config.drainTimeout * 0.8);
+      await listener.drain(config.drainTimeout).finally(() => clearTimeout(deadline));
+    },
+  };
+}
+
+function toJwks({ jwksUrl: url, jwtIssuer: issuer, jwtAudience: audience, jwtUserClaim, jwtAdminClaim }: Config) {
+  if (url === undefined || audience === undefined) return undefined;
+  return { url, issuer, audience, userClaim: jwtUserClaim, adminClaim: jwtAdminClaim };
+}
