@@ -44,7 +44,7 @@ export interface Connection {
   readonly isHttp2: boolean;
 }
 
-/** Who answers a request is told of. */
+/** Who answers a request is told of. Once the answer has ended, of nothing but the close. */
 export interface Receiver {
   /** A piece of the request's body. Only valid during the call: what is kept is to be copied. */
   onData(bytes: Uint8Array): void;

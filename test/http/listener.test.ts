@@ -9,6 +9,7 @@ import fc from "fast-check";
 import { afterEach, describe, expect, test, vi } from "vitest";
 import type { HttpHandler, HttpResponse, Listener, ListenerAddress, ListenerOptions } from "../../src/http/listener.ts";
 import { createListener } from "../../src/http/listener.ts";
+import { frame, frameType, get, preface, reset, settings, settingsAck, toFrames } from "../helpers/http2-frames.ts";
 
 const curl = async (...args: string[]): Promise<string> =>
   (await promisify(execFile)("curl", ["--silent", "--show-error", "--max-time", "5", ...args])).stdout;
@@ -102,39 +103,6 @@ async function dribble(socket: net.Socket, bytes: Buffer): Promise<void> {
     await nextTurn();
   }
 }
-
-// HTTP/2 by hand, for clients that no library agrees to be.
-const preface = Buffer.from("PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n");
-const frame = (type: number, flags: number, stream: number, payload: Buffer = Buffer.alloc(0)): Buffer => {
-  const head = Buffer.alloc(9);
-  head.writeUIntBE(payload.length, 0, 3);
-  head.writeUInt8(type, 3);
-  head.writeUInt8(flags, 4);
-  head.writeUInt32BE(stream, 5);
-  return Buffer.concat([head, payload]);
-};
-const settings = frame(4, 0, 0);
-const settingsAck = frame(4, 1, 0);
-/** GET http://x/ in indexes of HPACK's static table, END_STREAM and END_HEADERS. */
-const get = (stream: number, extra: Buffer = Buffer.alloc(0)): Buffer =>
-  frame(1, 0x5, stream, Buffer.concat([Buffer.of(0x82, 0x86, 0x84, 0x41, 1, 0x78), extra]));
-const reset = (stream: number): Buffer => frame(3, 0, stream, Buffer.of(0, 0, 0, 8));
-
-function toFrames(bytes: Buffer): { type: number; flags: number; stream: number; payload: Buffer }[] {
-  const frames = [];
-  for (let at = 0; at + 9 <= bytes.length; ) {
-    const length = bytes.readUIntBE(at, 3);
-    frames.push({
-      type: bytes.readUInt8(at + 3),
-      flags: bytes.readUInt8(at + 4),
-      stream: bytes.readUInt32BE(at + 5) & 0x7fffffff,
-      payload: bytes.subarray(at + 9, at + 9 + length),
-    });
-    at += 9 + length;
-  }
-  return frames;
-}
-const frameType = { data: 0, headers: 1, reset: 3, settings: 4, ping: 6, goaway: 7 };
 
 describe("protocols", () => {
   test("curl is served over HTTP/1.1", async () => {
