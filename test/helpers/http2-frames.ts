@@ -2,7 +2,45 @@
 
 export const preface = Buffer.from("PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n");
 
-export const frameType = { data: 0, headers: 1, reset: 3, settings: 4, ping: 6, goaway: 7, windowUpdate: 8 };
+export const frameType = {
+  data: 0,
+  headers: 1,
+  priority: 2,
+  reset: 3,
+  settings: 4,
+  pushPromise: 5,
+  ping: 6,
+  goaway: 7,
+  windowUpdate: 8,
+  continuation: 9,
+} as const;
+
+export const flag = { endStream: 0x1, ack: 0x1, endHeaders: 0x4, padded: 0x8, priority: 0x20 } as const;
+
+/** Settings by their names (RFC 9113, 6.5.2). */
+export const setting = {
+  headerTableSize: 1,
+  enablePush: 2,
+  maxConcurrentStreams: 3,
+  initialWindowSize: 4,
+  maxFrameSize: 5,
+  maxHeaderListSize: 6,
+} as const;
+
+export const errorCode = {
+  noError: 0,
+  protocol: 1,
+  internal: 2,
+  flowControl: 3,
+  settingsTimeout: 4,
+  streamClosed: 5,
+  frameSize: 6,
+  refusedStream: 7,
+  cancel: 8,
+  compression: 9,
+  connect: 10,
+  enhanceYourCalm: 11,
+} as const;
 
 export interface Frame {
   readonly type: number;
@@ -11,7 +49,7 @@ export interface Frame {
   readonly payload: Buffer;
 }
 
-export function frame(type: number, flags: number, stream: number, payload: Buffer = Buffer.alloc(0)): Buffer {
+export function frame(type: number, flags: number, stream: number, payload: Uint8Array = Buffer.alloc(0)): Buffer {
   const head = Buffer.alloc(9);
   head.writeUIntBE(payload.length, 0, 3);
   head.writeUInt8(type, 3);
@@ -50,4 +88,31 @@ export function toFrames(bytes: Buffer): Frame[] {
     at += 9 + length;
   }
   return frames;
+}
+
+export function toUint32(value: number): Buffer {
+  const bytes = Buffer.alloc(4);
+  bytes.writeUInt32BE(value);
+  return bytes;
+}
+
+export function settingsOf(...values: readonly (readonly [id: number, value: number])[]): Buffer {
+  const payload = values.map(([id, value]) => Buffer.concat([Buffer.of(id >>> 8, id & 0xff), toUint32(value)]));
+  return frame(frameType.settings, 0, 0, Buffer.concat(payload));
+}
+
+export function windowUpdate(stream: number, increment: number): Buffer {
+  return frame(frameType.windowUpdate, 0, stream, toUint32(increment));
+}
+
+export function ping(text: string): Buffer {
+  return frame(frameType.ping, 0, 0, Buffer.from(text.padEnd(8).slice(0, 8)));
+}
+
+export function data(stream: number, payload: Uint8Array, flags = 0): Buffer {
+  return frame(frameType.data, flags, stream, payload);
+}
+
+export function headers(stream: number, block: Uint8Array, flags: number = flag.endHeaders): Buffer {
+  return frame(frameType.headers, flags, stream, block);
 }
