@@ -18,8 +18,8 @@ export type BodyContext = Pick<HandlerContext, "method" | "values">;
  */
 export type ReadBody = (request: HttpRequest, context: BodyContext) => Promise<Buffer>;
 
-/** Options of {@link createReadBody}. */
-export interface ReadBodyOptions {
+/** Options of {@link createBodyLimits}. */
+export interface BodyLimitOptions {
   /** The largest body, in bytes. */
   readonly maxBytes: number;
   /** The bytes kept for unfinished bodies of one connection. Default: two of the largest. */
@@ -28,44 +28,55 @@ export interface ReadBodyOptions {
   readonly maxInstanceBytes?: number;
 }
 
+/** What bounds the bodies of all doors. */
+export interface BodyLimits {
+  limitOf(context: BodyContext): BodyLimit;
+  /** Those that an unfinished body of a connection counts in. */
+  budgetsOf(connection: object): readonly BodyBudget[];
+}
+
+/** How large a body may be, and the error of one that is larger. */
+export interface BodyLimit {
+  readonly maxBytes: number;
+  readonly tooLarge: () => Error;
+}
+
 /**
  * The largest body of a caller who is no admin, in bytes. Of the methods that are not for admins, none has a message of
  * more: a conversation id of 2 KiB is the largest field, and JSON may write each byte of it as \u00XX.
  */
-const maxOrdinaryBytes = 16_384;
+export const maxOrdinaryBytes = 16_384;
 
-/** Creates the reader of every body, whatever the protocol. */
-export function createReadBody(options: ReadBodyOptions): ReadBody {
+export function createBodyLimits(options: BodyLimitOptions): BodyLimits {
   const { maxBytes } = options;
   const largest = Math.max(maxBytes, minBodyBytes);
   const { maxConnectionBytes = largest * 2, maxInstanceBytes = largest * 8 } = options;
   const instance = createBodyBudget(maxInstanceBytes);
-  const connections = new WeakMap<object, BodyBudget>();
-
-  const budgetOf = (request: HttpRequest): BodyBudget => {
-    // The socket of an HTTP/2 request is a view of it made for that request.
-    const connection = ("stream" in request ? request.stream.session : request.socket) ?? request;
-    const budget = connections.get(connection) ?? createBodyBudget(maxConnectionBytes);
-    connections.set(connection, budget);
-    return budget;
-  };
-
-  return (request, context) => {
-    const limit = limitOf(context, maxBytes);
-    return receive(request, limit, [budgetOf(request), instance]);
+  const connections = new WeakMap<object, readonly BodyBudget[]>();
+  return {
+    limitOf: (context) => limitOf(context, maxBytes),
+    budgetsOf(connection) {
+      const budgets = connections.get(connection) ?? [createBodyBudget(maxConnectionBytes), instance];
+      connections.set(connection, budgets);
+      return budgets;
+    },
   };
 }
 
-interface Limit {
-  readonly maxBytes: number;
-  readonly tooLarge: () => Error;
+/** Creates the reader of bodies that are read as a whole. */
+export function createReadBody({ limitOf, budgetsOf }: BodyLimits): ReadBody {
+  return (request, context) => {
+    // The socket of an HTTP/2 request is a view of it made for that request.
+    const connection = ("stream" in request ? request.stream.session : request.socket) ?? request;
+    return receive(request, limitOf(context), budgetsOf(connection));
+  };
 }
 
 /**
  * In the documented order a caller who may not call a method is told so after what is wrong with the body; a body that
  * is no ordinary one is not waited for.
  */
-function limitOf({ method, values }: BodyContext, largest: number): Limit {
+function limitOf({ method, values }: BodyContext, largest: number): BodyLimit {
   const isAdmin = values.get(callerKey)?.isAdmin === true;
   const maxBytes = isAdmin ? largest : Math.min(largest, maxOrdinaryBytes);
   const access = accessOf(method);
@@ -80,7 +91,7 @@ function cutOff(): BindError {
   return new BindError("the body was cut off", 400);
 }
 
-function receive(request: HttpRequest, limit: Limit, budgets: readonly BodyBudget[]): Promise<Buffer> {
+function receive(request: HttpRequest, limit: BodyLimit, budgets: readonly BodyBudget[]): Promise<Buffer> {
   return new Promise((resolve, reject) => {
     // One buffer that grows, not the chunks as they came: a chunk of one byte may hold on to a whole read of the socket.
     let bytes = new Uint8Array();

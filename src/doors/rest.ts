@@ -21,6 +21,8 @@ export interface RestOptions extends CallDeps {
 
 /** A call over REST, and how it is answered. */
 export interface RestCall extends Call {
+  /** Gives the message; throws a refusal that is logged. */
+  readonly receive: () => Promise<Message>;
   readonly answer: (output: Message) => void;
   readonly refuse: (thrown: unknown) => Promise<void>;
 }

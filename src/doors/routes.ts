@@ -5,7 +5,7 @@ import type { HttpHandler } from "../http/listener.ts";
 import { createPages, healthz, notFound, writeJson } from "../http/pages.ts";
 import { readTarget } from "../http/target.ts";
 import type { Health } from "../observe/health.ts";
-import { createReadBody } from "./body.ts";
+import { createBodyLimits, createReadBody } from "./body.ts";
 import { type CallDeps, call } from "./call.ts";
 import { createRest } from "./rest.ts";
 import { createRpc } from "./rpc.ts";
@@ -33,7 +33,7 @@ export function createRoutes(options: RouteOptions): HttpHandler {
   const { services, authenticate, callLog, log, shutdownSignal } = options;
   // JSON may write every byte as \u00XX.
   const maxRequestBytes = Math.max(minRequestBytes, options.maxNotificationBytes * 6);
-  const deps = { authenticate, readBody: createReadBody({ maxBytes: maxRequestBytes }), callLog };
+  const deps = { authenticate, readBody: createReadBody(createBodyLimits({ maxBytes: maxRequestBytes })), callLog };
   const rest = createRest({ ...deps, services, isStrict: options.strictJson });
   const rpc = createRpc({ ...deps, services, log, maxTimeoutMs, shutdownSignal });
   const pages = createPages({
@@ -48,7 +48,10 @@ export function createRoutes(options: RouteOptions): HttpHandler {
     if (answerCors(request, response)) return;
     const target = readTarget(request);
     const restCall = rest(request, response, target);
-    if (restCall !== undefined) return call(deps, restCall).then(restCall.answer).catch(restCall.refuse);
+    if (restCall !== undefined) {
+      const answered = restCall.receive().then((message) => call(deps, restCall, message));
+      return answered.then(restCall.answer).catch(restCall.refuse);
+    }
     if (!pages(request, response, target) && !rpc(request, response, target)) notFound(response);
     return undefined;
   };

@@ -20,7 +20,9 @@ import { toRequestHeaders } from "../http/target.ts";
 import type { Fields, RequestHeaders } from "../http2/exchange.ts";
 import { isSeen } from "../observe/call-log.ts";
 import { peerKey, peerOf } from "../observe/peer.ts";
-import { type CallDeps, call, callStream, receiveMessage } from "./call.ts";
+import { toFailure } from "./bind.ts";
+import { maxOrdinaryBytes } from "./body.ts";
+import { admit, type CallDeps, call, callStream, receiveMessage, toObserved } from "./call.ts";
 import { CallContext, toHeaders } from "./context.ts";
 import { decodeMessage, encodeEmpty, toEncoding } from "./decode.ts";
 import { answerUnimplemented } from "./unimplemented.ts";
@@ -40,7 +42,8 @@ export type Rpc = (request: HttpRequest, response: HttpResponse, target: Target)
 /** A call before Connect has it: what its gate has put into the answer's headers, and its message or its refusal. */
 interface Prepared {
   readonly header: Fields;
-  readonly outcome: { readonly message: Message } | { readonly refusal: ConnectError };
+  /** Without a message for a stream of both directions: Connect reads those. */
+  readonly outcome: { readonly message: Message | undefined } | { readonly refusal: ConnectError };
 }
 
 const preparedKey = createContextKey<Prepared | undefined>(undefined, {
@@ -65,17 +68,30 @@ export function createRpc(options: RpcOptions): Rpc {
   const router = createConnectRouter({
     maxTimeoutMs,
     shutdownSignal,
+    // What Connect reads itself: the messages of streams of both directions.
+    readMaxBytes: maxOrdinaryBytes,
     requestGate: passPrepared,
     acceptCompression: [],
   });
   for (const method of services.flatMap(({ methods }) => Object.values(methods))) {
-    const toCall = (context: HandlerContext) => ({ context, receive: () => preparedMessage(context) });
-    if (method.kind === "unary") router.rpc(method.method, (_, context) => call(deps, { method, ...toCall(context) }));
-    if (method.kind === "server_streaming")
-      router.rpc(method.method, (_, context) => callStream(deps, { method, ...toCall(context) }));
+    if (method.kind === "unary") {
+      router.rpc(method.method, (_, context) => call(deps, { method, context }, preparedMessage(context)));
+    } else if (method.kind === "server_streaming") {
+      router.rpc(method.method, (_, context) => callStream(deps, { method, context }, preparedMessage(context)));
+    } else if (method.kind === "bidi_streaming") {
+      router.rpc(method.method, (requests, context) => callStream(deps, { method, context }, requests));
+    }
   }
   const handlers = new Map(router.handlers.map((handler) => [handler.requestPath, handler]));
   const serviceNames = new Set(services.map(({ service }) => service.typeName));
+
+  const admitStream = async (context: CallContext): Promise<undefined> => {
+    try {
+      await admit(authenticate, context);
+    } catch (error) {
+      throw callLog.refuse(toObserved(context), toFailure(error));
+    }
+  };
 
   const prepare = async (
     { method }: UniversalHandler,
@@ -95,7 +111,10 @@ export function createRpc(options: RpcOptions): Rpc {
     const encoding = toEncoding(requestHeader.get("content-type") ?? "");
     const decode = (body: Buffer) => decodeMessage(method.input, encoding, body);
     try {
-      const message = await receiveMessage(deps, request, context, decode);
+      const message =
+        method.methodKind === "bidi_streaming"
+          ? await admitStream(context)
+          : await receiveMessage(deps, request, context, decode);
       return { header: context.responseFields, outcome: { message } };
     } catch (refusal) {
       return { header: context.responseFields, outcome: { refusal: toWireError(refusal) } };
@@ -103,7 +122,8 @@ export function createRpc(options: RpcOptions): Rpc {
   };
 
   const answer = async (handler: UniversalHandler, request: HttpRequest, response: HttpResponse, target: Target) => {
-    const universal = toUniversalRequest(request, response, target);
+    const isBidi = handler.method.methodKind === "bidi_streaming";
+    const universal = toUniversalRequest(request, response, target, isBidi);
     if (isCall(handler, universal)) {
       universal.contextValues.set(preparedKey, await prepare(handler, request, target, universal));
     }
@@ -158,6 +178,7 @@ async function passPrepared({ values, responseHeader }: HandlerContext): Promise
 function preparedMessage({ values }: HandlerContext): Message {
   const { outcome } = preparedOf(values);
   if ("refusal" in outcome) throw outcome.refusal;
+  if (outcome.message === undefined) throw new Error("the call was not received");
   return outcome.message;
 }
 
@@ -172,8 +193,11 @@ function toValues(request: HttpRequest): ContextValues {
   return createContextValues().set(peerKey, peerOf(request.socket));
 }
 
-/** The request with an empty message as its body, and so without the length of the real one. */
-function toUniversalRequest(request: HttpRequest, response: HttpResponse, target: Target) {
+/**
+ * The request, with an empty message as its body, and so without the length of the real one, unless it is a stream of
+ * both directions.
+ */
+function toUniversalRequest(request: HttpRequest, response: HttpResponse, target: Target, isBidi: boolean) {
   const controller = new AbortController();
   response.once("close", () => {
     if (!response.writableFinished) controller.abort(callerGone);
@@ -186,5 +210,6 @@ function toUniversalRequest(request: HttpRequest, response: HttpResponse, target
     yield empty;
   }
   const contextValues = toValues(request);
-  return { httpVersion, method, url: target.url, header, body: body(), signal: controller.signal, contextValues };
+  const { signal } = controller;
+  return { httpVersion, method, url: target.url, header, body: isBidi ? request : body(), signal, contextValues };
 }

@@ -6,7 +6,7 @@ import type { DescMethod } from "@bufbuild/protobuf";
 import { createContextValues } from "@connectrpc/connect";
 import { afterEach, describe, expect, test, vi } from "vitest";
 import { callerKey } from "../../src/auth/caller.ts";
-import { createReadBody, type ReadBodyOptions } from "../../src/doors/body.ts";
+import { type BodyLimitOptions, createBodyLimits, createReadBody } from "../../src/doors/body.ts";
 import { toErrorFacts } from "../../src/errors.ts";
 import { AuthService } from "../../src/gen/mustreach/auth/v1/auth_pb.ts";
 import { DeliveryService } from "../../src/gen/mustreach/delivery/v1/delivery_pb.ts";
@@ -27,8 +27,8 @@ interface Upload {
 }
 
 /** Reads the bodies of requests on a real port, on behalf of an admin or of a user. */
-async function useReader(options: ReadBodyOptions, { method = send as DescMethod, isAdmin = true } = {}) {
-  const readBody = createReadBody(options);
+async function useReader(options: BodyLimitOptions, { method = send as DescMethod, isAdmin = true } = {}) {
+  const readBody = createReadBody(createBodyLimits(options));
   const reads: Promise<Buffer>[] = [];
   const read = (request: http.IncomingMessage | http2.Http2ServerRequest) => {
     const caller = { userId: "u", platformId: 5, isAdmin, issuedAtMs: 0, expiresAtMs: 1 };

@@ -18,7 +18,7 @@ import {
 import { Code, ConnectError, createServiceImplSpec, type HandlerContext } from "@connectrpc/connect";
 import { afterEach, describe, expect, test } from "vitest";
 import { type Caller, callerKey } from "../../src/auth/caller.ts";
-import { createReadBody } from "../../src/doors/body.ts";
+import { createBodyLimits, createReadBody } from "../../src/doors/body.ts";
 import { call } from "../../src/doors/call.ts";
 import { createRest, type RestOptions } from "../../src/doors/rest.ts";
 import { failure, toWireError } from "../../src/errors.ts";
@@ -81,7 +81,7 @@ const defaults: RestOptions = {
   authenticate: async ({ values }) => {
     values.set(callerKey, admin);
   },
-  readBody: createReadBody({ maxBytes: 64 }),
+  readBody: createReadBody(createBodyLimits({ maxBytes: 64 })),
   callLog: {
     begin: () => ({ open() {}, succeed() {}, fail: toWireError }),
     refuse: (_, thrown) => toWireError(thrown),
@@ -107,7 +107,12 @@ async function useRest(getTime: GetTime, options: Partial<RestOptions> = {}) {
   const server = createServer((req, res) => {
     const asked = rest(req, res, readTarget(req));
     if (asked === undefined) res.writeHead(404).end("not ours");
-    else void call(deps, asked).then(asked.answer).catch(asked.refuse);
+    else
+      void asked
+        .receive()
+        .then((message) => call(deps, asked, message))
+        .then(asked.answer)
+        .catch(asked.refuse);
   });
   server.listen(0, "127.0.0.1");
   await once(server, "listening");
