@@ -1,0 +1,73 @@
+import type { Socket } from "node:net";
+import { createDecoder } from "../hpack/decode.ts";
+import type { Protocol, ProtocolOptions } from "../protocol.ts";
+import { type Engine, Http2Connection } from "./connection.ts";
+import { announceSettings } from "./control.ts";
+import { initialWindowBytes } from "./frames.ts";
+import { type Bounds, defaultBounds } from "./limits.ts";
+import { Receiving } from "./receive.ts";
+import { sendWindowUpdate } from "./send.ts";
+import { watch } from "./watch.ts";
+
+export interface EngineOptions extends ProtocolOptions {
+  /** Other values than those of {@link defaultBounds}. */
+  readonly bounds?: Partial<Bounds>;
+}
+
+/**
+ * Creates HTTP/2 (RFC 9113) of our own, server side, on sockets of TCP or TLS. A turn of the event loop is its unit: what
+ * has come is answered, and what is said is sent, with one write for each connection.
+ */
+export function createEngine({ accept, log, limits, bounds: given }: EngineOptions): Protocol {
+  const bounds = { ...defaultBounds, ...given };
+  const connections = new Set<Http2Connection>();
+  let scheduled: Http2Connection[] = [];
+
+  const engine: Engine = {
+    accept,
+    log,
+    limits,
+    bounds,
+    tick: 0,
+    connections,
+    schedule(connection) {
+      if (scheduled.push(connection) === 1) setImmediate(flushScheduled);
+    },
+  };
+  const stopWatching = watch(engine);
+
+  function flushScheduled(): void {
+    const due = scheduled;
+    scheduled = [];
+    for (const connection of due) connection.flush();
+  }
+
+  function adopt(socket: Socket): void {
+    const decoder = createDecoder({ maxTableSize: bounds.headerTableBytes, maxListSize: limits.maxHeaderBytes });
+    const connection = new Http2Connection(engine, socket, decoder);
+    const receiving = new Receiving(connection);
+    connections.add(connection);
+    // With half-open sockets, connections outlive a client that has closed its side.
+    socket.allowHalfOpen = false;
+    socket.setNoDelay(true);
+    socket.on("error", (err) => log.debug({ err }, "http2 socket failed"));
+    socket.once("end", () => connection.abandon());
+    socket.once("close", () => {
+      connections.delete(connection);
+      connection.abandon();
+    });
+    announceSettings(connection);
+    sendWindowUpdate(connection.output, 0, bounds.connectionWindowBytes - initialWindowBytes);
+    connection.touch();
+    socket.on("data", (chunk: Buffer) => receiving.read(chunk));
+    socket.resume();
+  }
+
+  return {
+    adopt,
+    drain() {
+      for (const connection of connections) connection.drain();
+    },
+    close: stopWatching,
+  };
+}

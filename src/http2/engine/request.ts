@@ -1,0 +1,133 @@
+import type { RequestHeaders } from "../exchange.ts";
+import type { DecodedFields } from "../hpack/fields.ts";
+
+/** A request's header fields as section 8 of RFC 9113 reads them. */
+export interface Request {
+  readonly headers: RequestHeaders;
+  /** What to do with it: to answer it with a status of ours, or to reset it as malformed (8.1.1). */
+  readonly fate: "served" | "malformed" | 431 | 501;
+  /** The answer has no body. */
+  readonly isHead: boolean;
+  /** What `content-length` says, or -1. */
+  readonly contentLength: number;
+  readonly wantsContinue: boolean;
+}
+
+/** The same fields come over and over, and then as the same object. */
+const known = new WeakMap<DecodedFields, Request>();
+
+const pseudoNames: ReadonlySet<string> = new Set([":method", ":scheme", ":authority", ":path"]);
+/** Of the connection, and meaningless here (8.2.2). */
+const connectionNames: ReadonlySet<string> = new Set([
+  "connection",
+  "keep-alive",
+  "proxy-connection",
+  "transfer-encoding",
+  "upgrade",
+]);
+/** A token (RFC 9110, 5.6.2) without upper case. */
+const fieldName = /^[a-z0-9!#$%&'*+\-.^_`|~]+$/;
+/** Control characters other than tab, and spaces at the ends (8.2.1). */
+// biome-ignore lint/suspicious/noControlCharactersInRegex: those are what must not be there
+const wrongValue = /[\x00-\x08\x0a-\x1f\x7f]|^[\t ]|[\t ]$/;
+const method = /^[A-Za-z0-9!#$%&'*+\-.^_`|~]+$/;
+const scheme = /^[A-Za-z][A-Za-z0-9+\-.]*$/;
+const path = /^(?:\/[\x21-\x7e\x80-\xff]*|\*)$/;
+/** Without user information (8.3.1). */
+const authority = /^[\x21-\x3f\x41-\x7e\x80-\xff]*$/;
+const digits = /^\d{1,15}$/;
+
+/** Reads the header fields of a request. */
+export function toRequest(fields: DecodedFields): Request {
+  let request = known.get(fields);
+  if (request === undefined) {
+    request = readRequest(fields);
+    known.set(fields, request);
+  }
+  return request;
+}
+
+/** Whether the fields after a body may stand there (8.1). */
+export function areTrailers({ list, isTooLarge }: DecodedFields): boolean {
+  return !isTooLarge && countPseudoFields(list) === 0;
+}
+
+function readRequest(fields: DecodedFields): Request {
+  const { list, isTooLarge } = fields;
+  const headers = isTooLarge ? {} : fields.headers;
+  const contentLength = toContentLength(headers["content-length"]);
+  const request = {
+    headers,
+    fate: "served" as const,
+    isHead: headers[":method"] === "HEAD",
+    contentLength: contentLength ?? -1,
+    wantsContinue: headers.expect?.toLowerCase() === "100-continue",
+  };
+  // What is missing may be in the part that was too much.
+  if (isTooLarge) return { ...request, fate: 431 };
+  const pseudoFields = countPseudoFields(list);
+  if (pseudoFields < 0 || contentLength === undefined || !isAuthorityClear(list)) return { ...request, fate: "malformed" };
+  if (headers[":method"] === "CONNECT") {
+    const isWhole = pseudoFields === 2 && headers[":authority"] !== undefined && list.indexOf(":authority") % 2 === 0;
+    return { ...request, fate: isWhole ? 501 : "malformed" };
+  }
+  return hasTarget(headers) ? request : { ...request, fate: "malformed" };
+}
+
+/** @returns how many there are, or -1 if a field, or the place of a pseudo field, is against the rules (8.2, 8.3). */
+function countPseudoFields(list: DecodedFields["list"]): number {
+  let count = 0;
+  const isOver = (at: number) => at > 2 * count;
+  for (let at = 0; at < list.length; at += 2) {
+    const name = list[at] ?? "";
+    const value = list[at + 1] ?? "";
+    if (wrongValue.test(value)) return -1;
+    if (name.startsWith(":")) {
+      if (isOver(at) || !pseudoNames.has(name) || isRepeated(list, name, at)) return -1;
+      count++;
+    } else if (
+      !fieldName.test(name) ||
+      connectionNames.has(name) ||
+      (name === "te" && value.toLowerCase() !== "trailers")
+    ) {
+      return -1;
+    }
+  }
+  return count;
+}
+
+function isRepeated(list: DecodedFields["list"], name: string, at: number): boolean {
+  for (let i = 0; i < at; i += 2) if (list[i] === name) return true;
+  return false;
+}
+
+function hasTarget(headers: RequestHeaders): boolean {
+  const target = headers[":path"] ?? "";
+  return (
+    method.test(headers[":method"] ?? "") &&
+    scheme.test(headers[":scheme"] ?? "") &&
+    path.test(target) &&
+    (target !== "*" || headers[":method"] === "OPTIONS") &&
+    authority.test(headers[":authority"] ?? "")
+  );
+}
+
+/** One host, and the same as the authority: two would be told as two by two servers (8.3.1). */
+function isAuthorityClear(list: DecodedFields["list"]): boolean {
+  let host: string | undefined;
+  let named: string | undefined;
+  for (let at = 0; at < list.length; at += 2) {
+    if (list[at] === ":authority") named = list[at + 1];
+    if (list[at] !== "host") continue;
+    if (host !== undefined) return false;
+    host = list[at + 1];
+  }
+  return host === undefined || named === undefined || host.toLowerCase() === named.toLowerCase();
+}
+
+/** @returns -1 if there is none, nothing if it is no number, or two that differ. */
+function toContentLength(value: string | undefined): number | undefined {
+  if (value === undefined) return -1;
+  const [first = "", ...more] = value.split(", ");
+  return digits.test(first) && more.every((each) => each === first) ? Number(first) : undefined;
+}
