@@ -26,9 +26,10 @@ const floors: readonly (readonly string[])[] = [
   ["broker", "observe"],
   ["data-dir", "in-flight", "limits", "rate-limit"],
   ["config", "errors"],
-  ["answers"],
+  ["answers", "http2/engine"],
   // That of HTTP could be a package of its own.
   ["gen", "http2"],
+  ["http2/frames"],
   ["http2/hpack"],
 ];
 

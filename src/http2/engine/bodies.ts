@@ -1,5 +1,5 @@
-import { grant, type Flow } from "./flow.ts";
-import { flag } from "./frames.ts";
+import { flag } from "../frames/frames.ts";
+import { type Flow, grant } from "./flow.ts";
 import { done, type Stream } from "./stream.ts";
 
 /** What receivers are told of request bodies, and what is kept of those that are not read. */
@@ -13,15 +13,16 @@ const isDeaf = done.answer | done.all;
 
 /** Hands on a piece of a body, or keeps it while its receiver pauses; then it is not granted again. */
 export function takePiece(bodies: Bodies, stream: Stream, bytes: Uint8Array, flags: number): void {
-  if ((stream.state & isDeaf) !== 0) return grant(bodies, undefined, bytes.length, flags);
-  if ((stream.state & done.paused) !== 0 || stream.held !== undefined) {
+  if ((stream.state & isDeaf) !== 0) {
+    grant(bodies, undefined, bytes.length, flags);
+  } else if ((stream.state & done.paused) !== 0 || stream.held !== undefined) {
     stream.held ??= { pieces: [], bytes: 0, isEnd: false };
     stream.held.pieces.push(new Uint8Array(bytes));
     stream.held.bytes += bytes.length;
-    return;
+  } else {
+    give(bodies, stream, bytes);
+    grant(bodies, stream, bytes.length, flags);
   }
-  give(bodies, stream, bytes);
-  grant(bodies, stream, bytes.length, flags);
 }
 
 /** The request is complete. */

@@ -1,14 +1,14 @@
 import type { Socket } from "node:net";
 import type { Accept, Fields } from "../exchange.ts";
+import { errorCode, initialWindowBytes, maxInt31 } from "../frames/frames.ts";
+import { Output } from "../frames/output.ts";
+import { sendBody, sendFields, sendGoaway, sendPing, sendRstStream } from "../frames/send.ts";
 import type { Decoder } from "../hpack/fields.ts";
 import type { Limits, Log } from "../protocol.ts";
-import { Budget } from "./budget.ts";
-import { dropWaiting, grant, sendWaiting, takeDrained } from "./flow.ts";
-import { errorCode, initialWindowBytes, maxInt31 } from "./frames.ts";
-import type { Bounds } from "./limits.ts";
-import { Output } from "./output.ts";
-import { sendBody, sendFields, sendGoaway, sendPing, sendRstStream } from "./send.ts";
 import { type Bodies, releaseHeld } from "./bodies.ts";
+import { Budget, Resets } from "./floods.ts";
+import { dropWaiting, grant, sendWaiting, takeDrained } from "./flow.ts";
+import type { Bounds } from "./limits.ts";
 import { done, type Stream } from "./stream.ts";
 
 /** What the connections of an engine share. */
@@ -44,10 +44,8 @@ export class Http2Connection implements Bodies {
   private leaving: Stream[] = [];
   /** Those that are out, but not told so yet. */
   private closed: Stream[] = [];
-  /** Streams that were reset here before their request had ended. */
-  private readonly resets = new Set<number>();
   readonly emptyFrames: Budget;
-  private readonly resetBudget: Budget;
+  readonly resets: Resets;
   waitingBytes = 0;
   sendWindow = initialWindowBytes;
   initialSendWindow = initialWindowBytes;
@@ -63,7 +61,6 @@ export class Http2Connection implements Bodies {
   /** What is said now is sent when all that has come is read. */
   isReading = false;
   private isScheduled = false;
-  private isPaused = false;
   /** Nothing more is said or heard. */
   isOver = false;
   private phase: "open" | "going" | "last" = "open";
@@ -87,7 +84,7 @@ export class Http2Connection implements Bodies {
     this.output = new Output(socket, () => this.flush());
     this.receiveWindow = bounds.connectionWindowBytes;
     this.emptyFrames = new Budget(bounds.emptyFrames, bounds.emptyFramesPerSecond);
-    this.resetBudget = new Budget(bounds.resets, bounds.resetsPerSecond);
+    this.resets = new Resets(bounds);
     this.heardAt = engine.tick;
     this.idleAt = engine.tick;
     this.openedAt = engine.tick;
@@ -102,8 +99,8 @@ export class Http2Connection implements Bodies {
     return this.phase === "last";
   }
 
-  sendHeaders(stream: Stream, fields: Fields, isEnd: boolean): void {
-    sendFields(this.output, stream.id, fields, isEnd, this.owesTableUpdate);
+  sendHeaders(streamId: number, fields: Fields, more: Uint8Array, isEnd: boolean): void {
+    sendFields(this.output, streamId, fields, more, isEnd, this.owesTableUpdate);
     this.owesTableUpdate = false;
   }
 
@@ -123,7 +120,7 @@ export class Http2Connection implements Bodies {
 
   sendReset(stream: Stream, code: number): void {
     sendRstStream(this.output, stream.id, code);
-    if ((stream.state & done.remote) === 0) this.rememberReset(stream.id);
+    if ((stream.state & done.remote) === 0) this.resets.remember(stream.id);
     this.drop(stream);
   }
 
@@ -133,31 +130,19 @@ export class Http2Connection implements Bodies {
     if (stream !== undefined) this.sendReset(stream, code);
     else {
       sendRstStream(this.output, streamId, code);
-      this.rememberReset(streamId);
+      this.resets.remember(streamId);
     }
     this.countReset();
   }
 
   /** Counts a stream that its peer has reset, or has made be reset. */
   countReset(): void {
-    if (!this.resetBudget.spend()) this.fail(errorCode.enhanceYourCalm, "too many streams are reset");
+    if (!this.resets.count()) this.fail(errorCode.enhanceYourCalm, "too many streams are reset");
   }
 
   /** Counts a frame that carries nothing. */
-  countEmptyFrame(): void {
+  countEmptyFrame(): undefined {
     if (!this.emptyFrames.spend()) this.fail(errorCode.enhanceYourCalm, "too many frames carry nothing");
-  }
-
-  /** Whether frames of a stream may still be on their way, although it is closed. */
-  wasReset(streamId: number): boolean {
-    return this.resets.has(streamId);
-  }
-
-  rememberReset(streamId: number): void {
-    this.resets.add(streamId);
-    if (this.resets.size <= this.bounds.rememberedResets) return;
-    const [oldest] = this.resets;
-    if (oldest !== undefined) this.resets.delete(oldest);
   }
 
   /** Ends a stream without its answer. */
@@ -186,10 +171,13 @@ export class Http2Connection implements Bodies {
     this.output.flush();
     this.tellClosed();
     if (this.full.size > 0) for (const stream of takeDrained(this)) this.tellDrained(stream);
-    if (this.phase === "last" && this.streams.size === 0) return this.finish();
+    if (this.phase === "last" && this.streams.size === 0) {
+      this.finish();
+      return;
+    }
     const { waitingBytes } = this.output;
     if (this.ready.size > 0 && this.sendWindow > 0 && waitingBytes <= this.bounds.outputBytes) this.touch();
-    this.readWhileRead(waitingBytes);
+    this.output.limitInput(this.bounds.unreadOutputBytes);
   }
 
   /** What a receiver throws is its stream's. */
@@ -231,7 +219,7 @@ export class Http2Connection implements Bodies {
   }
 
   /** Ends the connection for a fault of the peer (5.4.1). */
-  fail(code: number, reason: string): void {
+  fail(code: number, reason: string): undefined {
     if (this.isOver) return;
     this.engine.log.debug({ peer: this.remoteAddress, code, reason }, "http2 connection failed");
     sendGoaway(this.output, this.lastStreamId, code, reason);
@@ -272,7 +260,7 @@ export class Http2Connection implements Bodies {
       // The peer may stop sending what nobody reads (8.1).
       if ((stream.state & done.remote) === 0) {
         sendRstStream(this.output, stream.id, errorCode.noError);
-        this.rememberReset(stream.id);
+        this.resets.remember(stream.id);
       }
       this.takeOut(stream);
     }
@@ -306,14 +294,5 @@ export class Http2Connection implements Bodies {
     } catch (err) {
       this.blame(stream, err);
     }
-  }
-
-  /** A peer that does not read is not read: what it makes us say would be kept without end. */
-  private readWhileRead(waitingBytes: number): void {
-    const isBehind = waitingBytes > this.bounds.unreadOutputBytes;
-    if (isBehind === this.isPaused) return;
-    this.isPaused = isBehind;
-    if (isBehind) this.socket.pause();
-    else this.socket.resume();
   }
 }

@@ -1,7 +1,7 @@
+import { errorCode, flag, maxInt31, readUint31, readUint32, setting } from "../frames/frames.ts";
+import { sendPing, sendSettings, sendSettingsAck } from "../frames/send.ts";
 import type { Http2Connection } from "./connection.ts";
 import { changeInitialWindow, widenConnection, widenStream } from "./flow.ts";
-import { errorCode, flag, maxInt31, readUint31, readUint32, setting } from "./frames.ts";
-import { sendPing, sendSettings, sendSettingsAck } from "./send.ts";
 
 /** Of a peer that says nothing else (RFC 9113, 6.5.2), and the least and most of frames. */
 const initialTableBytes = 4_096;
@@ -9,7 +9,7 @@ const minMaxFrameSize = 16_384;
 const maxMaxFrameSize = 16_777_215;
 
 /** Our SETTINGS. */
-export function announceSettings({ output, bounds, engine: { limits } }: Http2Connection): void {
+export function announceSettings({ output, bounds, engine: { limits } }: Http2Connection): undefined {
   sendSettings(output, [
     [setting.maxConcurrentStreams, limits.maxConcurrentStreams],
     [setting.initialWindowSize, bounds.streamWindowBytes],
@@ -25,7 +25,7 @@ export function takeSettings(
   bytes: Uint8Array,
   start: number,
   end: number,
-): void {
+): undefined {
   const length = end - start;
   if (streamId !== 0) return connection.fail(errorCode.protocolError, "SETTINGS on a stream");
   if ((flags & flag.ack) !== 0) {
@@ -75,7 +75,7 @@ export function takePing(
   bytes: Uint8Array,
   start: number,
   end: number,
-): void {
+): undefined {
   if (streamId !== 0) return connection.fail(errorCode.protocolError, "PING on a stream");
   if (end - start !== 8) return connection.fail(errorCode.frameSizeError, "PING of other than 8 bytes");
   if ((flags & flag.ack) === 0) sendPing(connection.output, flag.ack, bytes, start);
@@ -83,7 +83,7 @@ export function takePing(
 }
 
 /** GOAWAY (6.8): the peer opens no more streams. */
-export function takeGoaway(connection: Http2Connection, streamId: number, start: number, end: number): void {
+export function takeGoaway(connection: Http2Connection, streamId: number, start: number, end: number): undefined {
   if (streamId !== 0) return connection.fail(errorCode.protocolError, "GOAWAY on a stream");
   if (end - start < 8) return connection.fail(errorCode.frameSizeError, "GOAWAY of less than 8 bytes");
   connection.nameLast();
@@ -96,7 +96,7 @@ export function takeWindowUpdate(
   bytes: Uint8Array,
   start: number,
   end: number,
-): void {
+): undefined {
   if (end - start !== 4) return connection.fail(errorCode.frameSizeError, "WINDOW_UPDATE of other than 4 bytes");
   const increment = readUint31(bytes, start);
   if (streamId === 0) {
@@ -114,7 +114,7 @@ export function takeWindowUpdate(
 }
 
 /** RST_STREAM (6.4). */
-export function takeRstStream(connection: Http2Connection, streamId: number, start: number, end: number): void {
+export function takeRstStream(connection: Http2Connection, streamId: number, start: number, end: number): undefined {
   if (streamId === 0) return connection.fail(errorCode.protocolError, "RST_STREAM on no stream");
   if (end - start !== 4) return connection.fail(errorCode.frameSizeError, "RST_STREAM of other than 4 bytes");
   if (isIdle(connection, streamId)) return connection.fail(errorCode.protocolError, "RST_STREAM on an idle stream");
@@ -131,7 +131,7 @@ export function takePriority(
   bytes: Uint8Array,
   start: number,
   end: number,
-): void {
+): undefined {
   if (streamId === 0) return connection.fail(errorCode.protocolError, "PRIORITY on no stream");
   const isRightSize = end - start === 5;
   if (isRightSize && readUint31(bytes, start) !== streamId) return;

@@ -1,7 +1,7 @@
+import { errorCode, flag } from "../frames/frames.ts";
 import { takeEnd, takePiece } from "./bodies.ts";
 import type { Http2Connection } from "./connection.ts";
 import { grant } from "./flow.ts";
-import { errorCode, flag } from "./frames.ts";
 import { done, type Stream } from "./stream.ts";
 
 /** DATA (RFC 9113, 6.1). @returns the stream whose body it is; none when it is to be thrown away. */
@@ -11,9 +11,9 @@ export function beginData(
   streamId: number,
   length: number,
 ): Stream | undefined {
-  if (streamId === 0) return fail(connection, errorCode.protocolError, "DATA on no stream");
+  if (streamId === 0) return connection.fail(errorCode.protocolError, "DATA on no stream");
   connection.receiveWindow -= length;
-  if (connection.receiveWindow < 0) return fail(connection, errorCode.flowControlError, "DATA beyond the window");
+  if (connection.receiveWindow < 0) return connection.fail(errorCode.flowControlError, "DATA beyond the window");
   const isEnd = (flags & flag.endStream) !== 0;
   if (length === 0 && !isEnd) connection.countEmptyFrame();
   else connection.emptyFrames.earn(connection.bounds.emptyFramesEarned);
@@ -36,7 +36,10 @@ export function takeData(
   bytes: Uint8Array,
   flags: number,
 ): void {
-  if (stream === undefined) return grant(connection, undefined, bytes.length, flags);
+  if (stream === undefined) {
+    grant(connection, undefined, bytes.length, flags);
+    return;
+  }
   if (stream.expectedBytes >= 0 && (stream.state & done.all) === 0) {
     stream.expectedBytes -= bytes.length;
     // More than `content-length` (8.1.1).
@@ -46,12 +49,7 @@ export function takeData(
 }
 
 /** The end of the frame. */
-export function endData(
-  connection: Http2Connection,
-  stream: Stream | undefined,
-  padding: number,
-  flags: number,
-): void {
+export function endData(connection: Http2Connection, stream: Stream | undefined, padding: number, flags: number): void {
   if (padding > 0) grant(connection, stream, padding, flags);
   if (stream !== undefined && (flags & flag.endStream) !== 0) endRequest(connection, stream);
 }
@@ -65,13 +63,9 @@ export function endRequest(connection: Http2Connection, stream: Stream): void {
 }
 
 function refuseData(connection: Http2Connection, streamId: number): undefined {
-  if (streamId > connection.lastStreamId) return fail(connection, errorCode.protocolError, "DATA on an idle stream");
-  if (!connection.wasReset(streamId)) return fail(connection, errorCode.streamClosed, "DATA on a closed stream");
+  if (streamId > connection.lastStreamId) return connection.fail(errorCode.protocolError, "DATA on an idle stream");
+  if (!connection.resets.isRemembered(streamId))
+    return connection.fail(errorCode.streamClosed, "DATA on a closed stream");
   connection.countEmptyFrame();
-  return undefined;
-}
-
-function fail(connection: Http2Connection, code: number, reason: string): undefined {
-  connection.fail(code, reason);
   return undefined;
 }

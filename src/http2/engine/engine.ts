@@ -1,12 +1,12 @@
 import type { Socket } from "node:net";
-import { createDecoder } from "../hpack/decode.ts";
+import { initialWindowBytes } from "../frames/frames.ts";
+import { sendWindowUpdate } from "../frames/send.ts";
+import { createDecoder } from "../hpack/decoder.ts";
 import type { Protocol, ProtocolOptions } from "../protocol.ts";
 import { type Engine, Http2Connection } from "./connection.ts";
 import { announceSettings } from "./control.ts";
-import { initialWindowBytes } from "./frames.ts";
 import { type Bounds, defaultBounds } from "./limits.ts";
 import { Receiving } from "./receive.ts";
-import { sendWindowUpdate } from "./send.ts";
 import { watch } from "./watch.ts";
 
 export interface EngineOptions extends ProtocolOptions {

@@ -1,6 +1,6 @@
-import { flag, maxInt31 } from "./frames.ts";
-import type { Output } from "./output.ts";
-import { maxPayloadBytes, sendDataHead, sendWindowUpdate } from "./send.ts";
+import { flag, maxInt31 } from "../frames/frames.ts";
+import type { Output } from "../frames/output.ts";
+import { maxPayloadBytes, sendDataHead, sendWindowUpdate } from "../frames/send.ts";
 import { type Backlog, done, type Link, type Stream } from "./stream.ts";
 
 /** Flow control (RFC 9113, 5.2 and 6.9): what a connection may send and take. */

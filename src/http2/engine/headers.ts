@@ -1,9 +1,8 @@
+import { errorCode, flag, readUint31 } from "../frames/frames.ts";
+import type { DecodedFields } from "../hpack/fields.ts";
 import type { Http2Connection } from "./connection.ts";
 import { endRequest } from "./data.ts";
-import type { DecodedFields } from "../hpack/fields.ts";
-import { errorCode, flag, readUint31 } from "./frames.ts";
 import { areTrailers, type Request, toRequest } from "./request.ts";
-import { sendFields } from "./send.ts";
 import { done, Stream } from "./stream.ts";
 
 /** A header block of which CONTINUATION is to come. */
@@ -27,7 +26,7 @@ export function takeHeaders(
   let start = payloadStart;
   let end = payloadEnd;
   // Clients have odd ids (5.1.1).
-  if (streamId % 2 === 0) return fail(connection, errorCode.protocolError, "HEADERS on a stream of ours, or on none");
+  if (streamId % 2 === 0) return connection.fail(errorCode.protocolError, "HEADERS on a stream of ours, or on none");
   if ((flags & flag.padded) !== 0) {
     end -= bytes[start] ?? 0;
     start++;
@@ -37,7 +36,8 @@ export function takeHeaders(
     dependsOnItself = end - start >= 5 && readUint31(bytes, start) === streamId;
     start += 5;
   }
-  if (start > end || start > payloadEnd) return fail(connection, errorCode.protocolError, "HEADERS of more padding than payload");
+  if (start > end || start > payloadEnd)
+    return connection.fail(errorCode.protocolError, "HEADERS of more padding than payload");
   const block = bytes.subarray(start, end);
   if ((flags & flag.endHeaders) !== 0) {
     takeBlock(connection, flags, streamId, block, dependsOnItself);
@@ -58,7 +58,7 @@ export function takeContinuation(
   partial.pieces.push(new Uint8Array(piece));
   partial.bytes += piece.length;
   if (partial.bytes > bounds.blockBytes || partial.pieces.length > bounds.continuations + 1) {
-    return fail(connection, errorCode.enhanceYourCalm, "a header block without end");
+    return connection.fail(errorCode.enhanceYourCalm, "a header block without end");
   }
   if ((flags & flag.endHeaders) === 0) return partial;
   connection.blockAt = undefined;
@@ -88,7 +88,7 @@ function takeBlock(
     connection.lastStreamId = streamId;
     if (dependsOnItself) connection.refuse(streamId, errorCode.protocolError);
     else open(connection, streamId, fields, isEnd);
-  } else if (connection.wasReset(streamId)) connection.countEmptyFrame();
+  } else if (connection.resets.isRemembered(streamId)) connection.countEmptyFrame();
   else connection.fail(errorCode.streamClosed, "HEADERS on a closed stream");
 }
 
@@ -123,8 +123,7 @@ function serve(connection: Http2Connection, streamId: number, request: Request, 
     return;
   }
   if (request.wantsContinue && !isEnd) {
-    sendFields(connection.output, streamId, [":status", "100"], false, connection.owesTableUpdate);
-    connection.owesTableUpdate = false;
+    connection.sendHeaders(streamId, [":status", "100"], new Uint8Array(0), false);
   }
   try {
     stream.receiver = engine.accept(stream);
@@ -133,9 +132,4 @@ function serve(connection: Http2Connection, streamId: number, request: Request, 
     return;
   }
   if (isEnd) endRequest(connection, stream);
-}
-
-function fail(connection: Http2Connection, code: number, reason: string): undefined {
-  connection.fail(code, reason);
-  return undefined;
 }

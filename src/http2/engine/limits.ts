@@ -14,20 +14,37 @@ export const table = {
   frameBytes: {
     value: 16_384,
     unit: "bytes",
-    against: "large frames, which are kept until they are whole: FRAME_SIZE_ERROR. The least that RFC 9113 allows (6.5.2)",
+    against:
+      "large frames, which are kept until they are whole: FRAME_SIZE_ERROR. The least that RFC 9113 allows (6.5.2)",
   },
   headerTableBytes: { value: 4_096, unit: "bytes", against: "HPACK bombs: what a header block may refer to" },
   blockBytes: { value: 32_768, unit: "bytes", against: "CONTINUATION floods, large header blocks: calm" },
   continuations: { value: 16, unit: "frames a header block", against: "CONTINUATION floods of small frames: calm" },
-  streamWindowBytes: { value: 1_048_576, unit: "bytes", against: "request bodies that nobody reads: the peer has to wait" },
-  connectionWindowBytes: { value: 4_194_304, unit: "bytes", against: "the same on all streams of a connection together" },
+  streamWindowBytes: {
+    value: 1_048_576,
+    unit: "bytes",
+    against: "request bodies that nobody reads: the peer has to wait",
+  },
+  connectionWindowBytes: {
+    value: 4_194_304,
+    unit: "bytes",
+    against: "the same on all streams of a connection together",
+  },
   waitingStreamBytes: {
     value: 262_144,
     unit: "bytes",
     against: "answers that the peer does not take (zero windows): write returns false",
   },
-  waitingConnectionBytes: { value: 1_048_576, unit: "bytes", against: "the same on all streams of a connection together" },
-  outputBytes: { value: 131_072, unit: "bytes", against: "frames that wait for the socket: bodies wait on their streams" },
+  waitingConnectionBytes: {
+    value: 1_048_576,
+    unit: "bytes",
+    against: "the same on all streams of a connection together",
+  },
+  outputBytes: {
+    value: 131_072,
+    unit: "bytes",
+    against: "frames that wait for the socket: bodies wait on their streams",
+  },
   unreadOutputBytes: {
     value: 262_144,
     unit: "bytes",
@@ -36,13 +53,15 @@ export const table = {
   emptyFrames: {
     value: 1_000,
     unit: "frames at once",
-    against: "floods of SETTINGS, PING, PRIORITY, empty DATA, WINDOW_UPDATE, unknown frames, and frames on closed streams: calm",
+    against:
+      "floods of SETTINGS, PING, PRIORITY, empty DATA, WINDOW_UPDATE, unknown frames, and frames on closed streams: calm",
   },
   emptyFramesPerSecond: { value: 200, unit: "frames a second", against: "the same for as long as they like" },
   emptyFramesEarned: {
     value: 4,
     unit: "frames",
-    against: "honest floods: each request, and each DATA frame of either side, allows so many more (BDP estimates, windows)",
+    against:
+      "honest floods: each request, and each DATA frame of either side, allows so many more (BDP estimates, windows)",
   },
   resets: {
     value: 1_000,
@@ -56,14 +75,22 @@ export const table = {
     unit: "streams",
     against: "errors for honest peers: frames that were on their way when their stream was reset here are ignored",
   },
-  stallTimeoutMs: { value: 60_000, unit: "ms", against: "a stream that waits for its window without end: reset with CANCEL" },
+  stallTimeoutMs: {
+    value: 60_000,
+    unit: "ms",
+    against: "a stream that waits for its window without end: reset with CANCEL",
+  },
   prefaceTimeoutMs: {
     value: 20_000,
     unit: "ms",
     against: "connections that do not begin: preface and SETTINGS, and header blocks that do not end: destroyed",
   },
   drainGraceMs: { value: 500, unit: "ms", against: "peers that do not answer the PING which follows the first GOAWAY" },
-  lingerMs: { value: 1_000, unit: "ms", against: "peers that do not close their side when the last byte has been sent" },
+  lingerMs: {
+    value: 1_000,
+    unit: "ms",
+    against: "peers that do not close their side when the last byte has been sent",
+  },
 } as const satisfies Readonly<Record<string, Limit>>;
 
 /** The values of {@link table}. */

@@ -1,16 +1,9 @@
+import { errorCode, frameType, preface } from "../frames/frames.ts";
+import { FrameReader, type FrameSink } from "../frames/reader.ts";
 import type { Http2Connection } from "./connection.ts";
-import {
-  takeGoaway,
-  takePing,
-  takePriority,
-  takeRstStream,
-  takeSettings,
-  takeWindowUpdate,
-} from "./control.ts";
+import { takeGoaway, takePing, takePriority, takeRstStream, takeSettings, takeWindowUpdate } from "./control.ts";
 import { beginData, endData, takeData } from "./data.ts";
-import { errorCode, frameType, preface } from "./frames.ts";
 import { type PartialBlock, takeContinuation, takeHeaders } from "./headers.ts";
-import { FrameReader, type FrameSink } from "./reader.ts";
 import type { Stream } from "./stream.ts";
 
 /** What a connection hears: the preface, then frames, in the order in which RFC 9113 allows them. */
@@ -45,7 +38,7 @@ export class Receiving implements FrameSink {
     connection.flush();
   }
 
-  onFrame(type: number, flags: number, streamId: number, bytes: Uint8Array, start: number, end: number): void {
+  onFrame(type: number, flags: number, streamId: number, bytes: Uint8Array, start: number, end: number): undefined {
     const { connection, block } = this;
     if (block !== undefined) {
       if (type !== frameType.continuation || streamId !== block.streamId) {

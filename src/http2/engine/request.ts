@@ -66,7 +66,8 @@ function readRequest(fields: DecodedFields): Request {
   // What is missing may be in the part that was too much.
   if (isTooLarge) return { ...request, fate: 431 };
   const pseudoFields = countPseudoFields(list);
-  if (pseudoFields < 0 || contentLength === undefined || !isAuthorityClear(list)) return { ...request, fate: "malformed" };
+  if (pseudoFields < 0 || contentLength === undefined || !isAuthorityClear(list))
+    return { ...request, fate: "malformed" };
   if (headers[":method"] === "CONNECT") {
     const isWhole = pseudoFields === 2 && headers[":authority"] !== undefined && list.indexOf(":authority") % 2 === 0;
     return { ...request, fate: isWhole ? 501 : "malformed" };

@@ -1,5 +1,6 @@
 import type { Connection, Exchange, Fields, Receiver } from "../exchange.ts";
-import { errorCode } from "./frames.ts";
+import { errorCode } from "../frames/frames.ts";
+import { toDate } from "./date.ts";
 import type { Bounds } from "./limits.ts";
 import type { Request } from "./request.ts";
 
@@ -55,8 +56,8 @@ export interface Link extends Connection {
   readonly full: Set<Stream>;
   /** Those that take what was held. */
   readonly resumed: Stream[];
-  /** Sends header fields, of an answer or after it. */
-  sendHeaders(stream: Stream, fields: Fields, isEnd: boolean): void;
+  /** Sends header fields, of an answer or after it. @param more the encoding of others that go with them. */
+  sendHeaders(streamId: number, fields: Fields, more: Uint8Array, isEnd: boolean): void;
   /** Sends a piece of a body at once if nothing is in the way of all of it. */
   sendData(stream: Stream, bytes: Uint8Array, isEnd: boolean): boolean;
   sendReset(stream: Stream, code: number): void;
@@ -161,7 +162,7 @@ export class Stream implements Exchange {
   /** Ends an answer of which all else is sent. */
   finish(trailers: Fields | undefined): void {
     const { connection } = this;
-    if (trailers !== undefined && trailers.length > 0) connection.sendHeaders(this, trailers, true);
+    if (trailers !== undefined && trailers.length > 0) connection.sendHeaders(this.id, trailers, nothing, true);
     else connection.sendData(this, nothing, true);
     this.close();
   }
@@ -181,7 +182,7 @@ export class Stream implements Exchange {
   private begin(headers: Fields, isEnd: boolean): void {
     const isAll = isEnd || (this.state & done.noBody) !== 0 || isBodiless(headers[1]);
     this.state |= done.headers;
-    this.connection.sendHeaders(this, headers, isAll);
+    this.connection.sendHeaders(this.id, headers, toDate(headers), isAll);
     if (isAll) this.close();
   }
 

@@ -1,5 +1,5 @@
+import { errorCode } from "../frames/frames.ts";
 import type { Engine, Http2Connection } from "./connection.ts";
-import { errorCode } from "./frames.ts";
 import { done } from "./stream.ts";
 
 /** The most that a limit on time is missed by, in milliseconds; a quarter of the shortest one if that is less. */

@@ -1,5 +1,5 @@
-import type { Fields } from "../exchange.ts";
 import { encodeFields, maxSizeOf, tableSizeUpdate, writeFields } from "../hpack/encode.ts";
+import type { Fields } from "../hpack/fields.ts";
 import { flag, frameType, headBytes, writeHead, writeUint32 } from "./frames.ts";
 import type { Output } from "./output.ts";
 
@@ -74,34 +74,42 @@ export function sendBody(output: Output, streamId: number, bytes: Uint8Array, is
  * Sends HEADERS, and CONTINUATION if they are that long.
  *
  * @param fields encoded once, if they are frozen.
+ * @param more the encoding of others that go with them.
  * @param owesTableUpdate whether the peer is to be told first that there is no dynamic table (RFC 7541, 4.2).
  */
 export function sendFields(
   output: Output,
   streamId: number,
   fields: Fields,
+  more: Uint8Array,
   isEnd: boolean,
   owesTableUpdate: boolean,
 ): void {
-  const maxBytes = maxSizeOf(fields) + tableSizeUpdate.length;
+  const maxBytes = maxSizeOf(fields) + more.length + tableSizeUpdate.length;
   const flags = flag.endHeaders | (isEnd ? flag.endStream : 0);
   if (maxBytes > maxPayloadBytes) {
     const block = Buffer.allocUnsafe(maxBytes);
-    const start = owesTableUpdate ? writeTableUpdate(block, 0) : 0;
-    sendLongBlock(output, streamId, block.subarray(0, writeFields(block, start, fields)), flags);
+    const end = writeBlock(block, 0, fields, more, owesTableUpdate);
+    sendLongBlock(output, streamId, block.subarray(0, end), flags);
     return;
   }
   const buffer = output.reserve(headBytes + maxBytes);
   const head = output.end;
-  let at = head + headBytes;
-  if (owesTableUpdate) at = writeTableUpdate(buffer, at);
-  if (Object.isFrozen(fields)) {
-    const block = encodeFields(fields);
-    buffer.set(block, at);
-    at += block.length;
-  } else at = writeFields(buffer, at, fields);
-  writeHead(buffer, head, at - head - headBytes, frameType.headers, flags, streamId);
-  output.end = at;
+  const end = writeBlock(buffer, head + headBytes, fields, more, owesTableUpdate);
+  writeHead(buffer, head, end - head - headBytes, frameType.headers, flags, streamId);
+  output.end = end;
+}
+
+/** @returns where it ends. */
+function writeBlock(target: Buffer, start: number, fields: Fields, more: Uint8Array, owesTableUpdate: boolean): number {
+  let at = owesTableUpdate ? put(target, start, tableSizeUpdate) : start;
+  at = Object.isFrozen(fields) ? put(target, at, encodeFields(fields)) : writeFields(target, at, fields);
+  return more.length > 0 ? put(target, at, more) : at;
+}
+
+function put(target: Buffer, at: number, bytes: Uint8Array): number {
+  target.set(bytes, at);
+  return at + bytes.length;
 }
 
 function sendLongBlock(output: Output, streamId: number, block: Uint8Array, flags: number): void {
@@ -115,9 +123,3 @@ function sendLongBlock(output: Output, streamId: number, block: Uint8Array, flag
     output.add(piece);
   }
 }
-
-function writeTableUpdate(target: Uint8Array, at: number): number {
-  target.set(tableSizeUpdate, at);
-  return at + tableSizeUpdate.length;
-}
-

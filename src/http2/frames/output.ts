@@ -27,6 +27,7 @@ export class Output {
   /** What the socket had not passed on to the system when it was last looked at. */
   private behindBytes = 0;
   private isHeld = false;
+  private isInputPaused = false;
   private readonly onWritten: () => void;
 
   /** @param onFree is told when the socket takes more again. */
@@ -86,7 +87,10 @@ export class Output {
     const { socket } = this;
     if ((this.isHeld && !isLast) || (this.parts === undefined && this.start === this.end)) return;
     // Closed under the connection: nothing is said any more.
-    if (!socket.writable) return this.clear();
+    if (!socket.writable) {
+      this.clear();
+      return;
+    }
     // When its turn comes, all before it has been taken.
     const isBehind = socket.writableLength > 0;
     this.isHeld = isBehind;
@@ -106,6 +110,15 @@ export class Output {
     if (last > 0) socket.uncork();
     this.behindBytes = socket.writableLength;
     this.release(this.behindBytes === 0);
+  }
+
+  /** A peer that does not read is not read while more than this waits: what it makes us say would be kept without end. */
+  limitInput(maxBytes: number): void {
+    const isBehind = this.waitingBytes > maxBytes;
+    if (isBehind === this.isInputPaused) return;
+    this.isInputPaused = isBehind;
+    if (isBehind) this.socket.pause();
+    else this.socket.resume();
   }
 
   /** Forgets what waits. */

@@ -1,0 +1,4 @@
+import { createEngine } from "../../../src/http2/engine/engine.ts";
+import { testExchanges } from "../../helpers/exchange-suite.ts";
+
+testExchanges(createEngine);
