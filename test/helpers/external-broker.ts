@@ -25,6 +25,8 @@ export interface ExternalBrokerOptions {
 export interface ExternalBroker {
   readonly url: string;
   readonly port: number;
+  /** The process id, another after a {@link resume}. */
+  readonly pid: number;
   /** Where its data is. */
   readonly storeDir: string;
   /** Opens a connection, which is closed with the broker. */
@@ -98,6 +100,9 @@ export async function startExternalBroker(options: ExternalBrokerOptions = {}): 
   return {
     url: `nats://127.0.0.1:${port}`,
     port,
+    get pid() {
+      return broker.pid;
+    },
     storeDir: join(dir, "store"),
     async connect() {
       const connection = await connect({ servers: `127.0.0.1:${port}`, ...credentials() });

@@ -1,0 +1,118 @@
+import type { Curve } from "./row.ts";
+
+/** A chart is readable on a light page and on a dark one: its text and lines are of a grey in between. */
+const style = `
+  text { font: 12px system-ui, sans-serif; fill: #7b838c }
+  .title { font-size: 14px; font-weight: 600 }
+  .axis { stroke: #9aa2ab; stroke-width: 1 }
+  .a { fill: #3b82c4 } .b { fill: #d9822b } .met { fill: #2f9e6e } .missed { fill: #d64545 }
+  polyline { fill: none; stroke-width: 2 } .s0 { stroke: #3b82c4 } .s1 { stroke: #d9822b } .s2 { stroke: #2f9e6e } .s3 { stroke: #a05ec0 }
+`;
+
+const width = 860;
+const labelWidth = 430;
+const rowHeight = 22;
+const top = 44;
+
+/** A bar of parts that add up. */
+export interface Bar {
+  readonly label: string;
+  readonly parts: readonly number[];
+}
+
+/** Bars beside each other, each of the parts that the legend names. */
+export function drawBars(title: string, legend: readonly string[], bars: readonly Bar[]): string {
+  const most = Math.max(...bars.map(({ parts }) => total(parts)), Number.MIN_VALUE);
+  const scale = (width - labelWidth - 90) / most;
+  const rows = bars.map(({ label, parts }, index) => {
+    const y = top + index * rowHeight;
+    let x = labelWidth;
+    const rectangles = parts.map((part, kind) => {
+      const drawn = `<rect class="${kind === 0 ? "a" : "b"}" x="${round(x)}" y="${y}" width="${round(part * scale)}" height="15"/>`;
+      x += part * scale;
+      return drawn;
+    });
+    const value = `<text x="${round(x + 6)}" y="${y + 12}">${round(total(parts))}</text>`;
+    return `${toLabel(label, y)}${rectangles.join("")}${value}`;
+  });
+  const keys = legend.map((name, kind) => {
+    const x = width - 160 + kind * 80;
+    return `<rect class="${kind === 0 ? "a" : "b"}" x="${x}" y="12" width="10" height="10"/><text x="${x + 15}" y="21">${escapeXml(name)}</text>`;
+  });
+  return toSvg(title, top + bars.length * rowHeight + 10, [...rows, ...keys]);
+}
+
+/** How far figures are from their targets, on a logarithmic scale around 1. */
+export function drawDistances(
+  title: string,
+  distances: readonly { readonly label: string; readonly value: number }[],
+): string {
+  const reach = Math.max(2, ...distances.map(({ value }) => Math.abs(Math.log2(Math.max(value, 1e-3)))));
+  const half = (width - labelWidth - 60) / 2;
+  const middle = labelWidth + half;
+  const rows = distances.map(({ label, value }, index) => {
+    const y = top + index * rowHeight;
+    const length = (Math.log2(Math.max(value, 1e-3)) / reach) * half;
+    const x = length < 0 ? middle + length : middle;
+    const kind = value <= 1 ? "met" : "missed";
+    const bar = `<rect class="${kind}" x="${round(x)}" y="${y}" width="${round(Math.max(1, Math.abs(length)))}" height="15"/>`;
+    const end = value <= 1 ? middle + 6 : middle + length + 6;
+    return `${toLabel(label, y)}${bar}<text x="${round(end)}" y="${y + 12}">${value.toFixed(2)}</text>`;
+  });
+  const height = top + distances.length * rowHeight + 10;
+  const axis = `<line class="axis" x1="${middle}" y1="${top - 8}" x2="${middle}" y2="${height - 8}"/>`;
+  return toSvg(title, height, [axis, ...rows]);
+}
+
+/** Lines over a growing number, which is on a logarithmic scale. */
+export function drawCurve({ title, xLabel, yLabel, series }: Curve): string {
+  const points = series.flatMap((one) => one.points);
+  const left = 70;
+  const plot = { width: width - left - 170, height: 260 };
+  const xs = points.map(([x]) => Math.log10(Math.max(x, 1)));
+  const [from, to] = [Math.min(...xs), Math.max(...xs)];
+  const most = Math.max(...points.map(([, y]) => y), Number.MIN_VALUE) * 1.15;
+  const toX = (x: number) => left + ((Math.log10(Math.max(x, 1)) - from) / (to - from || 1)) * plot.width;
+  const toY = (y: number) => top + plot.height - (y / most) * plot.height;
+  const bottom = top + plot.height;
+  const ticks = [0, 0.25, 0.5, 0.75, 1].map((share) => {
+    const y = round(toY(most * share));
+    return `<line class="axis" stroke-opacity="0.3" x1="${left}" y1="${y}" x2="${left + plot.width}" y2="${y}"/><text x="${left - 8}" y="${y + 4}" text-anchor="end">${round(most * share)}</text>`;
+  });
+  const places = [...new Set(points.map(([x]) => x))].map(
+    (x) => `<text x="${round(toX(x))}" y="${bottom + 18}" text-anchor="middle">${x.toLocaleString("en")}</text>`,
+  );
+  const lines = series.map(({ name, points }, index) => {
+    const path = points.map(([x, y]) => `${round(toX(x))},${round(toY(y))}`).join(" ");
+    const [lastX, lastY] = points.at(-1) ?? [0, 0];
+    const label = `<text x="${round(toX(lastX)) + 8}" y="${round(toY(lastY)) + 4}">${escapeXml(name)}</text>`;
+    return `<polyline class="s${index % 4}" points="${path}"/>${label}`;
+  });
+  const labels = `<text x="${left}" y="${top - 8}">${escapeXml(yLabel)}</text><text x="${left + plot.width / 2}" y="${bottom + 38}" text-anchor="middle">${escapeXml(xLabel)}</text>`;
+  return toSvg(title, bottom + 50, [...ticks, ...places, ...lines, labels]);
+}
+
+function toLabel(label: string, y: number): string {
+  return `<text x="${labelWidth - 8}" y="${y + 12}" text-anchor="end">${escapeXml(label)}</text>`;
+}
+
+function toSvg(title: string, height: number, parts: readonly string[]): string {
+  return `<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 ${width} ${height}" role="img" aria-label="${escapeXml(title)}">
+<style>${style}</style>
+<text class="title" x="12" y="22">${escapeXml(title)}</text>
+${parts.join("\n")}
+</svg>
+`;
+}
+
+function total(parts: readonly number[]): number {
+  return parts.reduce((sum, part) => sum + part, 0);
+}
+
+function round(value: number): number {
+  return Math.round(value * 10) / 10;
+}
+
+function escapeXml(text: string): string {
+  return text.replaceAll("&", "&amp;").replaceAll("<", "&lt;").replaceAll(">", "&gt;").replaceAll('"', "&quot;");
+}

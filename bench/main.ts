@@ -1,0 +1,112 @@
+import { mkdirSync } from "node:fs";
+import { join, resolve } from "node:path";
+import { parseArgs } from "node:util";
+import { buildGo } from "./build-go.ts";
+import { type Generator, startGenerator } from "./generator.ts";
+import { describeMachine, describeMoment } from "./machine.ts";
+import { createLauncher, type Launcher, tokenSecret } from "./processes.ts";
+import { type Results, type RowResult, toLines, writeResults } from "./report.ts";
+import type { Bench, Row } from "./row.ts";
+import { grpcSend } from "./rows/grpc-send.ts";
+import { idleMemory } from "./rows/idle-memory.ts";
+import { push } from "./rows/push.ts";
+import { restSend } from "./rows/rest-send.ts";
+
+const rows: readonly Row[] = [grpcSend, restSend, push, idleMemory];
+
+const usage = `npm run bench -- [options]
+
+Measures this service against floors in the same run, and prints and writes what it has found.
+
+  --only ROW       only this row; may be given several times: ${rows.map(({ name }) => name).join(", ")}
+  --quick          short runs: two minutes for all rows
+  --passes N       passes of each side that count, besides the warm-up. Default: 5, with --quick 2
+  --out DIR        where results.json, results.md and the charts are written. Default: bench/results
+  --service DIR    the checkout that is measured. Default: this one
+  --cpu-prof DIR   writes a CPU profile of each service there
+`;
+
+const { values } = parseArgs({
+  options: {
+    only: { type: "string", multiple: true },
+    quick: { type: "boolean", default: false },
+    passes: { type: "string" },
+    out: { type: "string", default: join(import.meta.dirname, "results") },
+    service: { type: "string", default: resolve(import.meta.dirname, "..") },
+    "cpu-prof": { type: "string" },
+    help: { type: "boolean", default: false },
+  },
+});
+
+function say(line: string): void {
+  process.stdout.write(`${line}\n`);
+}
+
+async function main(): Promise<void> {
+  const unknown = values.only?.find((name) => rows.every((row) => row.name !== name));
+  if (unknown !== undefined) throw new Error(`no row ${unknown}\n\n${usage}`);
+  if (process.platform !== "linux") throw new Error("CPU is read from /proc: the bench runs on Linux");
+  const checkout = resolve(values.service);
+  const out = resolve(values.out);
+  mkdirSync(out, { recursive: true });
+
+  say("building the generator and the peers");
+  const programs = buildGo();
+  const skipped: string[] = [];
+  const peers = new Map<"echo" | "centrifuge", string>();
+  for (const [name, built] of programs) {
+    if (typeof built !== "string") skipped.push(`${name}: ${built.reason}`);
+    else if (name !== "load") peers.set(name, built);
+  }
+  for (const line of skipped) say(`skipped  ${line}`);
+  const generator = programs.get("load");
+  if (typeof generator !== "string") throw new Error("the load generator is written in Go, and cannot be built");
+
+  const profiles = values["cpu-prof"] && resolve(values["cpu-prof"]);
+  const launch = createLauncher({ checkout, profiles });
+  const results: RowResult[] = [];
+  const machine = describeMachine(checkout);
+  try {
+    for (const row of rows) {
+      if (values.only !== undefined && !values.only.includes(row.name)) continue;
+      results.push(await runRow(row, { generator, peers, launch }));
+      const all: Results = { machine, quick: values.quick, rows: results, skipped };
+      writeResults(out, all);
+    }
+  } finally {
+    await launch.stopAll();
+  }
+  say(`\n${toLines(results).join("\n")}\n\nwritten to ${out}`);
+}
+
+interface Means {
+  readonly generator: string;
+  readonly peers: Bench["peers"];
+  readonly launch: Launcher;
+}
+
+/** Runs a row with a generator of its own. A row that fails is a result too. */
+async function runRow(row: Row, { generator, peers, launch }: Means): Promise<RowResult> {
+  say(`\n${row.name}: ${row.title}`);
+  const load: Generator = startGenerator(generator, [], { BENCH_TOKEN_SECRET: tokenSecret });
+  const moment = describeMoment();
+  const startedAt = performance.now();
+  const passes = Number(values.passes ?? (values.quick ? 2 : 5));
+  const bench: Bench = { quick: values.quick, passes, load, launch, peers, say: (line) => say(`  ${line}`) };
+  const done = () => ({ name: row.name, title: row.title, moment, seconds: (performance.now() - startedAt) / 1_000 });
+  try {
+    const findings = await row.run(bench);
+    return { ...done(), ...findings };
+  } catch (error) {
+    const problem = error instanceof Error ? error.message : String(error);
+    say(`  FAILED  ${problem}`);
+    await launch.stopAll();
+    return { ...done(), lines: [], figures: [], problem };
+  } finally {
+    await load.stop();
+  }
+}
+
+if (values.help) process.stdout.write(usage);
+else await main();
+process.exit();

@@ -1,0 +1,88 @@
+import { readCpuMs } from "./accounting.ts";
+import type { Bench, Durability, Figure, Latency, Pass } from "./row.ts";
+import { lowest } from "./verdict.ts";
+
+/** One side of a comparison, under one load. */
+export interface Side {
+  readonly side: string;
+  readonly load: string;
+  readonly durability: Durability;
+  /** Which pass counts: that with the lowest of this. Default: the server's CPU. */
+  readonly by?: (pass: Pass) => number;
+  pass(): Promise<Pass>;
+}
+
+/** What a generator answers. */
+export interface Outcome {
+  readonly calls: number;
+  readonly errors?: number;
+  readonly firstError?: string;
+  readonly seconds: number;
+  readonly latencyMs?: Latency;
+}
+
+/** The processes whose CPU counts. */
+export interface Accounted {
+  readonly pid: number;
+  readonly brokerPid?: number | undefined;
+}
+
+export const seconds = (pass: Pass): number => pass.seconds / pass.operations;
+export const p50 = (pass: Pass): number => pass.latencyMs?.p50 ?? Number.POSITIVE_INFINITY;
+
+/**
+ * Runs a load and accounts for it.
+ *
+ * @param operationsPerCall how many operations a call counts for, as the receivers of a push.
+ * @throws when a call was answered badly: a figure of errors is none.
+ */
+export async function account(of: Accounted, run: () => Promise<Outcome>, operationsPerCall = 1): Promise<Pass> {
+  const read = () => [readCpuMs(of.pid), of.brokerPid === undefined ? undefined : readCpuMs(of.brokerPid)] as const;
+  const [server, broker] = read();
+  const outcome = await run();
+  const [serverAfter, brokerAfter] = read();
+  if (outcome.errors)
+    throw new Error(`${outcome.errors} of ${outcome.calls} calls failed, the first: ${outcome.firstError}`);
+  if (outcome.calls === 0) throw new Error("no call was made");
+  const operations = outcome.calls * operationsPerCall;
+  return {
+    operations,
+    seconds: outcome.seconds,
+    serverUs: ((serverAfter - server) * 1_000) / operations,
+    brokerUs:
+      broker === undefined || brokerAfter === undefined ? undefined : ((brokerAfter - broker) * 1_000) / operations,
+    latencyMs: outcome.latencyMs,
+  };
+}
+
+/** Runs all sides in turns, A B A B …; the first turn warms up and does not count. */
+export async function interleave<const S extends readonly Side[]>(
+  bench: Bench,
+  sides: S,
+): Promise<{ [K in keyof S]: Figure }> {
+  const passes = sides.map((): Pass[] => []);
+  for (let turn = 0; turn <= bench.passes; turn++) {
+    for (const [index, side] of sides.entries()) {
+      const pass = await side.pass().catch((cause: unknown) => {
+        throw new Error(`${side.side}, ${side.load}: ${cause instanceof Error ? cause.message : cause}`, { cause });
+      });
+      bench.say(`${turn === 0 ? "warm-up" : `pass ${turn}`}  ${describe(side, pass)}`);
+      if (turn > 0) passes[index]?.push(pass);
+    }
+  }
+  return sides.map((side, index): Figure => {
+    const all = passes[index] ?? [];
+    const { side: name, load, durability, by = ({ serverUs }) => serverUs } = side;
+    return { side: name, load, durability, best: lowest(all, by), passes: all };
+  }) as { [K in keyof S]: Figure };
+}
+
+function describe({ side, load }: Side, pass: Pass): string {
+  const broker = pass.brokerUs === undefined ? "" : ` + ${pass.brokerUs.toFixed(1)} broker`;
+  const latency =
+    pass.latencyMs === undefined
+      ? ""
+      : `, p50 ${pass.latencyMs.p50.toFixed(2)} p99 ${pass.latencyMs.p99.toFixed(2)} ms`;
+  const rate = Math.round(pass.operations / pass.seconds);
+  return `${side}, ${load}: ${rate}/s, ${pass.serverUs.toFixed(1)}${broker} µs CPU${latency}`;
+}
