@@ -22,7 +22,7 @@ const floors: readonly (readonly string[])[] = [
   ["sending", "receiving", "reaching"],
   ["groups", "chat", "recalling"],
   ["inbox", "auth"],
-  ["embedded", "http"],
+  ["embedded", "http", "grpc"],
   ["broker", "observe"],
   ["data-dir", "in-flight", "limits", "rate-limit"],
   ["config", "errors"],
