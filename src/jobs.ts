@@ -3,7 +3,7 @@ import { startEscalate } from "./reaching/escalate.ts";
 import { startReach } from "./reaching/watch.ts";
 import { recall } from "./recalling/recall.ts";
 import { expand } from "./sending/fan-out.ts";
-import { findSend } from "./sending/find-send.ts";
+import { findToRecall } from "./sending/find-send.ts";
 import { deliverDue } from "./sending/schedule.ts";
 
 /** The work of an instance that nobody waits for. */
@@ -28,7 +28,7 @@ export async function startJobs({ store, metrics, webhook, delivering, tracking,
   };
 
   const recallAgain = async (serverMsgId: string, operationId: string) => {
-    await recall(tracking, await findSend(tracking, { serverMsgId, clientMsgId: "" }), operationId);
+    await recall(tracking, await findToRecall(tracking, { serverMsgId, clientMsgId: "" }), operationId);
   };
   const { publishWake: wake } = live;
   const escalate = webhook && escalations.escalate;

@@ -28,6 +28,7 @@ import { createOpenSession } from "./receiving/session-order.ts";
 import { createLive } from "./receiving/signals.ts";
 import { createFanout } from "./sending/fan-out.ts";
 import { sendingSpecs } from "./sending/layout.ts";
+import { createFindPlaced } from "./sending/placed.ts";
 import { createSends } from "./sending/record.ts";
 import { createSchedule } from "./sending/schedule.ts";
 
@@ -100,7 +101,7 @@ export async function openStore(connections: Connections, config: Config, log: L
     /** What the broker's configuration said when it was last connected to. */
     audit: () => audit,
     inbox: createInbox(reads, publisher, directGet, partitions, epochs),
-    sends: createSends(publisher, directGet, partitions),
+    sends: createSends(publisher, directGet, partitions, createFindPlaced(reads, directGet, partitions)),
     recalls: createRecalls(publisher, directGet, partitions),
     tombstones: createTombstones(publisher, directGet, partitions),
     live,

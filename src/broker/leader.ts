@@ -1,6 +1,6 @@
 import type { StreamState } from "@nats-io/jetstream";
 import type { Broker } from "./connect.ts";
-import type { DirectMessage } from "./direct-get.ts";
+import type { DirectGet, DirectMessage } from "./direct-get.ts";
 import { toFailure } from "./faults.ts";
 
 /**
@@ -19,6 +19,24 @@ export async function askLeader(
   if (message === null) return undefined;
   const { subject, seq: sequence, data: payload } = message;
   return { subject, sequence, payload, timeMs: message.time.getTime(), header: (name) => message.header.get(name) };
+}
+
+/**
+ * As {@link askLeader}, but from any replica that has it: only that it is not there is asked of the leader.
+ *
+ * @throws NetworkError (90004) when the broker does not answer in time.
+ */
+export async function findSurely(
+  broker: Broker,
+  get: Pick<DirectGet, "at" | "last">,
+  stream: string,
+  which: Parameters<typeof askLeader>[2],
+): Promise<DirectMessage | undefined> {
+  const found = "last" in which ? await get.last(stream, which.last) : await get.at(stream, which.sequence);
+  if (found !== undefined) return found;
+  return askLeader(broker, stream, which).catch((cause: unknown) => {
+    throw toFailure(cause);
+  });
 }
 
 /** The state of a stream. Throws as {@link askLeader}. */

@@ -1,13 +1,15 @@
 import type { Broker } from "../broker/connect.ts";
 import type { DirectGet } from "../broker/direct-get.ts";
 import { toRefusal } from "../broker/faults.ts";
+import { findSurely } from "../broker/leader.ts";
 import type { Publisher } from "../broker/publish.ts";
-import { toPartition, toToken } from "../broker/subjects.ts";
 import { remove, type Write } from "../broker/write.ts";
+import { failure } from "../errors.ts";
+import type { Notification } from "../gen/mustreach/delivery/v1/delivery_pb.ts";
 import type { Epochs } from "./epochs.ts";
 import { encodeItem, type InboxItem, isTombstone, itemHeaders, itemKey, type WriteOptions } from "./items.ts";
-import { inboxIdFilter, inboxStream, inboxSubject, toDay, toInboxId } from "./layout.ts";
-import { notificationToken } from "./place-id.ts";
+import { inboxIdFilter, inboxSubject, locateInbox, toDay, toInboxId } from "./layout.ts";
+import { drawRandom, type NotificationIds, notificationToken, placeToken, toPlaceIds } from "./place-id.ts";
 import { createPlaces, type Places } from "./places.ts";
 import { type InboxPage, type ReadOptions, readPage } from "./read-page.ts";
 
@@ -21,8 +23,6 @@ export interface PreparedWrite {
 
 /** The stored notifications of all users. */
 export interface Inbox extends Places {
-  /** The stream that holds a user's inbox. */
-  streamOf(userId: string): string;
   /**
    * Stores an item in a user's inbox. Idempotent by user, kind and server message id; a notification that was withdrawn
    * is not stored again.
@@ -31,6 +31,12 @@ export interface Inbox extends Places {
    * space.
    */
   write(userId: string, item: InboxItem, options: WriteOptions): Promise<void>;
+  /**
+   * Stores a notification of this moment that has no ids, and returns those that it has by its place.
+   *
+   * @throws as {@link write}.
+   */
+  place(userId: string, notification: Notification, options: WriteOptions): Promise<NotificationIds>;
   /** What {@link write} stores, for who stores it together with something of its own. The item is of this moment. */
   prepare(userId: string, item: InboxItem, options: WriteOptions): PreparedWrite;
   /**
@@ -73,11 +79,7 @@ export function createInbox(
   partitions: number,
   epochs: Epochs,
 ): Inbox {
-  const locate = (userId: string) => {
-    const user = toToken(userId);
-    const partition = toPartition(user, partitions);
-    return { user, partition, stream: inboxStream(partition) };
-  };
+  const locate = (userId: string) => locateInbox(userId, partitions);
 
   const address = (userId: string, item: InboxItem) => {
     const { user, partition, stream } = locate(userId);
@@ -121,8 +123,31 @@ export function createInbox(
   };
 
   return {
-    streamOf: (userId) => locate(userId).stream,
     prepare,
+
+    async place(userId, notification, options) {
+      const { user, partition, stream } = locate(userId);
+      const random = drawRandom();
+      const subject = inboxSubject(partition, user, toDay(Number(notification.sendTime)), placeToken(random));
+      const item = { kind: "notification", notification } as const;
+      const before = epochs.beforeWrite(partition);
+      const stored = await publisher.store(stream, {
+        subject,
+        payload: encodeItem(item),
+        headers: itemHeaders(userId, item, options),
+      });
+      if (stored.kind === "stored") {
+        epochs.wrote(partition, before, stored.sequence);
+        return toPlaceIds({ partition, sequence: stored.sequence, random });
+      }
+      // Nobody else has drawn the same: it is what an earlier try has stored.
+      const found = await findSurely(broker, get, stream, { last: subject });
+      // The subject is free, so the refusal was about space.
+      if (found === undefined) throw toRefusal(stored);
+      // Who got it by then has recalled it, and its sequence is not known here.
+      if (isTombstone(found)) throw failure("NetworkError", "the broker did not answer in time");
+      return toPlaceIds({ partition, sequence: found.sequence, random });
+    },
 
     async write(userId, item, options) {
       const { stream, write, wrote, isLate, anyDay } = prepare(userId, item, options);
@@ -130,7 +155,7 @@ export function createInbox(
       const stored = await publisher.store(stream, write);
       if (stored.kind === "stored") {
         wrote(stored.sequence);
-      } else if ((await get.last(stream, write.subject)) === undefined) {
+      } else if ((await findSurely(broker, get, stream, { last: write.subject })) === undefined) {
         // The subject is free, so the refusal was about space.
         throw toRefusal(stored);
       }

@@ -1,5 +1,5 @@
 import type { StreamSpec } from "../broker/declare.ts";
-import { toToken } from "../broker/subjects.ts";
+import { toPartition, toToken } from "../broker/subjects.ts";
 
 const dayMs = 86_400_000;
 
@@ -24,6 +24,21 @@ export function toDay(timeMs: number): number {
 /** The stream of a partition. */
 export function inboxStream(partition: number): string {
   return `INBOX_${partition}`;
+}
+
+/** Where an inbox is. */
+export interface InboxPlace {
+  /** The user's token. */
+  readonly user: string;
+  readonly partition: number;
+  readonly stream: string;
+}
+
+/** Finds where a user's inbox is. */
+export function locateInbox(userId: string, partitions: number): InboxPlace {
+  const user = toToken(userId);
+  const partition = toPartition(user, partitions);
+  return { user, partition, stream: inboxStream(partition) };
 }
 
 interface InboxSettings {

@@ -5,8 +5,8 @@ import { toToken } from "../broker/subjects.ts";
 export interface ItemPlace {
   readonly partition: number;
   readonly sequence: number;
-  /** The last of its subject: 64 random bits, as 16 lower-case hex digits. */
-  readonly token: string;
+  /** 64 random bits, as 16 lower-case hex digits. */
+  readonly random: string;
 }
 
 /** The ids of a notification, OpenIM's documented 32 lower-case hex digits each. */
@@ -24,10 +24,11 @@ const marks = { server: "8", client: "9" } as const;
 /** An id has 48 bits for the sequence. */
 export const maxPlacedSequence = 2 ** 48 - 1;
 
-const tokenLength = 16;
+/** No token of an id begins with it. */
+const tokenMark = "~";
 
-/** Draws the token of a place. No other kind of token is as short. */
-export function drawPlaceToken(): string {
+/** Draws what is random of a place. */
+export function drawRandom(): string {
   if (taken === pool.length) {
     randomFillSync(pool);
     taken = 0;
@@ -36,15 +37,15 @@ export function drawPlaceToken(): string {
   return pool.toString("hex", taken - 8, taken);
 }
 
-/** Random bytes are drawn for many tokens at a time: one draw costs about 15 µs, whatever its size. */
+/** Random bytes are drawn for many places at a time: one draw costs about 15 µs, whatever its size. */
 const pool = Buffer.alloc(4_096);
 let taken = pool.length;
 
-/** The ids of what is stored at a place: its sequence, what they are, its partition and its token. */
-export function toPlaceIds({ partition, sequence, token }: ItemPlace): NotificationIds {
+/** The ids of what is stored at a place: its sequence, which of the two it is, its partition and what is random. */
+export function toPlaceIds({ partition, sequence, random }: ItemPlace): NotificationIds {
   if (sequence > maxPlacedSequence) throw new RangeError(`the sequence ${sequence} has no id`);
   const first = sequence.toString(16).padStart(12, "0");
-  const last = partition.toString(16).padStart(3, "0") + token;
+  const last = partition.toString(16).padStart(3, "0") + random;
   return { serverMsgId: first + marks.server + last, clientMsgId: first + marks.client + last };
 }
 
@@ -54,18 +55,24 @@ export function parsePlaceId(kind: keyof typeof marks, id: string): ItemPlace | 
   return {
     sequence: Number.parseInt(id.slice(0, 12), 16),
     partition: Number.parseInt(id.slice(13, 16), 16),
-    token: id.slice(16),
+    random: id.slice(16),
   };
+}
+
+/** The token of a place in an inbox. */
+export function placeToken(random: string): string {
+  return tokenMark + random;
 }
 
 /** The ids of a stored notification that has none in its bytes, by its subject; undefined for one that has. */
 export function placeIdsOf(subject: string, sequence: number): NotificationIds | undefined {
   const begin = subject.lastIndexOf(".") + 1;
-  if (subject.length - begin !== tokenLength) return undefined;
-  return toPlaceIds({ partition: Number(subject.split(".", 2)[1]), sequence, token: subject.slice(begin) });
+  if (subject[begin] !== tokenMark) return undefined;
+  return toPlaceIds({ partition: Number(subject.split(".", 2)[1]), sequence, random: subject.slice(begin + 1) });
 }
 
 /** The token of a notification's place in an inbox, by its server message id. */
 export function notificationToken(serverMsgId: string): string {
-  return parsePlaceId("server", serverMsgId)?.token ?? toToken(serverMsgId);
+  const place = parsePlaceId("server", serverMsgId);
+  return place === undefined ? toToken(serverMsgId) : placeToken(place.random);
 }

@@ -1,9 +1,9 @@
 import type { Broker } from "../broker/connect.ts";
 import type { DirectGet } from "../broker/direct-get.ts";
 import { createStreamState } from "../broker/leader.ts";
-import { everything, toPartition, toToken } from "../broker/subjects.ts";
+import { everything } from "../broker/subjects.ts";
 import type { Epochs } from "./epochs.ts";
-import { inboxFilter, inboxStream } from "./layout.ts";
+import { inboxFilter, locateInbox } from "./layout.ts";
 import { epochAt, type Lineage, type Position } from "./lineage.ts";
 
 /** Where a device goes on. */
@@ -36,11 +36,7 @@ export interface Places {
 export function createPlaces(broker: Broker, get: DirectGet, partitions: number, epochs: Epochs): Places {
   const state = createStreamState(broker);
 
-  const locate = (userId: string) => {
-    const user = toToken(userId);
-    const partition = toPartition(user, partitions);
-    return { user, partition, stream: inboxStream(partition) };
-  };
+  const locate = (userId: string) => locateInbox(userId, partitions);
 
   /** The sequence of a user's first stored item. */
   const firstOf = async (userId: string): Promise<number | undefined> => {
@@ -77,7 +73,7 @@ export function createPlaces(broker: Broker, get: DirectGet, partitions: number,
     if (sequence <= (newest?.sequence ?? 0)) return true;
     // Where a device goes on that was in an epoch that has ended.
     if (epochs.lineage(partition).some(({ first }) => first === sequence + 1)) return true;
-    return (await isAssigned(userId, sequence)) && (await get.at(stream, sequence)) === undefined;
+    return sequence <= epochs.newest(partition) && (await get.at(stream, sequence)) === undefined;
   };
 
   const placeOf = async (userId: string, position: Position): Promise<Place> => {

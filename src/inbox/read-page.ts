@@ -1,7 +1,7 @@
 import type { DirectGet } from "../broker/direct-get.ts";
 import type { Epochs } from "./epochs.ts";
 import { type InboxEntry, isTombstone, toEntry } from "./items.ts";
-import { inboxDayFilter, inboxFilter, markerFilter, parseInboxPartition, toDay } from "./layout.ts";
+import { type InboxPlace, inboxDayFilter, inboxFilter, markerFilter, parseInboxPartition, toDay } from "./layout.ts";
 import { epochAt, type Lineage } from "./lineage.ts";
 
 /** What {@link readPage} found. */
@@ -34,14 +34,6 @@ export interface ReadOptions {
 export interface ReadDeps {
   readonly get: DirectGet;
   readonly epochs: Epochs;
-}
-
-/** Where an inbox is. */
-export interface InboxPlace {
-  /** The user's token. */
-  readonly user: string;
-  readonly partition: number;
-  readonly stream: string;
 }
 
 /** An item's time may be this far from the broker's, in milliseconds: what is not {@link maxLateMs late}, and skew. */

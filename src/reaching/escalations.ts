@@ -4,8 +4,8 @@ import type { Broker } from "../broker/connect.ts";
 import { type Consumption, consume, type Delivery } from "../broker/consume.ts";
 import { decodeStored } from "../broker/decode-stored.ts";
 import type { DirectGet } from "../broker/direct-get.ts";
-import { toFailure, toRefusal } from "../broker/faults.ts";
-import { askLeader } from "../broker/leader.ts";
+import { toRefusal } from "../broker/faults.ts";
+import { findSurely } from "../broker/leader.ts";
 import type { Publisher } from "../broker/publish.ts";
 import { type Notification, NotificationSchema } from "../gen/mustreach/delivery/v1/delivery_pb.ts";
 import { decodeNotification, expiresHeader, readItemHeaders, userHeader } from "../inbox/items.ts";
@@ -98,12 +98,7 @@ export function createEscalations(
    */
   const find = async ({ partition, sequence, userId }: Omit<Unreached, "storedAtMs" | "expiresAtMs">) => {
     const stream = inboxStream(partition);
-    // A replica that lags behind may not have it yet: only the leader can say that it is gone.
-    const message =
-      (await get.at(stream, sequence)) ??
-      (await askLeader(broker, stream, { sequence }).catch((cause: unknown) => {
-        throw toFailure(cause);
-      }));
+    const message = await findSurely(broker, get, stream, { sequence });
     if (message === undefined) return undefined;
     const facts = readItemHeaders(message);
     return facts.userId === userId && facts.kind === "notification" ? message : undefined;

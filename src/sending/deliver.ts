@@ -18,7 +18,7 @@ export interface Delivery {
 
 /** What {@link deliver} and {@link soleWrite} need. */
 export interface DeliverDeps {
-  readonly inbox: Pick<Inbox, "write" | "prepare" | "streamOf">;
+  readonly inbox: Pick<Inbox, "write" | "prepare">;
   readonly fanout: Pick<Fanout, "publish">;
   readonly chat: Pick<Chat, "append">;
 }

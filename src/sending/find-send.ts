@@ -1,14 +1,7 @@
 import { failure, wrongField } from "../errors.ts";
 import { maxClientMsgIdBytes, requireId } from "../limits.ts";
 import type { MembersAt } from "./fan-out.ts";
-import { keyOfClientMsgId, keyOfServerMsgId } from "./ids.ts";
-import type { SendRecord, Sends } from "./record.ts";
-
-/** Names a send by one of its ids; the other is empty. */
-export interface SendReference {
-  readonly serverMsgId: string;
-  readonly clientMsgId: string;
-}
+import type { SendRecord, SendReference, Sends } from "./record.ts";
 
 /** A must-reach send that was accepted. */
 export interface FoundSend {
@@ -45,15 +38,26 @@ export function requireReference({ serverMsgId, clientMsgId }: SendReference): S
  * @throws RecordNotFoundError (1004) for one that is not known or no longer retained, and for an online push: nothing of
  * it is kept. NetworkError (90004) when the broker does not answer in time.
  */
-export async function findSend(deps: FindSendDeps, { serverMsgId, clientMsgId }: SendReference): Promise<FoundSend> {
-  const key = serverMsgId === "" ? keyOfClientMsgId(clientMsgId) : keyOfServerMsgId(serverMsgId);
-  const record = await deps.sends.find(key);
-  // A key does not have all of an id.
-  const isIt = serverMsgId === "" ? record?.clientMsgId === clientMsgId : record?.serverMsgId === serverMsgId;
-  if (record === undefined || !isIt || !record.mustReach) {
+export async function findSend(deps: FindSendDeps, reference: SendReference): Promise<FoundSend> {
+  const record = await deps.sends.find(reference);
+  if (record === undefined || !record.mustReach) {
     throw failure("RecordNotFoundError", "no must-reach notification with this id is known");
   }
   return { record, recipients: await recipientsOf(deps.membersAt, record) };
+}
+
+/**
+ * Finds a must-reach send that is to be recalled. From then on it has a record, whatever becomes of its notification.
+ *
+ * @throws as {@link findSend}, and StoreFullError (90101) when the broker has no space for the record.
+ */
+export async function findToRecall(
+  deps: FindSendDeps & { readonly sends: Pick<Sends, "keep"> },
+  reference: SendReference,
+): Promise<FoundSend> {
+  const found = await findSend(deps, reference);
+  await deps.sends.keep(found.record);
+  return found;
 }
 
 /** Who a send is for, in the order of their ids: the receiving user, or the members of the group when it was sent. */

@@ -1,4 +1,5 @@
 import { createHash, randomFillSync } from "node:crypto";
+import { parsePlaceId, toPlaceIds } from "../inbox/place-id.ts";
 
 /**
  * Makes an id of 32 lower-case hex digits, OpenIM's documented form, that is ordered by time: the bytes of a UUIDv7
@@ -25,9 +26,13 @@ export function keyOfClientMsgId(clientMsgId: string): string {
   return keyOfServerMsgId(createServerMsgId(0, clientMsgId));
 }
 
-/** The key of a send's record, from its server message id: the 80 bits after the time, 74 of which are of the hash. */
+/**
+ * The key of a send's record, from its server message id: the 80 bits after the time, 74 of which are of the hash. Where
+ * the ids are a place, that is in both, and one leads to the other.
+ */
 export function keyOfServerMsgId(serverMsgId: string): string {
-  return serverMsgId.slice(12);
+  const place = parsePlaceId("server", serverMsgId);
+  return place === undefined ? serverMsgId.slice(12) : keyOfClientMsgId(toPlaceIds(place).clientMsgId);
 }
 
 /** Random bytes are drawn for many ids at a time: one draw costs about 15 µs, whatever its size. */

@@ -1,3 +1,4 @@
+import { hash } from "node:crypto";
 import { create, toBinary } from "@bufbuild/protobuf";
 import { decodeStored } from "../broker/decode-stored.ts";
 import type { DirectGet } from "../broker/direct-get.ts";
@@ -7,7 +8,10 @@ import { toPartition } from "../broker/subjects.ts";
 import { SendRecordSchema, type SendRecord as StoredSend } from "../gen/mustreach/store/v1/send_pb.ts";
 import type { PreparedWrite } from "../inbox/inbox.ts";
 import { inboxStream } from "../inbox/layout.ts";
+import { type ItemPlace, parsePlaceId } from "../inbox/place-id.ts";
+import { keyOfClientMsgId, keyOfServerMsgId } from "./ids.ts";
 import { sentSubject } from "./layout.ts";
+import type { ValidSend } from "./validate.ts";
 
 /** What was accepted under a client message id, first. */
 export interface SendRecord {
@@ -28,70 +32,114 @@ export interface SendRecord {
   readonly deliverAtMs: number;
 }
 
-/** The first send under a key. */
-export interface Claimed {
-  readonly first: SendRecord;
-  /** Whether it was recorded earlier. */
-  readonly isRepeat: boolean;
-  /** The sequence of what was stored along with it. */
-  readonly alongAt?: number | undefined;
+/** Names a send by one of its ids; the other is empty. */
+export interface SendReference {
+  readonly serverMsgId: string;
+  readonly clientMsgId: string;
 }
 
+/** The first send under a client message id. */
+export interface Claimed {
+  readonly first: SendRecord;
+  /** Whether it was accepted earlier. */
+  readonly isRepeat: boolean;
+  /** Whether its notification is stored, or was: there is nothing else to store of it. */
+  readonly isStored: boolean;
+}
+
+/** Finds the send whose ids are a place; undefined when its notification is not there. */
+export type FindPlaced = (place: ItemPlace) => Promise<SendRecord | undefined>;
+
 /**
- * The sends that can be asked for later, by a key that both of their ids lead to, for the whole retention. All but the
- * record itself is kept by the server message id: a key may be used again while something of its last send is still
- * there.
+ * The sends that can be asked for later, by either of their ids, for the whole retention: from their record, to whose key
+ * both ids lead, or, where the ids are the place of the notification, from that. All but the record itself is kept by the
+ * server message id: a key may be used again while something of its last send is still there.
  *
  * Each method throws NetworkError (90004) when the broker does not answer in time; those that write also StoreFullError
  * (90101).
  */
 export interface Sends {
-  /** The stream that holds the record of a key. */
-  streamOf(key: string): string;
   /**
-   * Records the first send under a key, and returns it: `record` itself, or what was recorded earlier, perhaps by a
-   * try of this very call whose acknowledgement was lost.
+   * Records the first send under a client message id, and returns it: `record` itself, or what was accepted earlier,
+   * perhaps by a try of this very call whose acknowledgement was lost. It may be another's, whose id leads to the same
+   * key.
    *
    * @param along what is to be stored only if `record` is the first. When it lies in the same stream and nothing stands
-   * in the way it is stored in the same round trip, and has its sequence; else it is for the caller to store.
+   * in the way it is stored in the same round trip; else it is for the caller to store.
    */
-  claim(key: string, record: SendRecord, along?: PreparedWrite): Promise<Claimed>;
-  /** The send under a key; undefined for one that is not known or no longer retained. */
-  find(key: string): Promise<SendRecord | undefined>;
+  claim(record: SendRecord, along?: PreparedWrite): Promise<Claimed>;
+  /** Records a send whose notification is about to be removed, and with it all that tells of it. Idempotent. */
+  keep(record: SendRecord): Promise<void>;
+  /** The send with an id; undefined for one that is not known or no longer retained. */
+  find(reference: SendReference): Promise<SendRecord | undefined>;
 }
 
 /** Creates the records of sends, which share the inbox streams: what they describe lives as long as they. */
-export function createSends(publisher: Publisher, get: DirectGet, partitions: number): Sends {
+export function createSends(
+  publisher: Publisher,
+  get: DirectGet,
+  partitions: number,
+  findPlaced: FindPlaced = async () => undefined,
+): Sends {
   const locate = (key: string) => {
     const partition = toPartition(key, partitions);
     return { stream: inboxStream(partition), subject: sentSubject(partition, key) };
   };
 
-  const find = async (key: string): Promise<SendRecord | undefined> => {
+  const read = async (key: string): Promise<SendRecord | undefined> => {
     const { stream, subject } = locate(key);
     const found = await get.last(stream, subject);
     return found && decodeSend(decodeStored(SendRecordSchema, found.payload));
   };
 
-  return {
-    streamOf: (key) => locate(key).stream,
-    async claim(key, record, along) {
-      const { stream, subject } = locate(key);
-      const write = { subject, payload: toBinary(SendRecordSchema, encodeSend(record)), headers: {} };
-      const follower = along?.stream === stream ? along.write : undefined;
-      const stored = await publisher.store(stream, write, follower);
-      if (stored.kind === "refused") {
-        const first = await find(key);
-        // Nothing has taken its subject: the broker refused for another reason.
-        if (first === undefined) throw toRefusal(stored);
-        return { first, isRepeat: true };
-      }
-      const { followedAt: alongAt } = stored;
-      if (alongAt !== undefined) along?.wrote(alongAt);
-      return { first: record, isRepeat: false, alongAt };
-    },
-    find,
+  const record = async (send: SendRecord, along?: PreparedWrite): Promise<Claimed> => {
+    const key = keyOfClientMsgId(send.clientMsgId);
+    const { stream, subject } = locate(key);
+    const write = { subject, payload: toBinary(SendRecordSchema, encodeSend(send)), headers: {} };
+    const follower = along?.stream === stream ? along.write : undefined;
+    const stored = await publisher.store(stream, write, follower);
+    if (stored.kind === "refused") {
+      const first = await read(key);
+      // Nothing has taken its subject: the broker refused for another reason.
+      if (first === undefined) throw toRefusal(stored);
+      return { first, isRepeat: true, isStored: placeOf(first) !== undefined };
+    }
+    const { followedAt } = stored;
+    if (followedAt !== undefined) along?.wrote(followedAt);
+    return { first: send, isRepeat: false, isStored: followedAt !== undefined };
   };
+
+  return {
+    async claim(send, along) {
+      const place = parsePlaceId("client", send.clientMsgId);
+      const placed = place && (await findPlaced(place));
+      return placed === undefined ? record(send, along) : { first: placed, isRepeat: true, isStored: true };
+    },
+    async keep(send) {
+      if (placeOf(send) !== undefined) await record(send);
+    },
+    async find({ serverMsgId, clientMsgId }) {
+      const byServer = serverMsgId !== "";
+      const place = byServer ? parsePlaceId("server", serverMsgId) : parsePlaceId("client", clientMsgId);
+      const placed = place && (await findPlaced(place));
+      if (placed !== undefined) return placed;
+      const found = await read(byServer ? keyOfServerMsgId(serverMsgId) : keyOfClientMsgId(clientMsgId));
+      // A key does not have all of an id.
+      const isIt = byServer ? found?.serverMsgId === serverMsgId : found?.clientMsgId === clientMsgId;
+      return isIt ? found : undefined;
+    },
+  };
+}
+
+function placeOf({ serverMsgId }: SendRecord): ItemPlace | undefined {
+  return parsePlaceId("server", serverMsgId);
+}
+
+/** What is the same in all sends of one body, in base64url. Records have it: neither its parts nor their order change. */
+export function fingerprint(body: Omit<ValidSend, "clientMsgId">): string {
+  const { sendUserId, recvUserId, recvGroupId, key, data, sendMsg, mustReach, ttlMs, sendAtMs, escalateAfterMs } = body;
+  const parts = [sendUserId, recvUserId, recvGroupId, key, data, sendMsg, mustReach, ttlMs, sendAtMs, escalateAfterMs];
+  return hash("sha256", JSON.stringify(parts), "base64url");
 }
 
 /** The stored form of a send. */

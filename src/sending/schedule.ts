@@ -13,7 +13,6 @@ import { NotificationSchema } from "../gen/mustreach/delivery/v1/delivery_pb.ts"
 import { ScheduledSendSchema } from "../gen/mustreach/store/v1/job_pb.ts";
 import type { Recalls } from "../recalling/findings.ts";
 import { type DeliverDeps, type Delivery, deliver } from "./deliver.ts";
-import { keyOfClientMsgId } from "./ids.ts";
 import { dueFilter, dueSubject, scheduleStream, scheduleSubject } from "./layout.ts";
 import { decodeSend, encodeSend, type Sends } from "./record.ts";
 import { type SyncSenderDeps, syncSender } from "./sender-sync.ts";
@@ -75,7 +74,7 @@ export async function deliverDue(deps: DeliverDueDeps, due: Delivery): Promise<v
   const { record, notification } = due;
   if ((await deps.recalls.recalledAt(record.serverMsgId)) !== undefined) return;
   // The record was kept from when the send was accepted, and may be gone by now.
-  await deps.sends.claim(keyOfClientMsgId(record.clientMsgId), record);
+  await deps.sends.claim(record);
   await deliver(deps, due);
   await syncSender(deps, notification);
 }

@@ -1,12 +1,12 @@
-import { createHash } from "node:crypto";
 import { create, toBinary } from "@bufbuild/protobuf";
 import { failure } from "../errors.ts";
 import { type Notification, NotificationSchema } from "../gen/mustreach/delivery/v1/delivery_pb.ts";
 import { Durability } from "../gen/mustreach/msg/v1/msg_pb.ts";
+import type { Inbox } from "../inbox/inbox.ts";
 import type { Recalls } from "../recalling/findings.ts";
 import { type DeliverDeps, type Delivery, deliver, soleWrite } from "./deliver.ts";
-import { createId, createServerMsgId, keyOfClientMsgId } from "./ids.ts";
-import type { Claimed, SendRecord, Sends } from "./record.ts";
+import { createId, createServerMsgId } from "./ids.ts";
+import { type Claimed, fingerprint, type SendRecord, type Sends } from "./record.ts";
 import { type OnlinePush, type SyncSenderDeps, syncSender } from "./sender-sync.ts";
 import type { ValidSend } from "./validate.ts";
 
@@ -23,7 +23,8 @@ export interface Accepted {
 export type Send = (request: ValidSend, operationId: string) => Promise<Accepted>;
 
 export interface SendDeps extends DeliverDeps, SyncSenderDeps {
-  readonly sends: Pick<Sends, "claim" | "find" | "streamOf">;
+  readonly inbox: Pick<Inbox, "place" | "write" | "prepare">;
+  readonly sends: Pick<Sends, "claim" | "find">;
   readonly recalls: Pick<Recalls, "recalledAt">;
   readonly live: OnlinePush;
   /** Keeps a delivery until its time. */
@@ -46,34 +47,70 @@ export interface SendDeps extends DeliverDeps, SyncSenderDeps {
  * it; it may be stored all the same, so the caller sends again with the same client message id.
  */
 export async function send(deps: SendDeps, request: ValidSend, operationId: string): Promise<Accepted> {
-  const { later, durability } = deps;
+  const { serverMsgId, clientMsgId, sendTime } = await wayOf(request)(deps, request, operationId);
+  const durability = request.mustReach ? deps.durability() : Durability.NONE;
+  return { serverMsgId, clientMsgId, sendTime, durability };
+}
+
+type Sent = Pick<SendRecord, "serverMsgId" | "clientMsgId" | "sendTime">;
+type Way = (deps: SendDeps, request: ValidSend, operationId: string) => Promise<Sent>;
+
+/** What is sent under an id of its caller's, or leaves more than one notification behind, needs a record. */
+function wayOf({ mustReach, clientMsgId, recvGroupId, sendMsg, sendAtMs }: ValidSend): Way {
+  if (clientMsgId !== "" || sendMsg || sendAtMs > 0) return sendRecorded;
+  if (!mustReach) return pushOnly;
+  return recvGroupId === "" ? sendPlaced : sendRecorded;
+}
+
+/** An online push that nobody can repeat or ask for: nothing of it is kept. */
+async function pushOnly(deps: SendDeps, request: ValidSend): Promise<Sent> {
+  if (request.recvGroupId !== "") await deps.groupVersion(request.recvGroupId);
+  const sendTime = Date.now();
+  const sent = { serverMsgId: createId(sendTime), clientMsgId: createId(sendTime), sendTime };
+  const notification = toNotification(request, sent);
+  await push(deps.live, notification);
+  await syncSender(deps, notification);
+  return sent;
+}
+
+/** A notification to a user whose ids are its place: one write is all of it. */
+async function sendPlaced(deps: SendDeps, request: ValidSend, operationId: string): Promise<Sent> {
+  const { ttlMs, escalateAfterMs } = request;
+  const sendTime = Date.now();
+  const notification = toNotification(request, { serverMsgId: "", clientMsgId: "", sendTime });
+  const expiresAtMs = ttlMs === 0 ? undefined : sendTime + ttlMs;
+  const ids = await deps.inbox.place(request.recvUserId, notification, { expiresAtMs, escalateAfterMs, operationId });
+  await syncSender(deps, Object.assign(notification, ids));
+  return { ...ids, sendTime };
+}
+
+async function sendRecorded(deps: SendDeps, request: ValidSend, operationId: string): Promise<Sent> {
   const { mustReach, sendMsg, escalateAfterMs } = request;
   const toDelivery = (record: SendRecord): Delivery => {
-    return { record, notification: toNotification(request, record), sendMsg, escalateAfterMs, operationId };
+    const notification = toNotification(request, { ...record, sendTime: record.deliverAtMs || record.sendTime });
+    return { record, notification, sendMsg, escalateAfterMs, operationId };
   };
-  const now = Date.now();
-  const clientMsgId = request.clientMsgId || drawId(deps, request, now);
-  const own = toDelivery(toRecord(request, clientMsgId, await findVersion(deps, request), now));
+  const own = toDelivery(toRecord(request, await findVersion(deps, request), Date.now()));
   const isRecorded = mustReach || request.clientMsgId !== "";
-  const { first, isRepeat, alongAt } = isRecorded ? await claim(deps, own) : unrecorded(own.record);
+  const { first, isRepeat, isStored } = isRecorded ? await claim(deps, own) : unrecorded(own.record);
   const delivery = isRepeat ? toDelivery(first) : own;
   const isLater = first.deliverAtMs > Date.now();
   // Also for a repeat: the first try may have ended between its record and its write, and a second write of the same
   // notification changes nothing. Only one that was recalled must not come back.
-  const isRecalled = isRepeat && mustReach && (await deps.recalls.recalledAt(first.serverMsgId)) !== undefined;
-  if (alongAt === undefined && !isRecalled) await (isLater ? later(delivery) : deliver(deps, delivery));
+  const isRecalled =
+    isRepeat && !isStored && mustReach && (await deps.recalls.recalledAt(first.serverMsgId)) !== undefined;
+  if (!isStored && !isRecalled) await (isLater ? deps.later(delivery) : deliver(deps, delivery));
   if (!isRepeat && !isLater) {
     if (!mustReach) await push(deps.live, delivery.notification);
     await syncSender(deps, delivery.notification);
   }
-  const { serverMsgId, sendTime } = first;
-  return { serverMsgId, clientMsgId, sendTime, durability: mustReach ? durability() : Durability.NONE };
+  return first;
 }
 
 /** Records a send, and stores its notification with it where that is all there is to store. */
 async function claim(deps: SendDeps, own: Delivery): Promise<Claimed> {
   const { record } = own;
-  const claimed = await deps.sends.claim(keyOfClientMsgId(record.clientMsgId), record, soleWrite(deps, own));
+  const claimed = await deps.sends.claim(record, soleWrite(deps, own));
   const { first } = claimed;
   if (first.fingerprint !== record.fingerprint || first.clientMsgId !== record.clientMsgId) {
     throw failure("DuplicateKeyError", "clientMsgID was used before for another notification");
@@ -81,9 +118,9 @@ async function claim(deps: SendDeps, own: Delivery): Promise<Claimed> {
   return claimed;
 }
 
-/** What nobody can repeat or ask for is not recorded. */
+/** A chat copy of an online push is found in its conversation. */
 function unrecorded(record: SendRecord): Claimed {
-  return { first: record, isRepeat: false };
+  return { first: record, isRepeat: false, isStored: false };
 }
 
 /** The version of the group now, or that of the first send for a repeat to a group that was dismissed since. */
@@ -95,7 +132,7 @@ async function findVersion(
   try {
     return await groupVersion(recvGroupId);
   } catch (error) {
-    const first = clientMsgId === "" ? undefined : await sends.find(keyOfClientMsgId(clientMsgId));
+    const first = clientMsgId === "" ? undefined : await sends.find({ serverMsgId: "", clientMsgId });
     if (first === undefined || first.recvGroupId !== recvGroupId) throw error;
     return first.groupVersion;
   }
@@ -107,16 +144,8 @@ async function push(live: OnlinePush, notification: Notification): Promise<void>
   else await live.push(notification.recvUserId, bytes);
 }
 
-/** An id whose record lies in the stream of the recipient's inbox, so that one round trip stores both. */
-function drawId({ sends, inbox }: SendDeps, { mustReach, recvUserId }: ValidSend, now: number): string {
-  const stream = mustReach && recvUserId !== "" ? inbox.streamOf(recvUserId) : undefined;
-  for (;;) {
-    const id = createId(now);
-    if (stream === undefined || sends.streamOf(keyOfClientMsgId(id)) === stream) return id;
-  }
-}
-
-function toRecord(request: ValidSend, clientMsgId: string, groupVersion: number, now: number): SendRecord {
+function toRecord(request: ValidSend, groupVersion: number, now: number): SendRecord {
+  const clientMsgId = request.clientMsgId || createId(now);
   const deliverAtMs = request.sendAtMs > now ? request.sendAtMs : 0;
   return {
     serverMsgId: createServerMsgId(now, clientMsgId),
@@ -132,11 +161,11 @@ function toRecord(request: ValidSend, clientMsgId: string, groupVersion: number,
   };
 }
 
-function toNotification(request: ValidSend, first: SendRecord): Notification {
+function toNotification(request: ValidSend, { serverMsgId, clientMsgId, sendTime }: Sent): Notification {
   return create(NotificationSchema, {
-    serverMsgId: first.serverMsgId,
-    clientMsgId: first.clientMsgId,
-    sendTime: BigInt(first.deliverAtMs || first.sendTime),
+    serverMsgId,
+    clientMsgId,
+    sendTime: BigInt(sendTime),
     sendUserId: request.sendUserId,
     recvUserId: request.recvUserId,
     recvGroupId: request.recvGroupId,
@@ -144,11 +173,4 @@ function toNotification(request: ValidSend, first: SendRecord): Notification {
     data: request.data,
     reliabilityLevel: request.mustReach ? 2 : 1,
   });
-}
-
-function fingerprint(request: ValidSend): string {
-  const { clientMsgId: _, ...body } = request;
-  return createHash("sha256")
-    .update(JSON.stringify(Object.values(body)))
-    .digest("base64url");
 }

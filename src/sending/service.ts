@@ -8,7 +8,7 @@ import type { MsgService } from "../gen/mustreach/msg/v1/msg_pb.ts";
 import { operationIdKey } from "../observe/operation-id.ts";
 import { type RecallDeps, recall } from "../recalling/recall.ts";
 import { requireBatch, type SendBatchDeps, type SendOutcome, sendBatch } from "./batch.ts";
-import { findSend, requireReference } from "./find-send.ts";
+import { findToRecall, requireReference } from "./find-send.ts";
 import { type Accepted, type Send, type SendDeps, send } from "./send.ts";
 import { type DeliveryStatusDeps, getDeliveryStatus, requireStatusQuery } from "./status.ts";
 import { validateSend } from "./validate.ts";
@@ -16,7 +16,7 @@ import { validateSend } from "./validate.ts";
 export interface MsgServiceDeps extends Omit<SendBatchDeps, "send"> {
   readonly sending: SendDeps;
   /** For what is asked about a send later. */
-  readonly tracking: DeliveryStatusDeps & RecallDeps;
+  readonly tracking: DeliveryStatusDeps & RecallDeps & Parameters<typeof findToRecall>[0];
   readonly conversations: ChatDeps;
 }
 
@@ -55,7 +55,7 @@ export function createMsgService(deps: MsgServiceDeps): ServiceImpl<typeof MsgSe
     async recallBusinessNotification(request, context) {
       const reference = requireReference(request);
       requireAdmin(context);
-      return recall(tracking, await findSend(tracking, reference), context.values.get(operationIdKey));
+      return recall(tracking, await findToRecall(tracking, reference), context.values.get(operationIdKey));
     },
     async pullMessages(request, context) {
       const { messages, isEnd } = await pullMessages(deps.conversations, requireCaller(context), request);

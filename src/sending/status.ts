@@ -3,8 +3,8 @@ import { DeliveryState, type GetDeliveryStatusRequest } from "../gen/mustreach/m
 import type { Cursors, DeviceCursor } from "../inbox/cursors.ts";
 import type { Inbox } from "../inbox/inbox.ts";
 import { chunksOf, type RecallFindings, type Recalls } from "../recalling/findings.ts";
-import { type FindSendDeps, findSend, requireReference, type SendReference } from "./find-send.ts";
-import type { SendRecord } from "./record.ts";
+import { type FindSendDeps, findSend, requireReference } from "./find-send.ts";
+import type { SendRecord, SendReference } from "./record.ts";
 
 /** A request for a status, with defaults filled in. */
 export interface StatusQuery {

@@ -13,9 +13,10 @@ import { createRecalls } from "../../src/recalling/findings.ts";
 import { type RecallDeps, recall } from "../../src/recalling/recall.ts";
 import { removeEverywhere } from "../../src/recalling/remove-everywhere.ts";
 import { createTombstones } from "../../src/recalling/tombstones.ts";
-import { findSend, recipientsOf } from "../../src/sending/find-send.ts";
-import { createServerMsgId, keyOfClientMsgId } from "../../src/sending/ids.ts";
-import { createSends, type SendRecord } from "../../src/sending/record.ts";
+import { findToRecall, recipientsOf } from "../../src/sending/find-send.ts";
+import { createServerMsgId } from "../../src/sending/ids.ts";
+import { createFindPlaced } from "../../src/sending/placed.ts";
+import { createSends, type SendRecord, type SendReference } from "../../src/sending/record.ts";
 import { getDeliveryStatus, type StatusQuery } from "../../src/sending/status.ts";
 import type { TestBroker } from "./broker.ts";
 import { openEpochs } from "./epochs.ts";
@@ -41,7 +42,7 @@ async function openInstance({ url, dial }: Pick<TestBroker, "url" | "dial">, gro
   const publisher = createPublisher(broker, { sendTimeoutMs: 5_000, isFsynced: () => true });
   const get = createDirectGet(broker, { timeoutMs: 5_000 });
   const inbox = createInbox(broker, publisher, get, partitions, openEpochs(broker, partitions));
-  const sends = createSends(publisher, get, partitions);
+  const sends = createSends(publisher, get, partitions, createFindPlaced(broker, get, partitions));
   const recalls = createRecalls(publisher, get, partitions);
   const cursors = createCursors(broker, get, { log });
   const membersAt = async (groupId: string, version: number) => groups.get(`${groupId}@${version}`) ?? [];
@@ -88,7 +89,7 @@ async function openInstance({ url, dial }: Pick<TestBroker, "url" | "dial">, gro
         deliverAtMs: 0,
         ...changed,
       };
-      await sends.claim(keyOfClientMsgId(clientMsgId), record);
+      await sends.claim(record);
       await write(record, storedFor ?? (await recipientsOf(membersAt, record)));
       return record;
     },
@@ -122,9 +123,9 @@ async function openInstance({ url, dial }: Pick<TestBroker, "url" | "dial">, gro
       return (await inbox.read(userId, { after: 0, limit: 1_000 })).entries.map(({ kind }) => kind);
     },
 
-    status: (clientMsgId: string, query: Partial<Omit<StatusQuery, "reference">> = {}) =>
+    status: (id: string | SendReference, query: Partial<Omit<StatusQuery, "reference">> = {}) =>
       getDeliveryStatus(deps, {
-        reference: { serverMsgId: "", clientMsgId },
+        reference: toReference(id),
         state: undefined,
         pageNumber: 1,
         showNumber: 1_000,
@@ -133,10 +134,10 @@ async function openInstance({ url, dial }: Pick<TestBroker, "url" | "dial">, gro
 
     /** Recalls, with parts of the test's own. */
     async recall(
-      clientMsgId: string,
+      id: string | SendReference,
       own: Partial<Pick<RecallDeps, "removeEverywhere" | "cancelScheduled">> & { readonly inbox?: Partial<Inbox> } = {},
     ) {
-      const send = await findSend(deps, { serverMsgId: "", clientMsgId });
+      const send = await findToRecall(deps, toReference(id));
       return recall({ ...deps, ...own, inbox: { ...inbox, ...own.inbox } }, send, "test");
     },
 
@@ -146,6 +147,11 @@ async function openInstance({ url, dial }: Pick<TestBroker, "url" | "dial">, gro
       await broker.close();
     },
   };
+}
+
+/** A client message id alone names a send as well. */
+function toReference(id: string | SendReference): SendReference {
+  return typeof id === "string" ? { serverMsgId: "", clientMsgId: id } : id;
 }
 
 /** An instance over a test's broker. */

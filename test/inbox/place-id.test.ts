@@ -6,11 +6,12 @@ import { NotificationSchema } from "../../src/gen/mustreach/delivery/v1/delivery
 import { toEntry } from "../../src/inbox/items.ts";
 import { inboxSubject, messageToken, recallToken } from "../../src/inbox/layout.ts";
 import {
-  drawPlaceToken,
+  drawRandom,
   maxPlacedSequence,
   notificationToken,
   parsePlaceId,
   placeIdsOf,
+  placeToken,
   toPlaceIds,
 } from "../../src/inbox/place-id.ts";
 import { createId, createServerMsgId } from "../../src/sending/ids.ts";
@@ -18,7 +19,7 @@ import { createId, createServerMsgId } from "../../src/sending/ids.ts";
 const place = fc.record({
   partition: fc.integer({ min: 0, max: 255 }),
   sequence: fc.integer({ min: 1, max: maxPlacedSequence }),
-  token: fc.constant(0).map(drawPlaceToken),
+  random: fc.constant(0).map(drawRandom),
 });
 
 describe("the ids of a place", () => {
@@ -37,7 +38,7 @@ describe("the ids of a place", () => {
 
   test("are in the order of the sequences of a partition", () => {
     const ids = [1, 9, 10, 255, 256, 2 ** 32, maxPlacedSequence].map(
-      (sequence) => toPlaceIds({ partition: 3, sequence, token: drawPlaceToken() }).serverMsgId,
+      (sequence) => toPlaceIds({ partition: 3, sequence, random: drawRandom() }).serverMsgId,
     );
     expect(ids).toEqual(ids.toSorted());
   });
@@ -45,15 +46,15 @@ describe("the ids of a place", () => {
   test("are those of its subject", () => {
     fc.assert(
       fc.property(place, fc.string({ minLength: 1 }), (at, userId) => {
-        const subject = inboxSubject(at.partition, toToken(userId), 20_000, at.token);
+        const subject = inboxSubject(at.partition, toToken(userId), 20_000, placeToken(at.random));
         expect(placeIdsOf(subject, at.sequence)).toEqual(toPlaceIds(at));
-        expect(notificationToken(toPlaceIds(at).serverMsgId)).toBe(at.token);
+        expect(notificationToken(toPlaceIds(at).serverMsgId)).toBe(placeToken(at.random));
       }),
     );
   });
 
   test("end with the 48 bits that they have for the sequence", () => {
-    const at = { partition: 0, token: drawPlaceToken() };
+    const at = { partition: 0, random: drawRandom() };
     expect(() => toPlaceIds({ ...at, sequence: maxPlacedSequence + 1 })).toThrow(RangeError);
   });
 });
@@ -85,9 +86,11 @@ describe("a stored notification", () => {
   };
 
   test("without ids is read with those of its place", () => {
-    const token = drawPlaceToken();
-    const ids = toPlaceIds({ partition: 2, sequence: 41, token });
-    expect(read(token, {})).toMatchObject({ notification: { data: "d", sequence: 41n, epoch: "epoch", ...ids } });
+    const random = drawRandom();
+    const ids = toPlaceIds({ partition: 2, sequence: 41, random });
+    expect(read(placeToken(random), {})).toMatchObject({
+      notification: { data: "d", sequence: 41n, epoch: "epoch", ...ids },
+    });
   });
 
   test("with ids is read with these", () => {

@@ -307,7 +307,7 @@ async function sendAndRecall(request: Partial<ValidSend>) {
     sends: other.sends,
     recalls: other.recalls,
     inbox: {
-      streamOf: other.inbox.streamOf,
+      place: notWanted,
       // Elsewhere, so that the record is stored first, and the notification is not when the recall comes.
       prepare: (...given) => ({ ...other.inbox.prepare(...given), stream: "ELSEWHERE" }),
       async write(...given) {

@@ -6,6 +6,7 @@ import { createDirectGet } from "../../src/broker/direct-get.ts";
 import { createPublisher } from "../../src/broker/publish.ts";
 import { toErrorFacts } from "../../src/errors.ts";
 import { inboxSpecs } from "../../src/inbox/layout.ts";
+import { createServerMsgId } from "../../src/sending/ids.ts";
 import { createSends, type SendRecord, type Sends } from "../../src/sending/record.ts";
 import { startBroker, type TestBroker } from "../helpers/broker.ts";
 
@@ -35,12 +36,12 @@ afterAll(async () => {
   await shared.server?.remove();
 });
 
-let keys = 0;
-const newKey = () => (++keys).toString(16).padStart(20, "0");
+let ids = 0;
+const newId = () => `client's ${++ids} *.>`;
 
-const record = (serverMsgId: string): SendRecord => ({
-  serverMsgId,
-  clientMsgId: `client's of ${serverMsgId} *.>`,
+const record = (clientMsgId: string, timeMs: number): SendRecord => ({
+  serverMsgId: createServerMsgId(timeMs, clientMsgId),
+  clientMsgId,
   sendTime: 1_700_000_000_000,
   fingerprint: "abc",
   mustReach: true,
@@ -52,32 +53,34 @@ const record = (serverMsgId: string): SendRecord => ({
 });
 
 describe("a claim", () => {
-  test("is the first of its key, and what was first stays first", async () => {
+  test("is the first of its id, and what was first stays first", async () => {
     const [here, elsewhere] = [await openInstance(), await openInstance()];
-    const key = newKey();
-    expect(await here.claim(key, record("1"))).toEqual({ first: record("1"), isRepeat: false });
-    expect(await here.claim(key, record("2"))).toEqual({ first: record("1"), isRepeat: true });
-    expect(await elsewhere.claim(key, record("3"))).toEqual({ first: record("1"), isRepeat: true });
-    expect(await elsewhere.find(key)).toEqual(record("1"));
+    const id = newId();
+    const first = record(id, 1);
+    expect(await here.claim(first)).toEqual({ first, isRepeat: false, isStored: false });
+    expect(await here.claim(record(id, 2))).toEqual({ first, isRepeat: true, isStored: false });
+    expect(await elsewhere.claim(record(id, 3))).toEqual({ first, isRepeat: true, isStored: false });
+    expect(await elsewhere.find({ serverMsgId: "", clientMsgId: id })).toEqual(first);
+    expect(await elsewhere.find({ serverMsgId: first.serverMsgId, clientMsgId: "" })).toEqual(first);
+    // It leads to the same key.
+    expect(await elsewhere.find({ serverMsgId: record(id, 2).serverMsgId, clientMsgId: "" })).toBeUndefined();
   });
 
   test("of many at the same moment, on several instances, is won by exactly one, and all are told which", async () => {
     const instances = [await openInstance(), await openInstance()];
     for (let round = 0; round < 10; round++) {
-      const key = newKey();
-      const claims = await Promise.all(
-        Array.from({ length: 50 }, (_, i) => instances[i % 2]?.claim(key, record(String(i)))),
-      );
+      const id = newId();
+      const claims = await Promise.all(Array.from({ length: 50 }, (_, i) => instances[i % 2]?.claim(record(id, i))));
       const winners = claims.filter((claim) => claim?.isRepeat === false);
       expect(winners).toHaveLength(1);
       for (const claim of claims) expect(claim?.first).toEqual(winners[0]?.first);
     }
   });
 
-  test("of different keys are independent", async () => {
+  test("of different ids are independent", async () => {
     const sends = await openInstance();
     const claimed = await Promise.all(
-      Array.from({ length: 100 }, async (_, i) => (await sends.claim(newKey(), record(String(i)))).isRepeat),
+      Array.from({ length: 100 }, async (_, i) => (await sends.claim(record(newId(), i))).isRepeat),
     );
     expect(claimed).not.toContain(true);
   });
@@ -88,21 +91,23 @@ describe("a claim", () => {
       const sends = await openInstance({ of: own, maxStoreBytes: 30_000 });
       let refusal: unknown;
       for (let i = 0; refusal === undefined && i < 1_000; i++) {
-        await sends.claim(newKey(), record(String(i))).catch((error: unknown) => {
+        await sends.claim(record(newId(), i)).catch((error: unknown) => {
           refusal = toErrorFacts(error);
         });
       }
       expect(refusal).toMatchObject({ errCode: 90101 });
       await own.stop();
-      expect(await sends.claim(newKey(), record("x")).catch(toErrorFacts)).toMatchObject({ errCode: 90004 });
-      expect(await sends.find(newKey()).catch(toErrorFacts)).toMatchObject({ errCode: 90004 });
+      expect(await sends.claim(record(newId(), 1)).catch(toErrorFacts)).toMatchObject({ errCode: 90004 });
+      expect(await sends.find({ serverMsgId: "", clientMsgId: newId() }).catch(toErrorFacts)).toMatchObject({
+        errCode: 90004,
+      });
     } finally {
       await own.remove();
     }
   });
 });
 
-test("a key that was never claimed is not known", async () => {
+test("an id that was never claimed is not known", async () => {
   const sends = await openInstance();
-  expect(await sends.find(newKey())).toBeUndefined();
+  expect(await sends.find({ serverMsgId: "", clientMsgId: newId() })).toBeUndefined();
 });
