@@ -63,7 +63,7 @@ export interface OutgoingNotification {
 
 /** What the service accepted. */
 export interface SentNotification {
-  /** Mustreach's id of the notification: 32 lower-case hex digits, ordered by time. */
+  /** Mustreach's id of the notification: 32 lower-case hex digits. */
   readonly serverMsgID: string;
 
   /** The idempotency key. */

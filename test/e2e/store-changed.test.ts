@@ -254,7 +254,8 @@ describe("inboxes that were deleted and declared anew under a running service", 
     await send("next", 1, 30);
     const again = device("phone");
     const resumed = await again.subscribe(at);
-    await takeGap(again, resumed);
+    // What is sent next is the first of all, and before that is nothing that a gap could end with.
+    expect(resumed.ready.resumeSequence).toBe(0n);
     await handle(again, resumed, numbered("next", 1, 30));
     expect(server.log.some(({ msg }) => String(msg).includes("replaced while the broker ran"))).toBe(true);
   });
@@ -294,7 +295,7 @@ describe("inboxes that were deleted and declared anew under a running service", 
     await send("next", 1, 30);
     await whenToldToReconnect(session);
     const resumed = await phone.subscribe(at);
-    await takeGap(phone, resumed);
+    expect(resumed.ready.resumeSequence).toBe(0n);
     await handle(phone, resumed, numbered("next", 1, 30));
   });
 });

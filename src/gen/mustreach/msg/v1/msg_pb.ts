@@ -123,7 +123,7 @@ export const SendBusinessNotificationRequestSchema: GenMessage<SendBusinessNotif
  */
 export type SendBusinessNotificationResponse = Message<"mustreach.msg.v1.SendBusinessNotificationResponse"> & {
   /**
-   * Mustreach's own id of the notification: 32 lower-case hex digits, ordered by time.
+   * Mustreach's own id of the notification: 32 lower-case hex digits.
    *
    * @generated from field: string server_msg_id = 1 [json_name = "serverMsgID"];
    */
