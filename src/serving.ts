@@ -92,7 +92,7 @@ export function createServing(foundation: Foundation, secret: string): Serving {
 
   const health = createHealth(() => checkReadiness(foundation, hub.size()));
   const shutdown = new AbortController();
-  const handler = createRoutes({
+  const accept = createRoutes({
     services: [
       createServiceImplSpec<typeof MsgService>(MsgService, msg),
       createServiceImplSpec<typeof DeliveryService>(DeliveryService, delivery),
@@ -111,7 +111,7 @@ export function createServing(foundation: Foundation, secret: string): Serving {
     shutdownSignal: shutdown.signal,
     log,
   });
-  const listener = createListener({ handler, log });
+  const listener = createListener({ accept, log });
   metrics.watch("mustreach_connections", "Connections to the port now.", () => listener.counts().connections);
   const refused = () => listener.counts().refused;
   metrics.count("mustreach_connections_refused_total", "Connections refused by a limit of the port.", refused);

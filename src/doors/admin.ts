@@ -1,5 +1,6 @@
 import { createListener, type ListenerLog } from "../http/listener.ts";
-import { createPages, healthz, notFound, writeJson } from "../http/pages.ts";
+import { createPages, healthz, notFound, toJsonPage } from "../http/pages.ts";
+import { deaf } from "../http/receiver.ts";
 import { readTarget } from "../http/target.ts";
 import type { Health } from "../observe/health.ts";
 import type { Metrics } from "../observe/metrics.ts";
@@ -33,20 +34,17 @@ const drainMs = 500;
 export async function startAdmin({ host, port, health, metrics, log }: AdminOptions): Promise<Admin> {
   const pages = createPages({
     "/healthz": healthz,
-    "/metrics": async (response) => {
-      const { contentType, body } = await metrics.text();
-      response.setHeader("Content-Type", contentType);
-      response.end(body);
-    },
-    "/readyz": async (response) => {
+    "/metrics": async () => ({ status: 200, ...(await metrics.text()) }),
+    "/readyz": async () => {
       const readiness = await health.readiness();
-      writeJson(response, readiness.ready ? 200 : 503, readiness);
+      return toJsonPage(readiness.ready ? 200 : 503, readiness);
     },
   });
   const listener = createListener({
     log,
-    handler: (request, response) => {
-      if (!pages(request, response, readTarget(request))) notFound(response);
+    accept: (exchange) => {
+      if (!pages(exchange, readTarget(exchange.headers).path)) notFound(exchange);
+      return deaf;
     },
   });
   const { url } = await listener.listen({ host, port }).catch((cause: unknown) => {

@@ -4,13 +4,12 @@ import type { HandlerContext, MethodImplSpec } from "@connectrpc/connect";
 import type { Answers } from "../answers.ts";
 import type { Gate } from "../auth/authenticate.ts";
 import { failure } from "../errors.ts";
-import type { HttpRequest } from "../http/listener.ts";
 import type { CallLog, OpenCall } from "../observe/call-log.ts";
 import { operationIdHeader, operationIdKey } from "../observe/operation-id.ts";
 import { BindError, toFailure } from "./bind.ts";
-import type { ReadBody } from "./body.ts";
 import { CallContext } from "./context.ts";
 import { takeIdempotencyKey } from "./idempotency-key.ts";
+import type { IncomingBody } from "./incoming-body.ts";
 
 /** A method of one message and one answer, and what implements it. */
 export type UnaryMethod = Extract<MethodImplSpec, { kind: "unary" }>;
@@ -20,7 +19,6 @@ export type StreamMethod = Extract<MethodImplSpec, { kind: "server_streaming" | 
 
 export interface CallDeps {
   readonly authenticate: Gate;
-  readonly readBody: ReadBody;
   readonly callLog: CallLog;
 }
 
@@ -105,14 +103,14 @@ export async function* callStream(
  * @throws {ConnectError} for the wire, logged.
  */
 export async function receiveMessage(
-  { authenticate, readBody, callLog }: CallDeps,
-  request: HttpRequest,
+  { authenticate, callLog }: CallDeps,
+  body: IncomingBody,
   context: CallContext,
-  decode: (body: Buffer) => Message,
+  decode: (bytes: Buffer) => Message,
 ): Promise<Message> {
   try {
     await admit(authenticate, context);
-    return decode(await readBody(request, context));
+    return decode(await body.read(context));
   } catch (error) {
     throw callLog.refuse(toObserved(context), toFailure(error));
   }

@@ -1,31 +1,30 @@
-import { type DescMethod, getOption, hasOption, type JsonObject, type Message, toJson } from "@bufbuild/protobuf";
+import { type DescMethod, getOption, hasOption, type JsonObject, toJson } from "@bufbuild/protobuf";
 import { Code, ConnectError, type ServiceImplSpec } from "@connectrpc/connect";
+import type { BaseLogger } from "pino";
 import { errorTable, retryAfterMsOf, toErrorFacts, toWireError } from "../errors.ts";
 import { http } from "../gen/google/api/annotations_pb.ts";
-import { discardBody } from "../http/discard.ts";
-import type { HttpRequest, HttpResponse } from "../http/listener.ts";
-import { type Target, toRequestHeaders } from "../http/target.ts";
-import type { Fields } from "../http2/exchange.ts";
+import { corsFields } from "../http/cors.ts";
+import type { Target } from "../http/target.ts";
+import type { Exchange, Receiver } from "../http2/exchange.ts";
 import { peerOf } from "../observe/peer.ts";
 import { unknownFieldsKey } from "../observe/unknown-fields.ts";
 import { BindError, bind, bindStatus, toText } from "./bind.ts";
-import { type Call, type CallDeps, receiveMessage, type UnaryMethod } from "./call.ts";
+import type { BodyLimits } from "./body.ts";
+import { type CallDeps, call, receiveMessage, type UnaryMethod } from "./call.ts";
 import { CallContext } from "./context.ts";
 import { compileToOpenImJson, errorEnvelope, headerFields, successEnvelope, type ToOpenImJson } from "./envelope.ts";
+import { IncomingBody } from "./incoming-body.ts";
 
 export interface RestOptions extends CallDeps {
   readonly services: readonly ServiceImplSpec[];
   /** Whether a body with a key that is no field is refused. Default: the key is ignored, and named in a header. */
   readonly isStrict?: boolean;
+  readonly bodyLimits: BodyLimits;
+  readonly log: Pick<BaseLogger, "error">;
 }
 
-/** A call over REST, and how it is answered. */
-export interface RestCall extends Call {
-  /** Gives the message; throws a refusal that is logged. */
-  readonly receive: () => Promise<Message>;
-  readonly answer: (output: Message) => void;
-  readonly refuse: (thrown: unknown) => Promise<void>;
-}
+/** Answers a request whose path is one of REST's, and takes the rest of it; undefined when it is none. */
+export type Rest = (exchange: Exchange, target: Target) => Receiver | undefined;
 
 /** The response header that names the keys of the body that were ignored. */
 const unknownFieldsHeader = "mustreach-unknown-fields";
@@ -39,54 +38,58 @@ interface Route {
 const done = new ConnectError("the call has ended", Code.Canceled);
 
 /**
- * Creates the REST door: one table of paths, from the google.api.http annotations. The result is the call that a
- * request asks for, undefined when its path is none of ours.
+ * Creates the REST door: one table of paths, from the google.api.http annotations.
  *
  * @throws for an annotation that is not supported.
  */
-export function createRest({ services, isStrict = false, ...deps }: RestOptions) {
+export function createRest({ services, isStrict = false, bodyLimits, log, ...deps }: RestOptions): Rest {
   const routes = compileRoutes(services);
 
-  return (request: HttpRequest, response: HttpResponse, target: Target): RestCall | undefined => {
-    const route = request.method === "POST" ? routes.get(target.path) : undefined;
-    if (route === undefined) return undefined;
-    const { method } = route.method;
-    const context = new CallContext({
-      method,
-      protocolName: "rest",
-      url: target.url,
-      headers: toRequestHeaders(request),
-      peer: peerOf(request.socket),
-      isHostBad: target.isHostBad,
-    });
-    response.once("close", () => context.abort(done));
-
-    const decode = (body: Buffer) =>
-      bind({ input: method.input, isStrict }, toText(body, bindStatus(method.input)), (unknown) => {
-        context.values.set(unknownFieldsKey, unknown);
-        context.respondWith(unknownFieldsHeader, unknown.join(", "));
-      });
-
-    return {
-      method: route.method,
-      context,
-      receive: () => receiveMessage(deps, request, context, decode),
-      answer(output) {
-        const json = toJson(method.output, output, { alwaysEmitImplicit: true }) as JsonObject;
-        for (const [name, header] of Object.entries(headerFields)) {
-          if (name in json) context.respondWith(header.toLowerCase(), String(json[name]).replace(/^DURABILITY_/, ""));
-          delete json[name];
-        }
-        write(response, 200, context.responseFields, successEnvelope(route.toOpenImJson(json)));
-      },
-      async refuse(thrown) {
-        const error = toWireError(thrown);
-        const retryAfterMs = retryAfterMsOf(error);
-        if (retryAfterMs !== undefined) context.respondWith("retry-after", String(Math.ceil(retryAfterMs / 1_000)));
-        await discardBody(request);
-        write(response, toStatus(error), context.responseFields, errorEnvelope(toErrorFacts(error)));
-      },
+  const serve = async (
+    { method, toOpenImJson }: Route,
+    exchange: Exchange,
+    context: CallContext,
+    body: IncomingBody,
+  ) => {
+    const { input } = method.method;
+    const onUnknown = (names: readonly string[]) => {
+      context.values.set(unknownFieldsKey, names);
+      context.respondWith(unknownFieldsHeader, names.join(", "));
     };
+    const decode = (bytes: Buffer) => bind({ input, isStrict }, toText(bytes, bindStatus(input)), onUnknown);
+    try {
+      const message = await receiveMessage(deps, body, context, decode);
+      const output = await call(deps, { method, context }, message);
+      const json = toJson(method.method.output, output, { alwaysEmitImplicit: true }) as JsonObject;
+      for (const [name, header] of Object.entries(headerFields)) {
+        if (name in json) context.respondWith(header.toLowerCase(), String(json[name]).replace(/^DURABILITY_/, ""));
+        delete json[name];
+      }
+      write(exchange, 200, context, successEnvelope(toOpenImJson(json)));
+    } catch (thrown) {
+      const error = toWireError(thrown);
+      const retryAfterMs = retryAfterMsOf(error);
+      if (retryAfterMs !== undefined) context.respondWith("retry-after", String(Math.ceil(retryAfterMs / 1_000)));
+      await body.discard();
+      write(exchange, toStatus(error), context, errorEnvelope(toErrorFacts(error)));
+    }
+  };
+
+  return (exchange, target) => {
+    const { headers } = exchange;
+    const route = headers[":method"] === "POST" ? routes.get(target.path) : undefined;
+    if (route === undefined) return undefined;
+    const { url, isHostBad } = target;
+    const peer = peerOf(exchange.connection);
+    const { method } = route.method;
+    const context = new CallContext({ method, protocolName: "rest", url, headers, peer, isHostBad });
+    const body = new IncomingBody(exchange, bodyLimits);
+    body.closed = () => context.abort(done);
+    serve(route, exchange, context, body).catch((err: unknown) => {
+      log.error({ err, path: target.path }, "request failed");
+      exchange.end([":status", "500"]);
+    });
+    return body;
   };
 }
 
@@ -118,12 +121,13 @@ function toStatus(error: ConnectError): number {
   return toErrorFacts(error).errCode === errorTable.TooManyRequestsError.errCode ? 429 : 200;
 }
 
-function write(response: HttpResponse, status: number, headers: Fields, body: string): void {
-  if (response.headersSent || response.destroyed) return;
-  for (let i = 0; i < headers.length; i += 2) response.setHeader(headers[i] ?? "", headers[i + 1] ?? "");
-  response.setHeader("Content-Type", "application/json");
-  response.setHeader("Content-Length", Buffer.byteLength(body));
-  response.statusCode = status;
-  // As bytes: with a text, Node writes the headers as UTF-8 as well, and not as they came.
-  response.end(Buffer.from(body));
+function write(exchange: Exchange, status: number, { responseFields }: CallContext, text: string): void {
+  const body = Buffer.from(text);
+  exchange.answer(
+    [
+      ...[":status", String(status), ...corsFields, ...responseFields],
+      ...["content-type", "application/json", "content-length", String(body.length)],
+    ],
+    body,
+  );
 }

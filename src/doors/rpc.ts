@@ -1,4 +1,5 @@
-import type { Message } from "@bufbuild/protobuf";
+import { constants as http2Constants } from "node:http2";
+import type { DescMethod, Message } from "@bufbuild/protobuf";
 import {
   Code,
   ConnectError,
@@ -10,25 +11,27 @@ import {
   type ServiceImplSpec,
 } from "@connectrpc/connect";
 import type { UniversalHandler, UniversalServerRequest } from "@connectrpc/connect/protocol";
-import { universalResponseToNodeResponse } from "@connectrpc/connect-node";
 import type { BaseLogger } from "pino";
 import type { GateContext } from "../auth/authenticate.ts";
 import { failure, toWireError } from "../errors.ts";
-import type { HttpRequest, HttpResponse } from "../http/listener.ts";
+import { deaf } from "../http/receiver.ts";
 import type { Target } from "../http/target.ts";
-import { toRequestHeaders } from "../http/target.ts";
-import type { Fields, RequestHeaders } from "../http2/exchange.ts";
+import type { Exchange, Fields, Receiver, RequestHeaders } from "../http2/exchange.ts";
 import { isSeen } from "../observe/call-log.ts";
 import { peerKey, peerOf } from "../observe/peer.ts";
 import { toFailure } from "./bind.ts";
-import { maxOrdinaryBytes } from "./body.ts";
+import { type BodyLimits, maxOrdinaryBytes } from "./body.ts";
+import { BodyStream } from "./body-stream.ts";
 import { admit, type CallDeps, call, callStream, receiveMessage, toObserved } from "./call.ts";
-import { CallContext, toHeaders } from "./context.ts";
-import { decodeMessage, encodeEmpty, toEncoding } from "./decode.ts";
+import { CallContext } from "./context.ts";
+import { decodeMessage, toEncoding } from "./decode.ts";
+import { IncomingBody } from "./incoming-body.ts";
 import { answerUnimplemented } from "./unimplemented.ts";
+import { answerPiecemeal, answerWhole, toUniversalRequest } from "./universal.ts";
 
 export interface RpcOptions extends CallDeps {
   readonly services: readonly ServiceImplSpec[];
+  readonly bodyLimits: BodyLimits;
   readonly log: BaseLogger;
   /** The longest deadline that a caller may set, in milliseconds. */
   readonly maxTimeoutMs: number;
@@ -36,8 +39,8 @@ export interface RpcOptions extends CallDeps {
   readonly shutdownSignal: AbortSignal;
 }
 
-/** Answers gRPC, gRPC-Web and Connect; false when the request is none of them. */
-export type Rpc = (request: HttpRequest, response: HttpResponse, target: Target) => boolean;
+/** Answers gRPC, gRPC-Web and Connect, and takes the rest of the request; undefined when it is none of them. */
+export type Rpc = (exchange: Exchange, target: Target) => Receiver | undefined;
 
 /** A call before Connect has it: what its gate has put into the answer's headers, and its message or its refusal. */
 interface Prepared {
@@ -50,21 +53,18 @@ const preparedKey = createContextKey<Prepared | undefined>(undefined, {
   description: "the call before Connect has it",
 });
 
-// Without one, abort() would build a DOMException with its stack.
-const callerGone = new ConnectError("the caller has gone", Code.Canceled);
-
 /**
  * Creates the RPC door. Connect writes the answers of all protocols. The gate and the body come before it: a call under
  * way costs about 40 KB there, and 10 KB here; one budget bounds the bodies of all doors; and what is not a message is
  * the caller's error, where Connect has an internal one.
  */
 export function createRpc(options: RpcOptions): Rpc {
-  const { services, callLog, log, maxTimeoutMs, shutdownSignal } = options;
+  const { services, bodyLimits, callLog, log, maxTimeoutMs, shutdownSignal } = options;
   const authenticate = async (context: GateContext) => {
     await options.authenticate(context);
     requireUncompressed(context.headers);
   };
-  const deps = { authenticate, readBody: options.readBody, callLog };
+  const deps = { authenticate, callLog };
   const router = createConnectRouter({
     maxTimeoutMs,
     shutdownSignal,
@@ -94,63 +94,63 @@ export function createRpc(options: RpcOptions): Rpc {
   };
 
   const prepare = async (
-    { method }: UniversalHandler,
-    request: HttpRequest,
-    { isHostBad }: Target,
-    { url, header: requestHeader, contextValues }: ReturnType<typeof toUniversalRequest>,
+    method: DescMethod,
+    { headers, connection }: Exchange,
+    body: IncomingBody | BodyStream,
+    { url, isHostBad }: Target,
+    values: ContextValues,
   ): Promise<Prepared> => {
-    const context = new CallContext({
-      method,
-      protocolName: "rpc",
-      url,
-      headers: toRequestHeaders(request),
-      peer: peerOf(request.socket),
-      isHostBad,
-      values: contextValues,
-    });
-    const encoding = toEncoding(requestHeader.get("content-type") ?? "");
-    const decode = (body: Buffer) => decodeMessage(method.input, encoding, body);
+    const peer = peerOf(connection);
+    const context = new CallContext({ method, protocolName: "rpc", url, headers, peer, isHostBad, values });
+    const encoding = toEncoding(headers["content-type"] ?? "");
+    const decode = (bytes: Buffer) => decodeMessage(method.input, encoding, bytes);
     try {
       const message =
-        method.methodKind === "bidi_streaming"
-          ? await admitStream(context)
-          : await receiveMessage(deps, request, context, decode);
+        body instanceof BodyStream ? await admitStream(context) : await receiveMessage(deps, body, context, decode);
       return { header: context.responseFields, outcome: { message } };
     } catch (refusal) {
       return { header: context.responseFields, outcome: { refusal: toWireError(refusal) } };
     }
   };
 
-  const answer = async (handler: UniversalHandler, request: HttpRequest, response: HttpResponse, target: Target) => {
-    const isBidi = handler.method.methodKind === "bidi_streaming";
-    const universal = toUniversalRequest(request, response, target, isBidi);
+  const answer = async (
+    handler: UniversalHandler,
+    exchange: Exchange,
+    body: IncomingBody | BodyStream,
+    target: Target,
+  ) => {
+    const values = toValues(exchange);
+    const universal = toUniversalRequest(exchange, body, target, values);
     if (isCall(handler, universal)) {
-      universal.contextValues.set(preparedKey, await prepare(handler, request, target, universal));
+      values.set(preparedKey, await prepare(handler.method, exchange, body, target, values));
     }
     const answered = await handler(universal);
-    if (!isSeen(universal.contextValues)) {
+    if (!isSeen(values)) {
       // Refused by Connect itself: no request of a protocol, or one with a bad timeout.
       const reason = answered.trailer?.get("grpc-message") ?? `HTTP ${answered.status}`;
-      const call = { rpc: `${handler.service.typeName}/${handler.method.name}`, values: universal.contextValues };
+      const call = { rpc: `${handler.service.typeName}/${handler.method.name}`, values };
       callLog.refuse(call, new ConnectError(reason, Code.InvalidArgument));
     }
-    await universalResponseToNodeResponse(answered, response);
+    if (handler.method.methodKind === "unary") await answerWhole(exchange, answered);
+    else await answerPiecemeal(exchange, answered, body, universal.signal);
   };
 
-  return (request, response, target) => {
+  return (exchange, target) => {
     const handler = handlers.get(target.path);
     if (handler === undefined) {
       const [, service = ""] = target.path.split("/");
       const isService = serviceNames.has(service);
       // A caller's names are no labels of ours.
-      const call = { rpc: isService ? `${service}/*` : "*", values: toValues(request) };
-      return answerUnimplemented(request, response, isService, (error) => callLog.refuse(call, error));
+      const call = { rpc: isService ? `${service}/*` : "*", values: toValues(exchange) };
+      return answerUnimplemented(exchange, isService, (error) => callLog.refuse(call, error)) ? deaf : undefined;
     }
-    answer(handler, request, response, target).catch((err: unknown) => {
-      log.debug({ err, rpc: handler.requestPath }, "the peer went away before it had the answer");
-      response.destroy();
+    const isBidi = handler.method.methodKind === "bidi_streaming";
+    const body = isBidi ? new BodyStream(exchange) : new IncomingBody(exchange, bodyLimits);
+    answer(handler, exchange, body, target).catch((err: unknown) => {
+      log.debug({ err, rpc: handler.requestPath }, "the answer broke off");
+      exchange.reset(http2Constants.NGHTTP2_INTERNAL_ERROR);
     });
-    return true;
+    return body;
   };
 }
 
@@ -189,27 +189,6 @@ function preparedOf(values: ContextValues): Prepared {
 }
 
 /** What every call of this door knows from its start. */
-function toValues(request: HttpRequest): ContextValues {
-  return createContextValues().set(peerKey, peerOf(request.socket));
-}
-
-/**
- * The request, with an empty message as its body, and so without the length of the real one, unless it is a stream of
- * both directions.
- */
-function toUniversalRequest(request: HttpRequest, response: HttpResponse, target: Target, isBidi: boolean) {
-  const controller = new AbortController();
-  response.once("close", () => {
-    if (!response.writableFinished) controller.abort(callerGone);
-  });
-  const header = toHeaders(toRequestHeaders(request));
-  header.delete("content-length");
-  const { httpVersion, method = "" } = request;
-  const empty = encodeEmpty(toEncoding(header.get("content-type") ?? ""));
-  async function* body() {
-    yield empty;
-  }
-  const contextValues = toValues(request);
-  const { signal } = controller;
-  return { httpVersion, method, url: target.url, header, body: isBidi ? request : body(), signal, contextValues };
+function toValues({ connection }: Exchange): ContextValues {
+  return createContextValues().set(peerKey, peerOf(connection));
 }

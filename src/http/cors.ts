@@ -1,20 +1,24 @@
-import type { HttpRequest, HttpResponse } from "./listener.ts";
+import type { Exchange, Fields } from "../http2/exchange.ts";
 
-/** OpenIM's CORS headers; `authorization` is named because the wildcard does not cover it (Fetch, section 4.9). */
-const corsHeaders = {
-  "Access-Control-Allow-Origin": "*",
-  "Access-Control-Allow-Methods": "*",
-  "Access-Control-Allow-Headers": "*, authorization",
-  "Access-Control-Expose-Headers": "*",
-  "Access-Control-Allow-Credentials": "false",
-  "Access-Control-Max-Age": "172800",
-} as const;
+/**
+ * OpenIM's CORS header fields, of every answer: every origin is allowed, since tokens travel in headers. `authorization`
+ * is named because the wildcard does not cover it (Fetch, section 4.9).
+ */
+export const corsFields: Fields = [
+  ...["access-control-allow-origin", "*"],
+  ...["access-control-allow-methods", "*"],
+  ...["access-control-allow-headers", "*, authorization"],
+  ...["access-control-expose-headers", "*"],
+  ...["access-control-allow-credentials", "false"],
+  ...["access-control-max-age", "172800"],
+];
 
-/** Allows every origin, since tokens travel in headers, and answers a preflight as OpenIM does; true when it was one. */
-export function answerCors(request: HttpRequest, response: HttpResponse): boolean {
-  for (const [name, value] of Object.entries(corsHeaders)) response.setHeader(name, value);
-  if (request.method !== "OPTIONS") return false;
-  response.setHeader("Content-Type", "application/json");
-  response.end(JSON.stringify("Options Request!"));
+const preflightFields: Fields = [":status", "200", ...corsFields, "content-type", "application/json"];
+const preflightBody = Buffer.from(JSON.stringify("Options Request!"));
+
+/** Answers a preflight as OpenIM does; false for any other request. */
+export function answerPreflight(exchange: Exchange): boolean {
+  if (exchange.headers[":method"] !== "OPTIONS") return false;
+  exchange.answer(preflightFields, preflightBody);
   return true;
 }

@@ -1,10 +1,14 @@
 import type { IncomingMessage, ServerResponse } from "node:http";
 import { createServer } from "node:http";
 import type { Socket } from "node:net";
-import { type Protocol, type ProtocolOptions, toCheckIntervalMs, toSafeHandler } from "./protocols.ts";
+import type { Connection } from "../http2/exchange.ts";
+import type { Protocol } from "../http2/protocol.ts";
+import { Http1Exchange } from "./http1-exchange.ts";
+import type { Http1Options } from "./protocols.ts";
 
 /** What is under way on one connection, in order of arrival. */
-interface Connection {
+interface Activity {
+  readonly connection: Connection;
   /** The responses that have not ended: at most the first of them is being made. */
   readonly open: Set<ServerResponse>;
   /** The requests whose turn has not come. */
@@ -12,10 +16,9 @@ interface Connection {
 }
 
 /** Creates an HTTP/1.1 server for sockets that another server accepts. */
-export function createHttp1(options: ProtocolOptions): Protocol {
-  const { log, onUpgrade } = options;
-  const serve = toSafeHandler(options);
-  const connections = new Map<Socket, Connection>();
+export function createHttp1(options: Http1Options): Protocol {
+  const { accept, log, onUpgrade } = options;
+  const connections = new Map<Socket, Activity>();
   let draining = false;
 
   const server = createServer({
@@ -23,19 +26,19 @@ export function createHttp1(options: ProtocolOptions): Protocol {
     headersTimeout: options.headersTimeoutMs,
     requestTimeout: options.requestTimeoutMs,
     keepAliveTimeout: options.keepAliveTimeoutMs,
-    connectionsCheckingInterval: toCheckIntervalMs(options.headersTimeoutMs),
+    connectionsCheckingInterval: Math.min(5_000, Math.ceil(options.headersTimeoutMs / 4)),
     shouldUpgradeCallback: (req) => onUpgrade !== undefined && req.headers.upgrade?.toLowerCase() === "websocket",
   });
   // A client may close its side right after its request. Node would then end ours too, and drop the answer.
   Object.assign(server, { httpAllowHalfOpen: true });
   server.on("request", (req, res) => {
-    const connection = connections.get(req.socket);
+    const activity = connections.get(req.socket);
     // What came in one read with the request that was too many is told all the same.
-    if (connection === undefined || req.socket.destroyed) return;
-    track(req.socket, connection, res);
-    const { waiting, open } = connection;
+    if (activity === undefined || req.socket.destroyed) return;
+    track(req.socket, activity, res);
+    const { waiting, open } = activity;
     if (open.size === 1) {
-      answer(req, res);
+      answer(activity, req, res);
     } else if (waiting.push([req, res]) > options.maxPipelinedRequests) {
       options.refuse("maxPipelinedRequests");
       req.socket.destroy();
@@ -56,20 +59,21 @@ export function createHttp1(options: ProtocolOptions): Protocol {
   // headersTimeout nor requestTimeout nor closeIdleConnections() has any effect.
   server.emit("listening");
 
-  function answer(req: IncomingMessage, res: ServerResponse): void {
+  function answer({ connection }: Activity, req: IncomingMessage, res: ServerResponse): void {
     // RFC 9112, 3.2: two of them are how one request is told as two by two servers.
     if (countHosts(req.rawHeaders) > 1) res.writeHead(400, { Connection: "close" }).end();
-    else serve(req, res);
+    else new Http1Exchange(req, res, connection, log).serve(accept);
   }
 
-  function track(socket: Socket, { open, waiting }: Connection, res: ServerResponse): void {
+  function track(socket: Socket, activity: Activity, res: ServerResponse): void {
+    const { open, waiting } = activity;
     open.add(res);
     if (draining) res.shouldKeepAlive = false;
     res.once("close", () => {
       open.delete(res);
       const next = waiting.shift();
       if (next !== undefined && !socket.destroyed) {
-        answer(...next);
+        answer(activity, ...next);
         if (waiting.length === 0) socket.resume();
       }
       // Its headers may have promised keep-alive before the drain began.
@@ -80,8 +84,9 @@ export function createHttp1(options: ProtocolOptions): Protocol {
   return {
     adopt(socket) {
       const open = new Set<ServerResponse>();
-      const waiting: Connection["waiting"] = [];
-      connections.set(socket, { open, waiting });
+      const waiting: Activity["waiting"] = [];
+      const connection: Connection = { remoteAddress: socket.remoteAddress ?? "", isHttp2: false };
+      connections.set(socket, { connection, open, waiting });
       socket.once("close", () => connections.delete(socket));
       socket.once("end", () => {
         // A client that waits for its answer gets it. In the middle of a stream, FIN means that nobody reads any more.

@@ -1,17 +1,22 @@
 import type { AddressInfo, Socket } from "node:net";
 import { createServer, isIPv6 } from "node:net";
+import type { Accept } from "../http2/exchange.ts";
+import { createNodeHttp2 } from "../http2/node.ts";
+import type { Protocol, ProtocolOptions } from "../http2/protocol.ts";
 import { createHttp1 } from "./http1.ts";
-import { createHttp2 } from "./http2.ts";
-import type { HttpHandler, ListenerLog, UpgradeHandler } from "./protocols.ts";
+import type { ListenerLog, UpgradeHandler } from "./protocols.ts";
 
-export type { HttpHandler, HttpRequest, HttpResponse, ListenerLog, UpgradeHandler } from "./protocols.ts";
+export type { ListenerLog, UpgradeHandler } from "./protocols.ts";
 
 /** All numbers are integers from 1 to 2,147,483,647; for others createListener throws a RangeError that names the option. */
 export interface ListenerOptions {
   /** Called for every request of both protocols. */
-  handler: HttpHandler;
+  accept: Accept;
 
-  /** Where refused connections, dead peers and faults of the handler are told. */
+  /** HTTP/2, as one of its implementations. Default: {@link createNodeHttp2}. */
+  createHttp2?: (options: ProtocolOptions) => Protocol;
+
+  /** Where refused connections, dead peers and faults of who answers are told. */
   log: ListenerLog;
 
   /**
@@ -128,22 +133,21 @@ const preface = Buffer.from("PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n", "latin1");
 
 /** Creates the one port of the service; {@link Listener.listen} opens it. */
 export function createListener(options: ListenerOptions): Listener {
-  const { log } = options;
+  const { accept, log, onUpgrade, createHttp2 = createNodeHttp2 } = options;
   const limits = toLimits(options);
-  const protocolOptions = { ...limits, handler: options.handler, log, onUpgrade: options.onUpgrade, refuse };
-  const http1 = createHttp1(protocolOptions);
-  const http2 = createHttp2(protocolOptions);
+  const http1 = createHttp1({ ...limits, accept, log, onUpgrade, refuse });
+  const http2 = createHttp2({ accept, log, limits });
   const sockets = new Set<Socket>();
   const undecided = new Set<Socket>();
   let refused = 0;
   let refusalLoggedAt = Number.NEGATIVE_INFINITY;
   let drained: Promise<void> | undefined;
 
-  const server = createServer({ noDelay: true, allowHalfOpen: true }, accept);
+  const server = createServer({ noDelay: true, allowHalfOpen: true }, adopt);
   server.maxConnections = limits.maxConnections;
   server.on("drop", () => refuse("maxConnections"));
 
-  function accept(socket: Socket): void {
+  function adopt(socket: Socket): void {
     // For good: whoever owns the socket later, an error without a listener would end the process.
     socket.on("error", (err) => log.debug({ err }, "socket error"));
     if (undecided.size >= limits.maxUndecidedSockets) {

