@@ -4,7 +4,7 @@ import { callerKey } from "../auth/caller.ts";
 import { failure } from "../errors.ts";
 import { type BodyBudget, createBodyBudget, minBodyBytes } from "../http/body-budget.ts";
 import type { Connection } from "../http2/exchange.ts";
-import { BindError } from "./bind.ts";
+import { BindError } from "../json/bind.ts";
 
 /** The part of a HandlerContext that decides how much of a body is taken. */
 export type BodyContext = Pick<HandlerContext, "method" | "values">;

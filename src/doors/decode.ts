@@ -1,7 +1,7 @@
 import { type DescMessage, fromBinary, fromJson, type JsonValue, type Message } from "@bufbuild/protobuf";
 import { failure } from "../errors.ts";
-import { explain } from "./bind.ts";
-import { refuseLongIntegers } from "./long-integers.ts";
+import { explain } from "../json/bind.ts";
+import { refuseLongIntegers } from "../json/long-integers.ts";
 
 /** How a request's message is written, by its Content-Type. */
 export interface Encoding {

@@ -2,7 +2,7 @@ import { failure } from "../errors.ts";
 import type { Body, BodyBudget } from "../http/body-budget.ts";
 import { discard } from "../http/discard.ts";
 import type { Exchange, Receiver } from "../http2/exchange.ts";
-import { BindError } from "./bind.ts";
+import { BindError } from "../json/bind.ts";
 import { type BodyContext, type BodyLimit, type BodyLimits, maxOrdinaryBytes } from "./body.ts";
 
 /** The body of a request that is read as a whole, taken in from its first byte on. */

@@ -6,13 +6,19 @@ import { http } from "../gen/google/api/annotations_pb.ts";
 import { corsFields } from "../http/cors.ts";
 import type { Target } from "../http/target.ts";
 import type { Exchange, Receiver } from "../http2/exchange.ts";
+import { BindError, bind, bindStatus, toText } from "../json/bind.ts";
+import {
+  compileToOpenImJson,
+  errorEnvelope,
+  headerFields,
+  successEnvelope,
+  type ToOpenImJson,
+} from "../json/envelope.ts";
 import { peerOf } from "../observe/peer.ts";
 import { unknownFieldsKey } from "../observe/unknown-fields.ts";
-import { BindError, bind, bindStatus, toText } from "./bind.ts";
 import type { BodyLimits } from "./body.ts";
 import { type CallDeps, call, receiveMessage, type UnaryMethod } from "./call.ts";
 import { CallContext } from "./context.ts";
-import { compileToOpenImJson, errorEnvelope, headerFields, successEnvelope, type ToOpenImJson } from "./envelope.ts";
 import { IncomingBody } from "./incoming-body.ts";
 
 export interface RestOptions extends CallDeps {

@@ -1,5 +1,4 @@
 import { describe, expect, test } from "vitest";
-import { BindError, bind, toText } from "../../src/doors/bind.ts";
 import { GetUserTokenRequestSchema, ParseTokenRequestSchema } from "../../src/gen/mustreach/auth/v1/auth_pb.ts";
 import {
   CreateGroupRequestSchema,
@@ -12,6 +11,7 @@ import {
   SendBusinessNotificationBatchRequestSchema,
   SendBusinessNotificationRequestSchema,
 } from "../../src/gen/mustreach/msg/v1/msg_pb.ts";
+import { BindError, bind, toText } from "../../src/json/bind.ts";
 
 const sendPath = { input: SendBusinessNotificationRequestSchema };
 const authPath = { input: GetUserTokenRequestSchema };

@@ -1,10 +1,10 @@
 import { describe, expect, test } from "vitest";
-import { matchFieldNames } from "../../src/doors/field-names.ts";
 import { CreateGroupRequestSchema } from "../../src/gen/mustreach/directory/v1/directory_pb.ts";
 import {
   SendBusinessNotificationBatchRequestSchema,
   SendBusinessNotificationRequestSchema,
 } from "../../src/gen/mustreach/msg/v1/msg_pb.ts";
+import { matchFieldNames } from "../../src/json/field-names.ts";
 
 function match(body: string, desc: Parameters<typeof matchFieldNames>[0] = SendBusinessNotificationRequestSchema) {
   const unknown = new Set<string>();

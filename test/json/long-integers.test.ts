@@ -1,11 +1,11 @@
 import { afterEach, beforeEach, expect, test, vi } from "vitest";
-import { bind } from "../../src/doors/bind.ts";
 import { decodeMessage } from "../../src/doors/decode.ts";
 import { toErrorFacts } from "../../src/errors.ts";
 import {
   SendBusinessNotificationBatchRequestSchema,
   SendBusinessNotificationRequestSchema,
 } from "../../src/gen/mustreach/msg/v1/msg_pb.ts";
+import { bind } from "../../src/json/bind.ts";
 
 const real = globalThis.BigInt;
 let longest = 0;

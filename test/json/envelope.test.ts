@@ -6,12 +6,12 @@ import {
 } from "@bufbuild/protobuf/wkt";
 import fc from "fast-check";
 import { describe, expect, test } from "vitest";
-import { compileToOpenImJson, errorEnvelope, successEnvelope } from "../../src/doors/envelope.ts";
 import {
   GetDeliveryStatusResponseSchema,
   SendBusinessNotificationBatchResponseSchema,
   SendBusinessNotificationResponseSchema,
 } from "../../src/gen/mustreach/msg/v1/msg_pb.ts";
+import { compileToOpenImJson, errorEnvelope, successEnvelope } from "../../src/json/envelope.ts";
 
 const { INT32, INT64, UINT64, SINT64, FIXED64, SFIXED64, STRING, BOOL, MESSAGE } = FieldDescriptorProto_Type;
 
