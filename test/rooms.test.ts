@@ -24,7 +24,7 @@ const floors: readonly (readonly string[])[] = [
   ["inbox", "auth"],
   ["embedded", "http", "grpc"],
   ["broker", "observe"],
-  ["data-dir", "in-flight", "limits", "rate-limit"],
+  ["data-dir", "in-flight", "json", "limits", "rate-limit"],
   ["config", "errors"],
   ["answers", "http2/engine"],
   // That of HTTP could be a package of its own.
