@@ -7,12 +7,24 @@ import { describeMachine, describeMoment } from "./machine.ts";
 import { createLauncher, type Launcher, tokenSecret } from "./processes.ts";
 import { type Results, type RowResult, toLines, writeResults } from "./report.ts";
 import type { Bench, Row } from "./row.ts";
+import { batchSend } from "./rows/batch-send.ts";
+import { drain } from "./rows/drain.ts";
+import { groupSend } from "./rows/group-send.ts";
+import { growth } from "./rows/growth.ts";
 import { grpcSend } from "./rows/grpc-send.ts";
 import { idleMemory } from "./rows/idle-memory.ts";
+import { openReceiver } from "./rows/open-receiver.ts";
 import { push } from "./rows/push.ts";
+import { reach } from "./rows/reach.ts";
+import { reconnect } from "./rows/reconnect.ts";
 import { restSend } from "./rows/rest-send.ts";
+import { storedSend } from "./rows/stored-send.ts";
 
-const rows: readonly Row[] = [grpcSend, restSend, push, idleMemory];
+/** In the order in which they run: the quick ones first. */
+const rows: readonly Row[] = [
+  ...[grpcSend, restSend, push, idleMemory, openReceiver, reconnect],
+  ...[drain, storedSend, batchSend, reach, groupSend, growth],
+];
 
 const usage = `npm run bench -- [options]
 

@@ -55,20 +55,34 @@ export async function account(of: Accounted, run: () => Promise<Outcome>, operat
   };
 }
 
-/** Runs all sides in turns, A B A B …; the first turn warms up and does not count. */
+/** What was not run before costs less with each pass, until it is compiled: a side is warm when it has lost less than this. */
+const stillWarming = 0.8;
+/** Passes in which a side warms up, at most. */
+const maxWarmUps = 4;
+
+/** Runs all sides in turns, A B A B …, each once it is warm. */
 export async function interleave<const S extends readonly Side[]>(
   bench: Bench,
   sides: S,
 ): Promise<{ [K in keyof S]: Figure }> {
-  const passes = sides.map((): Pass[] => []);
-  for (let turn = 0; turn <= bench.passes; turn++) {
-    for (const [index, side] of sides.entries()) {
-      const pass = await side.pass().catch((cause: unknown) => {
-        throw new Error(`${side.side}, ${side.load}: ${cause instanceof Error ? cause.message : cause}`, { cause });
-      });
-      bench.say(`${turn === 0 ? "warm-up" : `pass ${turn}`}  ${describe(side, pass)}`);
-      if (turn > 0) passes[index]?.push(pass);
+  const run = async (side: Side, name: string): Promise<Pass> => {
+    const pass = await side.pass().catch((cause: unknown) => {
+      throw new Error(`${side.side}, ${side.load}: ${cause instanceof Error ? cause.message : cause}`, { cause });
+    });
+    bench.say(`${name.padEnd(7)}  ${describe(side, pass)}`);
+    return pass;
+  };
+  for (const side of sides) {
+    let before = Number.POSITIVE_INFINITY;
+    for (let tries = 0; tries < maxWarmUps; tries++) {
+      const { serverUs } = await run(side, "warm-up");
+      if (serverUs > before * stillWarming) break;
+      before = serverUs;
     }
+  }
+  const passes = sides.map((): Pass[] => []);
+  for (let turn = 1; turn <= bench.passes; turn++) {
+    for (const [index, side] of sides.entries()) passes[index]?.push(await run(side, `pass ${turn}`));
   }
   return sides.map((side, index): Figure => {
     const all = passes[index] ?? [];

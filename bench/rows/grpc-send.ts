@@ -4,7 +4,7 @@ import type { Findings, Row } from "../row.ts";
 /** Calls in flight over the connections, where the load is as much as it takes. */
 const load = { connections: 8, inFlight: 64 };
 /** Calls a second where it is not. */
-const rate = 1_000;
+const rate = 500;
 const to = { prefix: "user", count: 1_000 };
 
 /** A send at level 1 over gRPC, beside servers that echo. */

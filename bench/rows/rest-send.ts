@@ -4,7 +4,7 @@ import type { Findings, Row } from "../row.ts";
 /** Connections, each with one request at a time. */
 const connections = 64;
 /** Requests a second where the load is not as much as it takes. */
-const rate = 1_000;
+const rate = 500;
 
 /** A send at level 1 over REST, beside JSON over bare node:http. */
 export const restSend: Row = {

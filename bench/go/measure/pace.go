@@ -23,7 +23,7 @@ type Outcome struct {
 	Errors     int         `json:"errors"`
 	FirstError string      `json:"firstError,omitempty"`
 	Seconds    float64     `json:"seconds"`
-	LatencyMs  Percentiles `json:"latencyMs"`
+	LatencyMs  Percentiles `json:"latencyMs,omitzero"`
 }
 
 // More calls under way than this are no load any more but a backlog: the run fails.

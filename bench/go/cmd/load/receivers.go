@@ -30,6 +30,8 @@ type openArgs struct {
 	Window        int32      `json:"window"`
 	// AckEvery so many notifications; 0: never.
 	AckEvery int `json:"ackEvery"`
+	// MaxAcks a receiver; 0: no limit.
+	MaxAcks int `json:"maxAcks"`
 	// Parallel is how many are opened at a time; 0: all.
 	Parallel int `json:"parallel"`
 	// Await so many notifications each, before the receivers count as open.
@@ -184,7 +186,8 @@ func (r *receiver) take(n *deliveryv1.Notification) {
 	}
 	r.got++
 	r.pool.latencies.Add(now.Sub(due))
-	if every := r.pool.AckEvery; every > 0 && n.Sequence > 0 && r.got%every == 0 {
+	if every := r.pool.AckEvery; every > 0 && n.Sequence > 0 && r.got%every == 0 &&
+		(r.pool.MaxAcks == 0 || r.got/every <= r.pool.MaxAcks) {
 		r.ack(n.Sequence, n.Epoch)
 	}
 	r.pool.arrive()
