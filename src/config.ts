@@ -278,6 +278,13 @@ export const settings = {
     expected: "a duration such as 3s",
     means: "How long a stop waits for requests under way.",
   },
+  HTTP2: {
+    is: z.enum(["node", "engine"]),
+    default: "node",
+    expected: "node or engine",
+    means:
+      "What serves HTTP/2: the one of Node, or Mustreach's own, which costs a fraction of its CPU and memory (docs/http2.md).",
+  },
   LOG_LEVEL: {
     is: z.enum(["trace", "debug", "info", "warn", "error", "fatal", "silent"]),
     default: "info",

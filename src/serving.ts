@@ -14,6 +14,8 @@ import { Durability, MsgService } from "./gen/mustreach/msg/v1/msg_pb.ts";
 import { requireActive } from "./groups/records.ts";
 import { createGroupService } from "./groups/service.ts";
 import { createListener, type ListenerAddress } from "./http/listener.ts";
+import { createEngine } from "./http2/engine/engine.ts";
+import { createNodeHttp2 } from "./http2/node.ts";
 import { maxOverheadBytes } from "./limits.ts";
 import { createCallLog } from "./observe/call-log.ts";
 import { createHealth, type Health } from "./observe/health.ts";
@@ -111,7 +113,11 @@ export function createServing(foundation: Foundation, secret: string): Serving {
     shutdownSignal: shutdown.signal,
     log,
   });
-  const listener = createListener({ accept, log });
+  const listener = createListener({
+    accept,
+    log,
+    createHttp2: config.http2 === "engine" ? createEngine : createNodeHttp2,
+  });
   metrics.watch("mustreach_connections", "Connections to the port now.", () => listener.counts().connections);
   const refused = () => listener.counts().refused;
   metrics.count("mustreach_connections_refused_total", "Connections refused by a limit of the port.", refused);

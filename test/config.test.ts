@@ -56,6 +56,7 @@ test("without any setting the defaults are in effect", () => {
     heartbeat: 15_000,
     sendTimeout: 5_000,
     drainTimeout: 3_000,
+    http2: "node",
     logLevel: "info",
   });
 });
@@ -98,6 +99,7 @@ test("every setting can be given", () => {
     HEARTBEAT: "1s",
     SEND_TIMEOUT: "90s",
     DRAIN_TIMEOUT: "15m",
+    HTTP2: "engine",
     LOG_LEVEL: "silent",
   };
   expect(load(given)).toEqual({
@@ -137,6 +139,7 @@ test("every setting can be given", () => {
     heartbeat: 1_000,
     sendTimeout: 90_000,
     drainTimeout: 15 * 60_000,
+    http2: "engine",
     logLevel: "silent",
   });
 });
@@ -209,6 +212,7 @@ const bad: Record<SettingName, readonly string[]> = {
   HEARTBEAT: ["0s", "15", "500ms"],
   SEND_TIMEOUT: ["0s", "5"],
   DRAIN_TIMEOUT: ["0s", "3"],
+  HTTP2: ["http2", "ENGINE"],
   LOG_LEVEL: ["verbose", "INFO"],
 };
 

@@ -1,20 +1,28 @@
 import type { RequestHeaders } from "../exchange.ts";
 import type { DecodedFields } from "../hpack/fields.ts";
 
+/** What to do with a request: to answer it with a status of ours, or to reset it as malformed (RFC 9113, 8.1.1). */
+type Fate = "served" | "malformed" | 431 | 501;
+
 /** A request's header fields as section 8 of RFC 9113 reads them. */
-export interface Request {
+export class Request {
   readonly headers: RequestHeaders;
-  /** What to do with it: to answer it with a status of ours, or to reset it as malformed (8.1.1). */
-  readonly fate: "served" | "malformed" | 431 | 501;
+  readonly fate: Fate;
   /** The answer has no body. */
   readonly isHead: boolean;
   /** What `content-length` says, or -1. */
   readonly contentLength: number;
   readonly wantsContinue: boolean;
-}
 
-/** The same fields come over and over, and then as the same object. */
-const known = new WeakMap<DecodedFields, Request>();
+  constructor(fields: DecodedFields) {
+    // What is missing may be in the part that was too much.
+    this.headers = fields.isTooLarge ? {} : fields.headers;
+    this.fate = fields.isTooLarge ? 431 : judge(fields);
+    this.isHead = this.headers[":method"] === "HEAD";
+    this.contentLength = toContentLength(this.headers["content-length"]) ?? -1;
+    this.wantsContinue = this.headers.expect?.toLowerCase() === "100-continue";
+  }
+}
 
 const pseudoNames: ReadonlySet<string> = new Set([":method", ":scheme", ":authority", ":path"]);
 /** Of the connection, and meaningless here (8.2.2). */
@@ -37,13 +45,11 @@ const path = /^(?:\/[\x21-\x7e\x80-\xff]*|\*)$/;
 const authority = /^[\x21-\x3f\x41-\x7e\x80-\xff]*$/;
 const digits = /^\d{1,15}$/;
 
-/** Reads the header fields of a request. */
+/** Reads the header fields of a request. The same ones come over and over, and then as the same object. */
 export function toRequest(fields: DecodedFields): Request {
-  let request = known.get(fields);
-  if (request === undefined) {
-    request = readRequest(fields);
-    known.set(fields, request);
-  }
+  if (fields.note instanceof Request) return fields.note;
+  const request = new Request(fields);
+  fields.note = request;
   return request;
 }
 
@@ -52,27 +58,15 @@ export function areTrailers({ list, isTooLarge }: DecodedFields): boolean {
   return !isTooLarge && countPseudoFields(list) === 0;
 }
 
-function readRequest(fields: DecodedFields): Request {
-  const { list, isTooLarge } = fields;
-  const headers = isTooLarge ? {} : fields.headers;
-  const contentLength = toContentLength(headers["content-length"]);
-  const request = {
-    headers,
-    fate: "served" as const,
-    isHead: headers[":method"] === "HEAD",
-    contentLength: contentLength ?? -1,
-    wantsContinue: headers.expect?.toLowerCase() === "100-continue",
-  };
-  // What is missing may be in the part that was too much.
-  if (isTooLarge) return { ...request, fate: 431 };
+function judge({ list, headers }: DecodedFields): Fate {
   const pseudoFields = countPseudoFields(list);
-  if (pseudoFields < 0 || contentLength === undefined || !isAuthorityClear(list))
-    return { ...request, fate: "malformed" };
-  if (headers[":method"] === "CONNECT") {
-    const isWhole = pseudoFields === 2 && headers[":authority"] !== undefined && list.indexOf(":authority") % 2 === 0;
-    return { ...request, fate: isWhole ? 501 : "malformed" };
+  if (pseudoFields < 0 || toContentLength(headers["content-length"]) === undefined) return "malformed";
+  // Two would be told as two by two servers (8.3.1); a host alone stands as the authority too.
+  if (headers.host !== undefined && headers.host.toLowerCase() !== headers[":authority"]?.toLowerCase()) {
+    return "malformed";
   }
-  return hasTarget(headers) ? request : { ...request, fate: "malformed" };
+  if (headers[":method"] !== "CONNECT") return hasTarget(headers) ? "served" : "malformed";
+  return pseudoFields === 2 && headers[":path"] === undefined && headers[":scheme"] === undefined ? 501 : "malformed";
 }
 
 /** @returns how many there are, or -1 if a field, or the place of a pseudo field, is against the rules (8.2, 8.3). */
@@ -111,19 +105,6 @@ function hasTarget(headers: RequestHeaders): boolean {
     (target !== "*" || headers[":method"] === "OPTIONS") &&
     authority.test(headers[":authority"] ?? "")
   );
-}
-
-/** One host, and the same as the authority: two would be told as two by two servers (8.3.1). */
-function isAuthorityClear(list: DecodedFields["list"]): boolean {
-  let host: string | undefined;
-  let named: string | undefined;
-  for (let at = 0; at < list.length; at += 2) {
-    if (list[at] === ":authority") named = list[at + 1];
-    if (list[at] !== "host") continue;
-    if (host !== undefined) return false;
-    host = list[at + 1];
-  }
-  return host === undefined || named === undefined || host.toLowerCase() === named.toLowerCase();
 }
 
 /** @returns -1 if there is none, nothing if it is no number, or two that differ. */

@@ -6,12 +6,14 @@ export class DecodedBlock implements DecodedFields {
   readonly list: Fields;
   readonly size: number;
   readonly isTooLarge: boolean;
+  note: unknown;
   private record: Headers | undefined;
 
   constructor(list: Fields, size: number, isTooLarge: boolean) {
     this.list = list;
     this.size = size;
     this.isTooLarge = isTooLarge;
+    this.note = undefined;
     this.record = undefined;
   }
 

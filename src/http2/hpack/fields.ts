@@ -20,6 +20,8 @@ export interface DecodedFields {
    * peer's, so that the connection can go on.
    */
   readonly isTooLarge: boolean;
+  /** What who reads the fields has made of them, for the next time that they come. */
+  note: unknown;
 }
 
 /** What a decoder holds at most. */
