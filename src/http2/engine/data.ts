@@ -4,25 +4,26 @@ import type { Http2Connection } from "./connection.ts";
 import { grant } from "./flow.ts";
 import { done, type Stream } from "./stream.ts";
 
-/** DATA (RFC 9113, 6.1). @returns the stream whose body it is; none when it is to be thrown away. */
+/** DATA (RFC 9113, 6.1), of a length with its padding. @returns the stream whose body it is; none when it is to be thrown away. */
 export function beginData(
   connection: Http2Connection,
   flags: number,
   streamId: number,
   length: number,
+  padding: number,
 ): Stream | undefined {
   if (streamId === 0) return connection.fail(errorCode.protocolError, "DATA on no stream");
   connection.receiveWindow -= length;
   if (connection.receiveWindow < 0) return connection.fail(errorCode.flowControlError, "DATA beyond the window");
-  const isEnd = (flags & flag.endStream) !== 0;
-  if (length === 0 && !isEnd) connection.countEmptyFrame();
-  else connection.emptyFrames.earn(connection.bounds.emptyFramesEarned);
+  const isEmpty = length === padding && (flags & flag.endStream) === 0;
+  if (isEmpty) connection.countEmptyFrame();
   const stream = connection.streams.get(streamId);
   if (stream === undefined) return refuseData(connection, streamId);
   if ((stream.state & done.remote) !== 0) {
     connection.refuse(streamId, errorCode.streamClosed);
     return undefined;
   }
+  if (!isEmpty) connection.emptyFrames.earn(connection.bounds.emptyFramesEarned);
   stream.receiveWindow -= length;
   if (stream.receiveWindow >= 0) return stream;
   connection.refuse(streamId, errorCode.flowControlError);

@@ -76,13 +76,13 @@ export class Receiving implements FrameSink {
     }
   }
 
-  onDataFrame(flags: number, streamId: number, length: number): void {
+  onDataFrame(flags: number, streamId: number, length: number, padding: number): void {
     const { connection } = this;
     this.dataFlags = flags;
     this.dataStream = undefined;
     if (this.block !== undefined) connection.fail(errorCode.protocolError, "a header block is interrupted");
     else if (!connection.hasSettings) connection.fail(errorCode.protocolError, "the first frame is not SETTINGS");
-    else this.dataStream = beginData(connection, flags, streamId, length);
+    else this.dataStream = beginData(connection, flags, streamId, length, padding);
   }
 
   onDataPiece(bytes: Uint8Array): void {

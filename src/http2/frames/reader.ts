@@ -6,8 +6,8 @@ export interface FrameSink {
   readonly isOver: boolean;
   /** A frame other than DATA, whole: its payload is from `start` to `end`. The bytes are valid during the call. */
   onFrame(type: number, flags: number, streamId: number, bytes: Uint8Array, start: number, end: number): void;
-  /** A DATA frame begins. @param length of its payload, with padding. */
-  onDataFrame(flags: number, streamId: number, length: number): void;
+  /** A DATA frame begins. @param length of its payload, with padding. @param padding and what says how long it is. */
+  onDataFrame(flags: number, streamId: number, length: number, padding: number): void;
   /** A piece of its payload. The bytes are valid during the call. */
   onDataPiece(bytes: Uint8Array): void;
   /** Its end. @param padding how many bytes of its payload were not data. */
@@ -82,7 +82,7 @@ export class FrameReader {
     this.padding = prefix + padding;
     this.paddingBytes = padding;
     this.dataBytes = length - this.padding;
-    sink.onDataFrame(flags, streamId, length);
+    sink.onDataFrame(flags, streamId, length, this.padding);
     return this.readData(bytes, start + prefix);
   }
 
