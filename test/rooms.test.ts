@@ -19,7 +19,7 @@ const floors: readonly (readonly string[])[] = [
   ["jobs", "serving"],
   ["foundation"],
   ["doors", "store"],
-  ["calls", "sending", "receiving", "reaching"],
+  ["sending", "receiving", "reaching"],
   ["groups", "chat", "recalling"],
   ["inbox", "auth"],
   ["embedded", "http", "grpc"],
