@@ -12,6 +12,7 @@ import {
 } from "@nats-io/transport-node";
 import type { Logger } from "pino";
 import { failure } from "../errors.ts";
+import { type Ask, createAsk } from "./ask.ts";
 
 /** Opens a connection to a broker. */
 export type Dial = (options: NodeConnectionOptions) => Promise<NatsConnection>;
@@ -45,6 +46,7 @@ export interface Broker {
   readonly nc: NatsConnection;
   readonly js: JetStreamClient;
   readonly jsm: JetStreamManager;
+  readonly ask: Ask;
   /** Whether the connection is up at the moment. */
   isConnected(): boolean;
   /**
@@ -69,6 +71,7 @@ export interface Broker {
 export async function connectBroker(options: ConnectOptions): Promise<Broker> {
   const { log, name = "mustreach" } = options;
   const { nc, jsm } = await whenThere(options);
+  const { ask, complain } = createAsk(nc);
   let connected = true;
   const waiting = new Set<() => void>();
   const reconnectListeners = new Set<() => void>();
@@ -86,6 +89,7 @@ export async function connectBroker(options: ConnectOptions): Promise<Broker> {
         for (const resume of waiting) resume();
         for (const listener of reconnectListeners) listener();
       } else if (status.type === "error") {
+        complain(status.error);
         log.warn({ err: status.error }, "the broker reported an error");
       }
     }
@@ -94,6 +98,7 @@ export async function connectBroker(options: ConnectOptions): Promise<Broker> {
 
   return {
     nc,
+    ask,
     js: jetstream(nc, { timeout: options.requestTimeoutMs }),
     jsm,
     isConnected: () => connected,
@@ -205,6 +210,8 @@ async function connectOnce(options: ConnectOptions): Promise<Connected> {
     ...(user === undefined ? {} : { user, pass: pass ?? "" }),
     ...(authenticator === undefined ? {} : { authenticator }),
     timeout: options.requestTimeoutMs,
+    // An error with its stack for each request, for the case that it fails.
+    noAsyncTraces: true,
     maxReconnectAttempts: -1,
     // Two refusals in a row would otherwise close the connection for good, although an auth service that restarts, or
     // credentials that are being rotated, refuse for a while.

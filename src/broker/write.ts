@@ -65,7 +65,7 @@ export async function write(broker: Broker, writes: readonly Write[], timeoutMs:
       continue;
     }
     if (batchId !== undefined) headers.set("Nats-Batch-Commit", "1");
-    const answer = await broker.nc.request(subject, payload, { headers, timeout: timeoutMs });
+    const answer = await broker.ask(subject, payload, headers, timeoutMs);
     const { seq, error } = pubAck.parse(answer.json());
     if (error !== undefined) return { kind: "refused", errCode: error.err_code ?? 0, reason: error.description };
     return { kind: "stored", sequence: seq ?? 0 };

@@ -6,10 +6,10 @@ import { decodeStored } from "../broker/decode-stored.ts";
 import type { DirectGet } from "../broker/direct-get.ts";
 import { toRefusal } from "../broker/faults.ts";
 import { findSurely } from "../broker/leader.ts";
-import type { Publisher } from "../broker/publish.ts";
 import { type Notification, NotificationSchema } from "../gen/mustreach/delivery/v1/delivery_pb.ts";
 import { decodeNotification, expiresHeader, readItemHeaders, userHeader } from "../inbox/items.ts";
 import { inboxStream } from "../inbox/layout.ts";
+import type { Publisher } from "../publishing/publish.ts";
 import {
   escalationFilter,
   escalationStream,

@@ -5,9 +5,9 @@ import type { Broker } from "../broker/connect.ts";
 import { type Consumption, consume, type Delivery } from "../broker/consume.ts";
 import { decodeStored } from "../broker/decode-stored.ts";
 import { toRefusal } from "../broker/faults.ts";
-import type { Publisher } from "../broker/publish.ts";
 import { toToken } from "../broker/subjects.ts";
 import { type LookJob_Entry, LookJob_EntrySchema, LookJobSchema } from "../gen/mustreach/store/v1/look_pb.ts";
+import type { Publisher } from "../publishing/publish.ts";
 import type { ReachEntry } from "./entry.ts";
 import { laterStream, laterSubject, lookFilter, lookSubject } from "./layout.ts";
 

@@ -3,7 +3,6 @@ import { create, toBinary } from "@bufbuild/protobuf";
 import { decodeStored } from "../broker/decode-stored.ts";
 import type { DirectGet } from "../broker/direct-get.ts";
 import { toRefusal } from "../broker/faults.ts";
-import type { Publisher } from "../broker/publish.ts";
 import { toPartition, toToken } from "../broker/subjects.ts";
 import {
   type RecallFindings_Recipient,
@@ -11,6 +10,7 @@ import {
   RecallRecordSchema,
 } from "../gen/mustreach/store/v1/send_pb.ts";
 import { inboxStream } from "../inbox/layout.ts";
+import type { Publisher } from "../publishing/publish.ts";
 import { recalledSubject, recallFindingsSubject } from "./layout.ts";
 
 /** What recalls of a send found in the inboxes: once they have removed that, nothing else can tell. */

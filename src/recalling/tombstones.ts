@@ -1,11 +1,11 @@
 import type { DirectGet } from "../broker/direct-get.ts";
 import { toRefusal } from "../broker/faults.ts";
-import type { Publisher } from "../broker/publish.ts";
 import { toPartition, toToken } from "../broker/subjects.ts";
 import { isTombstone, tombstoneHeaders } from "../inbox/items.ts";
 import { inboxIdFilter, inboxStream, inboxSubject, parseInboxSubject, toDay } from "../inbox/layout.ts";
 import { notificationToken } from "../inbox/place-id.ts";
 import { maxClockSkewMs } from "../inbox/read-page.ts";
+import type { Publisher } from "../publishing/publish.ts";
 
 /** The places of withdrawn notifications. */
 export interface Tombstones {

@@ -4,7 +4,6 @@ import type { Broker } from "../broker/connect.ts";
 import { decodeStored } from "../broker/decode-stored.ts";
 import type { DirectGet } from "../broker/direct-get.ts";
 import { toRefusal } from "../broker/faults.ts";
-import type { Publisher } from "../broker/publish.ts";
 import { toPartition, toToken } from "../broker/subjects.ts";
 import { work } from "../broker/work.ts";
 import { errorTable, failure, toErrorFacts } from "../errors.ts";
@@ -12,6 +11,7 @@ import { MessageSchema, NotificationSchema } from "../gen/mustreach/delivery/v1/
 import { FanoutJobSchema } from "../gen/mustreach/store/v1/job_pb.ts";
 import type { Inbox } from "../inbox/inbox.ts";
 import { type InboxItem, itemKey, type WriteOptions } from "../inbox/items.ts";
+import type { Publisher } from "../publishing/publish.ts";
 import type { Recalls } from "../recalling/findings.ts";
 import { fanoutFilter, fanoutStream, fanoutSubject } from "./layout.ts";
 

@@ -4,12 +4,12 @@ import { afterAll, beforeAll, describe, expect, test, vi } from "vitest";
 import { type Broker, connectBroker } from "../../src/broker/connect.ts";
 import { declare } from "../../src/broker/declare.ts";
 import { createDirectGet } from "../../src/broker/direct-get.ts";
-import { createPublisher } from "../../src/broker/publish.ts";
 import { toErrorFacts } from "../../src/errors.ts";
 import { NotificationSchema } from "../../src/gen/mustreach/delivery/v1/delivery_pb.ts";
 import { createInbox, type Inbox } from "../../src/inbox/inbox.ts";
 import { inboxSpecs } from "../../src/inbox/layout.ts";
 import type { InboxPage } from "../../src/inbox/read-page.ts";
+import { createPublisher } from "../../src/publishing/publish.ts";
 import { openEpochs } from "../helpers/epochs.ts";
 import { type ExternalBroker, startExternalBroker } from "../helpers/external-broker.ts";
 

@@ -1,11 +1,9 @@
-import { randomUUID } from "node:crypto";
+import type { Broker } from "../broker/connect.ts";
+import { again, untilAnswered } from "../broker/until.ts";
+import type { Followed, Stored, Write } from "../broker/write.ts";
 import { failure } from "../errors.ts";
 import { createLimit } from "../in-flight.ts";
-import type { Broker } from "./connect.ts";
-import { isIncomplete, mayBeTaken, toRefusal } from "./faults.ts";
-import { createGroupCommit, type GroupCommit } from "./group-commit.ts";
-import { again, untilAnswered } from "./until.ts";
-import { type Followed, type Stored, type Write, write } from "./write.ts";
+import { bytesOf, createGroupCommit, type GroupCommit } from "./group-commit.ts";
 
 /** Writes to the broker. */
 export interface Publisher {
@@ -53,7 +51,7 @@ export interface PublisherOptions {
 /** Writes that the broker is asked for at a time; more wait here. Where it syncs each write, batches come before. */
 const maxInFlight = 1_024;
 
-/** What is written at a time adds up to this, in bytes: a batch has 4 MiB, and two streams have two. */
+/** What is written at a time adds up to this, in bytes: a batch has 4 MiB, and two streams have two each. */
 const maxInFlightBytes = 33_554_432;
 
 /** Writes that are asked for and not answered yet add up to this, in bytes; one more is refused. */
@@ -62,55 +60,26 @@ const maxHeldBytes = 134_217_728;
 /** A write found the gate shut when its turn came: the connection is another than the one that it was opened for. */
 const shut = Symbol("shut");
 
-/** One try gets this long at most, in milliseconds: a write may be lost when a stream changes its leader. */
-const tryTimeoutMs = 2_500;
-
 export function createPublisher(broker: Broker, options: PublisherOptions): Publisher {
+  const { sendTimeoutMs, isFsynced: isWorthwhile, gate = { isOpen: () => true, open: async () => {} } } = options;
   const streams = new Map<string, GroupCommit>();
   const limit = createLimit(maxInFlight, maxInFlightBytes);
   let heldBytes = 0;
-  const { gate = { isOpen: () => true, open: async () => {} } } = options;
 
-  /** Looks in the same turn in which they leave. */
   const requireOpen = (writes: readonly Write[]) => {
-    if (!writes.every(({ subject }) => gate.isOpen(subject))) throw shut;
+    for (const { subject } of writes) if (!gate.isOpen(subject)) throw shut;
   };
+  const open = () => createGroupCommit({ broker, isWorthwhile, requireOpen, limit });
+  /** Of no stream in particular: what is stored all at once waits for nothing. */
+  const { storeAll } = open();
 
-  const storeAll = async (writes: readonly Write[]): Promise<Stored> => {
-    const stored = await limit(bytesOf(writes), () => {
-      requireOpen(writes);
-      return write(broker, writes, tryTimeoutMs);
-    });
-    if (stored.kind === "stored") return stored;
-    // Nothing is wrong with a batch that is incomplete: the broker was too busy.
-    const mayBeOfSubject = writes.length === 1 ? mayBeTaken(stored) : !isIncomplete(stored);
-    if (!mayBeOfSubject) throw toRefusal(stored);
-    return stored;
-  };
-
-  /**
-   * The broker takes what comes over a connection in its order, so the second finds the first before it, or is refused.
-   * Measured at 1.5 to 1.7 times a single write, where a batch of two, which it prepares in files, is at 5.8 to 7.
-   */
-  const storeFollowed = (first: Write, follower: Write): Promise<Followed> =>
-    limit(bytesOf([first, follower]), async () => {
-      requireOpen([follower]);
-      const name = randomUUID();
-      const storing = write(broker, [{ ...first, name }], tryTimeoutMs);
-      const following = write(broker, [{ ...follower, directlyAfter: name }], tryTimeoutMs).catch(() => undefined);
-      const stored = await storing;
-      if (stored.kind === "refused" && !mayBeTaken(stored)) throw toRefusal(stored);
-      const followed = await following;
-      return { ...stored, followedAt: followed?.kind === "stored" ? followed.sequence : undefined };
-    });
-
-  const writesOf = (stream: string) => {
-    let store = streams.get(stream);
-    if (store === undefined) {
-      store = createGroupCommit({ isWorthwhile: options.isFsynced, storeFollowed, storeAll });
-      streams.set(stream, store);
+  const storeIn = (stream: string) => {
+    let commit = streams.get(stream);
+    if (commit === undefined) {
+      commit = open();
+      streams.set(stream, commit);
     }
-    return store;
+    return commit.store;
   };
 
   const persist = async <T>(writes: readonly Write[], store: () => Promise<T>): Promise<T> => {
@@ -120,8 +89,8 @@ export function createPublisher(broker: Broker, options: PublisherOptions): Publ
     }
     heldBytes += bytes;
     try {
-      return await untilAnswered(broker, Date.now() + options.sendTimeoutMs, async () => {
-        for (const { subject } of writes) await gate.open(subject);
+      return await untilAnswered(broker, Date.now() + sendTimeoutMs, async () => {
+        for (const { subject } of writes) if (!gate.isOpen(subject)) await gate.open(subject);
         return store().catch((thrown: unknown) => {
           if (thrown !== shut) throw thrown;
           return again;
@@ -134,11 +103,7 @@ export function createPublisher(broker: Broker, options: PublisherOptions): Publ
 
   return {
     store: (stream, write, follower) =>
-      persist(follower === undefined ? [write] : [write, follower], () => writesOf(stream)(write, follower)),
+      persist(follower === undefined ? [write] : [write, follower], () => storeIn(stream)(write, follower)),
     storeAll: (writes) => persist(writes, () => storeAll(writes)),
   };
-}
-
-function bytesOf(writes: readonly Write[]): number {
-  return writes.reduce((bytes, { payload }) => bytes + payload.length, 0);
 }

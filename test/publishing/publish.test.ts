@@ -2,9 +2,9 @@ import { pino } from "pino";
 import { beforeEach, describe, expect, test } from "vitest";
 import { type Broker, connectBroker } from "../../src/broker/connect.ts";
 import { declare } from "../../src/broker/declare.ts";
-import { createPublisher, type Publisher } from "../../src/broker/publish.ts";
 import { toErrorFacts } from "../../src/errors.ts";
 import { inboxSpecs, inboxSubject } from "../../src/inbox/layout.ts";
+import { createPublisher, type Publisher } from "../../src/publishing/publish.ts";
 import { type ExternalBroker, startExternalBroker } from "../helpers/external-broker.ts";
 
 let server: ExternalBroker;
@@ -162,14 +162,13 @@ describe("store", () => {
 
 describe("a mass of writes", () => {
   test("is asked of the broker 1,024 at a time", async () => {
-    const request = broker.nc.request.bind(broker.nc);
     let underWay = 0;
     let most = 0;
-    broker.nc.request = async (...args) => {
+    const ask: Broker["ask"] = async (...question) => {
       most = Math.max(most, ++underWay);
-      return request(...args).finally(() => underWay--);
+      return broker.ask(...question).finally(() => underWay--);
     };
-    const publisher = open({ fsynced: false, sendTimeoutMs: 30_000 });
+    const publisher = createPublisher({ ...broker, ask }, { sendTimeoutMs: 30_000, isFsynced: () => false });
     await Promise.all(Array.from({ length: 3_000 }, (_, i) => publisher.store("INBOX_0", write(`id-${i}`))));
     expect(await count()).toBe(3_000);
     expect(most).toBe(1_024);
@@ -207,19 +206,15 @@ describe("storeAll", () => {
 
   test("tries a batch again that the broker was too busy for, within its time", async () => {
     let busy = 2;
-    const nc = new Proxy(broker.nc, {
-      get(target, name) {
-        const value: unknown = Reflect.get(target, name);
-        if (typeof value !== "function") return value;
-        if (name !== "request" || busy-- <= 0) return value.bind(target);
-        const error = { err_code: busy === 0 ? 10176 : 10210, description: "too busy" };
-        return async () => ({ json: () => ({ error }) });
-      },
-    });
-    const publisher = createPublisher({ ...broker, nc }, { sendTimeoutMs: 20_000, isFsynced: () => true });
+    const ask: Broker["ask"] = async (...question) => {
+      if (busy-- <= 0) return broker.ask(...question);
+      const error = { err_code: busy === 0 ? 10176 : 10210, description: "too busy" };
+      return Object.assign(await broker.nc.request("$JS.API.INFO"), { json: () => ({ error }) });
+    };
+    const publisher = createPublisher({ ...broker, ask }, { sendTimeoutMs: 20_000, isFsynced: () => true });
     expect(await publisher.storeAll([write("a"), write("b")])).toEqual({ kind: "stored", sequence: 2 });
     busy = Number.POSITIVE_INFINITY;
-    const hasty = createPublisher({ ...broker, nc }, { sendTimeoutMs: 300, isFsynced: () => true });
+    const hasty = createPublisher({ ...broker, ask }, { sendTimeoutMs: 300, isFsynced: () => true });
     expect(await hasty.storeAll([write("c")]).catch(toErrorFacts)).toMatchObject({ errCode: 90004 });
     expect(await count()).toBe(2);
   });

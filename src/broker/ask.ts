@@ -1,0 +1,85 @@
+import {
+  ClosedConnectionError,
+  createInbox,
+  type Msg,
+  type MsgHdrs,
+  type NatsConnection,
+  NoRespondersError,
+  PermissionViolationError,
+  TimeoutError,
+} from "@nats-io/transport-node";
+
+/**
+ * Asks whoever serves a subject.
+ *
+ * @throws what the client library's own request does: when there is no answer in time, nobody serves it, it may not be
+ * asked, or the connection is closed.
+ */
+export type Ask = (subject: string, payload: Uint8Array, headers: MsgHdrs, timeoutMs: number) => Promise<Msg>;
+
+interface Question {
+  readonly subject: string;
+  resolve(answer: Msg): void;
+  reject(error: Error): void;
+}
+
+/**
+ * Creates questions over one reply subscription of a connection. The client library's own request makes up to three
+ * errors, with their stacks, for the case that it fails: measured at 80 of the 200 µs that a write costs us.
+ *
+ * @returns how to ask, and whom to tell of what the broker complains about.
+ */
+export function createAsk(nc: NatsConnection): { readonly ask: Ask; complain(error: Error): void } {
+  const prefix = `${createInbox()}.`;
+  const open = new Map<string, Question>();
+  let last = 0;
+
+  nc.subscribe(`${prefix}*`, {
+    callback(error, answer) {
+      if (error !== null) return;
+      const question = open.get(answer.subject.slice(prefix.length));
+      const isServed = answer.data.length > 0 || answer.headers?.code !== 503;
+      if (isServed) question?.resolve(answer);
+      else question?.reject(new NoRespondersError(question.subject));
+    },
+  });
+  const failAll = (error: Error) => {
+    for (const { reject } of [...open.values()]) reject(error);
+  };
+  void nc.closed().then(() => failAll(new ClosedConnectionError()));
+
+  return {
+    ask: (subject, payload, headers, timeoutMs) =>
+      new Promise((resolve, reject) => {
+        const token = String(++last);
+        const end = () => {
+          clearTimeout(timer);
+          open.delete(token);
+        };
+        const question: Question = {
+          subject,
+          resolve(answer) {
+            end();
+            resolve(answer);
+          },
+          reject(error) {
+            end();
+            reject(error);
+          },
+        };
+        const timer = setTimeout(() => question.reject(new TimeoutError()), timeoutMs);
+        open.set(token, question);
+        try {
+          nc.publish(subject, payload, { reply: prefix + token, headers });
+        } catch (error) {
+          end();
+          reject(error);
+        }
+      }),
+    complain(error) {
+      if (!(error instanceof PermissionViolationError)) return;
+      if (error.operation === "subscription" && error.subject === `${prefix}*`) failAll(error);
+      else for (const { subject, reject } of [...open.values()]) if (subject === error.subject) reject(error);
+    },
+  };
+}
