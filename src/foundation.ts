@@ -60,8 +60,8 @@ export async function openFoundation({ config, log, embedded }: FoundationOption
 }
 
 /** What a notification is delivered with: at once, at its time, or to the members of a group. */
-function toDelivering({ inbox, fanout, chat, sends, recalls, live }: Store, { senderSync }: Config) {
-  return { inbox, fanout, chat, sends, recalls, live, senderSync };
+function toDelivering({ inbox, fanout, chat, sends, recalls, live, echo }: Store, { senderSync }: Config) {
+  return { inbox, fanout, chat, sends, recalls, live, echo: senderSync ? echo : undefined };
 }
 
 /** What finds out what became of a notification, and takes it back. */

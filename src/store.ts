@@ -105,6 +105,8 @@ export async function openStore(connections: Connections, config: Config, log: L
     recalls: createRecalls(publisher, directGet, partitions),
     tombstones: createTombstones(publisher, directGet, partitions),
     live,
+    // Over the connection of the writes, so that it leaves in one system call with the next of them.
+    echo: createLive(writes, { partitions, timeoutMs }).push,
     // On the connection of the live signals: the broker knows of a subscription before it records the session.
     openSession: await createOpenSession(broker, { partitions, replicas, timeoutMs }),
     cursors,

@@ -22,7 +22,7 @@ const floors: readonly (readonly string[])[] = [
   ["sending", "receiving", "reaching"],
   ["groups", "chat", "recalling"],
   ["inbox", "auth"],
-  ["embedded", "http", "grpc"],
+  ["embedded", "http", "grpc", "publishing"],
   ["broker", "observe"],
   ["data-dir", "in-flight", "json", "limits", "rate-limit"],
   ["config", "errors"],

@@ -25,7 +25,7 @@ interface Question {
 
 /**
  * Creates questions over one reply subscription of a connection. The client library's own request makes up to three
- * errors, with their stacks, for the case that it fails: measured at 80 of the 200 µs that a write costs us.
+ * errors, with their stacks, for the case that it fails: after the system call, these were its dearest part.
  *
  * @returns how to ask, and whom to tell of what the broker complains about.
  */

@@ -35,7 +35,7 @@ const maxBatchMessages = 512;
 const maxBatchBytes = 4_194_304;
 
 /** Batches of a stream under way: the broker prepares one while it syncs the other. */
-const maxBatches = Number(process.env.MAXB ?? 2);
+const maxBatches = 2;
 
 /** One try gets this long at most, in milliseconds: a write may be lost when a stream changes its leader. */
 const tryTimeoutMs = 2_500;

@@ -10,17 +10,16 @@ export interface OnlinePush {
 }
 
 export interface SyncSenderDeps {
-  readonly live: Pick<OnlinePush, "push">;
-  /** Whether senders are shown what they have sent. */
-  readonly senderSync: boolean;
+  /** Shows senders what they have sent; undefined when that is switched off. */
+  readonly echo: OnlinePush["push"] | undefined;
 }
 
 /**
  * Shows a notification to a user to the sender's own connected devices as well, when that is switched on: OpenIM's
  * senderSync (push_handler.go). Nothing is stored for them.
  */
-export async function syncSender({ live, senderSync }: SyncSenderDeps, notification: Notification): Promise<void> {
+export async function syncSender({ echo }: SyncSenderDeps, notification: Notification): Promise<void> {
   const { sendUserId, recvUserId } = notification;
-  if (!senderSync || recvUserId === "" || recvUserId === sendUserId) return;
-  await live.push(sendUserId, toBinary(NotificationSchema, notification));
+  if (echo === undefined || recvUserId === "" || recvUserId === sendUserId) return;
+  await echo(sendUserId, toBinary(NotificationSchema, notification));
 }

@@ -325,7 +325,7 @@ async function sendAndRecall(request: Partial<ValidSend>) {
     live: { push: notWanted, pushGroup: notWanted },
     later: notWanted,
     groupVersion: async () => 3,
-    senderSync: false,
+    echo: undefined,
     durability: () => Durability.FSYNCED,
   };
   const valid: ValidSend = {
@@ -435,7 +435,7 @@ describe("a recall that meets its send under way on another instance", () => {
       fanout: { publish: notWanted },
       chat: { append: notWanted },
       live: { push: async () => {} },
-      senderSync: false,
+      echo: undefined,
     };
     const delivery = { record, notification: create(NotificationSchema), sendMsg: false, operationId: "test" };
     await deliverDue(deps, { ...delivery, escalateAfterMs: undefined });
