@@ -19,7 +19,7 @@ const floors: readonly (readonly string[])[] = [
   ["jobs", "serving"],
   ["foundation"],
   ["doors", "store"],
-  ["sending", "receiving", "reaching"],
+  ["calls", "sending", "receiving", "reaching"],
   ["groups", "chat", "recalling"],
   ["inbox", "auth"],
   ["embedded", "http", "grpc", "publishing"],

@@ -1,6 +1,10 @@
 import { type DescMethod, getOption, hasOption, type JsonObject, toJson } from "@bufbuild/protobuf";
 import { Code, ConnectError, type ServiceImplSpec } from "@connectrpc/connect";
 import type { BaseLogger } from "pino";
+import type { BodyLimits } from "../calls/body.ts";
+import { type CallDeps, call, receiveMessage, type UnaryMethod } from "../calls/call.ts";
+import { CallContext } from "../calls/context.ts";
+import { IncomingBody } from "../calls/incoming-body.ts";
 import { errorTable, retryAfterMsOf, toErrorFacts, toWireError } from "../errors.ts";
 import { http } from "../gen/google/api/annotations_pb.ts";
 import { corsFields } from "../http/cors.ts";
@@ -16,10 +20,6 @@ import {
 } from "../json/envelope.ts";
 import { peerOf } from "../observe/peer.ts";
 import { unknownFieldsKey } from "../observe/unknown-fields.ts";
-import type { BodyLimits } from "./body.ts";
-import { type CallDeps, call, receiveMessage, type UnaryMethod } from "./call.ts";
-import { CallContext } from "./context.ts";
-import { IncomingBody } from "./incoming-body.ts";
 
 export interface RestOptions extends CallDeps {
   readonly services: readonly ServiceImplSpec[];

@@ -1,13 +1,14 @@
 import { Code, ConnectError, type ServiceImplSpec } from "@connectrpc/connect";
 import type { BaseLogger } from "pino";
+import { createBodyLimits } from "../calls/body.ts";
+import type { CallDeps } from "../calls/call.ts";
 import { answerPreflight, corsFields } from "../http/cors.ts";
 import { createPages, healthz, notFound, toJsonPage } from "../http/pages.ts";
 import { deaf } from "../http/receiver.ts";
 import { readTarget } from "../http/target.ts";
 import type { Accept, Exchange, Receiver } from "../http2/exchange.ts";
 import type { Health } from "../observe/health.ts";
-import { createBodyLimits } from "./body.ts";
-import type { CallDeps } from "./call.ts";
+import { createGrpc } from "./grpc.ts";
 import { createRest } from "./rest.ts";
 import { createRpc } from "./rpc.ts";
 
@@ -36,6 +37,7 @@ export function createRoutes(options: RouteOptions): Accept {
   const maxRequestBytes = Math.max(minRequestBytes, options.maxNotificationBytes * 6);
   const deps = { services, authenticate, callLog, log, bodyLimits: createBodyLimits({ maxBytes: maxRequestBytes }) };
   const rest = createRest({ ...deps, isStrict: options.strictJson });
+  const grpc = createGrpc({ ...deps, maxTimeoutMs, shutdownSignal });
   const rpc = createRpc({ ...deps, maxTimeoutMs, shutdownSignal });
   const readyz = async () => {
     const { ready } = await options.health.readiness();
@@ -44,8 +46,11 @@ export function createRoutes(options: RouteOptions): Accept {
   const pages = createPages({ "/healthz": healthz, "/readyz": readyz }, corsFields);
 
   return (exchange) => {
-    if (answerPreflight(exchange)) return deaf;
     const target = readTarget(exchange.headers);
+    // The one that is called most often, and of no browser.
+    const grpcCall = grpc(exchange, target);
+    if (grpcCall !== undefined) return grpcCall;
+    if (answerPreflight(exchange)) return deaf;
     const receiver = rest(exchange, target);
     if (receiver !== undefined) return receiver;
     if (pages(exchange, target.path)) return deaf;

@@ -13,6 +13,10 @@ import {
 import type { UniversalHandler, UniversalServerRequest } from "@connectrpc/connect/protocol";
 import type { BaseLogger } from "pino";
 import type { GateContext } from "../auth/authenticate.ts";
+import { type BodyLimits, maxOrdinaryBytes } from "../calls/body.ts";
+import { admit, type CallDeps, call, callStream, receiveMessage, toObserved } from "../calls/call.ts";
+import { CallContext } from "../calls/context.ts";
+import { IncomingBody } from "../calls/incoming-body.ts";
 import { failure, toWireError } from "../errors.ts";
 import { deaf } from "../http/receiver.ts";
 import type { Target } from "../http/target.ts";
@@ -20,12 +24,8 @@ import type { Exchange, Fields, Receiver, RequestHeaders } from "../http2/exchan
 import { toFailure } from "../json/bind.ts";
 import { isSeen } from "../observe/call-log.ts";
 import { peerKey, peerOf } from "../observe/peer.ts";
-import { type BodyLimits, maxOrdinaryBytes } from "./body.ts";
 import { BodyStream } from "./body-stream.ts";
-import { admit, type CallDeps, call, callStream, receiveMessage, toObserved } from "./call.ts";
-import { CallContext } from "./context.ts";
 import { decodeMessage, toEncoding } from "./decode.ts";
-import { IncomingBody } from "./incoming-body.ts";
 import { answerUnimplemented } from "./unimplemented.ts";
 import { answerPiecemeal, answerWhole, toUniversalRequest } from "./universal.ts";
 
@@ -39,7 +39,7 @@ export interface RpcOptions extends CallDeps {
   readonly shutdownSignal: AbortSignal;
 }
 
-/** Answers gRPC, gRPC-Web and Connect, and takes the rest of the request; undefined when it is none of them. */
+/** Answers gRPC-Web, gRPC with JSON and Connect, and takes the rest of the request; undefined when it is none of them. */
 export type Rpc = (exchange: Exchange, target: Target) => Receiver | undefined;
 
 /** A call before Connect has it: what its gate has put into the answer's headers, and its message or its refusal. */

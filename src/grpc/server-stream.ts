@@ -1,6 +1,6 @@
 import { Code, ConnectError } from "@connectrpc/connect";
 import type { Exchange, Receiver } from "../http2/exchange.ts";
-import { inflate, inflatedLength } from "./inflate.ts";
+import { acceptedEncodings, inflate, inflatedLength } from "./inflate.ts";
 import { type MessageLimit, MessageReader } from "./message-reader.ts";
 
 /**
@@ -98,6 +98,9 @@ export abstract class ServerStream implements Receiver {
   }
 
   #inflate(bytes: Uint8Array, limit: MessageLimit): void {
+    if (this.exchange.headers["grpc-encoding"] !== acceptedEncodings) {
+      throw new ConnectError("the message is compressed, by no encoding", Code.Internal);
+    }
     const length = inflatedLength(bytes, limit);
     const inflated = inflate(bytes, length);
     if (!(inflated instanceof Promise)) {

@@ -4,7 +4,7 @@ import { createAuthenticator, createAuthGate } from "../../src/auth/authenticate
 import { callerKey } from "../../src/auth/caller.ts";
 import { createTokenMinter } from "../../src/auth/mint-token.ts";
 import { createTokenVerifier } from "../../src/auth/verify-token.ts";
-import { CallContext } from "../../src/doors/context.ts";
+import { CallContext } from "../../src/calls/context.ts";
 import { toErrorFacts } from "../../src/errors.ts";
 import { AuthService } from "../../src/gen/mustreach/auth/v1/auth_pb.ts";
 import { MsgService } from "../../src/gen/mustreach/msg/v1/msg_pb.ts";

@@ -18,7 +18,7 @@ import {
 import { Code, ConnectError, createServiceImplSpec, type HandlerContext } from "@connectrpc/connect";
 import { afterEach, describe, expect, test } from "vitest";
 import { type Caller, callerKey } from "../../src/auth/caller.ts";
-import { createBodyLimits } from "../../src/doors/body.ts";
+import { createBodyLimits } from "../../src/calls/body.ts";
 import { createRest, type RestOptions } from "../../src/doors/rest.ts";
 import { failure, toWireError } from "../../src/errors.ts";
 import { file_google_api_annotations, http } from "../../src/gen/google/api/annotations_pb.ts";

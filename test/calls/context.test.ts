@@ -1,6 +1,6 @@
 import { createContextKey } from "@connectrpc/connect";
 import { afterEach, describe, expect, test, vi } from "vitest";
-import { CallContext, type CallContextInit } from "../../src/doors/context.ts";
+import { CallContext, type CallContextInit } from "../../src/calls/context.ts";
 import { AuthService } from "../../src/gen/mustreach/auth/v1/auth_pb.ts";
 import { peerKey } from "../../src/observe/peer.ts";
 
