@@ -5,8 +5,7 @@ import { percentile } from "./verdict.ts";
 
 /** How calls are made by this process, to what has a client in Node alone. */
 export type Pace =
-  | { readonly inFlight: number; readonly seconds: number }
-  | { readonly inFlight: number; readonly calls: number }
+  | { readonly inFlight: number; readonly calls: number; readonly seconds?: number }
   /** Open loop: whatever becomes of earlier ones. */
   | { readonly rate: number; readonly calls: number };
 
@@ -29,7 +28,8 @@ export async function drive(pace: Pace, call: (n: number) => Promise<unknown>): 
     }
     await Promise.all(calls);
   } else {
-    const isOver = () => ("calls" in pace ? next >= pace.calls : performance.now() - start >= pace.seconds * 1_000);
+    const { calls, seconds = Number.POSITIVE_INFINITY } = pace;
+    const isOver = () => next >= calls || performance.now() - start >= seconds * 1_000;
     const worker = async () => {
       while (!isOver()) await one(performance.now());
     };

@@ -76,6 +76,9 @@ async function main(): Promise<void> {
 
   const profiles = values["cpu-prof"] && resolve(values["cpu-prof"]);
   const launch = createLauncher({ checkout, profiles });
+  for (const signal of ["SIGINT", "SIGTERM"] as const) {
+    process.once(signal, () => void launch.stopAll().finally(() => process.exit(130)));
+  }
   const results: RowResult[] = [];
   const machine = describeMachine(checkout);
   try {

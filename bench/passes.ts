@@ -27,6 +27,9 @@ export interface Accounted {
   readonly brokerPid?: number | undefined;
 }
 
+/** How long a pass may take that makes so many calls, in seconds: one that is slow makes fewer. */
+export const maxPassSeconds = 5;
+
 export const seconds = (pass: Pass): number => pass.seconds / pass.operations;
 export const p50 = (pass: Pass): number => pass.latencyMs?.p50 ?? Number.POSITIVE_INFINITY;
 

@@ -1,6 +1,7 @@
 import { type ChildProcess, type StdioOptions, spawn } from "node:child_process";
 import { once } from "node:events";
 import { closeSync, mkdtempSync, openSync, readFileSync, rmSync } from "node:fs";
+import { connect } from "node:net";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { createInterface } from "node:readline";
@@ -45,9 +46,11 @@ export interface Server {
 export interface Launcher {
   service(options?: ServiceOptions): Promise<Service>;
   /** A floor of `bench/floors`, by its name. */
-  floor(name: string): Promise<Server>;
+  floor(name: string, ...args: string[]): Promise<Server>;
   /** A program that prints its port. */
   program(path: string, ...args: string[]): Promise<Server>;
+  /** A program that is told its port, and answers there. */
+  programAt(port: number, path: string, ...args: string[]): Promise<Server>;
   stopAll(): Promise<void>;
 }
 
@@ -69,6 +72,7 @@ const meter = `data:text/javascript,${encodeURIComponent(`
     const { heapUsed, external } = process.memoryUsage();
     process.send(heapUsed + external);
   });
+  process.once("disconnect", () => process.exit());
   process.channel.unref();
 `)}`;
 const metered = ["--expose-gc", "--import", meter];
@@ -133,8 +137,15 @@ export function createLauncher({ checkout, profiles }: LauncherOptions): Launche
         },
       };
     },
-    floor: (name) => listen(process.execPath, [...metered, join(import.meta.dirname, "floors", `${name}.ts`)]),
+    floor: (name, ...args) =>
+      listen(process.execPath, [...metered, join(import.meta.dirname, "floors", `${name}.ts`), ...args]),
     program: (path, ...args) => listen(path, args),
+    async programAt(port, path, ...args) {
+      const child = spawn(path, args, { stdio: "ignore" });
+      const stop = keep(() => end(child, "SIGKILL"));
+      await Promise.race([whenAnswering(port), whenEnded(child, path)]);
+      return { pid: child.pid ?? 0, address: `127.0.0.1:${port}`, child, collect: () => collect(child), stop };
+    },
     async stopAll() {
       for (const stop of [...running].reverse()) await stop();
     },
@@ -151,6 +162,19 @@ async function whenListening(logPath: string): Promise<string> {
       .split("\n")
       .find((line) => line.includes('"msg":"listening"'));
     if (line !== undefined) return new URL(JSON.parse(line).url).host;
+    await delay(20);
+  }
+}
+
+async function whenAnswering(port: number): Promise<void> {
+  for (;;) {
+    const socket = connect({ port, host: "127.0.0.1" });
+    const isOpen = await once(socket, "connect").then(
+      () => true,
+      () => false,
+    );
+    socket.destroy();
+    if (isOpen) return;
     await delay(20);
   }
 }

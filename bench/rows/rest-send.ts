@@ -1,4 +1,4 @@
-import { account, interleave, type Outcome, p50, type Side } from "../passes.ts";
+import { account, interleave, maxPassSeconds, type Outcome, p50, type Side } from "../passes.ts";
 import type { Findings, Row } from "../row.ts";
 
 /** Connections, each with one request at a time. */
@@ -15,13 +15,14 @@ export const restSend: Row = {
     const service = await bench.launch.service();
     const echo = await bench.launch.floor("http-echo");
 
+    const calls = bench.quick ? 3_000 : 10_000;
     const sidesOf = (side: string, server: { readonly pid: number; readonly address: string; brokerPid?: number }) => {
       const request = { path: "/msg/send_business_notification", connections, to: { prefix: "user", count: 1_000 } };
       const send = (pace: object) => () =>
         account(server, () =>
           bench.load.run<Outcome>("send-rest", { address: server.address, ...request, level: 1, pace }),
         );
-      const full = send({ inFlight: connections, seconds: bench.quick ? 0.5 : 2 });
+      const full = send({ inFlight: connections, calls, seconds: maxPassSeconds });
       const paced = send({ rate, seconds: bench.quick ? 0.5 : 2 });
       return [
         { side, load: `${connections} in flight`, durability: "none", pass: full },

@@ -1,6 +1,6 @@
 import { openBareBroker } from "../bare-broker.ts";
 import { drive } from "../drive.ts";
-import { account, interleave, type Outcome, p50, type Side, seconds } from "../passes.ts";
+import { account, interleave, maxPassSeconds, type Outcome, p50, type Side, seconds } from "../passes.ts";
 import type { Figure, Findings, Line, Row } from "../row.ts";
 
 /** A send at level 2, synced to disk before it is answered, beside bare acknowledged publishes to the same broker. */
@@ -13,12 +13,12 @@ export const storedSend: Row = {
     const { address } = service;
     const bare = await openBareBroker(service);
     const to = { prefix: "user", count: 1_000 };
-    const runs = bench.quick ? 0.7 : 2;
 
     const sidesOf = (inFlight: number) => {
       const load = `${inFlight} in flight`;
       const by = inFlight === 1 ? p50 : seconds;
-      const pace = { inFlight, seconds: runs };
+      const calls = (inFlight === 1 ? 500 : 4_000) * (bench.quick ? 1 : 3);
+      const pace = { inFlight, calls, seconds: maxPassSeconds };
       const send = { address, connections: Math.min(8, inFlight), to, level: 2, pace };
       return [
         {

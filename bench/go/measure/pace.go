@@ -8,7 +8,7 @@ import (
 )
 
 // Pace says how calls are made: at a rate, whatever becomes of earlier ones (open loop), or so many in flight (closed
-// loop); until there were so many, or for so long.
+// loop); until there were so many, or for so long, whichever comes first.
 type Pace struct {
 	// Rate in calls a second; 0 for a closed loop.
 	Rate     float64 `json:"rate"`
@@ -62,10 +62,8 @@ type driving struct {
 }
 
 func (d *driving) isOver(n int) bool {
-	if d.pace.Calls > 0 {
-		return n >= d.pace.Calls
-	}
-	return time.Since(d.start).Seconds() >= d.pace.Seconds
+	return (d.pace.Calls > 0 && n >= d.pace.Calls) ||
+		(d.pace.Seconds > 0 && time.Since(d.start).Seconds() >= d.pace.Seconds)
 }
 
 func (d *driving) one(n int, due time.Time) time.Duration {

@@ -118,7 +118,8 @@ func openReceivers(a openArgs) (*receivers, measure.Percentiles, error) {
 
 // open begins the session and reads `ready`; what follows is read behind its back.
 func (r *receiver) open() error {
-	s, err := r.conn.NewStream(r.ctx, &stream, subscribeMethod)
+	// A server that is busy may let a connection wait.
+	s, err := r.conn.NewStream(r.ctx, &stream, subscribeMethod, grpc.WaitForReady(true))
 	if err != nil {
 		return err
 	}
