@@ -16,18 +16,32 @@ export function tell(broker: Broker, subject: string, payload?: string): void {
 }
 
 /**
- * Tells whoever listens, once there is a connection.
+ * Tells whoever listens, once there is a connection; what is told in one turn of the event loop goes out in one write.
  *
  * @throws NetworkError (90004) when there is none at `deadlineMs` (epoch milliseconds), ArgsError (1001) for a payload
  * that is larger than the broker takes.
  */
 export async function push(broker: Broker, subject: string, payload: Uint8Array, deadlineMs: number): Promise<void> {
   await broker.whenConnected(deadlineMs);
+  await endOfTurn();
   try {
     broker.nc.publish(subject, payload);
   } catch (error) {
     throw toFailure(error);
   }
+}
+
+let turn: Promise<void> | undefined;
+
+/** Resolves for all who wait in this turn of the event loop at once, in their order. */
+function endOfTurn(): Promise<void> {
+  turn ??= new Promise((resolve) => {
+    setImmediate(() => {
+      turn = undefined;
+      resolve();
+    });
+  });
+  return turn;
 }
 
 /** Listens, over reconnects as well, and returns how to stop. */

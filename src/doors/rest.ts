@@ -1,4 +1,4 @@
-import { type DescMethod, getOption, hasOption, type JsonObject, toJson } from "@bufbuild/protobuf";
+import { type DescMethod, getOption, hasOption } from "@bufbuild/protobuf";
 import { Code, ConnectError, type ServiceImplSpec } from "@connectrpc/connect";
 import type { BaseLogger } from "pino";
 import type { BodyLimits } from "../calls/body.ts";
@@ -9,15 +9,10 @@ import { errorTable, retryAfterMsOf, toErrorFacts, toWireError } from "../errors
 import { http } from "../gen/google/api/annotations_pb.ts";
 import { corsFields } from "../http/cors.ts";
 import type { Target } from "../http/target.ts";
-import type { Exchange, Receiver } from "../http2/exchange.ts";
+import type { Exchange, Fields, Receiver } from "../http2/exchange.ts";
+import { compileAnswer, type ToAnswer } from "../json/answer.ts";
 import { BindError, bind, bindStatus, toText } from "../json/bind.ts";
-import {
-  compileToOpenImJson,
-  errorEnvelope,
-  headerFields,
-  successEnvelope,
-  type ToOpenImJson,
-} from "../json/envelope.ts";
+import { errorEnvelope, successEnvelope } from "../json/envelope.ts";
 import { peerOf } from "../observe/peer.ts";
 import { unknownFieldsKey } from "../observe/unknown-fields.ts";
 
@@ -37,7 +32,7 @@ const unknownFieldsHeader = "mustreach-unknown-fields";
 
 interface Route {
   readonly method: UnaryMethod;
-  readonly toOpenImJson: ToOpenImJson;
+  readonly toAnswer: ToAnswer;
 }
 
 // abort() without a reason would build a DOMException with its stack for every request.
@@ -51,12 +46,7 @@ const done = new ConnectError("the call has ended", Code.Canceled);
 export function createRest({ services, isStrict = false, bodyLimits, log, ...deps }: RestOptions): Rest {
   const routes = compileRoutes(services);
 
-  const serve = async (
-    { method, toOpenImJson }: Route,
-    exchange: Exchange,
-    context: CallContext,
-    body: IncomingBody,
-  ) => {
+  const serve = async ({ method, toAnswer }: Route, exchange: Exchange, context: CallContext, body: IncomingBody) => {
     const { input } = method.method;
     const onUnknown = (names: readonly string[]) => {
       context.values.set(unknownFieldsKey, names);
@@ -66,18 +56,14 @@ export function createRest({ services, isStrict = false, bodyLimits, log, ...dep
     try {
       const message = await receiveMessage(deps, body, context, decode);
       const output = await call(deps, { method, context }, message);
-      const json = toJson(method.method.output, output, { alwaysEmitImplicit: true }) as JsonObject;
-      for (const [name, header] of Object.entries(headerFields)) {
-        if (name in json) context.respondWith(header.toLowerCase(), String(json[name]).replace(/^DURABILITY_/, ""));
-        delete json[name];
-      }
-      write(exchange, 200, context, successEnvelope(toOpenImJson(json)));
+      const { fields, data } = toAnswer(output);
+      write(exchange, 200, [...context.responseFields, ...fields], successEnvelope(data));
     } catch (thrown) {
       const error = toWireError(thrown);
       const retryAfterMs = retryAfterMsOf(error);
       if (retryAfterMs !== undefined) context.respondWith("retry-after", String(Math.ceil(retryAfterMs / 1_000)));
       await body.discard();
-      write(exchange, toStatus(error), context, errorEnvelope(toErrorFacts(error)));
+      write(exchange, toStatus(error), context.responseFields, errorEnvelope(toErrorFacts(error)));
     }
   };
 
@@ -105,7 +91,7 @@ function compileRoutes(services: readonly ServiceImplSpec[]): ReadonlyMap<string
     const path = restPath(method.method);
     if (path === undefined || method.kind !== "unary") continue;
     if (routes.has(path)) throw new Error(`${method.method.toString()}: another method is at ${path}`);
-    routes.set(path, { method, toOpenImJson: compileToOpenImJson(method.method.output) });
+    routes.set(path, { method, toAnswer: compileAnswer(method.method.output) });
   }
   return routes;
 }
@@ -127,11 +113,11 @@ function toStatus(error: ConnectError): number {
   return toErrorFacts(error).errCode === errorTable.TooManyRequestsError.errCode ? 429 : 200;
 }
 
-function write(exchange: Exchange, status: number, { responseFields }: CallContext, text: string): void {
+function write(exchange: Exchange, status: number, fields: Fields, text: string): void {
   const body = Buffer.from(text);
   exchange.answer(
     [
-      ...[":status", String(status), ...corsFields, ...responseFields],
+      ...[":status", String(status), ...corsFields, ...fields],
       ...["content-type", "application/json", "content-length", String(body.length)],
     ],
     body,

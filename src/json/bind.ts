@@ -1,9 +1,11 @@
+import { isUtf8 } from "node:buffer";
 import { type DescMessage, fromJson, getOption, type JsonValue, type Message } from "@bufbuild/protobuf";
 import { isFieldError } from "@bufbuild/protobuf/reflect";
 import { failure } from "../errors.ts";
 import { bind_required, bind_status } from "../gen/mustreach/delivery/v1/delivery_pb.ts";
 import { isObject, matchFieldNames } from "./field-names.ts";
 import { refuseLongIntegers } from "./long-integers.ts";
+import { compileReadPlain, type ReadPlain } from "./read-plain.ts";
 
 /** Which message a body is bound to, and how. */
 export interface Binding {
@@ -28,6 +30,9 @@ export function toFailure(error: unknown): unknown {
   return error instanceof BindError ? failure("ArgsError", error.message, error) : error;
 }
 
+/** A mark of the byte order, in UTF-8. */
+const byteOrderMark = 0xef;
+
 // Fatal: replacing what does not decode would send a notification to somebody else.
 const utf8 = new TextDecoder("utf-8", { fatal: true });
 
@@ -36,7 +41,9 @@ const utf8 = new TextDecoder("utf-8", { fatal: true });
  *
  * @throws {BindError} with this status when it is not UTF-8.
  */
-export function toText(body: Uint8Array, badStatus: 200 | 400): string {
+export function toText(body: Buffer, badStatus: 200 | 400): string {
+  // At a third of the decoder's price, and all but the first character is as there.
+  if (body[0] !== byteOrderMark && isUtf8(body)) return body.toString();
   try {
     return utf8.decode(body);
   } catch {
@@ -47,6 +54,7 @@ export function toText(body: Uint8Array, badStatus: 200 | 400): string {
 interface BindRules {
   readonly status: 200 | 400;
   readonly required: readonly string[];
+  readonly readPlain: ReadPlain;
 }
 
 const rules = new WeakMap<DescMessage, BindRules>();
@@ -56,7 +64,11 @@ function rulesOf(desc: DescMessage): BindRules {
   const known = rules.get(desc);
   if (known !== undefined) return known;
   const required = desc.fields.filter((field) => getOption(field, bind_required)).map(({ jsonName }) => jsonName);
-  const read: BindRules = { status: getOption(desc, bind_status) === 400 ? 400 : 200, required };
+  const read: BindRules = {
+    status: getOption(desc, bind_status) === 400 ? 400 : 200,
+    required,
+    readPlain: compileReadPlain(desc),
+  };
   rules.set(desc, read);
   return read;
 }
@@ -78,13 +90,17 @@ export function bind(
   body: string,
   onUnknown?: (names: readonly string[]) => void,
 ): Message {
-  const { status, required } = rulesOf(input);
+  const { status, required, readPlain } = rulesOf(input);
   let json: JsonValue;
   try {
     json = JSON.parse(body);
   } catch {
     // The parser's own words quote the body, which may hold a token or a secret.
     throw new BindError("the body is not JSON", status);
+  }
+  if (required.every((name) => isObject(json) && json[name])) {
+    const message = readPlain(json);
+    if (message !== undefined) return message;
   }
   const unknown = new Set<string>();
   try {

@@ -17,6 +17,9 @@ export const headerFields: Readonly<Record<string, string>> = { durability: "Mus
 /** Fields that only a device's stream has a use for: over REST there is none. */
 const streamFields: readonly string[] = ["epoch"];
 
+/** Fields that the JSON of an answer does not have, by their JSON name. */
+export const droppedFields: readonly string[] = [...Object.keys(headerFields), ...streamFields];
+
 /** The envelope of an error: without `data`. */
 export function errorEnvelope({ errCode, errMsg, errDlt }: ErrorFacts): string {
   return JSON.stringify({ errCode, errMsg, errDlt });
@@ -24,8 +27,10 @@ export function errorEnvelope({ errCode, errMsg, errDlt }: ErrorFacts): string {
 
 /** The envelope of a success; an answer without fields has no `data`. */
 export function successEnvelope(data: JsonObject): string {
-  const envelope = { errCode: 0, errMsg: "", errDlt: "" };
-  return JSON.stringify(Object.keys(data).length === 0 ? envelope : { ...envelope, data });
+  const text = JSON.stringify(data);
+  return text === "{}"
+    ? '{"errCode":0,"errMsg":"","errDlt":""}'
+    : `{"errCode":0,"errMsg":"","errDlt":"","data":${text}}`;
 }
 
 /** Turns a message's protobuf-JSON into OpenIM's JSON. */
@@ -41,13 +46,12 @@ export function compileToOpenImJson(desc: DescMessage): ToOpenImJson {
     const convert = compileField(field);
     return convert === undefined ? [] : [[field.jsonName, convert]];
   });
-  const dropped = [...Object.keys(headerFields), ...streamFields];
   return (json) => {
     for (const [name, convert] of converters) {
       const value = json[name];
       if (value !== undefined && value !== null) json[name] = convert(value);
     }
-    for (const name of dropped) delete json[name];
+    for (const name of droppedFields) delete json[name];
     return json;
   };
 }
