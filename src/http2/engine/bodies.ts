@@ -1,6 +1,6 @@
 import { flag } from "../frames/frames.ts";
 import { type Flow, grant } from "./flow.ts";
-import { done, type Stream } from "./stream.ts";
+import { done, Held, type Stream } from "./stream.ts";
 
 /** What receivers are told of request bodies, and what is kept of those that are not read. */
 export interface Bodies extends Flow {
@@ -16,9 +16,8 @@ export function takePiece(bodies: Bodies, stream: Stream, bytes: Uint8Array, fla
   if ((stream.state & isDeaf) !== 0) {
     grant(bodies, undefined, bytes.length, flags);
   } else if ((stream.state & done.paused) !== 0 || stream.held !== undefined) {
-    stream.held ??= { pieces: [], bytes: 0, isEnd: false };
-    stream.held.pieces.push(new Uint8Array(bytes));
-    stream.held.bytes += bytes.length;
+    stream.held ??= new Held();
+    stream.held.add(bytes);
   } else {
     give(bodies, stream, bytes);
     grant(bodies, stream, bytes.length, flags);
@@ -38,13 +37,12 @@ export function releaseHeld(bodies: Bodies, stream: Stream): void {
   const { held } = stream;
   if (held === undefined) return;
   while ((stream.state & (done.paused | isDeaf)) === 0) {
-    const piece = held.pieces.shift();
+    const piece = held.take();
     if (piece === undefined) {
       stream.held = undefined;
       if (held.isEnd) tellEnd(bodies, stream);
       return;
     }
-    held.bytes -= piece.length;
     give(bodies, stream, piece);
     grant(bodies, stream, piece.length, held.isEnd ? flag.endStream : 0);
   }

@@ -40,9 +40,8 @@ export class Http2Connection implements Bodies {
   readonly ready = new Set<Stream>();
   readonly full = new Set<Stream>();
   readonly resumed: Stream[] = [];
-  /** Those whose answer is sent: they are taken out at the end of the turn, when the request may have ended too. */
+  /** Those whose answer is sent: taken out at the end of the turn, when the request may have ended too. Not told yet: */
   private leaving: Stream[] = [];
-  /** Those that are out, but not told so yet. */
   private closed: Stream[] = [];
   readonly emptyFrames: Budget;
   readonly resets: Resets;
@@ -63,7 +62,8 @@ export class Http2Connection implements Bodies {
   private isScheduled = false;
   /** Nothing more is said or heard. */
   isOver = false;
-  private phase: "open" | "going" | "last" = "open";
+  /** At the last, new requests are refused: the last stream has been named. */
+  phase: "open" | "going" | "last" = "open";
   private timer: NodeJS.Timeout | undefined = undefined;
   /** Something was read since the last tick; when that was; whether a ping asks for it. */
   isHeard = true;
@@ -92,11 +92,6 @@ export class Http2Connection implements Bodies {
 
   get tick(): number {
     return this.engine.tick;
-  }
-
-  /** Whether new requests are refused: the last stream has been named. */
-  get isLast(): boolean {
-    return this.phase === "last";
   }
 
   sendHeaders(streamId: number, fields: Fields, more: Uint8Array, isEnd: boolean): void {
@@ -145,6 +140,12 @@ export class Http2Connection implements Bodies {
     if (!this.emptyFrames.spend()) this.fail(errorCode.enhanceYourCalm, "too many frames carry nothing");
   }
 
+  /** @returns whether it has ended: when too much waits on it. */
+  judgeWaiting(): boolean {
+    if (this.waitingBytes > this.bounds.maxWaitingBytes) this.fail(errorCode.enhanceYourCalm, "answers are not taken");
+    return this.isOver;
+  }
+
   /** Ends a stream without its answer. */
   drop(stream: Stream): void {
     stream.state |= done.all | done.reset;
@@ -167,6 +168,7 @@ export class Http2Connection implements Bodies {
     if (this.isOver) return;
     if (this.resumed.length > 0) for (const stream of this.resumed.splice(0)) releaseHeld(this, stream);
     if (this.ready.size > 0) sendWaiting(this);
+    if (this.judgeWaiting()) return;
     if (this.leaving.length > 0) this.closeLeaving();
     this.output.flush();
     this.tellClosed();

@@ -1,12 +1,15 @@
 import { flag, maxInt31 } from "../frames/frames.ts";
 import type { Output } from "../frames/output.ts";
 import { maxPayloadBytes, sendDataHead, sendWindowUpdate } from "../frames/send.ts";
+import type { Budget } from "./floods.ts";
 import { type Backlog, done, type Link, type Stream } from "./stream.ts";
 
 /** Flow control (RFC 9113, 5.2 and 6.9): what a connection may send and take. */
 export interface Flow extends Link {
   readonly output: Output;
   readonly streams: ReadonlyMap<number, Stream>;
+  /** How many frames that carry nothing the peer may send. */
+  readonly emptyFrames: Budget;
   /** What may be sent, in bytes. */
   sendWindow: number;
   /** What may be sent on a new stream: SETTINGS_INITIAL_WINDOW_SIZE of the peer. */
@@ -33,7 +36,7 @@ export function sendWaiting(flow: Flow): void {
 }
 
 function sendFrame(flow: Flow, stream: Stream, backlog: Backlog): void {
-  const { output } = flow;
+  const { output, bounds } = flow;
   const size = Math.min(backlog.bytes, stream.sendWindow, flow.sendWindow, maxPayloadBytes);
   const isWhole = size === backlog.bytes;
   const isEnd = isWhole && (stream.state & done.answer) !== 0 && backlog.trailers === undefined;
@@ -44,6 +47,7 @@ function sendFrame(flow: Flow, stream: Stream, backlog: Backlog): void {
   flow.sendWindow -= size;
   flow.waitingBytes -= size;
   stream.tick = flow.tick;
+  if (isWhole || size >= bounds.earningBytes) flow.emptyFrames.earn(bounds.emptyFramesEarned);
   if (!isWhole) return;
   stream.backlog = undefined;
   if (isEnd) stream.close();

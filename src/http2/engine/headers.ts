@@ -102,7 +102,8 @@ function takeTrailers(connection: Http2Connection, stream: Stream, fields: Decod
 function open(connection: Http2Connection, streamId: number, fields: DecodedFields, isEnd: boolean): void {
   const { limits } = connection.engine;
   connection.emptyFrames.earn(connection.bounds.emptyFramesEarned);
-  if (connection.isLast || connection.streams.size >= limits.maxConcurrentStreams) {
+  if (connection.judgeWaiting()) return;
+  if (connection.phase === "last" || connection.streams.size >= limits.maxConcurrentStreams) {
     connection.refuse(streamId, errorCode.refusedStream);
     return;
   }

@@ -40,6 +40,11 @@ export const table = {
     unit: "bytes",
     against: "the same on all streams of a connection together",
   },
+  maxWaitingBytes: {
+    value: 33_554_432,
+    unit: "bytes",
+    against: "whole answers, which cannot wait to be written, on all streams of a connection: calm",
+  },
   outputBytes: {
     value: 131_072,
     unit: "bytes",
@@ -62,6 +67,12 @@ export const table = {
     unit: "frames",
     against:
       "honest floods: each request, and each DATA frame of either side, allows so many more (BDP estimates, windows)",
+  },
+  earningBytes: {
+    value: 1_024,
+    unit: "bytes",
+    against:
+      "data dribble (CVE-2019-9511): of a longer body, a DATA frame that a small window makes shorter earns nothing",
   },
   resets: {
     value: 1_000,

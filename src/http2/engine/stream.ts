@@ -36,11 +36,46 @@ export interface Backlog {
   trailers: Fields | undefined;
 }
 
+/** Pieces shorter than this are kept together: many of a byte each would take a hundred times as much. In bytes. */
+const heldBufferBytes = 4_096;
+
 /** What of a request waits until its receiver takes it. */
-export interface Held {
-  readonly pieces: Uint8Array[];
-  bytes: number;
-  isEnd: boolean;
+export class Held {
+  bytes = 0;
+  /** Whether the request is complete. */
+  isEnd = false;
+  private readonly pieces: Uint8Array[] = [];
+  private buffer: Uint8Array | undefined = undefined;
+  private filled = 0;
+
+  /** Adds a copy. */
+  add(bytes: Uint8Array): void {
+    this.bytes += bytes.length;
+    if (this.buffer !== undefined && this.buffer.length - this.filled < bytes.length) this.seal();
+    if (bytes.length >= heldBufferBytes) {
+      this.seal();
+      this.pieces.push(new Uint8Array(bytes));
+      return;
+    }
+    this.buffer ??= new Uint8Array(heldBufferBytes);
+    this.buffer.set(bytes, this.filled);
+    this.filled += bytes.length;
+  }
+
+  /** The next piece, which is then gone; none when there is nothing more. */
+  take(): Uint8Array | undefined {
+    if (this.pieces.length === 0) this.seal();
+    const piece = this.pieces.shift();
+    this.bytes -= piece?.length ?? 0;
+    return piece;
+  }
+
+  private seal(): void {
+    if (this.buffer === undefined) return;
+    this.pieces.push(this.buffer.subarray(0, this.filled));
+    this.buffer = undefined;
+    this.filled = 0;
+  }
 }
 
 /** What a stream needs of its connection. */
