@@ -18,6 +18,8 @@ export interface GrpcDoor extends Pick<CallDeps, "authenticate" | "callLog"> {
   readonly maxTimeoutMs: number;
   /** The calls under way. */
   readonly open: Set<GrpcCall>;
+  /** Those whose message has come in this turn of the event loop, and whose request goes on. */
+  readonly unended: GrpcCall[];
 }
 
 /** The longest delay of a timer, in milliseconds. */
@@ -102,13 +104,14 @@ export abstract class GrpcCall extends ServerStream implements Body {
 
   protected onKept(bytes: number): void {
     this.#keptBytes = bytes;
-    this.#count();
+    this.count();
   }
 
-  /** So many bytes were taken of a request that goes on. */
+  /** So many bytes were taken of a request that goes on. Nearly every request ends in the same turn, and costs nothing. */
   protected setTaken(bytes: number): void {
     this.#takenBytes = bytes;
-    this.#count();
+    if (bytes === 0) this.count();
+    else if (this.door.unended.push(this) === 1) setImmediate(countUnended, this.door);
   }
 
   onDrain(): void {}
@@ -153,7 +156,8 @@ export abstract class GrpcCall extends ServerStream implements Body {
     this.context.abort(error ?? done);
   }
 
-  #count(): void {
+  /** Has the budgets of all bodies know how much is kept for this one. */
+  count(): void {
     // A message that has just been taken is in both.
     const bytes = Math.max(this.#keptBytes, this.#takenBytes);
     if (bytes === this.capacity) return;
@@ -194,6 +198,10 @@ export abstract class GrpcCall extends ServerStream implements Body {
   protected logRefusal(thrown: unknown): ConnectError {
     return this.door.callLog.refuse(toObserved(this.context), thrown);
   }
+}
+
+function countUnended({ unended }: GrpcDoor): void {
+  for (const call of unended.splice(0)) call.count();
 }
 
 function checkDeadline(call: GrpcCall): void {

@@ -13,7 +13,7 @@ import { createCodec } from "./grpc-codec.ts";
 import { GrpcStreamCall } from "./grpc-stream.ts";
 import { GrpcUnaryCall } from "./grpc-unary.ts";
 
-export interface GrpcOptions extends Omit<GrpcDoor, "open"> {
+export interface GrpcOptions extends Omit<GrpcDoor, "open" | "unended"> {
   readonly services: readonly ServiceImplSpec[];
   /** Aborted, with the error for their callers, when calls that are still open must end. */
   readonly shutdownSignal: AbortSignal;
@@ -24,7 +24,7 @@ export type Grpc = (exchange: Exchange, target: Target) => Receiver | undefined;
 
 /** Creates the gRPC door: calls with protobuf messages over HTTP/2, straight on the exchange. */
 export function createGrpc({ services, shutdownSignal, ...deps }: GrpcOptions): Grpc {
-  const door: GrpcDoor = { ...deps, open: new Set() };
+  const door: GrpcDoor = { ...deps, open: new Set(), unended: [] };
   const methods = compileMethods(services);
   const serviceNames = new Set(services.map(({ service }) => service.typeName));
   shutdownSignal.addEventListener("abort", () => {
