@@ -75,6 +75,13 @@ export const settings = {
     expected: "a port, 0 to 65535, or off",
     means: "The operator's port: `/metrics`, and `/readyz` with its reasons. 0 takes a free one, `off` opens none.",
   },
+  WORKERS: {
+    is: z.union([z.literal("auto"), count(1, 64)]),
+    default: "auto",
+    expected: "a whole number, 1 to 64, or auto",
+    means:
+      "Processes that answer on the one port. 1: the service is one process. `auto`: as many as help on this machine.",
+  },
   DATA_DIR: {
     is: text.transform((path) => (isAbsolute(path) ? path : resolve(path))),
     default: "data",

@@ -38,8 +38,11 @@ export async function openFoundation({ config, log, embedded }: FoundationOption
   try {
     const store = await openStore(connections, config, log);
     const metrics = createMetrics({ services: [DeliveryService], brokerVersion: () => store.audit().version });
-    metrics.watch("mustreach_broker_connected", "1 while all connections to the broker are up, else 0.", () =>
-      connections.isConnected() ? 1 : 0,
+    metrics.watch(
+      "mustreach_broker_connected",
+      "1 while all connections to the broker are up, else 0.",
+      () => (connections.isConnected() ? 1 : 0),
+      "min",
     );
     const lost = () => droppedLines(log);
     metrics.count("mustreach_log_lines_dropped_total", "Lines of the log that could not be written.", lost);

@@ -7,8 +7,8 @@ import { type Server, startServer } from "./server.ts";
 import { tryIt } from "./try-it.ts";
 
 /**
- * Runs the service until SIGINT or SIGTERM, or the end of its terminal; SIGHUP makes it {@link reload}. Standard output
- * is for people (how to try it), standard error for the log. As a program it exits with 0 after a stop, 1 when it could
+ * Runs the service until SIGINT or SIGTERM, or the end of its terminal; SIGHUP makes it {@link reload}, and SIGUSR2
+ * replace its workers. Standard output is for people (how to try it), standard error for the log. As a program it exits with 0 after a stop, 1 when it could
  * not start, 2 for a bad setting.
  */
 export async function runService(env: Environment): Promise<void> {
@@ -20,9 +20,11 @@ export async function runService(env: Environment): Promise<void> {
   for (const stream of [process.stdout, process.stderr]) stream.on("error", () => {});
   let stop = (): void => process.exit(130);
   let hangUp = (): void => {};
+  let renew = (): void => {};
   const hasTerminal = isatty(0);
   for (const signal of ["SIGINT", "SIGTERM"] as const) process.on(signal, () => stop());
   process.on("SIGHUP", () => (hasTerminal && isTerminalGone() ? stop() : hangUp()));
+  process.on("SIGUSR2", () => renew());
   try {
     // Until it has started there is nothing to answer for: the broker ends with this process.
     const server = await startServer(config, log);
@@ -30,11 +32,15 @@ export async function runService(env: Environment): Promise<void> {
       stop = resolve;
     });
     hangUp = () => void reload(env, config, server, log);
+    renew = () => void renewWorkers(server, log);
     process.stdout.write(await tryIt({ server, config, isTerminal: process.stdout.isTTY }));
-    await stopping;
-    log.info("stopping");
-    await server.stop();
-    log.info("stopped");
+    try {
+      await Promise.race([stopping, server.failed]);
+    } finally {
+      log.info("stopping");
+      await server.stop();
+      log.info("stopped");
+    }
   } finally {
     await flushLog(log);
   }
@@ -52,12 +58,21 @@ async function reload(env: Environment, config: Config, server: Server, log: Log
   try {
     const next = loadConfig(env);
     await server.reload(next);
-    log.level = next.logLevel;
     const names = Object.keys(next) as (keyof Config)[];
     const waiting = names.filter((name) => !reloaded.includes(name) && !isSame(next[name], config[name]));
     log.warn({ logLevel: next.logLevel, needRestart: waiting.length > 0 ? waiting : undefined }, "reloaded");
   } catch (err) {
     log.error({ err }, "cannot reload: all settings stay as they are");
+  }
+}
+
+/** Replaces the workers one after the other, so that no caller is refused meanwhile. */
+async function renewWorkers(server: Server, log: Logger): Promise<void> {
+  try {
+    await server.renewWorkers();
+    log.info("the workers are new");
+  } catch (err) {
+    log.error({ err }, "cannot replace a worker: the old ones go on");
   }
 }
 

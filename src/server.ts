@@ -1,4 +1,5 @@
 import type { Logger } from "pino";
+import { createGuessLimit } from "./auth/get-admin-token.ts";
 import type { TokenMinter } from "./auth/mint-token.ts";
 import { loadTokenSecret } from "./auth/secret.ts";
 import type { Config } from "./config.ts";
@@ -8,7 +9,10 @@ import { type EmbeddedBroker, startEmbeddedBroker } from "./embedded/start.ts";
 import { openFoundation } from "./foundation.ts";
 import { startJobs } from "./jobs.ts";
 import { maxOverheadBytes } from "./limits.ts";
+import { createAdmission } from "./receiving/admission.ts";
 import { createServing } from "./serving.ts";
+import { workerCount } from "./workers/count.ts";
+import { createPrimary } from "./workers/primary.ts";
 
 /** A running instance of Mustreach. */
 export interface Server {
@@ -21,11 +25,19 @@ export interface Server {
   readonly mint: TokenMinter;
   /** The process id of the embedded broker; undefined with an external one. */
   brokerPid(): number | undefined;
+  /** Rejects when it cannot serve any more. */
+  readonly failed: Promise<never>;
   /**
    * Puts the token secret of the settings, or of the data directory, in force, and fetches the keys of the identity
    * provider again at their next use. Nothing else changes; sessions stay.
    */
-  reload(config: Pick<Config, "tokenSecret" | "dataDir">): Promise<void>;
+  reload(config: Pick<Config, "tokenSecret" | "dataDir" | "logLevel">): Promise<void>;
+  /**
+   * Replaces each worker by a new process, one after the other, without a pause. Nothing where there is one process.
+   *
+   * @throws when a new one does not start: the old ones go on.
+   */
+  renewWorkers(): Promise<void>;
   /** Ends sessions with a `reconnect`, answers what is under way, stores cursors, and stops the embedded broker. */
   stop(): Promise<void>;
 }
@@ -51,25 +63,45 @@ export async function startServer(config: Config, log: Logger): Promise<Server> 
     if (embedded !== undefined) started.push(embedded.stop);
     const foundation = await openFoundation({ config, log, embedded });
     started.push(foundation.close);
-    const { health, mint, listen, drain, renewSecret } = createServing(foundation, secret);
+    const hopeless = Promise.withResolvers<never>();
+    hopeless.promise.catch(() => {}); // Whoever waits for it hears of it.
+    const workers = workerCount(config);
+    const serving =
+      workers === 1
+        ? createServing({ foundation, secret, at: config, ...createLimits(config), processes: 1 })
+        : createPrimary({ foundation, secret, embedded, workers, onHopeless: hopeless.reject });
+    const { health, metrics, mint } = serving;
+    const replaced = () => serving.replaced();
+    foundation.metrics.count("mustreach_workers_replaced_total", replacedHelp, replaced);
     const jobs = await startJobs(foundation);
     started.push(jobs.stop);
     const { adminHost: host, adminPort } = config;
-    const { metrics, store } = foundation;
     const admin =
       adminPort === undefined ? undefined : await startAdmin({ host, port: adminPort, health, metrics, log });
     if (admin !== undefined) started.push(admin.stop);
-    const { url, port } = await listen();
-    started.push(drain);
+    const { url, port } = await serving.listen();
+    started.push(() => serving.drain());
     const adminUrl = admin?.url;
-    const { version, durability } = store.audit();
-    log.info({ url, adminUrl, broker: version, durability }, "listening");
-    const reload: Server["reload"] = async (next) => renewSecret(await loadTokenSecret(next));
-    return { url, port, adminUrl, mint, brokerPid: () => embedded?.pid(), reload, stop };
+    const { version, durability } = foundation.store.audit();
+    log.info({ url, adminUrl, broker: version, durability, workers }, "listening");
+    return {
+      ...{ url, port, adminUrl, mint, stop },
+      brokerPid: () => embedded?.pid(),
+      failed: hopeless.promise,
+      reload: async (next) => serving.reload(await loadTokenSecret(next), next.logLevel),
+      renewWorkers: serving.renew,
+    };
   } catch (error) {
     await stop();
     throw error;
   }
+}
+
+const replacedHelp = "Workers that were replaced, by `outcome` of the old one.";
+
+/** Counts for the one process that there is. */
+function createLimits(config: Config) {
+  return { admission: createAdmission(config), guesses: createGuessLimit() };
 }
 
 async function startBroker(config: Config, log: Logger): Promise<EmbeddedBroker> {

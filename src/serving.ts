@@ -1,6 +1,7 @@
 import { createServiceImplSpec } from "@connectrpc/connect";
 import { createAuthenticator, createAuthGate } from "./auth/authenticate.ts";
 import { createCredentials } from "./auth/credentials.ts";
+import type { GuessLimit } from "./auth/get-admin-token.ts";
 import type { TokenMinter } from "./auth/mint-token.ts";
 import { createAuthService } from "./auth/service.ts";
 import type { Config } from "./config.ts";
@@ -13,16 +14,17 @@ import { GroupService } from "./gen/mustreach/directory/v1/directory_pb.ts";
 import { Durability, MsgService } from "./gen/mustreach/msg/v1/msg_pb.ts";
 import { requireActive } from "./groups/records.ts";
 import { createGroupService } from "./groups/service.ts";
-import { createListener, type ListenerAddress } from "./http/listener.ts";
+import { createListener, type ListenAt, type ListenerAddress } from "./http/listener.ts";
 import { createEngine } from "./http2/engine/engine.ts";
 import { createNodeHttp2 } from "./http2/node.ts";
 import { maxOverheadBytes } from "./limits.ts";
 import { createCallLog } from "./observe/call-log.ts";
 import { createHealth, type Health } from "./observe/health.ts";
+import type { Metrics } from "./observe/metrics.ts";
 import { peerKey } from "./observe/peer.ts";
 import { replay } from "./reaching/replay.ts";
 import { createDeadLetterService } from "./reaching/service.ts";
-import { createAdmission } from "./receiving/admission.ts";
+import type { Admission } from "./receiving/admission.ts";
 import { createGroupPush } from "./receiving/group-push.ts";
 import { createHub } from "./receiving/hub.ts";
 import { createPushMemory } from "./receiving/push-queue.ts";
@@ -33,17 +35,53 @@ import { createMsgService } from "./sending/service.ts";
 /** Doors and sessions: what answers callers and devices. */
 export interface Serving {
   readonly health: Health;
+  readonly metrics: Pick<Metrics, "text">;
   readonly mint: TokenMinter;
   /** Opens the port. */
   listen(): Promise<ListenerAddress>;
-  /** Puts a token secret in force, and fetches the keys of the identity provider again at their next use. */
-  renewSecret(secret: string): void;
-  /** Ends sessions with a `reconnect`, and answers what is under way (MUSTREACH_DRAIN_TIMEOUT). */
-  drain(): Promise<void>;
+  /**
+   * Puts a token secret and a level of the log in force, and fetches the keys of the identity provider again at their
+   * next use.
+   */
+  reload(secret: string, logLevel: Config["logLevel"]): Promise<void>;
+  /** Replaces the processes that it runs in, if they are others than this one, without a pause. */
+  renew(): Promise<void>;
+  /** How many of those were replaced since the start, and why. */
+  replaced(): Replaced;
+  /**
+   * Ends sessions with a `reconnect`, and answers what is under way (MUSTREACH_DRAIN_TIMEOUT).
+   *
+   * @param lingerMs as in `Listener.drain`.
+   */
+  drain(lingerMs?: number): Promise<void>;
 }
 
+/** Processes that were replaced: that ended unasked, that were ended because they stood still, for new ones. */
+export type Replaced = Readonly<Record<"died" | "stuck" | "renewed", number>>;
+
+/** Nothing was replaced. */
+export const noneReplaced: Replaced = { died: 0, stuck: 0, renewed: 0 };
+
+export interface ServingOptions {
+  readonly foundation: Foundation;
+  /** The token secret in force. */
+  readonly secret: string;
+  /** Where to listen. */
+  readonly at: ListenAt;
+  /** Counts sessions, and wrong secrets: for the whole instance. */
+  readonly admission: Admission;
+  readonly guesses: GuessLimit;
+  /** How many processes divide what bounds an instance's memory and connections. */
+  readonly processes: number;
+}
+
+/** What an instance holds of connections, at most, and of those whose protocol is not known yet. */
+const maxConnections = 50_000;
+const maxUndecidedSockets = 10_000;
+
 /** Builds the doors, and what is behind them. */
-export function createServing(foundation: Foundation, secret: string): Serving {
+export function createServing(options: ServingOptions): Serving {
+  const { foundation, secret, admission, guesses, processes } = options;
   const { config, log, connections, store, metrics, delivering, tracking } = foundation;
   const { inbox, live, openSession, cursors, revocations, groups, chat, schedule } = store;
 
@@ -54,7 +92,7 @@ export function createServing(foundation: Foundation, secret: string): Serving {
   const credentials = createCredentials({ secret, ttlMs: config.tokenTtl, adminUserIds, jwks, revokedAtMs });
   const { mint, verify } = credentials;
   const auth = createAuthService({
-    ...{ secret: credentials.secret, adminUserIds, mint, verify, revoke },
+    ...{ secret: credentials.secret, adminUserIds, mint, verify, guesses, revoke },
     peerOf: ({ values }) => values.get(peerKey),
   });
 
@@ -63,8 +101,7 @@ export function createServing(foundation: Foundation, secret: string): Serving {
   const groupVersion = async (groupId: string) => requireActive(await groups.find(groupId)).version;
 
   // Receiving.
-  const admission = createAdmission(config);
-  const pushMemory = createPushMemory(config.maxWaitingPushBytes);
+  const pushMemory = createPushMemory(Math.floor(config.maxWaitingPushBytes / processes));
   const isBrokerAway = () => !connections.isConnected();
   const { heartbeat: heartbeatMs } = config;
   const groupPush = createGroupPush(live, groupIdsOf);
@@ -111,26 +148,36 @@ export function createServing(foundation: Foundation, secret: string): Serving {
     strictJson: config.strictJson,
     maxNotificationBytes: config.maxDataBytes + maxOverheadBytes,
     shutdownSignal: shutdown.signal,
+    processes,
     log,
   });
   const listener = createListener({
     accept,
     log,
     createHttp2: config.http2 === "engine" ? createEngine : createNodeHttp2,
+    maxConnections: Math.floor(maxConnections / processes),
+    maxUndecidedSockets: Math.floor(maxUndecidedSockets / processes),
   });
+  metrics.watch("mustreach_workers", "Processes that answer on the port now.", () => 1);
   metrics.watch("mustreach_connections", "Connections to the port now.", () => listener.counts().connections);
   const refused = () => listener.counts().refused;
   metrics.count("mustreach_connections_refused_total", "Connections refused by a limit of the port.", refused);
 
   return {
     health,
+    metrics,
     mint,
-    listen: () => listener.listen({ host: config.host, port: config.port }),
-    renewSecret: credentials.renew,
-    async drain() {
+    listen: () => listener.listen(options.at),
+    async reload(secret, logLevel) {
+      log.level = logLevel;
+      credentials.renew(secret);
+    },
+    renew: async () => {},
+    replaced: () => noneReplaced,
+    async drain(lingerMs) {
       hub.drain();
       const deadline = setTimeout(() => shutdown.abort(shutdownReason), config.drainTimeout * 0.8);
-      await listener.drain(config.drainTimeout).finally(() => clearTimeout(deadline));
+      await listener.drain(config.drainTimeout, lingerMs).finally(() => clearTimeout(deadline));
     },
   };
 }

@@ -16,6 +16,7 @@ const floors: readonly (readonly string[])[] = [
   ["main"],
   ["try-it"],
   ["server"],
+  ["workers"],
   ["jobs", "serving"],
   ["foundation"],
   ["doors", "store"],

@@ -8,7 +8,7 @@ interface AdminTokenDeps {
   readonly secret: string;
   readonly adminUserIds: ReadonlySet<string>;
   readonly mint: TokenMinter;
-  readonly guesses: ReturnType<typeof createGuessLimit>;
+  readonly guesses: GuessLimit;
 }
 
 /**
@@ -24,9 +24,9 @@ export async function getAdminToken(
   peer: string,
 ): Promise<MintedToken> {
   const userId = requireId(request.userId, "userID", maxUserIdBytes);
-  guesses.check(peer);
+  await guesses.check(peer);
   if (!timingSafeEqual(digest(request.secret), digest(secret))) {
-    guesses.wrong(peer);
+    await guesses.wrong(peer);
     throw failure("NoPermissionError", "secret is wrong");
   }
   if (!adminUserIds.has(userId)) throw wrongField("userID", "userID is not an admin");
@@ -38,29 +38,41 @@ function digest(secret: string): Buffer {
   return createHash("sha256").update(secret).digest();
 }
 
+/** Who has given wrong secrets, counted in this process or, with promises, in another. */
+export interface GuessLimit {
+  /**
+   * Before a secret is looked at: a right one is refused as well, since who guesses must not learn of it.
+   *
+   * @throws TooManyRequestsError (429), with when to try again.
+   */
+  check(peer: string): void | Promise<void>;
+  wrong(peer: string): void | Promise<void>;
+}
+
+/** A {@link GuessLimit} of this process. */
+export interface LocalGuessLimit extends GuessLimit {
+  check(peer: string): void;
+  wrong(peer: string): void;
+}
+
 /**
  * Slows those who try secrets, by the address that they come from: a token bucket for each, in one instance.
  *
  * `burst` wrong secrets may be given one after the other, and one more each `refillMs`. Of `maxPeers` addresses that are
  * kept, the one that has not been wrong for the longest time is forgotten.
  */
-export function createGuessLimit({ burst = 10, refillMs = 6_000, maxPeers = 10_000 } = {}) {
+export function createGuessLimit({ burst = 10, refillMs = 6_000, maxPeers = 10_000 } = {}): LocalGuessLimit {
   /** When the bucket of an address is full again, in epoch milliseconds; the last to fail is the last. */
   const fullAtMs = new Map<string, number>();
   return {
-    /**
-     * Before a secret is looked at: a right one is refused as well, since who guesses must not learn of it.
-     *
-     * @throws TooManyRequestsError (429), with when to try again.
-     */
-    check(peer: string): void {
+    check(peer) {
       const waitMs = (fullAtMs.get(peer) ?? 0) - Date.now() - (burst - 1) * refillMs;
       if (waitMs <= 0) return;
       throw failure("TooManyRequestsError", "too many wrong secrets from this address", undefined, {
         retryAfterMs: waitMs,
       });
     },
-    wrong(peer: string): void {
+    wrong(peer) {
       const until = Math.max(fullAtMs.get(peer) ?? 0, Date.now()) + refillMs;
       fullAtMs.delete(peer);
       fullAtMs.set(peer, until);

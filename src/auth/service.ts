@@ -3,7 +3,7 @@ import { wrongField } from "../errors.ts";
 import type { AuthService } from "../gen/mustreach/auth/v1/auth_pb.ts";
 import type { CallerContext } from "./caller.ts";
 import { forceLogout } from "./force-logout.ts";
-import { createGuessLimit, getAdminToken } from "./get-admin-token.ts";
+import { type GuessLimit, getAdminToken } from "./get-admin-token.ts";
 import { getUserToken } from "./get-user-token.ts";
 import type { MintedToken, TokenMinter } from "./mint-token.ts";
 import type { TokenVerifier } from "./verify-token.ts";
@@ -15,6 +15,8 @@ interface AuthServiceDeps {
   readonly adminUserIds: Iterable<string>;
   readonly mint: TokenMinter;
   readonly verify: TokenVerifier;
+  /** Counts wrong secrets of GetAdminToken. */
+  readonly guesses: GuessLimit;
   /** The address that a call comes from. */
   readonly peerOf: (context: CallerContext) => string;
   /** Revokes a user's tokens for a platform that were minted up to `atMs` (epoch milliseconds), on every instance. */
@@ -23,9 +25,8 @@ interface AuthServiceDeps {
 
 /** The AuthService. GetUserToken and ForceLogout expect the caller in the context. */
 export function createAuthService(options: AuthServiceDeps): ServiceImpl<typeof AuthService> {
-  const { secret, mint, verify, peerOf, revoke } = options;
+  const { secret, mint, verify, guesses, peerOf, revoke } = options;
   const adminUserIds = new Set(options.adminUserIds);
-  const guesses = createGuessLimit();
   return {
     async getAdminToken(request, context) {
       const options = { secret: secret(), adminUserIds, mint, guesses };

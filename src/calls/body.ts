@@ -15,7 +15,9 @@ export interface BodyLimitOptions {
   readonly maxBytes: number;
   /** The bytes kept for unfinished bodies of one connection. Default: two of the largest. */
   readonly maxConnectionBytes?: number;
-  /** The bytes kept for unfinished bodies of this instance. Default: eight of the largest. */
+  /** How many processes divide what an instance keeps. Default: 1. */
+  readonly processes?: number;
+  /** The bytes kept for unfinished bodies of this process. Default: its part of eight of the largest, but two of them. */
   readonly maxInstanceBytes?: number;
 }
 
@@ -43,7 +45,8 @@ export const maxOrdinaryBytes = 16_384;
 export function createBodyLimits(options: BodyLimitOptions): BodyLimits {
   const { maxBytes } = options;
   const largest = Math.max(maxBytes, minBodyBytes);
-  const { maxConnectionBytes = largest * 2, maxInstanceBytes = largest * 8 } = options;
+  const { processes = 1, maxConnectionBytes = largest * 2 } = options;
+  const { maxInstanceBytes = largest * Math.max(2, Math.floor(8 / processes)) } = options;
   const instance = createBodyBudget(maxInstanceBytes);
   const connections = new WeakMap<Connection, readonly BodyBudget[]>();
   return {

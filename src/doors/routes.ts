@@ -20,6 +20,8 @@ export interface RouteOptions extends CallDeps {
   readonly strictJson: boolean;
   /** The largest notification, in bytes. */
   readonly maxNotificationBytes: number;
+  /** How many processes divide the memory for unfinished bodies. */
+  readonly processes: number;
   /** Aborted when streams that are still open must end. */
   readonly shutdownSignal: AbortSignal;
 }
@@ -35,7 +37,8 @@ export function createRoutes(options: RouteOptions): Accept {
   const { services, authenticate, callLog, log, shutdownSignal } = options;
   // JSON may write every byte as \u00XX.
   const maxRequestBytes = Math.max(minRequestBytes, options.maxNotificationBytes * 6);
-  const deps = { services, authenticate, callLog, log, bodyLimits: createBodyLimits({ maxBytes: maxRequestBytes }) };
+  const bodyLimits = createBodyLimits({ maxBytes: maxRequestBytes, processes: options.processes });
+  const deps = { services, authenticate, callLog, log, bodyLimits };
   const rest = createRest({ ...deps, isStrict: options.strictJson });
   const grpc = createGrpc({ ...deps, maxTimeoutMs, shutdownSignal });
   const rpc = createRpc({ ...deps, maxTimeoutMs, shutdownSignal });

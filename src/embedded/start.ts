@@ -3,7 +3,7 @@ import { join } from "node:path";
 import { setTimeout as delay } from "node:timers/promises";
 import type { BaseLogger } from "pino";
 import { isAtLeast } from "../broker/audit.ts";
-import { createClientKey, type Dial, dialTo, nowhere } from "../broker/connect.ts";
+import { type BrokerPlace, createClientKey, type Dial, dialTo, nowhere } from "../broker/connect.ts";
 import { varzSubject } from "../broker/subjects.ts";
 import { openDataDir } from "../data-dir.ts";
 import type { NatsServer } from "./inspect.ts";
@@ -34,8 +34,10 @@ export interface EmbeddedBrokerOptions {
 export interface EmbeddedBroker {
   /** Where the broker listens; another address after each restart. */
   readonly url: string;
-  /** Signs the broker's challenge with a key made for this run of it, which never leaves this process. */
-  readonly authenticator: ClientKey["authenticator"];
+  /** Where it is now, and the key made for this run of it: a secret of this service's processes. */
+  place(): BrokerPlace;
+  /** Calls `listener` whenever {@link place} changes. */
+  onMove(listener: () => void): void;
   /**
    * Connects, and reconnects, to nothing but this broker: to the address that our own child has reported, and only
    * while it runs. Whoever takes a port that the broker has had gets no connection.
@@ -51,8 +53,6 @@ export interface EmbeddedBroker {
 export class EmbeddedBrokerError extends Error {
   override name = "EmbeddedBrokerError";
 }
-
-type ClientKey = ReturnType<typeof createClientKey>;
 
 /** The wait before a broker that died is started again, in milliseconds: doubled from the first to the last. */
 const restartDelayMs = { first: 100, last: 5_000 };
@@ -94,6 +94,10 @@ async function startLocked(options: EmbeddedBrokerOptions, dir: string, lock: He
   let key = createClientKey();
   /** Where the last child listened that was ready. */
   let address = nowhere;
+  const moveListeners = new Set<() => void>();
+  const moved = () => {
+    for (const listener of moveListeners) listener();
+  };
   let broker = await launch();
   let startedAt = performance.now();
   const ended = await whenReady();
@@ -165,6 +169,7 @@ async function startLocked(options: EmbeddedBrokerOptions, dir: string, lock: He
   async function keepRunning(): Promise<void> {
     for (let restartMs = restartDelayMs.first; ; ) {
       const ended = await broker.exited;
+      moved();
       if (stopping.signal.aborted) return;
       if (performance.now() - startedAt > steadyMs) restartMs = restartDelayMs.first;
       log.error({ broker: broker.name, restartMs }, `the embedded broker ended unexpectedly (${ended}): restarting it`);
@@ -177,19 +182,21 @@ async function startLocked(options: EmbeddedBrokerOptions, dir: string, lock: He
       startedAt = performance.now();
       if ((await whenReady()) === undefined && !stopping.signal.aborted) {
         log.info({ broker: broker.name, address }, "the embedded broker is ready again");
+        moved();
         options.onRestart?.();
       }
     }
   }
 
-  const authenticator: ClientKey["authenticator"] = (nonce) => key.authenticator(nonce);
+  const place = (): BrokerPlace => ({ address: broker.isRunning() ? address : nowhere, seed: key.seed });
 
   return {
     get url() {
       return `nats://${address}`;
     },
-    authenticator,
-    dial: dialTo(() => (broker.isRunning() ? address : nowhere), authenticator),
+    place,
+    onMove: (listener) => void moveListeners.add(listener),
+    dial: dialTo(place),
     pid: () => broker.pid,
     stop: async () => {
       stopping.abort();

@@ -15,8 +15,14 @@ interface Activity {
   readonly waiting: [IncomingMessage, ServerResponse][];
 }
 
+/** HTTP/1.1 for sockets that another server accepts. */
+export interface Http1 extends Protocol {
+  /** From now on, each connection ends with its next answer. */
+  endWithAnswers(): void;
+}
+
 /** Creates an HTTP/1.1 server for sockets that another server accepts. */
-export function createHttp1(options: Http1Options): Protocol {
+export function createHttp1(options: Http1Options): Http1 {
   const { accept, log, onUpgrade } = options;
   const connections = new Map<Socket, Activity>();
   let draining = false;
@@ -81,6 +87,11 @@ export function createHttp1(options: Http1Options): Protocol {
     });
   }
 
+  function endWithAnswers(): void {
+    draining = true;
+    for (const { open } of connections.values()) for (const res of open) res.shouldKeepAlive = false;
+  }
+
   return {
     adopt(socket) {
       const open = new Set<ServerResponse>();
@@ -99,9 +110,9 @@ export function createHttp1(options: Http1Options): Protocol {
       });
       process.nextTick(() => socket.resume());
     },
+    endWithAnswers,
     drain() {
-      draining = true;
-      for (const { open } of connections.values()) for (const res of open) res.shouldKeepAlive = false;
+      endWithAnswers();
       server.closeIdleConnections();
     },
     close: () => server.close(),

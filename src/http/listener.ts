@@ -1,5 +1,6 @@
 import type { AddressInfo, Socket } from "node:net";
 import { createServer, isIPv6 } from "node:net";
+import { setTimeout as delay } from "node:timers/promises";
 import type { Accept } from "../http2/exchange.ts";
 import { createNodeHttp2 } from "../http2/node.ts";
 import type { Protocol, ProtocolOptions } from "../http2/protocol.ts";
@@ -78,6 +79,9 @@ export interface ListenerOptions {
   pingTimeoutMs?: number;
 }
 
+/** Where to listen. */
+export type ListenAt = { readonly host: string; readonly port: number } | { readonly fd: number };
+
 /** Where the listener can be reached. */
 export interface ListenerAddress {
   host: string;
@@ -96,14 +100,20 @@ export interface ListenerCounts {
 
 /** One plaintext port for HTTP/1.1 and h2c. */
 export interface Listener {
-  /** Opens the port; port 0 picks a free one. Rejects with the system's error, such as EADDRINUSE. */
-  listen(address: { host: string; port: number }): Promise<ListenerAddress>;
+  /**
+   * Opens the port; port 0 picks a free one. Or accepts on a port that another process has opened, by its descriptor
+   * here. Rejects with the system's error, such as EADDRINUSE.
+   */
+  listen(at: ListenAt): Promise<ListenerAddress>;
 
   /**
    * Stops accepting, tells every peer to go, waits for the open requests, and destroys what is left after deadlineMs.
    * Without open requests it takes some tens of milliseconds. A second call may bring the deadline forward.
+   *
+   * @param lingerMs how long connections without a request are left open first, for what is on its way: the answer to it
+   * ends them. Default: 0.
    */
-  drain(deadlineMs: number): Promise<void>;
+  drain(deadlineMs: number, lingerMs?: number): Promise<void>;
 
   counts(): ListenerCounts;
 }
@@ -176,10 +186,10 @@ export function createListener(options: ListenerOptions): Listener {
     log.warn({ limit, value: limits[limit], refused }, "connection refused");
   }
 
-  function listen({ host, port }: { host: string; port: number }): Promise<ListenerAddress> {
+  function listen(at: ListenAt): Promise<ListenerAddress> {
     return new Promise((resolve, reject) => {
       server.once("error", reject);
-      server.listen({ host, port, backlog }, () => {
+      server.listen({ ...at, backlog }, () => {
         server.off("error", reject);
         server.on("error", (err) => log.error({ err }, "accept failed"));
         const bound = server.address() as AddressInfo;
@@ -188,7 +198,7 @@ export function createListener(options: ListenerOptions): Listener {
     });
   }
 
-  async function drain(deadlineMs: number): Promise<void> {
+  async function drain(deadlineMs: number, lingerMs = 0): Promise<void> {
     const cut = setTimeout(
       () => {
         log.warn({ connections: sockets.size, deadlineMs }, "drain deadline: connections destroyed");
@@ -196,13 +206,17 @@ export function createListener(options: ListenerOptions): Listener {
       },
       Math.min(deadlineMs, maxDelayMs),
     );
-    drained ??= startDrain();
+    drained ??= startDrain(lingerMs);
     await drained;
     clearTimeout(cut);
   }
 
-  async function startDrain(): Promise<void> {
+  async function startDrain(lingerMs: number): Promise<void> {
     const closed = new Promise<void>((resolve) => server.close(() => resolve()));
+    if (lingerMs > 0) {
+      http1.endWithAnswers();
+      await Promise.race([closed, delay(lingerMs)]);
+    }
     for (const socket of undecided) socket.destroy();
     http1.drain();
     http2.drain();

@@ -1,6 +1,15 @@
 import { readFileSync } from "node:fs";
 import type { DescService } from "@bufbuild/protobuf";
-import { Counter, collectDefaultMetrics, Gauge, Histogram, Registry } from "prom-client";
+import {
+  AggregatorRegistry,
+  Counter,
+  collectDefaultMetrics,
+  Gauge,
+  Histogram,
+  type MetricObjectWithValues,
+  type MetricValue,
+  Registry,
+} from "prom-client";
 import { atMostEvery } from "./at-most-every.ts";
 
 /** A number now, or numbers by outcome. */
@@ -12,13 +21,27 @@ export interface Metrics {
   call(rpc: string, errCode: number, seconds: number): void;
   /** A device was told that notifications will not be delivered. */
   gap(reason: "retention" | "expired" | "store_changed"): void;
-  /** Reads what goes up and down whenever metrics are asked for. */
-  watch(name: string, help: string, read: () => Reading): void;
+  /**
+   * Reads what goes up and down whenever metrics are asked for.
+   *
+   * @param ofAll how the readings of several processes become one. Default: their sum.
+   */
+  watch(name: string, help: string, read: () => Reading, ofAll?: "sum" | "min"): void;
   /** Reads what only goes up since the start whenever metrics are asked for; the name ends with `_total`. */
   count(name: `${string}_total`, help: string, read: () => Reading): void;
   /** Everything in Prometheus' text format, with its content type; up to 1 s old. */
-  text(): Promise<{ readonly contentType: string; readonly body: string }>;
+  text(): Promise<MetricsText>;
+  /** Everything now, to be put together with what other processes measure. */
+  snapshot(): Promise<MetricsSnapshot>;
 }
+
+interface MetricsText {
+  readonly contentType: string;
+  readonly body: string;
+}
+
+/** What one process measures, as it can be sent to another. */
+export type MetricsSnapshot = readonly MetricObjectWithValues<MetricValue<string>>[];
 
 interface MetricsOptions {
   /** Services with streams: these last as long as their devices, so their times are kept apart. Default: none. */
@@ -68,6 +91,7 @@ export function createMetrics({ services = [], brokerVersion = () => "" }: Metri
     help: "Always 1; its labels are the `version` of Mustreach, of `node` and of the `broker`.",
     labelNames: ["version", "node", "broker"],
     registers,
+    aggregator: "first",
     collect() {
       this.reset();
       this.set({ version, node: process.versions.node, broker: brokerVersion() }, 1);
@@ -78,12 +102,13 @@ export function createMetrics({ services = [], brokerVersion = () => "" }: Metri
       (streaming.has(rpc) ? streams : unary).observe({ rpc, err_code: String(errCode) }, seconds);
     },
     gap: (reason) => gaps.inc({ reason }),
-    watch(name, help, read) {
+    watch(name, help, read, ofAll = "sum") {
       new Gauge({
         name,
         help,
         labelNames: ["outcome"],
         registers,
+        aggregator: ofAll,
         collect() {
           for (const [labels, value] of toSamples(read())) this.set(labels, value);
         },
@@ -101,8 +126,31 @@ export function createMetrics({ services = [], brokerVersion = () => "" }: Metri
         },
       });
     },
-    text: atMostEvery(keptMs, async () => ({ contentType: registry.contentType, body: await registry.metrics() })),
+    text: atMostEvery(keptMs, () => toText(registry)),
+    snapshot: () => registry.getMetricsAsJSON(),
   };
+}
+
+/** Adds up what was counted by processes that have ended: without what went up and down. */
+export function sumCounts(snapshots: readonly MetricsSnapshot[]): Promise<MetricsSnapshot> {
+  const isCounted = ({ type }: { readonly type: unknown }) => type === "counter" || type === "histogram";
+  return aggregate(snapshots.map((snapshot) => snapshot.filter(isCounted))).getMetricsAsJSON();
+}
+
+/**
+ * Puts together what the processes of one instance measure, in Prometheus' text format: what is counted is added up, and
+ * so is what goes up and down, but for what says otherwise.
+ */
+export function sumMetrics(snapshots: readonly MetricsSnapshot[]): Promise<MetricsText> {
+  return toText(aggregate(snapshots));
+}
+
+function aggregate(snapshots: readonly MetricsSnapshot[]): Registry {
+  return AggregatorRegistry.aggregate(snapshots.map((snapshot) => [...snapshot]));
+}
+
+async function toText(registry: Pick<Registry, "contentType" | "metrics">): Promise<MetricsText> {
+  return { contentType: registry.contentType, body: await registry.metrics() };
 }
 
 function toSamples(reading: Reading): [labels: { outcome?: string }, value: number][] {

@@ -15,6 +15,8 @@ export interface Applicant {
   readonly userId: string;
   /** The address of the connection. */
   readonly peer: string;
+  /** The device's token. */
+  readonly device: string;
   /** Whether the device has a session here, which the new one ends. */
   readonly isTakeover: boolean;
 }
@@ -22,19 +24,25 @@ export interface Applicant {
 /** Counts the sessions of an instance, with those being opened. */
 export interface Admission {
   /**
-   * Lets a session in. Returns how to count it out again, which is to be called once.
+   * Lets a session in. Returns how to count it out again, which is to be called once. A promise, when it is another
+   * process that counts.
    *
    * @throws ConnOverMaxNumLimit (1601) over a limit, with the time after which to try again.
    */
-  enter(applicant: Applicant): () => void;
+  enter(applicant: Applicant): (() => void) | Promise<() => void>;
   /** How many sessions there are. */
   size(): number;
+}
+
+/** An {@link Admission} of this process. */
+export interface LocalAdmission extends Admission {
+  enter(applicant: Applicant): () => void;
 }
 
 /** A user whose devices all connect at once can do so twice in a row, and then once in this time, in seconds. */
 const refillSeconds = 10;
 
-export function createAdmission(options: AdmissionOptions): Admission {
+export function createAdmission(options: AdmissionOptions): LocalAdmission {
   const { maxSessions, maxSessionsPerUser, maxSessionsPerAddress } = options;
   const perUser = new Map<string, number>();
   const perAddress = new Map<string, number>();

@@ -136,7 +136,7 @@ export function createHub(options: HubOptions): Hub {
       if (draining) throw failure("ServerStoppingError", "the server is stopping");
       const device = toToken(deviceId);
       const isTakeover = (users.get(userId)?.sessions.of(device).length ?? 0) > 0;
-      const exit = admission.enter({ userId, peer, isTakeover });
+      const exit = await admission.enter({ userId, peer, device, isTakeover });
       const user = join(userId);
       try {
         await user.listening;

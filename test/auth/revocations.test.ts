@@ -1,5 +1,6 @@
 import { once } from "node:events";
 import { Kvm } from "@nats-io/kv";
+import { nkeyAuthenticator } from "@nats-io/transport-node";
 import { pino } from "pino";
 import { afterEach, describe, expect, test } from "vitest";
 import { authSpecs, revokedSubject } from "../../src/auth/layout.ts";
@@ -29,7 +30,7 @@ async function openInstance(
 ) {
   const broker = await connectBroker({
     servers: [url ?? server.url],
-    ...(url === undefined ? { dial: server.dial } : { authenticator: server.authenticator }),
+    ...(url === undefined ? { dial: server.dial } : { authenticator: nkeyAuthenticator(server.place().seed) }),
     requestTimeoutMs: 5_000,
     log,
   });

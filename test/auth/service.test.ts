@@ -1,6 +1,7 @@
 import { Code, ConnectError, createClient, createRouterTransport } from "@connectrpc/connect";
 import { afterEach, describe, expect, test, vi } from "vitest";
 import { createAuthenticator, createAuthGate } from "../../src/auth/authenticate.ts";
+import { createGuessLimit } from "../../src/auth/get-admin-token.ts";
 import { createTokenMinter } from "../../src/auth/mint-token.ts";
 import { createAuthService } from "../../src/auth/service.ts";
 import { createTokenVerifier } from "../../src/auth/verify-token.ts";
@@ -25,6 +26,7 @@ function openService(options: { readonly ttlMs?: number; readonly revoke?: () =>
     adminUserIds,
     mint: createTokenMinter({ secret, ttlMs }),
     verify,
+    guesses: createGuessLimit(),
     peerOf: () => peer.address,
     revoke: async (userId, platformId, atMs) => {
       revoke();

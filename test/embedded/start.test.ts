@@ -102,9 +102,9 @@ test("a stop gives the directory back, and the next start has the data", async (
 
   const second = await startBroker({ dataDir: first.dir });
   onTestFinished(() => second.remove());
-  await expect(connect({ servers: second.url, authenticator: first.authenticator, reconnect: false })).rejects.toThrow(
-    /authorization/i,
-  );
+  await expect(
+    connect({ servers: second.url, authenticator: nkeyAuthenticator(first.place().seed), reconnect: false }),
+  ).rejects.toThrow(/authorization/i);
   const names = await (await jetstreamManager(await second.connect())).streams.names().next();
   expect(names).toEqual(["KEPT"]);
   expect(await readdir(first.dir)).toEqual(["mustreach.lock", "mustreach.lock.pid", "nats"]);

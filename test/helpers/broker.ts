@@ -76,9 +76,8 @@ export function useBroker(options: BrokerOptions = {}): TestBroker {
     get url() {
       return broker().url;
     },
-    get authenticator() {
-      return broker().authenticator;
-    },
+    place: () => broker().place(),
+    onMove: (listener) => broker().onMove(listener),
     dial: (options) => broker().dial(options),
     get dir() {
       return broker().dir;

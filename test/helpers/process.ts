@@ -63,7 +63,7 @@ export async function spawnService(settings: TestSettings = {}, dataDir?: string
     cwd: root,
     env: {
       ...inheritedEnv(),
-      ...toEnv({ DATA_DIR: dir, PORT: "0", ADMIN_PORT: "0", TOKEN_SECRET: testSecret, ...settings }),
+      ...toEnv({ DATA_DIR: dir, WORKERS: "1", PORT: "0", ADMIN_PORT: "0", TOKEN_SECRET: testSecret, ...settings }),
     },
     stdio: ["ignore", "ignore", "pipe", "ipc"],
   });

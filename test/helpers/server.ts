@@ -33,7 +33,7 @@ export type TestSettings = Readonly<Record<string, string>>;
 /** Starts a service. With a `dataDir` it resumes that one's data, and leaves it there. */
 export async function startTestServer(settings: TestSettings = {}, dataDir?: string): Promise<TestServer> {
   const dir = dataDir ?? (await mkdtemp(join(tmpdir(), "mustreach-test-")));
-  const env = { DATA_DIR: dir, PORT: "0", ADMIN_PORT: "0", TOKEN_SECRET: testSecret, ...settings };
+  const env = { DATA_DIR: dir, WORKERS: "1", PORT: "0", ADMIN_PORT: "0", TOKEN_SECRET: testSecret, ...settings };
   const config = loadConfig(
     Object.fromEntries(Object.entries(env).map(([name, value]) => [`MUSTREACH_${name}`, value])),
   );

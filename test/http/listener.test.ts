@@ -705,6 +705,30 @@ describe("pings", () => {
 });
 
 describe("drain", () => {
+  test("answers what is on its way on connections that are left open for it, and ends them", async () => {
+    const { port, drain } = await useListener();
+    const agent = new http.Agent({ keepAlive: true, maxSockets: 1 });
+    cleanups.push(() => agent.destroy());
+    const ask = () =>
+      new Promise<string | undefined>((resolve, reject) => {
+        http
+          .get({ port, host: "127.0.0.1", agent }, (res) =>
+            res.resume().on("end", () => resolve(res.headers.connection)),
+          )
+          .on("error", reject);
+      });
+    expect(await ask()).toBe("keep-alive");
+    // Accepted, and nothing is known of it yet.
+    const silent = net.connect(port, "127.0.0.1");
+    await once(silent, "connect");
+    const drained = drain(20_000, 10_000);
+    expect(await ask()).toBe("close");
+    silent.end("GET / HTTP/1.1\r\nHost: a\r\n\r\n");
+    const [head] = await once(silent.setEncoding("latin1"), "data");
+    expect(head).toContain("Connection: close");
+    await drained;
+  });
+
   test("is done at once when all connections are idle, and refuses new ones", async () => {
     const { port, url, drain } = await useListener();
     const agent = new http.Agent({ keepAlive: true });

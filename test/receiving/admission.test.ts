@@ -12,7 +12,7 @@ afterEach(() => {
 const open = ({ maxSessions = 1_000, maxSessionsPerUser = 50, maxSessionsPerAddress = 0 } = {}) => {
   const admission = createAdmission({ maxSessions, maxSessionsPerUser, maxSessionsPerAddress });
   const enter = (userId: string, applicant: Partial<Applicant> = {}) =>
-    admission.enter({ userId, peer: "10.0.0.1", isTakeover: false, ...applicant });
+    admission.enter({ userId, peer: "10.0.0.1", device: "phone", isTakeover: false, ...applicant });
   /** Why a session is refused; undefined when it is let in. */
   const refusal = (...args: Parameters<typeof enter>) => {
     try {

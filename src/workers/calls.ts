@@ -1,0 +1,47 @@
+import type { BrokerPlace } from "../broker/connect.ts";
+import type { Config } from "../config.ts";
+import type { ListenerAddress } from "../http/listener.ts";
+import type { Readiness } from "../observe/health.ts";
+import type { MetricsSnapshot } from "../observe/metrics.ts";
+import type { Applicant } from "../receiving/admission.ts";
+
+/** What the primary asks of a worker. */
+export interface WorkerCalls {
+  /** Builds the doors and accepts on the port; answers where. */
+  start(options: WorkerStart): Promise<ListenerAddress>;
+  /** Whether its event loop turns. */
+  beat(nothing: undefined): void;
+  /** The embedded broker is elsewhere now. */
+  broker(place: BrokerPlace): void;
+  /** Puts the token secret and the level of the log in force. */
+  reload(next: Pick<WorkerStart["config"], "tokenSecret" | "logLevel">): Promise<void>;
+  readiness(nothing: undefined): Promise<Readiness>;
+  metrics(nothing: undefined): Promise<MetricsSnapshot>;
+  /**
+   * Accepts no more, ends its sessions with a `reconnect`, answers what is under way; then its last metrics. Connections
+   * without a request are left open for so long, in milliseconds.
+   */
+  drain(lingerMs: number): Promise<MetricsSnapshot>;
+}
+
+/** What a worker asks of the primary. */
+export interface PrimaryCalls {
+  /** Where the embedded broker is, as of now. */
+  broker(nothing: undefined): BrokerPlace;
+  /** Lets a session in, of all that the instance holds; answers by what number it is to be counted out. */
+  enter(applicant: Applicant): number;
+  leave(ticket: number): void;
+  /** As GuessLimit has them, for the instance. */
+  checkGuess(peer: string): void;
+  wrongGuess(peer: string): void;
+}
+
+/** What a worker is started with: over its channel, for an argument or a variable can be read by others. */
+export interface WorkerStart {
+  /** With the token secret in force. */
+  readonly config: Config & { readonly tokenSecret: string };
+  /** How many workers share what is divided. */
+  readonly workers: number;
+  /** Undefined with an external broker. */
+  readonly embedded: BrokerPlace | undefined;
+}

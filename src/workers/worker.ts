@@ -1,0 +1,69 @@
+import { type BrokerPlace, dialTo, nowhere } from "../broker/connect.ts";
+import { type Foundation, openFoundation } from "../foundation.ts";
+import { createLog, flushLog } from "../observe/log.ts";
+import { createServing, type Serving } from "../serving.ts";
+import type { PrimaryCalls, WorkerCalls, WorkerStart } from "./calls.ts";
+import { createRemote } from "./central.ts";
+import { createLink } from "./link.ts";
+import { workerPortFd } from "./process.ts";
+
+/** Runs a worker in this process, as the primary at the other end of its channel asks. */
+function runWorker(worker: number): void {
+  const log = createLog("info", undefined, { worker });
+  let place: BrokerPlace = { address: nowhere, seed: new Uint8Array() };
+  let building: Promise<{ readonly foundation: Foundation; readonly serving: Serving }> | undefined;
+  let hasDrained = false;
+
+  const built = () => building ?? Promise.reject(new Error("the worker has not been started"));
+
+  const build = async ({ config, workers, embedded }: WorkerStart) => {
+    const foundation = await openFoundation({
+      ...{ config, log },
+      embedded: embedded && { url: `nats://${embedded.address}`, dial: dialTo(() => place, askWhere) },
+    });
+    const { tokenSecret: secret } = config;
+    const at = { fd: workerPortFd };
+    const serving = createServing({ foundation, secret, at, ...createRemote(primary), processes: workers });
+    return { foundation, serving };
+  };
+
+  const calls: WorkerCalls = {
+    async start(options) {
+      log.level = options.config.logLevel;
+      place = options.embedded ?? place;
+      building = build(options);
+      return (await building).serving.listen();
+    },
+    beat() {},
+    broker(moved) {
+      place = moved;
+    },
+    async reload({ tokenSecret, logLevel }) {
+      await (await built()).serving.reload(tokenSecret, logLevel);
+    },
+    readiness: async () => (await built()).serving.health.readiness(),
+    metrics: async () => (await built()).foundation.metrics.snapshot(),
+    async drain(lingerMs) {
+      const { foundation, serving } = await built();
+      await serving.drain(lingerMs);
+      await foundation.close();
+      hasDrained = true;
+      return foundation.metrics.snapshot();
+    },
+  };
+  const primary = createLink<WorkerCalls, PrimaryCalls>(process, calls);
+
+  // By then its port may be anybody's: until the primary has said where the broker is, it is nowhere.
+  function askWhere(): void {
+    place = { ...place, address: nowhere };
+    primary.ask("broker", undefined).then(calls.broker, () => {});
+  }
+
+  // A stop, a reload and the end of the terminal are the primary's to see to: a signal for the whole group is none for us.
+  for (const signal of ["SIGINT", "SIGTERM", "SIGHUP", "SIGUSR2"] as const) process.on(signal, () => {});
+  process.on("disconnect", () => {
+    void flushLog(log).then(() => process.exit(hasDrained ? 0 : 1));
+  });
+}
+
+if (import.meta.main) runWorker(Number(process.argv[2]));
