@@ -87,7 +87,7 @@ export const table = {
     against: "errors for honest peers: frames that were on their way when their stream was reset here are ignored",
   },
   stallTimeoutMs: {
-    value: 60_000,
+    value: 300_000,
     unit: "ms",
     against: "a stream that waits for its window without end: reset with CANCEL",
   },
