@@ -9,8 +9,12 @@ import type { OpenCall } from "../observe/call-log.ts";
 import { GrpcCall, type GrpcDoor } from "./grpc-call.ts";
 import { type GrpcCodec, requireNone, requireOne } from "./grpc-codec.ts";
 
-/** How many messages of a caller may wait for a method that takes them one after the other; then the caller waits. */
+/**
+ * How many messages of a caller may wait for a method that takes them one after the other, and how many bytes they may
+ * have together; then the caller waits until they are taken.
+ */
 const maxWaitingMessages = 16;
+const maxWaitingBytes = 65_536;
 
 type AnswerInit = MessageInitShape<DescMessage>;
 
@@ -24,6 +28,7 @@ export class GrpcStreamCall extends GrpcCall implements FrameSink {
   #source: FrameSource | undefined = undefined;
   #answers: AsyncIterator<AnswerInit> | undefined = undefined;
   #requests: RequestQueue<Message> | undefined = undefined;
+  #waitingBytes = 0;
   #goOn: (() => void) | undefined = undefined;
 
   constructor(door: GrpcDoor, exchange: Exchange, context: CallContext, method: StreamMethod, codec: GrpcCodec) {
@@ -49,8 +54,7 @@ export class GrpcStreamCall extends GrpcCall implements FrameSink {
     } else if (this.#source !== undefined) {
       this.#source.take(this.#codec.decode(bytes));
     } else if (this.#requests !== undefined) {
-      this.#requests.push(this.#codec.decode(bytes));
-      if (this.#requests.size >= maxWaitingMessages) this.hold();
+      this.#queue(this.#requests, bytes);
     }
   }
 
@@ -66,8 +70,19 @@ export class GrpcStreamCall extends GrpcCall implements FrameSink {
     }
   }
 
+  #queue(requests: RequestQueue<Message>, bytes: Uint8Array): void {
+    requests.push(this.#codec.decode(bytes));
+    // Who takes no more has an empty queue.
+    this.#waitingBytes = requests.size === 0 ? 0 : this.#waitingBytes + bytes.length;
+    this.setTaken(this.#waitingBytes);
+    if (requests.size >= maxWaitingMessages || this.#waitingBytes >= maxWaitingBytes) this.hold();
+  }
+
   #onTaken(left: number): void {
-    if (left === maxWaitingMessages / 2 || left === 0) this.proceed();
+    if (left > 0) return;
+    this.#waitingBytes = 0;
+    this.setTaken(0);
+    this.proceed();
   }
 
   #open(input: Message | AsyncIterable<Message>): void {

@@ -45,6 +45,7 @@ export abstract class ServerStream implements Receiver {
   }
 
   protected proceed(): void {
+    if (!this.#isHeld) return;
     this.#isHeld = false;
     this.#readOn();
     if (!this.#isHeld && !this.#isInflating) this.exchange.resume();
