@@ -1,4 +1,4 @@
-import type { Message } from "@bufbuild/protobuf";
+import { type DescMessage, fromBinary, type Message, type MessageShape } from "@bufbuild/protobuf";
 import type { ConnectError } from "@connectrpc/connect";
 
 /** Where the answers of a stream go when its door can take them encoded. */
@@ -32,4 +32,50 @@ export interface FrameSource {
 export interface Answers<M extends Message> extends AsyncIterable<M> {
   /** Begins the stream. What it throws, and what it hands to {@link FrameSink.end}, is its error. */
   pipe(sink: FrameSink): FrameSource;
+  [Symbol.asyncIterator](): AsyncGenerator<M, void, undefined>;
+}
+
+/** Bytes of a frame before its message. */
+const prefixBytes = 5;
+
+/**
+ * The answers of a stream as messages, for a door that asks for them: one at a time, each when the one before has been
+ * taken.
+ */
+export async function* pull<D extends DescMessage>(
+  schema: D,
+  pipe: (sink: FrameSink) => Pick<FrameSource, "resume" | "cancel">,
+): AsyncGenerator<MessageShape<D>, void, undefined> {
+  const frames: Uint8Array[] = [];
+  let ended: { readonly error: ConnectError | undefined } | undefined;
+  let wake = () => {};
+  const source = pipe({
+    write(frame) {
+      frames.push(frame);
+      wake();
+      return false;
+    },
+    end(error) {
+      ended = { error };
+      wake();
+    },
+  });
+  try {
+    for (;;) {
+      const frame = frames.shift();
+      if (frame !== undefined) {
+        yield fromBinary(schema, frame.subarray(prefixBytes));
+        if (frames.length === 0) source.resume();
+      } else if (ended !== undefined) {
+        if (ended.error !== undefined) throw ended.error;
+        return;
+      } else {
+        await new Promise<void>((resolve) => {
+          wake = resolve;
+        });
+      }
+    }
+  } finally {
+    source.cancel();
+  }
 }

@@ -18,6 +18,8 @@ import { createListener, type ListenAt, type ListenerAddress } from "./http/list
 import { createEngine } from "./http2/engine/engine.ts";
 import { createNodeHttp2 } from "./http2/node.ts";
 import { maxOverheadBytes } from "./limits.ts";
+import { createGroupPush } from "./live/group-push.ts";
+import { createPushMemory } from "./live/push-queue.ts";
 import { createCallLog } from "./observe/call-log.ts";
 import { createHealth, type Health } from "./observe/health.ts";
 import type { Metrics } from "./observe/metrics.ts";
@@ -25,12 +27,11 @@ import { peerKey } from "./observe/peer.ts";
 import { replay } from "./reaching/replay.ts";
 import { createDeadLetterService } from "./reaching/service.ts";
 import type { Admission } from "./receiving/admission.ts";
-import { createGroupPush } from "./receiving/group-push.ts";
 import { createHub } from "./receiving/hub.ts";
-import { createPushMemory } from "./receiving/push-queue.ts";
 import { createDeliveryService } from "./receiving/service.ts";
 import { type ResumeRequest, resume } from "./receiving/subscribe.ts";
 import { createMsgService } from "./sending/service.ts";
+import { createTimerWheel } from "./timer-wheel.ts";
 
 /** Doors and sessions: what answers callers and devices. */
 export interface Serving {
@@ -109,7 +110,8 @@ export function createServing(options: ServingOptions): Serving {
     if (reason === Gap_Reason.STORE_CHANGED) metrics.gap("store_changed");
     else metrics.gap(reason === Gap_Reason.RETENTION ? "retention" : "expired");
   };
-  const receiving = { inbox, live, openSession, cursors, groupPush, admission, pushMemory };
+  const timers = createTimerWheel();
+  const receiving = { inbox, live, openSession, cursors, groupPush, admission, pushMemory, timers };
   const hub = createHub({ ...receiving, onGap, isBrokerAway, heartbeatMs, log });
   metrics.watch("mustreach_sessions", "Sessions of devices now.", hub.size);
   metrics.watch("mustreach_waiting_push_bytes", "Online pushes that wait for devices, in bytes.", pushMemory.bytes);

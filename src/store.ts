@@ -15,6 +15,9 @@ import { createEpochs } from "./inbox/epochs.ts";
 import { createInbox } from "./inbox/inbox.ts";
 import { inboxSpecs } from "./inbox/layout.ts";
 import { maxOverheadBytes } from "./limits.ts";
+import { liveSpecs } from "./live/layout.ts";
+import { createOpenSession } from "./live/session-order.ts";
+import { createLive } from "./live/signals.ts";
 import { createPublisher } from "./publishing/publish.ts";
 import { createDeadLetters } from "./reaching/dead-letters.ts";
 import { createEscalations } from "./reaching/escalations.ts";
@@ -23,9 +26,6 @@ import { reachingSpecs } from "./reaching/layout.ts";
 import { consumeReach, type ReachConsumerOptions } from "./reaching/watched.ts";
 import { createRecalls } from "./recalling/findings.ts";
 import { createTombstones } from "./recalling/tombstones.ts";
-import { receivingSpecs } from "./receiving/layout.ts";
-import { createOpenSession } from "./receiving/session-order.ts";
-import { createLive } from "./receiving/signals.ts";
 import { createFanout } from "./sending/fan-out.ts";
 import { sendingSpecs } from "./sending/layout.ts";
 import { createFindPlaced } from "./sending/placed.ts";
@@ -70,7 +70,7 @@ export async function openStore(connections: Connections, config: Config, log: L
     ...groupsSpecs,
     ...chatSpecs,
     ...sendingSpecs,
-    ...receivingSpecs,
+    ...liveSpecs,
     ...reachingSpecs({ retentionMs, maxStoreBytes: queueBytes }),
   ];
   const toldMs = 2_000;

@@ -9,6 +9,7 @@ import {
   type Recall,
   RecallSchema,
 } from "../gen/mustreach/delivery/v1/delivery_pb.ts";
+import { FieldWriter, toEventFrame } from "./event-frame.ts";
 import { messageToken, recallToken } from "./layout.ts";
 import { notificationToken, placeIdsOf } from "./place-id.ts";
 
@@ -20,14 +21,17 @@ export type InboxItem =
   /** A notification was withdrawn, at `timeMs` (epoch milliseconds). */
   | { readonly kind: "recall"; readonly recall: Recall; readonly timeMs: number };
 
-/** An item with its place. */
-export type InboxEntry = InboxItem & {
+/** An item with its place, as devices get it. */
+export interface InboxEntry {
+  readonly kind: InboxItem["kind"];
   readonly sequence: number;
   /** In which it was stored. */
   readonly epoch: string;
   /** When it is no longer worth delivering, in epoch milliseconds; undefined: when the retention ends. */
   readonly expiresAtMs: number | undefined;
-};
+  /** The event, encoded: see {@link toEventFrame}. */
+  readonly frame: Uint8Array;
+}
 
 /** What of a stored message is an item. */
 export type StoredItem = Pick<DirectMessage, "subject" | "sequence" | "payload">;
@@ -50,28 +54,42 @@ const operationHeader = "Mustreach-Operation-Id";
 /** The kind of what is no item. */
 const tombstone = "tombstone";
 
-/** Reads a stored item, with its place. */
+/** Makes a device's event of a stored item, without a look into it. */
 export function toEntry(message: DirectMessage, epoch: string): InboxEntry {
-  const { kind, expiresAtMs } = readItemHeaders(message);
-  const item = decodeItem(kind as InboxItem["kind"], message);
-  const place = { sequence: BigInt(message.sequence), epoch };
-  if (item.kind === "notification") Object.assign(item.notification, place);
-  else if (item.kind === "recall") Object.assign(item.recall, place);
-  else if (item.message.notification !== undefined) Object.assign(item.message.notification, place);
-  return { ...item, sequence: message.sequence, epoch, expiresAtMs };
+  const { sequence, header } = message;
+  const kind = (header(kindHeader) || "notification") as InboxItem["kind"];
+  const expires = header(expiresHeader);
+  const expiresAtMs = expires === "" ? undefined : Number(expires);
+  return { kind, sequence, epoch, expiresAtMs, frame: toFrame(kind, message, epoch) };
 }
 
-/** Reads the stored form of an item. The time of a recall is not in it: it has decided the place. */
-export function decodeItem(kind: InboxItem["kind"], message: StoredItem): InboxItem {
-  switch (kind) {
-    case "recall":
-      return { kind, recall: decodeStored(RecallSchema, message.payload), timeMs: 0 };
-    case "message":
-      return { kind, message: decodeStored(MessageSchema, message.payload) };
-    default:
-      return { kind: "notification", notification: decodeNotification(message) };
-  }
+function toFrame(kind: InboxItem["kind"], message: StoredItem, epoch: string): Uint8Array {
+  const { payload, sequence } = message;
+  if (kind === "recall") return toEventFrame(kind, payload, appendPlace(RecallSchema, sequence, epoch).take());
+  if (kind === "notification") return toEventFrame(kind, payload, derivedFields(message, epoch));
+  // Not every decoder merges a field of a message that is there twice, as protobuf asks.
+  const copy = decodeStored(MessageSchema, payload);
+  if (copy.notification !== undefined) Object.assign(copy.notification, { sequence: BigInt(sequence), epoch });
+  return toEventFrame(kind, toBinary(MessageSchema, copy));
 }
+
+/** The fields of a notification that are not in its bytes, since the place where it is stored says them. */
+function derivedFields({ subject, sequence }: StoredItem, epoch: string): Uint8Array {
+  const { serverMsgId, clientMsgId } = NotificationSchema.field;
+  const fields = appendPlace(NotificationSchema, sequence, epoch);
+  const ids = placeIdsOf(subject, sequence);
+  if (ids !== undefined) {
+    fields.string(serverMsgId.number, ids.serverMsgId).string(clientMsgId.number, ids.clientMsgId);
+  }
+  return fields.take();
+}
+
+function appendPlace(schema: typeof NotificationSchema | typeof RecallSchema, sequence: number, epoch: string) {
+  return appended.uint64(schema.field.sequence.number, sequence).string(schema.field.epoch.number, epoch);
+}
+
+/** An epoch has 32 characters at most, and derived ids 32 hex digits. */
+const appended = new FieldWriter(256);
 
 /** Reads the stored form of a notification, without its sequence. */
 export function decodeNotification({ subject, sequence, payload }: StoredItem): Notification {

@@ -1,8 +1,9 @@
-import { Gap_Reason, type Message, type Notification, type Recall } from "../gen/mustreach/delivery/v1/delivery_pb.ts";
+import { Gap_Reason } from "../gen/mustreach/delivery/v1/delivery_pb.ts";
 import type { InboxEntry } from "../inbox/items.ts";
-import { epochAt } from "../inbox/lineage.ts";
+import { epochAt, type Position } from "../inbox/lineage.ts";
 import type { Place } from "../inbox/places.ts";
 import type { InboxPage } from "../inbox/read-page.ts";
+import { Timer, type TimerOwner, type TimerWheel } from "../timer-wheel.ts";
 
 /**
  * A read asks for at most this many notifications: few at first, since a device may have taken none of them when it is
@@ -16,25 +17,18 @@ const lagRetryMs = [5, 20, 80, 320] as const;
 /** A feed that was read to its end this recently, in milliseconds, has lost nothing to the retention. */
 const maxUncheckedMs = 60_000;
 
-/** Reads what follows `after`; `wanted` is the sequence that is known to be there, 0 when none is. */
-export type ReadInbox = (request: {
+/** What a feed asks its source. */
+export interface ReadRequest {
   readonly after: number;
   /** The epoch of `after`. Default: before the first. */
   readonly epoch?: string;
   readonly limit: number;
   readonly wanted: number;
   readonly knownUntilMs: number | undefined;
-}) => Promise<InboxPage>;
-
-/** The lowest sequence that the inbox may still hold; lower ones are gone. */
-export type OldestSequence = () => Promise<number>;
+}
 
 /** What a device is to be told next from its inbox; `sequence` is what it acknowledges. */
-export type FeedItem =
-  | { readonly kind: "notification"; readonly sequence: number; readonly notification: Notification }
-  | { readonly kind: "message"; readonly sequence: number; readonly message: Message }
-  | { readonly kind: "recall"; readonly sequence: number; readonly recall: Recall }
-  | FeedGap;
+export type FeedItem = InboxEntry | FeedGap;
 
 /** A range that the device is not sent. */
 export interface FeedGap {
@@ -45,143 +39,199 @@ export interface FeedGap {
   readonly reason: Gap_Reason;
 }
 
+/** Where a feed reads. */
+export interface FeedSource {
+  /** Reads what follows `after`; `wanted` is the sequence that is known to be there, 0 when none is. */
+  read(request: ReadRequest): Promise<InboxPage>;
+  /** The lowest sequence that the inbox may still hold; lower ones are gone. */
+  oldestSequence(): Promise<number>;
+  readonly timers: TimerWheel;
+}
+
+/** Whose feed it is. */
+export interface FeedOwner {
+  /** There may be more to load. */
+  onMore(): void;
+  /** The store was replaced, and what was taken from it is not all there: the feed is at its end. */
+  onStoreChanged(): void;
+}
+
+const nothing: readonly InboxEntry[] = [];
+
 /** A device's way through its user's inbox, a page at a time. */
-export interface Feed {
+export class Feed implements TimerOwner {
+  readonly #source: FeedSource;
+  readonly #owner: FeedOwner;
+  /** What was read; what comes before `#at` was taken. */
+  #page: readonly InboxEntry[] = nothing;
+  #at = 0;
+  /** Gaps before the page. */
+  #gaps: FeedGap[] | undefined = undefined;
+  #pendingAfterPage = 0;
+  /** The inbox is in hand up to here: everything up to it was taken or is in the page. */
+  #through: number;
+  #epoch: string;
+  #hinted = 0;
+  #isStale = true;
+  /** When the feed was last at the end of the inbox, in epoch milliseconds; 0 before. */
+  #knownUntilMs = 0;
+  #lagRetries = 0;
+  #maxEntries: number = pageEntries.first;
+  #lagTimer: Timer | undefined = undefined;
+
+  /** @param resume the feed begins after this; 0 is the beginning, from which nothing can be missing. */
+  constructor({ sequence, epoch, isStoreChanged }: Place, source: FeedSource, owner: FeedOwner) {
+    this.#source = source;
+    this.#owner = owner;
+    this.#through = sequence;
+    this.#epoch = epoch;
+    // Nobody can acknowledge 0; that a session begins there says enough.
+    if (isStoreChanged && sequence > 0) {
+      this.#gaps = [{ kind: "gap", from: sequence, sequence, epoch, reason: Gap_Reason.STORE_CHANGED }];
+    }
+  }
+
   /** Takes the next item of the page in memory; undefined when the page is used up. */
-  take(): FeedItem | undefined;
+  take(): FeedItem | undefined {
+    if (this.#gaps !== undefined) {
+      const gap = this.#gaps.shift();
+      if (this.#gaps.length === 0) this.#gaps = undefined;
+      return gap;
+    }
+    const entry = this.#shift();
+    if (entry?.expiresAtMs === undefined) return entry;
+    const now = Date.now();
+    if (!isExpired(entry, now)) return entry;
+    let last = entry;
+    for (let next = this.#page[this.#at]; next !== undefined && isExpired(next, now); next = this.#page[this.#at]) {
+      last = next;
+      this.#shift();
+    }
+    const { sequence, epoch } = last;
+    return { kind: "gap", from: entry.sequence, sequence, epoch, reason: Gap_Reason.EXPIRED };
+  }
+
+  /** Whether there is nothing to take without another read. */
+  isUsedUp(): boolean {
+    return this.#page === nothing && this.#gaps === undefined;
+  }
+
   /** Whether the inbox may hold more than the page in memory. */
-  mayHaveMore(): boolean;
+  mayHaveMore(): boolean {
+    return this.#isStale;
+  }
+
   /**
-   * Reads the next page.
+   * Reads the next page; the last one is to be used up.
    *
    * @throws NetworkError (90004) when the broker does not answer; the feed is where it was.
    */
-  load(limit: number): Promise<void>;
-  /** A notification with this sequence was stored. */
-  hint(sequence: number): void;
-  /** A hint may have been lost: look. */
-  reconcile(): void;
-  /** How many notifications follow what was taken, as of the last read. */
-  pending(): number;
-  /** The highest sequence known to be there. */
-  latestSequence(): number;
-}
-
-export interface FeedOptions {
-  /** The feed begins after this; 0 is the beginning, from which nothing can be missing. */
-  readonly resume: Place;
-  readonly read: ReadInbox;
-  readonly oldestSequence: OldestSequence;
-  /** Called when there may be more to load. */
-  readonly onMore: () => void;
-  /** Called when the store was replaced, and what was taken from it is not all there: the feed is at its end. */
-  readonly onStoreChanged: () => void;
-}
-
-export function createFeed({ resume, read, oldestSequence, onMore, onStoreChanged }: FeedOptions): Feed {
-  let page: InboxEntry[] = [];
-  /** Gaps before the page. */
-  const gaps: FeedGap[] = [];
-  let pendingAfterPage = 0;
-  /** The inbox is in hand up to here: everything up to it was taken or is in the page. */
-  let { sequence: through, epoch } = resume;
-  // Nobody can acknowledge 0; that a session begins there says enough.
-  if (resume.isStoreChanged && through > 0) {
-    gaps.push({ kind: "gap", from: through, sequence: through, epoch, reason: Gap_Reason.STORE_CHANGED });
+  async load(limit: number): Promise<void> {
+    const startedMs = Date.now();
+    // Before the read: a hint that comes while it is under way must lead to another one.
+    this.#isStale = false;
+    try {
+      const found = await this.#source.read({
+        after: this.#through,
+        epoch: this.#epoch,
+        limit: Math.min(limit, this.#maxEntries),
+        wanted: this.#hinted > this.#through ? this.#hinted : 0,
+        knownUntilMs: this.#knownUntilMs || undefined,
+      });
+      if (found.isStoreChanged) {
+        this.#owner.onStoreChanged();
+        return;
+      }
+      const isLongAgo = startedMs - this.#knownUntilMs > maxUncheckedMs;
+      const lost = this.#through > 0 && isLongAgo ? await this.#findLost(found) : undefined;
+      this.#accept(found, lost);
+    } catch (error) {
+      this.#isStale = true;
+      throw error;
+    }
+    if (this.#pendingAfterPage > 0) {
+      this.#maxEntries = Math.min(this.#maxEntries * 4, pageEntries.last);
+      this.#isStale = true;
+      return;
+    }
+    this.#knownUntilMs = startedMs;
+    // A replica that lags behind the one that sent the hint. If it stays behind, the next heartbeat looks again.
+    const retryMs = this.#through < this.#hinted ? lagRetryMs[this.#lagRetries++] : undefined;
+    if (retryMs === undefined) return;
+    this.#lagTimer ??= new Timer(this);
+    this.#source.timers.set(this.#lagTimer, retryMs);
   }
-  let hinted = 0;
-  let stale = true;
-  let knownUntilMs: number | undefined;
-  let lagRetries = 0;
-  let maxEntries: number = pageEntries.first;
 
-  const reconcile = () => {
-    stale = true;
-    onMore();
-  };
+  /** A notification with this sequence was stored. */
+  hint(sequence: number): void {
+    if (sequence <= this.#hinted) return;
+    this.#hinted = sequence;
+    this.#lagRetries = 0;
+    if (sequence > this.#through) this.reconcile();
+  }
+
+  /** A hint may have been lost: look. */
+  reconcile(): void {
+    this.#isStale = true;
+    this.#owner.onMore();
+  }
+
+  onTime(): void {
+    this.#lagTimer = undefined;
+    this.reconcile();
+  }
+
+  /** Up to where the inbox is in hand. */
+  position(): Position {
+    return { sequence: this.#through, epoch: this.#epoch };
+  }
+
+  /** How many notifications follow what was taken, as of the last read. */
+  pending(): number {
+    return this.#page.length - this.#at + this.#pendingAfterPage;
+  }
+
+  /** The highest sequence known to be there. */
+  latestSequence(): number {
+    return Math.max(this.#through, this.#hinted);
+  }
+
+  /** Looks for nothing any more. */
+  close(): void {
+    if (this.#lagTimer !== undefined) this.#source.timers.clear(this.#lagTimer);
+  }
+
+  #shift(): InboxEntry | undefined {
+    const entry = this.#page[this.#at++];
+    if (this.#at >= this.#page.length) {
+      this.#page = nothing;
+      this.#at = 0;
+    }
+    return entry;
+  }
+
+  #accept({ entries, throughSequence, lineage, pending }: InboxPage, lost: FeedGap | undefined): void {
+    if (lost !== undefined) this.#gaps = [...(this.#gaps ?? []), lost];
+    this.#page = entries.length === 0 ? nothing : entries;
+    this.#at = 0;
+    this.#through = Math.max(this.#through, throughSequence, lost?.sequence ?? 0);
+    this.#epoch = epochAt(lineage, this.#through);
+    this.#pendingAfterPage = pending;
+  }
 
   /** What the retention has removed between what is in hand and a page that was read before we look. */
-  const findLost = async ({ entries, lineage }: InboxPage): Promise<FeedGap | undefined> => {
+  async #findLost({ entries, lineage }: InboxPage): Promise<FeedGap | undefined> {
     const first = entries[0]?.sequence ?? Number.POSITIVE_INFINITY;
-    const last = Math.min(await oldestSequence(), first) - 1;
-    if (last <= through) return undefined;
+    const last = Math.min(await this.#source.oldestSequence(), first) - 1;
+    if (last <= this.#through) return undefined;
     return {
       kind: "gap",
-      from: through + 1,
+      from: this.#through + 1,
       sequence: last,
       epoch: epochAt(lineage, last),
       reason: Gap_Reason.RETENTION,
     };
-  };
-
-  return {
-    take() {
-      const gap = gaps.shift();
-      if (gap !== undefined) return gap;
-      const entry = page.shift();
-      if (entry === undefined) return undefined;
-      const { sequence } = entry;
-      const now = Date.now();
-      if (!isExpired(entry, now)) return entry;
-      let last = entry;
-      for (let next = page[0]; next !== undefined && isExpired(next, now); next = page[0]) {
-        last = next;
-        page.shift();
-      }
-      return {
-        kind: "gap",
-        from: sequence,
-        sequence: last.sequence,
-        epoch: last.epoch,
-        reason: Gap_Reason.EXPIRED,
-      };
-    },
-    mayHaveMore: () => stale,
-    async load(limit) {
-      const startedMs = Date.now();
-      // Before the read: a hint that comes while it is under way must lead to another one.
-      stale = false;
-      try {
-        const wanted = hinted > through ? hinted : 0;
-        const at = { after: through, epoch };
-        const found = await read({ ...at, limit: Math.min(limit, maxEntries), wanted, knownUntilMs });
-        if (found.isStoreChanged) {
-          onStoreChanged();
-          return;
-        }
-        let lost: FeedGap | undefined;
-        if (through > 0 && (knownUntilMs === undefined || startedMs - knownUntilMs > maxUncheckedMs)) {
-          lost = await findLost(found);
-        }
-        if (lost !== undefined) gaps.push(lost);
-        page = [...found.entries];
-        through = Math.max(through, found.throughSequence, lost?.sequence ?? 0);
-        epoch = epochAt(found.lineage, through);
-        pendingAfterPage = found.pending;
-      } catch (error) {
-        stale = true;
-        throw error;
-      }
-      if (pendingAfterPage > 0) {
-        maxEntries = Math.min(maxEntries * 4, pageEntries.last);
-        stale = true;
-        return;
-      }
-      knownUntilMs = startedMs;
-      // A replica that lags behind the one that sent the hint. If it stays behind, the next heartbeat looks again.
-      const retryMs = through < hinted ? lagRetryMs[lagRetries++] : undefined;
-      if (retryMs !== undefined) setTimeout(reconcile, retryMs).unref();
-    },
-    hint(sequence) {
-      if (sequence <= hinted) return;
-      hinted = sequence;
-      lagRetries = 0;
-      if (sequence > through) reconcile();
-    },
-    reconcile,
-    pending: () => page.length + pendingAfterPage,
-    latestSequence: () => Math.max(through, hinted),
-  };
+  }
 }
 
 function isExpired(entry: InboxEntry, nowMs: number): boolean {

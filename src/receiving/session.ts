@@ -1,265 +1,299 @@
-import { create, type MessageInitShape } from "@bufbuild/protobuf";
-import type { ConnectError } from "@connectrpc/connect";
-import type { Logger } from "pino";
-import {
-  type Gap_Reason,
-  type SubscribeResponse,
-  SubscribeResponseSchema,
-} from "../gen/mustreach/delivery/v1/delivery_pb.ts";
+import type { FrameSink } from "../answers.ts";
+import { toWireError } from "../errors.ts";
 import type { Place } from "../inbox/places.ts";
-import { createFeed, type FeedItem, type OldestSequence, type ReadInbox } from "./feed.ts";
-import type { Push, PushQueue } from "./push-queue.ts";
+import type { Push, PushQueue } from "../live/push-queue.ts";
+import { Timer, type TimerOwner } from "../timer-wheel.ts";
+import {
+  encodeEvent,
+  encodeGap,
+  encodeHeartbeat,
+  encodeReady,
+  expired,
+  type SessionEnd,
+  storeChanged,
+} from "./events.ts";
+import { Feed, type FeedItem, type FeedOwner } from "./feed.ts";
+import type { SessionHome, SessionOptions } from "./session-options.ts";
+import { Window } from "./window.ts";
 
 /** Pause before the inbox is read again after the broker did not answer, in milliseconds. */
 const readRetryMs = 1_000;
 
+/** The longest time between two looks at what is due, in milliseconds: a day. */
+const maxTimerMs = 86_400_000;
+
 /** How long a read keeps pushes and heartbeats waiting, in milliseconds. */
 const maxTurnMs = 100;
 
-export interface SessionOptions {
+/** What a session has asked of the store: nothing, the next page, or that again in a moment. */
+type Loading = "nothing" | "page" | "retry";
+
+const never = Number.POSITIVE_INFINITY;
+
+/**
+ * One live stream of one device. It does what happens to it at once: to wait takes no promise, no closure and no timer
+ * of Node's. Nothing is read from the store before the device has taken what came before, and at most a page of it is in
+ * memory.
+ */
+export class Session implements FeedOwner, TimerOwner {
   readonly deviceId: string;
-  /** Everything up to this is not sent. */
-  readonly resume: Place;
-  /** How many must-reach notifications may be unacknowledged. */
-  readonly window: number;
-  /** How often a session that has nothing else to send sends a heartbeat, from one to the next, in milliseconds. */
-  readonly heartbeatMs: number;
-  /** Where online pushes wait; closed at the end. */
-  readonly pushes: PushQueue;
-  readonly read: ReadInbox;
-  readonly oldestSequence: OldestSequence;
-  /** The device's stored cursor. */
-  readonly readCursor: () => Promise<number | undefined>;
-  /** Whether the connection to the broker is down. */
-  readonly isBrokerAway: () => boolean;
-  /** Told of each gap that the device is told of. */
-  readonly onGap: (reason: Gap_Reason) => void;
-  readonly log: Logger;
-}
+  readonly window: Window;
+  readonly exit: () => void;
+  readonly #home: SessionHome;
+  readonly #pushes: PushQueue;
+  readonly #expiresAtMs: number;
+  readonly #onEnd: (() => void) | undefined;
+  readonly #timer = new Timer(this);
+  #feed: Feed | undefined = undefined;
+  #hinted = 0;
+  #sink: FrameSink | undefined = undefined;
+  /** Whether the device has been told that the session is open. */
+  #isOpen = false;
+  #isWritable = true;
+  #isPumping = false;
+  #ended: SessionEnd | undefined = undefined;
+  /** Whether it has ended for the sink, too, or that is gone. */
+  #isOver = false;
+  /** Pushes and stored items take turns, so that a flood of one does not hold back the other. */
+  #isPushesTurn = true;
+  #loading: Loading = "nothing";
+  #hasReadFailed = false;
+  #isHeartbeatDue = false;
+  /** On the clock of performance.now(), as the next two. */
+  #heartbeatAt = never;
+  #retryAt = never;
+  #turnEndsAt = never;
 
-type EventInit = NonNullable<MessageInitShape<typeof SubscribeResponseSchema>["event"]>;
-
-/** Why a session ends: after one more event, with an error, or both. */
-export interface SessionEnd {
-  readonly last?: EventInit;
-  readonly error?: ConnectError;
-}
-
-/** One live stream of one device. */
-export interface Session {
-  readonly deviceId: string;
-  /**
-   * The session's events, from `ready` on. They are pulled: nothing is read from the store before the device has
-   * taken what came before, and at most a page of it is in memory.
-   *
-   * @throws NetworkError (90004) when the first read fails, and the error of {@link end}.
-   */
-  events(): AsyncGenerator<SubscribeResponse, void, undefined>;
-  /** A notification with this sequence was stored. */
-  hint(sequence: number): void;
-  /** A hint may have been lost: look into the inbox. */
-  reconcile(): void;
-  /** Queues an online push. */
-  push(push: Push): void;
-  /** The device has handled everything up to this sequence; false when that is not news. */
-  acknowledge(sequence: number): boolean;
-  /** The highest sequence that {@link acknowledge} was told; 0 before. */
-  acknowledged(): number;
-  /** Everything up to this sequence was sent, or was known to be acknowledged when the session began. */
-  sentThrough(): number;
-  /** Ends the session. The first call counts. */
-  end(reason: SessionEnd): void;
-}
-
-/** Creates a session; it does nothing until its events are pulled. */
-export function createSession(options: SessionOptions): Session {
-  const { deviceId, resume: from, window, pushes, log } = options;
-  /** Sequences sent and not acknowledged, oldest first. */
-  const unacknowledged: number[] = [];
-  let acknowledged = 0;
-  let ended: SessionEnd | undefined;
-  let changed = false;
-  let resume = () => {};
-  const wake = () => {
-    changed = true;
-    resume();
-  };
-  const { read, oldestSequence } = options;
-  const onStoreChanged = () => end(storeChanged());
-  const feed = createFeed({ resume: from, read, oldestSequence, onMore: wake, onStoreChanged });
-  let sentThrough = from.sequence;
-
-  /** Waits until something has changed since the last look; true when the time was up first. */
-  const idle = async (ms: number): Promise<boolean> => {
-    if (changed) return false;
-    return new Promise((resolve) => {
-      const timer = setTimeout(resolve, Math.max(0, ms), true);
-      resume = () => {
-        clearTimeout(timer);
-        resolve(false);
-      };
-    });
-  };
-
-  /** Whether a page is being read, or a read that failed is not to be repeated yet. */
-  let isLoading = false;
-  let hasReadFailed = false;
-  let retryNow = () => {};
-  /** Begins to read the next page, unless there is none or it is under way. Never rejects. */
-  const load = (): Promise<void> | undefined => {
-    if (isLoading || !feed.mayHaveMore()) return undefined;
-    isLoading = true;
-    const end = () => {
-      isLoading = false;
-      wake();
-    };
-    const done = () => {
-      hasReadFailed = false;
-      end();
-    };
-    const failed = (err: unknown) => {
-      hasReadFailed = true;
-      log.warn({ err, deviceId }, "cannot read the inbox now; the session waits");
-      const timer = setTimeout(() => retryNow(), readRetryMs).unref();
-      retryNow = () => {
-        clearTimeout(timer);
-        retryNow = () => {};
-        end();
-      };
-    };
-    // Of the window, not of what is left of it: a device that acknowledges one by one does not cost a read for each.
-    return feed.load(window).then(done, failed);
-  };
-
-  const nextStored = async (): Promise<FeedItem | undefined> => {
-    if (unacknowledged.length >= window) return undefined;
-    const item = feed.take();
-    const reading = item === undefined ? load() : undefined;
-    if (reading === undefined) return item;
-    // Its turn is kept for it, but pushes and heartbeats do not wait for a broker that does not answer.
-    await new Promise<void>((resolve) => {
-      const timer = setTimeout(resolve, maxTurnMs);
-      void reading.then(() => {
-        clearTimeout(timer);
-        resolve();
-      });
-    });
-    return feed.take();
-  };
-
-  return {
-    deviceId,
-
-    async *events() {
-      await feed.load(window);
-      const { sequence: resumeSequence, epoch } = from;
-      // One that is to begin anew, as the store has, would tell what is not so.
-      if (ended?.last === undefined) {
-        const pending = BigInt(feed.pending());
-        yield toEvent({
-          case: "ready",
-          value: { resumeSequence: BigInt(resumeSequence), pending, deviceId, epoch },
-        });
-      }
-      // The two kinds take turns, so that a flood of one does not hold back the other.
-      let pushesFirst = true;
-      let heartbeatAtMs = Date.now() + options.heartbeatMs;
-      while (ended === undefined) {
-        changed = false;
-        pushesFirst = !pushesFirst;
-        const item = pushesFirst && !pushes.isEmpty() ? undefined : await nextStored();
-        if (item !== undefined) {
-          unacknowledged.push(item.sequence);
-          sentThrough = item.sequence;
-          if (item.kind === "gap") options.onGap(item.reason);
-          yield toStoredEvent(item);
-          continue;
-        }
-        const push = pushes.take();
-        if (push !== undefined) {
-          yield toEvent({ case: "notification", value: push });
-          continue;
-        }
-        if (!(await idle(heartbeatAtMs - Date.now()))) continue;
-        heartbeatAtMs = Date.now() + options.heartbeatMs;
-        feed.reconcile();
-        // The device may have acknowledged through another instance, whose word of it was lost.
-        if (unacknowledged.length >= window) void catchUp();
-        yield toEvent({
-          case: "heartbeat",
-          value: {
-            latestSequence: BigInt(feed.latestSequence()),
-            droppedOnlinePushes: BigInt(pushes.dropped()),
-            brokerAway: hasReadFailed || options.isBrokerAway(),
-          },
-        });
-      }
-      if (ended.last !== undefined) yield toEvent(ended.last);
-      if (ended.error !== undefined) throw ended.error;
-    },
-
-    hint: feed.hint,
-    reconcile() {
-      retryNow();
-      feed.reconcile();
-    },
-
-    push(push) {
-      pushes.add(push);
-      wake();
-    },
-
-    acknowledge,
-    acknowledged: () => acknowledged,
-    sentThrough: () => sentThrough,
-
-    end,
-  };
-
-  function end(reason: SessionEnd) {
-    ended ??= reason;
-    pushes.close();
-    wake();
+  constructor({ home, deviceId, window, pushes, expiresAtMs, exit, onEnd }: SessionOptions) {
+    this.deviceId = deviceId;
+    this.#home = home;
+    this.window = new Window(window);
+    this.#pushes = pushes;
+    this.#expiresAtMs = expiresAtMs ?? never;
+    this.exit = exit ?? (() => {});
+    this.#onEnd = onEnd;
   }
 
-  function acknowledge(sequence: number): boolean {
-    acknowledged = Math.max(acknowledged, sequence);
-    const before = unacknowledged.length;
-    while (unacknowledged[0] !== undefined && unacknowledged[0] <= sequence) unacknowledged.shift();
-    if (unacknowledged.length === before) return false;
-    wake();
+  /** Says where it continues: everything up to this is not sent. */
+  begin(resume: Place): void {
+    this.window.begin(resume.sequence);
+    this.#feed = new Feed(resume, this.#home, this);
+    this.#feed.hint(this.#hinted);
+  }
+
+  /**
+   * Sends the session's events from now on, from `ready` on. It ends with NetworkError (90004) when the first read fails,
+   * and with the error of {@link end}.
+   */
+  pipe(sink: FrameSink): this {
+    this.#sink = sink;
+    if (this.#ended?.last !== undefined) this.#finish(sink, this.#ended);
+    else if (this.#feed !== undefined) void this.#open(sink, this.#feed);
+    return this;
+  }
+
+  resume(): void {
+    this.#isWritable = true;
+    this.#pump();
+  }
+
+  /** The device is gone: nothing is sent any more. */
+  cancel(): void {
+    this.#ended ??= {};
+    this.#close();
+  }
+
+  /** Ends the session. The first call counts. */
+  end(reason: SessionEnd): void {
+    if (this.#ended !== undefined) return;
+    this.#ended = reason;
+    this.#pushes.close();
+    // One that is to begin anew is not told that it is open, others are before they end.
+    if (this.#sink !== undefined && (this.#isOpen || reason.last !== undefined)) this.#finish(this.#sink, reason);
+  }
+
+  /** A notification with this sequence was stored. */
+  hint(sequence: number): void {
+    if (this.#feed === undefined) this.#hinted = Math.max(this.#hinted, sequence);
+    else this.#feed.hint(sequence);
+  }
+
+  /** A hint may have been lost: look into the inbox. */
+  reconcile(): void {
+    if (this.#loading === "retry") this.#loading = "nothing";
+    this.#feed?.reconcile();
+  }
+
+  /** Sends an online push, as soon as the device takes it. */
+  push(push: Push): void {
+    const isNext =
+      this.#isOpen && this.#isWritable && !this.#isPumping && this.#turnEndsAt === never && this.#pushes.isEmpty();
+    if (isNext && this.#sink !== undefined) this.#isWritable = this.#sink.write(push.frame);
+    else this.#pushes.add(push);
+  }
+
+  /** The device has handled everything up to this sequence; false when that is not news. */
+  acknowledge(sequence: number): boolean {
+    if (!this.window.acknowledge(sequence)) return false;
+    this.#pump();
     return true;
   }
 
-  async function catchUp(): Promise<void> {
-    const cursor = await options.readCursor().catch(() => undefined);
-    if (cursor !== undefined) acknowledge(cursor);
+  onMore(): void {
+    this.#pump();
   }
-}
 
-/** The device begins a session anew, which tells it where the store goes on. */
-function storeChanged(): SessionEnd {
-  // Spread: all devices hear of it at the same moment.
-  const afterMs = Math.floor(Math.random() * 2_000);
-  const reason = "the store of notifications was replaced";
-  return { last: { case: "reconnect", value: { afterMs, reason } } };
-}
+  onStoreChanged(): void {
+    this.end(storeChanged());
+  }
 
-function toStoredEvent(item: FeedItem): SubscribeResponse {
-  switch (item.kind) {
-    case "notification":
-      return toEvent({ case: "notification", value: item.notification });
-    case "message":
-      return toEvent({ case: "message", value: item.message });
-    case "recall":
-      return toEvent({ case: "recall", value: item.recall });
-    case "gap": {
-      const { from, sequence, epoch, reason } = item;
-      return toEvent({ case: "gap", value: { from: BigInt(from), to: BigInt(sequence), epoch, reason } });
+  onTime(): void {
+    const now = performance.now();
+    if (Date.now() >= this.#expiresAtMs) this.end(expired());
+    if (now >= this.#retryAt) {
+      this.#retryAt = never;
+      if (this.#loading === "retry") this.#loading = "nothing";
+    }
+    if (now >= this.#turnEndsAt) this.#turnEndsAt = never;
+    if (now >= this.#heartbeatAt) {
+      this.#heartbeatAt = never;
+      this.#isHeartbeatDue = true;
+    }
+    this.#arm();
+    this.#pump();
+  }
+
+  async #open(sink: FrameSink, feed: Feed): Promise<void> {
+    const position = feed.position();
+    this.#arm();
+    try {
+      await Promise.all([feed.load(this.window.size), this.#home.prepare()]);
+    } catch (error) {
+      return this.#finish(sink, { error: toWireError(error) });
+    }
+    if (this.#isOver) return;
+    this.#isWritable = sink.write(encodeReady(position, feed.pending(), this.deviceId));
+    this.#isOpen = true;
+    if (this.#ended !== undefined) return this.#finish(sink, this.#ended);
+    this.#heartbeatAt = performance.now() + this.#home.heartbeatMs;
+    this.#arm();
+    this.#pump();
+  }
+
+  /** Sends what there is, for as long as the sink takes it. */
+  #pump(): void {
+    if (!this.#isOpen || this.#isPumping) return;
+    this.#isPumping = true;
+    try {
+      while (this.#isWritable && this.#sink !== undefined && this.#feed !== undefined) {
+        const event = this.#next(this.#feed);
+        if (event === undefined) break;
+        this.#isWritable = this.#sink.write(event);
+      }
+    } finally {
+      this.#isPumping = false;
     }
   }
-}
 
-function toEvent(event: EventInit): SubscribeResponse {
-  return create(SubscribeResponseSchema, { event });
+  /** What comes next; undefined when there is nothing now. */
+  #next(feed: Feed): Uint8Array | undefined {
+    this.#isPushesTurn = !this.#isPushesTurn;
+    if (!this.#isPushesTurn || this.#pushes.isEmpty()) {
+      const item = this.#nextStored(feed);
+      if (item !== undefined) return this.#toSent(item);
+      if (this.#turnEndsAt !== never) {
+        // What is being read has the turn still.
+        this.#isPushesTurn = true;
+        return undefined;
+      }
+    }
+    return this.#pushes.take() ?? (this.#isHeartbeatDue ? this.#heartbeat(feed) : undefined);
+  }
+
+  #nextStored(feed: Feed): FeedItem | undefined {
+    if (this.window.isClosed()) {
+      // The device works: what it has room for next is there by then.
+      if (this.window.acknowledged() > 0 && feed.isUsedUp()) this.#load(feed);
+      return undefined;
+    }
+    const item = feed.take();
+    if (item === undefined && this.#load(feed)) {
+      // Its turn is kept for it, but pushes and heartbeats do not wait for a broker that does not answer.
+      this.#turnEndsAt = performance.now() + maxTurnMs;
+      this.#arm();
+    }
+    return item;
+  }
+
+  #toSent(item: FeedItem): Uint8Array {
+    this.window.add(item.sequence);
+    if (item.kind !== "gap") return item.frame;
+    this.#home.onGap(item.reason);
+    return encodeGap(item);
+  }
+
+  #heartbeat(feed: Feed): Uint8Array {
+    this.#isHeartbeatDue = false;
+    this.#heartbeatAt = performance.now() + this.#home.heartbeatMs;
+    this.#arm();
+    feed.reconcile();
+    // The device may have acknowledged through another instance, whose word of it was lost.
+    if (this.window.isClosed()) {
+      const acknowledge = (cursor = 0) => this.acknowledge(cursor);
+      this.#home.readCursor(this.deviceId).then(acknowledge, () => {}); // Or at the next heartbeat.
+    }
+    const isBrokerAway = this.#hasReadFailed || this.#home.isBrokerAway();
+    return encodeHeartbeat(feed.latestSequence(), this.#pushes.dropped(), isBrokerAway);
+  }
+
+  /** Begins to read the next page; false when there is none, or it is under way. */
+  #load(feed: Feed): boolean {
+    if (this.#loading !== "nothing" || !feed.mayHaveMore()) return false;
+    this.#loading = "page";
+    void this.#read(feed);
+    return true;
+  }
+
+  async #read(feed: Feed): Promise<void> {
+    try {
+      // Of the window, not of what is left of it: a device that acknowledges one by one does not cost a read for each.
+      await feed.load(this.window.size);
+      this.#loading = "nothing";
+      this.#hasReadFailed = false;
+    } catch (err) {
+      this.#loading = "retry";
+      this.#hasReadFailed = true;
+      this.#retryAt = performance.now() + readRetryMs;
+      this.#home.log.warn({ err, deviceId: this.deviceId }, "cannot read the inbox now; the session waits");
+    }
+    this.#turnEndsAt = never;
+    this.#arm();
+    this.#pump();
+  }
+
+  /** Has the timer go off at what is due next. */
+  #arm(): void {
+    if (this.#isOver) return;
+    const leftMs = Math.min(this.#heartbeatAt, this.#retryAt, this.#turnEndsAt) - performance.now();
+    this.#home.timers.set(this.#timer, Math.min(leftMs, this.#expiresAtMs - Date.now(), maxTimerMs));
+  }
+
+  #finish(sink: FrameSink, { last, error }: SessionEnd): void {
+    if (this.#isOver) return;
+    this.#close();
+    if (last !== undefined) sink.write(encodeEvent(last));
+    sink.end(error);
+  }
+
+  /** Lets go of everything. */
+  #close(): void {
+    if (this.#isOver) return;
+    this.#isOver = true;
+    this.#isOpen = false;
+    this.#sink = undefined;
+    this.#pushes.close();
+    this.#feed?.close();
+    this.#home.timers.clear(this.#timer);
+    this.#onEnd?.();
+  }
 }

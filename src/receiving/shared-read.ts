@@ -1,44 +1,71 @@
 import { createLimit } from "../in-flight.ts";
 import type { Inbox } from "../inbox/inbox.ts";
 import type { InboxPage } from "../inbox/read-page.ts";
-import type { ReadInbox } from "./feed.ts";
+import type { ReadRequest } from "./feed.ts";
 
 /** Reads of one user's inbox at a time: whoever has many sessions in a backlog waits for themselves, not others for them. */
 const maxReadsPerUser = 2;
 
-/**
- * Creates the reads of one user's inbox, shared by the user's sessions: those that stand at the same place, as all do
- * that are up to date, cost the broker one read together.
- */
-export function createSharedRead(userId: string, inbox: Pick<Inbox, "read" | "lineage">): ReadInbox {
-  const underWay = new Map<string, Promise<InboxPage>>();
-  const inTurn = createLimit(maxReadsPerUser);
-  let newest: { readonly after: number; readonly page: InboxPage } | undefined;
+/** The newest page is kept for the user's other sessions when it has at most this many notifications. */
+const maxKeptEntries = 8;
 
-  return async ({ after, epoch = "", limit, wanted, knownUntilMs }) => {
+/** What is under way for a user. */
+interface UnderWay {
+  readonly pages: Map<string, Promise<InboxPage>>;
+  readonly inTurn: ReturnType<typeof createLimit>;
+}
+
+/**
+ * The reads of one user's inbox, shared by the user's sessions: those that stand at the same place, as all do that are
+ * up to date, cost the broker one read together.
+ */
+export class SharedRead {
+  readonly #userId: string;
+  readonly #inbox: Pick<Inbox, "read" | "lineage">;
+  /** Undefined while nothing is read. */
+  #underWay: UnderWay | undefined = undefined;
+  #newest: { readonly after: number; readonly page: InboxPage } | undefined = undefined;
+
+  constructor(userId: string, inbox: Pick<Inbox, "read" | "lineage">) {
+    this.#userId = userId;
+    this.#inbox = inbox;
+  }
+
+  /** @param isShared whether the user has other sessions, for which the page is kept. */
+  async read({ after, epoch = "", limit, wanted, knownUntilMs }: ReadRequest, isShared = true): Promise<InboxPage> {
     // A page is of the store as it was then.
-    if (newest !== undefined && newest.page.lineage !== inbox.lineage(userId)) newest = undefined;
+    if (this.#newest !== undefined && this.#newest.page.lineage !== this.#inbox.lineage(this.#userId)) {
+      this.#newest = undefined;
+    }
+    const newest = this.#newest;
     const covered =
       newest !== undefined && newest.after <= after && after < wanted && wanted <= newest.page.throughSequence;
     if (newest !== undefined && covered) return sliceAfter(newest.page, after, limit);
 
-    const key = `${epoch}/${after}/${limit}`;
-    let reading = underWay.get(key);
-    if (reading === undefined) {
-      const readPage = () => inbox.read(userId, { after, epoch, limit, knownUntilMs });
-      reading = inTurn(1, readPage).finally(() => underWay.delete(key));
-      underWay.set(key, reading);
-    }
-    const page = await reading;
+    const page = await this.#once(`${epoch}/${after}/${limit}`, () =>
+      this.#inbox.read(this.#userId, { after, epoch, limit, knownUntilMs }),
+    );
     // A backlog is not kept: only what is new is wanted by several sessions at a time.
-    newest =
-      page.pending === 0 && !page.isStoreChanged && page.entries.length <= maxKeptEntries ? { after, page } : undefined;
+    const isKept = isShared && page.pending === 0 && !page.isStoreChanged && page.entries.length <= maxKeptEntries;
+    this.#newest = isKept ? { after, page } : undefined;
     return page;
-  };
-}
+  }
 
-/** The newest page is kept for the user's other sessions when it has at most this many notifications. */
-const maxKeptEntries = 8;
+  /** Begins a read, unless the same is under way. */
+  #once(key: string, read: () => Promise<InboxPage>): Promise<InboxPage> {
+    this.#underWay ??= { pages: new Map(), inTurn: createLimit(maxReadsPerUser) };
+    const { pages, inTurn } = this.#underWay;
+    let reading = pages.get(key);
+    if (reading === undefined) {
+      reading = inTurn(1, read).finally(() => {
+        pages.delete(key);
+        if (pages.size === 0) this.#underWay = undefined;
+      });
+      pages.set(key, reading);
+    }
+    return reading;
+  }
+}
 
 function sliceAfter(page: InboxPage, after: number, limit: number): InboxPage {
   const following = page.entries.filter((entry) => entry.sequence > after);

@@ -1,12 +1,14 @@
+import { type Answers, type FrameSink, type FrameSource, pull } from "../answers.ts";
 import type { Caller } from "../auth/caller.ts";
 import { isRevoked, type RevokedAtMs } from "../auth/revocations.ts";
-import { failure } from "../errors.ts";
-import { Start, type SubscribeResponse } from "../gen/mustreach/delivery/v1/delivery_pb.ts";
+import { toWireError } from "../errors.ts";
+import { Start, type SubscribeResponse, SubscribeResponseSchema } from "../gen/mustreach/delivery/v1/delivery_pb.ts";
 import type { Cursors } from "../inbox/cursors.ts";
 import type { Inbox } from "../inbox/inbox.ts";
 import { epochAt } from "../inbox/lineage.ts";
 import type { Place } from "../inbox/places.ts";
 import type { Hub } from "./hub.ts";
+import type { Session } from "./session.ts";
 
 /** Where a device asks to continue. */
 export interface ResumeRequest {
@@ -42,50 +44,82 @@ export interface SubscribeRequest extends Omit<ResumeRequest, "userId"> {
   readonly signal: AbortSignal;
 }
 
-/** The longest delay of a timer, in milliseconds. */
-const maxTimerMs = 2 ** 31 - 1;
+/** Opens a device's session: its events, as frames or as messages, until it ends. */
+export function subscribe(deps: SubscribeDeps, request: SubscribeRequest): Answers<SubscribeResponse> {
+  const pipe = (sink: FrameSink) => new Subscription(deps, request, sink);
+  return {
+    pipe,
+    [Symbol.asyncIterator]: () =>
+      pull(SubscribeResponseSchema, (sink) => {
+        const subscription = pipe(sink);
+        const leave = () => subscription.cancel(() => sink.end());
+        // A generator whose reader is gone may never be resumed.
+        request.signal.addEventListener("abort", leave, { once: true });
+        if (request.signal.aborted) leave();
+        return subscription;
+      }),
+  };
+}
 
-/** Opens a device's session and yields its events until it ends. */
-export async function* subscribe(
-  deps: SubscribeDeps,
-  request: SubscribeRequest,
-): AsyncGenerator<SubscribeResponse, void, undefined> {
-  const { hub, cursors, revokedAtMs } = deps;
-  const { caller, deviceId, peer, start, afterSequence, epoch, window, signal } = request;
-  const { userId } = caller;
-  const session = await hub.open({
-    userId,
-    deviceId,
-    peer,
-    isRevoked: () => isRevoked(caller, revokedAtMs),
-    window,
-    resume: () => deps.resume({ userId, deviceId, start, afterSequence, epoch }),
-  });
-  let closed = false;
-  // Called on abort as well as in the finally: a generator whose reader is gone may never be resumed.
-  const close = () => {
-    if (closed) return;
-    closed = true;
-    clearTimeout(expiry);
-    signal.removeEventListener("abort", close);
-    session.end({});
-    hub.close(userId, session);
-    void cursors.flush(userId, deviceId);
-  };
-  let expiry: NodeJS.Timeout | undefined;
-  const watchExpiry = () => {
-    const leftMs = caller.expiresAtMs - Date.now();
-    if (leftMs <= 0) session.end({ error: failure("TokenExpiredError", "the token expired") });
-    else expiry = setTimeout(watchExpiry, Math.min(leftMs, maxTimerMs));
-  };
-  watchExpiry();
-  signal.addEventListener("abort", close);
-  // The token may have been revoked, and the device gone, while the session was being opened.
-  hub.endRevoked(userId);
-  try {
-    if (!signal.aborted) yield* session.events();
-  } finally {
-    close();
+/** A device's stream: its session, once that is open. */
+class Subscription implements FrameSource {
+  readonly #deps: SubscribeDeps;
+  readonly #request: SubscribeRequest;
+  readonly #sink: FrameSink;
+  #session: Session | undefined = undefined;
+  /** What follows when the device has gone; undefined while it is there. */
+  #afterCancel: (() => void) | undefined = undefined;
+
+  constructor(deps: SubscribeDeps, request: SubscribeRequest, sink: FrameSink) {
+    this.#deps = deps;
+    this.#request = request;
+    this.#sink = sink;
+    void this.#open();
+  }
+
+  resume(): void {
+    this.#session?.resume();
+  }
+
+  /** @param done called when nothing is left of the session, also of one that is being opened. */
+  cancel(done = () => {}): void {
+    this.#afterCancel = done;
+    if (this.#session === undefined) return;
+    this.#session.cancel();
+    done();
+  }
+
+  take(): void {}
+
+  finish(): void {}
+
+  async #open(): Promise<void> {
+    const { hub, resume, revokedAtMs } = this.#deps;
+    const { caller, deviceId, peer, start, afterSequence, epoch, window } = this.#request;
+    const { userId, expiresAtMs } = caller;
+    try {
+      this.#session = await hub.open({
+        ...{ userId, deviceId, peer, expiresAtMs, window },
+        isRevoked: () => isRevoked(caller, revokedAtMs),
+        resume: () => resume({ userId, deviceId, start, afterSequence, epoch }),
+        onEnd: () => this.#close(),
+      });
+    } catch (error) {
+      if (this.#afterCancel === undefined) this.#sink.end(toWireError(error));
+      else this.#afterCancel();
+      return;
+    }
+    this.#session.pipe(this.#sink);
+    // The token may have been revoked, and the device gone, while the session was being opened.
+    hub.endRevoked(userId);
+    if (this.#afterCancel !== undefined) this.cancel(this.#afterCancel);
+  }
+
+  #close(): void {
+    const { hub, cursors } = this.#deps;
+    const { caller, deviceId } = this.#request;
+    if (this.#session !== undefined) hub.close(caller.userId, this.#session);
+    void cursors.flush(caller.userId, deviceId);
   }
 }
 

@@ -1,6 +1,6 @@
-import { failure } from "../errors.ts";
+import type { SessionSignal } from "../live/signals.ts";
+import { replaced } from "./events.ts";
 import type { Session } from "./session.ts";
-import type { SessionSignal } from "./signals.ts";
 
 /** A session of a user, also one that is being opened. */
 export interface Contender {
@@ -16,6 +16,7 @@ export interface Contender {
  * stays whose opening the broker recorded last.
  */
 export interface Takeover extends Iterable<Contender> {
+  isEmpty(): boolean;
   /**
    * Adds a session and has its opening recorded. By the time this resolves, the device's older ones here have ended with
    * 1506, or it has itself.
@@ -33,11 +34,11 @@ export interface Takeover extends Iterable<Contender> {
   repeat(): void;
 }
 
-export interface TakeoverOptions {
+export interface TakeoverOwner {
   /** Called when a session has ended because the device has a newer one. */
-  readonly onReplaced: (session: Session) => void;
+  onReplaced(session: Session): void;
   /** Tells every instance of a session and its place in the order. */
-  readonly tell: (session: Session, order: number) => void;
+  tell(session: Session, order: number): void;
 }
 
 interface Placed extends Contender {
@@ -47,47 +48,71 @@ interface Placed extends Contender {
   newest: number;
 }
 
-export function createTakeover({ onReplaced, tell }: TakeoverOptions): Takeover {
-  const contenders = new Set<Placed>();
+export function createTakeover(owner: TakeoverOwner): Takeover {
+  return new Contenders(owner);
+}
 
-  const replace = (contender: Placed): void => {
-    contenders.delete(contender);
-    contender.session.end({ error: failure("TokenKickedError", "a newer session of this device was opened") });
-    onReplaced(contender.session);
-  };
+class Contenders implements Takeover {
+  readonly #owner: TakeoverOwner;
+  /** Most users have one session. Another array whenever it changes, so that who goes through it may end sessions. */
+  #all: readonly Placed[] = [];
 
-  const hear = (device: string, { order, isRepeat }: SessionSignal): void => {
-    for (const contender of [...contenders]) {
+  constructor(owner: TakeoverOwner) {
+    this.#owner = owner;
+  }
+
+  isEmpty(): boolean {
+    return this.#all.length === 0;
+  }
+
+  async enter({ session, device, isRevoked }: Contender, record: () => Promise<number>): Promise<void> {
+    // Before it is recorded: from then on, others may tell of newer ones and of what they have acknowledged.
+    const placed: Placed = { session, device, isRevoked, order: undefined, newest: 0 };
+    this.#all = [...this.#all, placed];
+    try {
+      placed.order = await record();
+    } catch (error) {
+      this.#remove(placed);
+      throw error;
+    }
+    this.hear(device, { order: Math.max(placed.order, placed.newest), isRepeat: false });
+  }
+
+  leave(session: Session): boolean {
+    const contender = this.#all.find((one) => one.session === session);
+    if (contender !== undefined) this.#remove(contender);
+    return contender !== undefined;
+  }
+
+  of(device: string): Session[] {
+    return this.#all.filter((contender) => contender.device === device).map(({ session }) => session);
+  }
+
+  hear(device: string, { order, isRepeat }: SessionSignal): void {
+    for (const contender of this.#all) {
       if (contender.device !== device) continue;
       if (contender.order === undefined) contender.newest = Math.max(contender.newest, order);
-      else if (contender.order < order) replace(contender);
+      else if (contender.order < order) this.#replace(contender);
       // Its instance has not heard of this one: it was cut off at the time.
-      else if (contender.order > order && isRepeat) tell(contender.session, contender.order);
+      else if (contender.order > order && isRepeat) this.#owner.tell(contender.session, contender.order);
     }
-  };
+  }
 
-  return {
-    async enter(contender, record) {
-      // Before it is recorded: from then on, others may tell of newer ones and of what they have acknowledged.
-      const placed: Placed = { ...contender, order: undefined, newest: 0 };
-      contenders.add(placed);
-      try {
-        placed.order = await record();
-      } catch (error) {
-        contenders.delete(placed);
-        throw error;
-      }
-      hear(placed.device, { order: Math.max(placed.order, placed.newest), isRepeat: false });
-    },
-    leave(session) {
-      for (const contender of contenders) if (contender.session === session) return contenders.delete(contender);
-      return false;
-    },
-    of: (device) => [...contenders].filter((contender) => contender.device === device).map(({ session }) => session),
-    hear,
-    repeat() {
-      for (const { session, order } of contenders) if (order !== undefined) tell(session, order);
-    },
-    [Symbol.iterator]: () => contenders[Symbol.iterator](),
-  };
+  repeat(): void {
+    for (const { session, order } of this.#all) if (order !== undefined) this.#owner.tell(session, order);
+  }
+
+  [Symbol.iterator](): Iterator<Contender> {
+    return this.#all[Symbol.iterator]();
+  }
+
+  #replace(contender: Placed): void {
+    this.#remove(contender);
+    contender.session.end(replaced());
+    this.#owner.onReplaced(contender.session);
+  }
+
+  #remove(contender: Placed): void {
+    this.#all = this.#all.filter((one) => one !== contender);
+  }
 }

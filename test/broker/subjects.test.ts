@@ -13,14 +13,8 @@ import {
   toDay,
 } from "../../src/inbox/layout.ts";
 import { isId, maxUserIdBytes } from "../../src/limits.ts";
+import { ackSubject, liveFilter, liveSessionSubject, parseLiveSubject, pushSubject } from "../../src/live/layout.ts";
 import { recalledSubject } from "../../src/recalling/layout.ts";
-import {
-  ackSubject,
-  liveFilter,
-  liveSessionSubject,
-  parseLiveSubject,
-  pushSubject,
-} from "../../src/receiving/layout.ts";
 import { sentSubject } from "../../src/sending/layout.ts";
 
 /** Any id that the service accepts. */

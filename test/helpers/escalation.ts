@@ -11,6 +11,7 @@ import { NotificationSchema } from "../../src/gen/mustreach/delivery/v1/delivery
 import { createCursors } from "../../src/inbox/cursors.ts";
 import { createInbox } from "../../src/inbox/inbox.ts";
 import { inboxSpecs } from "../../src/inbox/layout.ts";
+import { createLive } from "../../src/live/signals.ts";
 import { createPublisher } from "../../src/publishing/publish.ts";
 import { createDeadLetters } from "../../src/reaching/dead-letters.ts";
 import { type EscalateOptions, startEscalate } from "../../src/reaching/escalate.ts";
@@ -22,7 +23,6 @@ import { type ReachOptions, startReach } from "../../src/reaching/watch.ts";
 import { consumeReach, type ReachConsumerOptions } from "../../src/reaching/watched.ts";
 import { createWebhook, type WebhookBody } from "../../src/reaching/webhook.ts";
 import { createTombstones } from "../../src/recalling/tombstones.ts";
-import { createLive } from "../../src/receiving/signals.ts";
 import type { TestBroker } from "./broker.ts";
 import { openEpochs } from "./epochs.ts";
 

@@ -20,6 +20,7 @@ import { createSends, type SendRecord, type SendReference } from "../../src/send
 import { getDeliveryStatus, type StatusQuery } from "../../src/sending/status.ts";
 import type { TestBroker } from "./broker.ts";
 import { openEpochs } from "./epochs.ts";
+import { readEntry } from "./frames.ts";
 
 const log = pino({ level: "silent" });
 const partitions = 2;
@@ -115,7 +116,7 @@ async function openInstance({ url, dial }: Pick<TestBroker, "url" | "dial">, gro
 
     /** What is in an inbox, in its order. */
     async entriesOf(userId: string) {
-      return (await inbox.read(userId, { after: 0, limit: 1_000 })).entries;
+      return (await inbox.read(userId, { after: 0, limit: 1_000 })).entries.map(readEntry);
     },
 
     /** The kinds of what is in an inbox, in its order. */

@@ -11,6 +11,7 @@ import { createInbox } from "../../src/inbox/inbox.ts";
 import { inboxSpecs } from "../../src/inbox/layout.ts";
 import { createPublisher } from "../../src/publishing/publish.ts";
 import { type ExternalBroker, startExternalBroker } from "../helpers/external-broker.ts";
+import { readEntry } from "../helpers/frames.ts";
 
 const log = pino({ level: "silent" });
 const closing: (() => unknown)[] = [];
@@ -55,7 +56,9 @@ async function openInstance(
     write: (data) => inbox.write("alice", toItem(data), { operationId: "test" }),
     async read(after = 0, epoch = "") {
       const { entries } = await inbox.read("alice", { after, epoch, limit: 1_000 });
-      return entries.map((entry) => [entry.epoch, entry.kind === "notification" ? entry.notification.data : ""]);
+      return entries
+        .map(readEntry)
+        .map((entry) => [entry.epoch, entry.kind === "notification" ? entry.notification.data : ""]);
     },
   };
 }

@@ -12,6 +12,7 @@ import type { InboxPage } from "../../src/inbox/read-page.ts";
 import { createPublisher } from "../../src/publishing/publish.ts";
 import { openEpochs } from "../helpers/epochs.ts";
 import { type ExternalBroker, startExternalBroker } from "../helpers/external-broker.ts";
+import { readEntry } from "../helpers/frames.ts";
 
 const dayMs = 86_400_000;
 const shared: { server?: ExternalBroker; broker?: Broker } = {};
@@ -54,7 +55,7 @@ const write = (userId: string, data: string, { sendTime = Date.now(), expiresAtM
   into.write(userId, toItem(data, sendTime), { operationId: "test", expiresAtMs: expiresAtMs || undefined });
 
 const dataOf = ({ entries }: InboxPage) =>
-  entries.map((entry) => (entry.kind === "notification" ? entry.notification.data : entry.kind));
+  entries.map(readEntry).map((entry) => (entry.kind === "notification" ? entry.notification.data : entry.kind));
 
 const readAll = (userId: string, options: { after?: number; limit?: number; knownUntilMs?: number } = {}) =>
   inbox.read(userId, { after: 0, limit: 1_000, ...options });
@@ -69,7 +70,7 @@ describe("a read", () => {
     const sequences = page.entries.map(({ sequence }) => sequence);
     expect(sequences).toEqual(sequences.toSorted((a, b) => a - b));
     expect(new Set(sequences).size).toBe(3);
-    for (const entry of page.entries) {
+    for (const entry of page.entries.map(readEntry)) {
       expect(entry.kind === "notification" && Number(entry.notification.sequence)).toBe(entry.sequence);
       expect(entry.expiresAtMs).toBeUndefined();
     }
@@ -252,7 +253,9 @@ test("a sequence is assigned up to the newest, also when another instance wrote 
 describe("an item that is written late", () => {
   const reads = async (userId: string, after: number) => {
     const page = await inbox.read(userId, { after, limit: 100, knownUntilMs: Date.now() });
-    return page.entries.map((entry) => (entry.kind === "notification" ? entry.notification.data : entry.kind));
+    return page.entries
+      .map(readEntry)
+      .map((entry) => (entry.kind === "notification" ? entry.notification.data : entry.kind));
   };
 
   test("is found by one who has read everything up to now, whatever day it is of", async () => {

@@ -15,6 +15,7 @@ import {
   toPlaceIds,
 } from "../../src/inbox/place-id.ts";
 import { createId, createServerMsgId } from "../../src/sending/ids.ts";
+import { readEntry } from "../helpers/frames.ts";
 
 const place = fc.record({
   partition: fc.integer({ min: 0, max: 255 }),
@@ -82,7 +83,7 @@ describe("a stored notification", () => {
   const read = (token: string, ids: object) => {
     const subject = inboxSubject(2, toToken("ann"), 20_000, token);
     const payload = toBinary(NotificationSchema, create(NotificationSchema, { data: "d", ...ids }));
-    return toEntry({ subject, sequence: 41, payload, timeMs: 0, header: () => "" }, "epoch");
+    return readEntry(toEntry({ subject, sequence: 41, payload, timeMs: 0, header: () => "" }, "epoch"));
   };
 
   test("without ids is read with those of its place", () => {

@@ -3,13 +3,15 @@ import { pino } from "pino";
 import { describe, expect, test, vi } from "vitest";
 import { toToken } from "../../src/broker/subjects.ts";
 import { MessageSchema, NotificationSchema, RecallSchema } from "../../src/gen/mustreach/delivery/v1/delivery_pb.ts";
+import { createGroupPush } from "../../src/live/group-push.ts";
+import { createPushMemory } from "../../src/live/push-queue.ts";
 import type { ReachEntry } from "../../src/reaching/entry.ts";
 import { createAdmission } from "../../src/receiving/admission.ts";
-import { createGroupPush } from "../../src/receiving/group-push.ts";
 import { createHub } from "../../src/receiving/hub.ts";
-import { createPushMemory } from "../../src/receiving/push-queue.ts";
+import { createTimerWheel } from "../../src/timer-wheel.ts";
 import { useBroker } from "../helpers/broker.ts";
 import { useInstances } from "../helpers/escalation.ts";
+import { eventsOf } from "../helpers/frames.ts";
 
 const server = useBroker();
 const openInstance = useInstances(server);
@@ -172,7 +174,15 @@ describe("without a webhook", () => {
       inbox,
       live: {
         ...live,
-        subscribe: (userId, listener) => live.subscribe(userId, { ...listener, onHint: () => void hints++ }),
+        subscribe: (userId, listener) =>
+          live.subscribe(userId, {
+            onHint: () => void hints++,
+            onWake: () => listener.onWake(),
+            onPush: (notification) => listener.onPush(notification),
+            onMember: (change) => listener.onMember(change),
+            onAck: (device, sequence) => listener.onAck(device, sequence),
+            onSession: (device, signal) => listener.onSession(device, signal),
+          }),
       },
       openSession: async () => 1,
       cursors,
@@ -182,6 +192,7 @@ describe("without a webhook", () => {
       isBrokerAway: () => false,
       // No heartbeat looks into the inbox while the test runs.
       heartbeatMs: 60_000,
+      timers: createTimerWheel(),
       onGap: () => {},
       log: pino({ level: "silent" }),
     });
@@ -193,7 +204,7 @@ describe("without a webhook", () => {
       isRevoked: () => false,
       resume: async () => ({ epoch: "", sequence: 0, isStoreChanged: false }),
     });
-    const events = session.events();
+    const events = eventsOf(session);
     expect((await events.next()).value?.event.case).toBe("ready");
     const next = events.next();
     await send("ann", "hello");

@@ -12,6 +12,7 @@ import { createPublisher } from "../../src/publishing/publish.ts";
 import { removeEverywhere } from "../../src/recalling/remove-everywhere.ts";
 import { openEpochs } from "../helpers/epochs.ts";
 import { type ExternalBroker, startExternalBroker } from "../helpers/external-broker.ts";
+import { readEntry } from "../helpers/frames.ts";
 
 const partitions = 3;
 const users = Array.from({ length: 20 }, (_, i) => `user ${i}`);
@@ -54,7 +55,7 @@ test("a notification is removed from all inboxes for good, also when the broker 
   await broker.whenConnected(Date.now() + 10_000);
   for (const user of users) {
     const { entries } = await inbox.read(user, { after: 0, limit: 10 });
-    expect(entries).toMatchObject([
+    expect(entries.map(readEntry)).toMatchObject([
       { notification: { serverMsgId: "before *" } },
       { notification: { serverMsgId: "after *" } },
     ]);

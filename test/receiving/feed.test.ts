@@ -3,7 +3,9 @@ import fc from "fast-check";
 import { afterEach, describe, expect, test, vi } from "vitest";
 import { failure } from "../../src/errors.ts";
 import { Gap_ReasonSchema } from "../../src/gen/mustreach/delivery/v1/delivery_pb.ts";
-import { createFeed, type Feed, type FeedItem } from "../../src/receiving/feed.ts";
+import { Feed, type FeedItem } from "../../src/receiving/feed.ts";
+import { createTimerWheel } from "../../src/timer-wheel.ts";
+import { dataIn } from "../helpers/frames.ts";
 import { createStore, type Store } from "./store.ts";
 
 afterEach(() => {
@@ -13,13 +15,8 @@ afterEach(() => {
 function openFeed(store: Store, { resumeSequence = 0, oldestSequence = 0, isStoreChanged = false } = {}) {
   const onMore = vi.fn();
   const onStoreChanged = vi.fn();
-  const feed = createFeed({
-    resume: { epoch: "", sequence: resumeSequence, isStoreChanged },
-    onStoreChanged,
-    read: store.readInbox,
-    oldestSequence: async () => oldestSequence,
-    onMore,
-  });
+  const source = { read: store.readInbox, oldestSequence: async () => oldestSequence, timers: createTimerWheel() };
+  const feed = new Feed({ epoch: "", sequence: resumeSequence, isStoreChanged }, source, { onMore, onStoreChanged });
   return { feed, onMore, onStoreChanged };
 }
 
@@ -27,7 +24,7 @@ const describeItem = (item: FeedItem | undefined) => {
   if (item === undefined) return undefined;
   if (item.kind === "gap")
     return `gap ${item.from}-${item.sequence} ${String(enumToJson(Gap_ReasonSchema, item.reason)).replace("REASON_", "")}`;
-  return item.kind === "notification" ? item.notification.data : item.kind;
+  return item.kind === "notification" ? dataIn(item.frame) : item.kind;
 };
 
 /** Everything that the feed gives now, with reads of `limit`. */
@@ -168,7 +165,7 @@ describe("a hint", () => {
   });
 
   test("of something that a lagging replica does not have yet is looked for again, a few times", async () => {
-    vi.useFakeTimers({ toFake: ["setTimeout", "clearTimeout", "Date"] });
+    vi.useFakeTimers({ toFake: ["setTimeout", "clearTimeout", "Date", "performance"] });
     const store = createStore();
     const { feed } = openFeed(store);
     await drain(feed);
@@ -187,7 +184,7 @@ describe("a hint", () => {
   });
 
   test("of something that never comes is given up, until the next reconciliation", async () => {
-    vi.useFakeTimers({ toFake: ["setTimeout", "clearTimeout", "Date"] });
+    vi.useFakeTimers({ toFake: ["setTimeout", "clearTimeout", "Date", "performance"] });
     const store = createStore();
     const { feed } = openFeed(store);
     await drain(feed);

@@ -9,16 +9,18 @@ import { NotificationSchema } from "../../src/gen/mustreach/delivery/v1/delivery
 import { createInbox, type Inbox } from "../../src/inbox/inbox.ts";
 import { inboxSpecs } from "../../src/inbox/layout.ts";
 import type { Place } from "../../src/inbox/places.ts";
+import { liveSpecs } from "../../src/live/layout.ts";
+import { createPushMemory } from "../../src/live/push-queue.ts";
+import { createOpenSession } from "../../src/live/session-order.ts";
+import { createLive, type Live } from "../../src/live/signals.ts";
 import { createPublisher } from "../../src/publishing/publish.ts";
 import { createAdmission } from "../../src/receiving/admission.ts";
 import { createHub, type Hub } from "../../src/receiving/hub.ts";
-import { receivingSpecs } from "../../src/receiving/layout.ts";
-import { createPushMemory } from "../../src/receiving/push-queue.ts";
 import type { Session } from "../../src/receiving/session.ts";
-import { createOpenSession } from "../../src/receiving/session-order.ts";
-import { createLive, type Live } from "../../src/receiving/signals.ts";
+import { createTimerWheel } from "../../src/timer-wheel.ts";
 import { useBroker } from "../helpers/broker.ts";
 import { openEpochs } from "../helpers/epochs.ts";
+import { eventsOf } from "../helpers/frames.ts";
 
 const log = pino({ level: "silent" });
 const server = useBroker();
@@ -37,7 +39,7 @@ async function openHub({ maxSessions = 100, wrapLive = (live: Live) => live } = 
   opened.push(() => broker.close());
   await declare(
     broker,
-    [...inboxSpecs({ partitions: 1, retentionMs: 3_600_000, maxStoreBytes: 100_000_000 }), ...receivingSpecs],
+    [...inboxSpecs({ partitions: 1, retentionMs: 3_600_000, maxStoreBytes: 100_000_000 }), ...liveSpecs],
     1,
   );
   const publisher = createPublisher(broker, { sendTimeoutMs: 2_000, isFsynced: () => true });
@@ -54,6 +56,7 @@ async function openHub({ maxSessions = 100, wrapLive = (live: Live) => live } = 
     pushMemory: createPushMemory(10_000_000),
     isBrokerAway: () => !broker.isConnected(),
     heartbeatMs: 60_000,
+    timers: createTimerWheel(),
     onGap: () => {},
     log,
   });
@@ -84,7 +87,7 @@ const open = (hub: Hub, userId: string, options: OpenTestOptions = {}) =>
 async function whenEnded(session: Session): Promise<number | string | undefined> {
   let last: string | undefined;
   try {
-    for await (const { event } of session.events()) last = event.case;
+    for await (const { event } of eventsOf(session)) last = event.case;
     return last;
   } catch (error) {
     return toErrorFacts(error).errCode;
@@ -250,7 +253,7 @@ describe("an acknowledgement", () => {
     );
 
   /** The data of the next notification; what a session says besides is skipped. */
-  const nextData = async (events: ReturnType<Session["events"]>) => {
+  const nextData = async (events: ReturnType<typeof eventsOf>) => {
     for (;;) {
       const { value } = await events.next();
       if (value?.event.case === "notification") return value.event.value;
@@ -261,7 +264,7 @@ describe("an acknowledgement", () => {
     const [one, two] = [await openHub(), await openHub()];
     const alice = newUser();
     for (const data of ["1", "2"]) await write(one.inbox, alice, data);
-    const events = (await open(one.hub, alice, { window: 1 })).events();
+    const events = eventsOf(await open(one.hub, alice, { window: 1 }));
     const first = await nextData(events);
     (which === "another" ? two : one).hub.acknowledge(alice, "phone", Number(first.sequence));
     expect((await nextData(events)).data).toBe("2");
@@ -272,8 +275,8 @@ describe("an acknowledgement", () => {
     const alice = newUser();
     for (const data of ["1", "2"]) await write(one.inbox, alice, data);
     // Its reader has taken one and is gone, and nobody has noticed yet.
-    const first = await nextData((await open(one.hub, alice)).events());
-    const events = (await open(two.hub, alice, { window: 1 })).events();
+    const first = await nextData(eventsOf(await open(one.hub, alice)));
+    const events = eventsOf(await open(two.hub, alice, { window: 1 }));
     expect(await nextData(events)).toEqual(first);
     one.hub.acknowledge(alice, "phone", Number(first.sequence));
     expect((await nextData(events)).data).toBe("2");

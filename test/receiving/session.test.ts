@@ -1,5 +1,4 @@
 import { create, toBinary } from "@bufbuild/protobuf";
-import { pino } from "pino";
 import { afterEach, describe, expect, test, vi } from "vitest";
 import { failure } from "../../src/errors.ts";
 import {
@@ -7,9 +6,10 @@ import {
   ReconnectSchema,
   type SubscribeResponse,
 } from "../../src/gen/mustreach/delivery/v1/delivery_pb.ts";
-import { createPushMemory, toPush } from "../../src/receiving/push-queue.ts";
-import { createSession, type Session } from "../../src/receiving/session.ts";
-import { createStore } from "./store.ts";
+import { createPushMemory, toPush } from "../../src/live/push-queue.ts";
+import { Session } from "../../src/receiving/session.ts";
+import { eventsOf } from "../helpers/frames.ts";
+import { createStore, homeOf } from "./store.ts";
 
 const sessions: Session[] = [];
 afterEach(() => {
@@ -27,21 +27,11 @@ function openSession({
   isBrokerAway = (): boolean => false,
   pushMemory = createPushMemory(10_000_000),
 } = {}) {
-  const session = createSession({
-    deviceId: "phone",
-    resume: { epoch: "", sequence: resumeSequence, isStoreChanged: false },
-    window,
-    heartbeatMs,
-    read: store.readInbox,
-    oldestSequence: async () => 0,
-    readCursor,
-    isBrokerAway,
-    pushes: pushMemory.openQueue(),
-    onGap: () => {},
-    log: pino({ level: "silent" }),
-  });
+  const home = { ...homeOf(store, heartbeatMs), readCursor, isBrokerAway };
+  const session = new Session({ home, deviceId: "phone", window, pushes: pushMemory.openQueue() });
+  session.begin({ epoch: "", sequence: resumeSequence, isStoreChanged: false });
   sessions.push(session);
-  const events = session.events();
+  const events = eventsOf(session);
   const next = async (): Promise<SubscribeResponse["event"] | undefined> => {
     const { done, value } = await events.next();
     return done === true ? undefined : value.event;
@@ -215,7 +205,7 @@ describe("a store that cannot be read", () => {
   });
 
   test("is waited for by a session that is open, and nothing is lost", async () => {
-    vi.useFakeTimers({ toFake: ["setTimeout", "clearTimeout", "Date"] });
+    vi.useFakeTimers({ toFake: ["setTimeout", "clearTimeout", "Date", "performance"] });
     const { session, store, read } = openSession({ heartbeatMs: 600_000 });
     store.add("1");
     await read(2);

@@ -1,19 +1,22 @@
 import { describe, expect, test, vi } from "vitest";
 import { failure } from "../../src/errors.ts";
 import type { InboxPage } from "../../src/inbox/read-page.ts";
-import { createSharedRead } from "../../src/receiving/shared-read.ts";
+import type { ReadRequest } from "../../src/receiving/feed.ts";
+import { SharedRead } from "../../src/receiving/shared-read.ts";
+import { dataIn } from "../helpers/frames.ts";
 import { createStore, lineage } from "./store.ts";
 
 function openShared(contents: readonly string[] = []) {
   const store = createStore();
   for (const data of contents) store.add(data);
   const inboxRead = vi.fn((_userId: string, options: { after: number; limit: number }) => store.read(options));
-  return { store, inboxRead, read: createSharedRead("alice", { read: inboxRead, lineage: () => lineage }) };
+  const shared = new SharedRead("alice", { read: inboxRead, lineage: () => lineage });
+  return { store, inboxRead, read: (request: ReadRequest) => shared.read(request) };
 }
 
 const at = (after: number, { limit = 10, wanted = 0 } = {}) => ({ after, limit, wanted, knownUntilMs: undefined });
 const dataOf = ({ entries }: InboxPage) =>
-  entries.map((entry) => (entry.kind === "notification" ? entry.notification.data : entry.kind));
+  entries.map((entry) => (entry.kind === "notification" ? dataIn(entry.frame) : entry.kind));
 
 describe("sessions at the same place", () => {
   test("share one read when they ask at the same time", async () => {

@@ -1,8 +1,12 @@
-import { create } from "@bufbuild/protobuf";
+import { create, toBinary } from "@bufbuild/protobuf";
+import { pino } from "pino";
 import { NotificationSchema } from "../../src/gen/mustreach/delivery/v1/delivery_pb.ts";
+import { toEventFrame } from "../../src/inbox/event-frame.ts";
 import type { Lineage } from "../../src/inbox/lineage.ts";
 import type { InboxPage, ReadOptions } from "../../src/inbox/read-page.ts";
-import type { ReadInbox } from "../../src/receiving/feed.ts";
+import type { ReadRequest } from "../../src/receiving/feed.ts";
+import type { SessionHome } from "../../src/receiving/session-options.ts";
+import { createTimerWheel } from "../../src/timer-wheel.ts";
 
 /** One user's inbox in memory, which answers as the real one. */
 export interface Store {
@@ -10,8 +14,8 @@ export interface Store {
   add(data: string, options?: { skip?: number; expiresAtMs?: number }): number;
   read(options: Pick<ReadOptions, "after" | "limit">): Promise<InboxPage>;
   /** As a feed calls it; all calls are in `reads`. */
-  readonly readInbox: ReadInbox;
-  readonly reads: Parameters<ReadInbox>[0][];
+  readonly readInbox: (request: ReadRequest) => Promise<InboxPage>;
+  readonly reads: ReadRequest[];
   /** Reads fail from now on, until it is set back to undefined. */
   failure: Error | undefined;
   /** Reads from now on are answered when this resolves. */
@@ -29,7 +33,8 @@ export function createStore(): Store {
     add(data, { skip = 0, expiresAtMs } = {}) {
       last += 1 + skip;
       const notification = create(NotificationSchema, { data, sequence: BigInt(last), reliabilityLevel: 2 });
-      entries.push({ kind: "notification", notification, sequence: last, epoch: "", expiresAtMs });
+      const frame = toEventFrame("notification", toBinary(NotificationSchema, notification));
+      entries.push({ kind: "notification", sequence: last, epoch: "", expiresAtMs, frame });
       return last;
     },
     async read({ after, limit }) {
@@ -51,4 +56,19 @@ export function createStore(): Store {
     answers: undefined,
   };
   return store;
+}
+
+/** Where a session of a test is at home: on a store, without a broker. */
+export function homeOf({ readInbox }: Pick<Store, "readInbox">, heartbeatMs: number): SessionHome {
+  return {
+    read: readInbox,
+    oldestSequence: async () => 0,
+    timers: createTimerWheel(),
+    heartbeatMs,
+    log: pino({ level: "silent" }),
+    prepare: () => undefined,
+    readCursor: async () => undefined,
+    isBrokerAway: () => false,
+    onGap() {},
+  };
 }

@@ -1,12 +1,11 @@
-import { pino } from "pino";
 import { afterEach, describe, expect, test, vi } from "vitest";
 import { failure, toErrorFacts } from "../../src/errors.ts";
 import { Start } from "../../src/gen/mustreach/delivery/v1/delivery_pb.ts";
+import { createPushMemory } from "../../src/live/push-queue.ts";
 import type { Hub } from "../../src/receiving/hub.ts";
-import { createPushMemory } from "../../src/receiving/push-queue.ts";
-import { createSession } from "../../src/receiving/session.ts";
+import { Session } from "../../src/receiving/session.ts";
 import { subscribe } from "../../src/receiving/subscribe.ts";
-import { createStore } from "./store.ts";
+import { createStore, homeOf } from "./store.ts";
 
 const dayMs = 86_400_000;
 afterEach(() => {
@@ -19,20 +18,12 @@ function openSubscription({ tokenTtlMs = dayMs, heartbeatMs = 3_600_000 } = {}) 
   const flush = vi.fn(async () => {});
   const close = vi.fn();
   const hub: Partial<Hub> = {
-    async open({ deviceId, window, resume }) {
-      return createSession({
-        deviceId,
-        resume: await resume(),
-        window,
-        heartbeatMs,
-        read: createStore().readInbox,
-        oldestSequence: async () => 0,
-        readCursor: async () => undefined,
-        pushes: createPushMemory(10_000_000).openQueue(),
-        isBrokerAway: () => false,
-        onGap: () => {},
-        log: pino({ level: "silent" }),
-      });
+    async open({ deviceId, window, resume, expiresAtMs, onEnd }) {
+      const home = homeOf(createStore(), heartbeatMs);
+      const pushes = createPushMemory(10_000_000).openQueue();
+      const session = new Session({ home, deviceId, window, pushes, expiresAtMs, onEnd });
+      session.begin(await resume());
+      return session;
     },
     close,
     endRevoked: vi.fn(),
@@ -41,7 +32,7 @@ function openSubscription({ tokenTtlMs = dayMs, heartbeatMs = 3_600_000 } = {}) 
   const deps = { hub: hub as Hub, resume, cursors: { flush }, revokedAtMs: () => undefined };
   const now = Date.now();
   const caller = { userId: "alice", platformId: 5, isAdmin: false, issuedAtMs: now, expiresAtMs: now + tokenTtlMs };
-  const events = subscribe(deps, {
+  const answers = subscribe(deps, {
     caller,
     deviceId: "phone",
     peer: "127.0.0.1",
@@ -51,6 +42,7 @@ function openSubscription({ tokenTtlMs = dayMs, heartbeatMs = 3_600_000 } = {}) 
     window: 10,
     signal: device.signal,
   });
+  const events = answers[Symbol.asyncIterator]();
   return { device, events, flush, close, resume };
 }
 

@@ -1,10 +1,10 @@
-import { pino } from "pino";
 import { beforeEach, describe, expect, test } from "vitest";
 import { toErrorFacts } from "../../src/errors.ts";
-import { createPushMemory } from "../../src/receiving/push-queue.ts";
-import { createSession, type Session } from "../../src/receiving/session.ts";
+import { createPushMemory } from "../../src/live/push-queue.ts";
+import { Session } from "../../src/receiving/session.ts";
 import { createTakeover, type Takeover } from "../../src/receiving/takeover.ts";
-import { createStore } from "./store.ts";
+import { eventsOf } from "../helpers/frames.ts";
+import { createStore, homeOf } from "./store.ts";
 
 const replaced: Session[] = [];
 const told: [Session, number][] = [];
@@ -19,17 +19,11 @@ beforeEach(() => {
 });
 
 const newSession = (): Session => {
-  const { readInbox: read } = createStore();
-  const log = pino({ level: "silent" });
-  const ids = {
-    deviceId: "phone",
-    resume: { epoch: "", sequence: 0, isStoreChanged: false },
-    window: 1,
-    heartbeatMs: 60_000,
-  };
-  const broker = { read, oldestSequence: async () => 0, readCursor: async () => undefined, isBrokerAway: () => false };
+  const home = homeOf(createStore(), 60_000);
   const pushes = createPushMemory(10_000_000).openQueue();
-  return createSession({ ...ids, ...broker, pushes, onGap() {}, log });
+  const session = new Session({ home, deviceId: "phone", window: 1, pushes });
+  session.begin({ epoch: "", sequence: 0, isStoreChanged: false });
+  return session;
 };
 
 /** Enters a session; `record` resolves to its place, now or when the test has it. */
@@ -40,7 +34,7 @@ const enter = async (order: number | Promise<number>, session = newSession(), de
 
 const endOf = async (session: Session) => {
   try {
-    for await (const _ of session.events());
+    for await (const _ of eventsOf(session));
     return "closed";
   } catch (error) {
     return toErrorFacts(error).errCode;

@@ -1,26 +1,33 @@
 import { create, toBinary } from "@bufbuild/protobuf";
 import { describe, expect, test } from "vitest";
 import { NotificationSchema } from "../../src/gen/mustreach/delivery/v1/delivery_pb.ts";
-import { createPushMemory, type PushQueue, toPush } from "../../src/receiving/push-queue.ts";
+import { createPushMemory, type PushQueue, toPush } from "../../src/live/push-queue.ts";
+import { dataIn } from "../helpers/frames.ts";
 
 const mib = 1_048_576;
 const push = (data: string) => toPush(toBinary(NotificationSchema, create(NotificationSchema, { data })));
 /** A push of this many bytes, which begins with its name. */
-const pushOf = (bytes: number, name: string) => push(name.padEnd(bytes - push("").bytes, "."));
+const pushOf = (bytes: number, name: string) => {
+  const padded = push(name.padEnd(bytes - push("").bytes, "."));
+  // The lengths of what is in it are longer, too.
+  return { ...padded, bytes };
+};
 
 /** The names of all that wait, taken. */
 const drain = (queue: PushQueue): string[] => {
   const names: string[] = [];
-  for (let taken = queue.take(); taken !== undefined; taken = queue.take()) names.push(taken.data.replace(/\.+$/, ""));
+  for (let taken = queue.take(); taken !== undefined; taken = queue.take())
+    names.push(dataIn(taken).replace(/\.+$/, ""));
   return names;
 };
 const numbers = (from: number, to: number) => Array.from({ length: to - from + 1 }, (_, i) => String(from + i));
 
 describe("a push", () => {
-  test("counts two bytes a character where it has any beyond Latin-1", () => {
-    const empty = push("").bytes;
-    expect(push("é".repeat(1_000)).bytes).toBe(empty + 1_000);
-    expect(push(`${"e".repeat(999)}单`).bytes).toBe(empty + 2_000);
+  test("counts the bytes of its event, and about what is around it", () => {
+    const { frame, bytes } = push("单".repeat(1_000));
+    expect(dataIn(frame)).toBe("单".repeat(1_000));
+    expect(frame.length).toBeGreaterThan(3_000);
+    expect(bytes).toBe(push("").bytes - push("").frame.length + frame.length);
   });
 });
 

@@ -77,6 +77,6 @@ export const epochStream = "EPOCHS";
 /** What {@link epochStream} counts for {@link sessionStream}. */
 export const epochSubject = "epoch.sessions";
 
-export const receivingSpecs: readonly StreamSpec[] = [
+export const liveSpecs: readonly StreamSpec[] = [
   { name: epochStream, description: "how often what is kept in memory began anew", subjects: [epochSubject] },
 ];

@@ -1,6 +1,6 @@
 import { z } from "zod";
 import type { Broker } from "../broker/connect.ts";
-import { listen, push, type Signal, tell, whenListening } from "../broker/signal.ts";
+import { listen, push, type Signal, tell } from "../broker/signal.ts";
 import { toPartition, toToken } from "../broker/subjects.ts";
 import {
   ackSubject,
@@ -50,9 +50,8 @@ export interface LiveListener {
 /** The subjects on which instances tell each other about a user, none of them stored. */
 export interface Live {
   /**
-   * Listens for one user. Resolves when the broker has the subscription, so that nothing after it is missed.
-   *
-   * @throws NetworkError (90004) when the broker does not answer in time.
+   * Listens for one user. Resolves when the broker has been asked: it listens before it answers whatever is asked over
+   * the same connection from then on.
    */
   subscribe(userId: string, listener: LiveListener): Promise<{ close(): void }>;
   /**
@@ -109,10 +108,6 @@ export function createLive(
           case "session":
             return listener.onSession(of.device, readSession(signal));
         }
-      });
-      await whenListening(broker, Date.now() + timeoutMs).catch((error: unknown) => {
-        close();
-        throw error;
       });
       return { close };
     },

@@ -4,9 +4,9 @@ import { afterEach, describe, expect, test, vi } from "vitest";
 import { type Broker, connectBroker } from "../../src/broker/connect.ts";
 import { declare } from "../../src/broker/declare.ts";
 import { toErrorFacts } from "../../src/errors.ts";
-import { epochStream, receivingSpecs, sessionStream } from "../../src/receiving/layout.ts";
-import { createOpenSession } from "../../src/receiving/session-order.ts";
-import { createLive, type SessionSignal } from "../../src/receiving/signals.ts";
+import { epochStream, liveSpecs, sessionStream } from "../../src/live/layout.ts";
+import { createOpenSession } from "../../src/live/session-order.ts";
+import { createLive, type SessionSignal } from "../../src/live/signals.ts";
 import { type TestBroker, useBroker } from "../helpers/broker.ts";
 import { startExternalBroker } from "../helpers/external-broker.ts";
 
@@ -21,7 +21,7 @@ async function openInstance({ url, dial }: Pick<TestBroker, "url"> & Partial<Pic
   const log = pino({ level: "silent" });
   const broker = await connectBroker({ servers: [url], dial, requestTimeoutMs: 2_000, log });
   opened.push(broker);
-  await declare(broker, receivingSpecs, 1);
+  await declare(broker, liveSpecs, 1);
   const open = await createOpenSession(broker, { partitions: 4, replicas: 1, timeoutMs: 2_000 });
   return { broker, open, live: createLive(broker, { partitions: 4, timeoutMs: 2_000 }) };
 }
@@ -51,6 +51,7 @@ describe("the order of sessions", () => {
     const heard: [string, SessionSignal][] = [];
     const onSession = (device: string, signal: SessionSignal) => void heard.push([device, signal]);
     await two.live.subscribe("alice", { ...noSignals, onSession });
+    await two.broker.nc.flush();
     await one.open("bob", "phone");
     const order = await one.open("alice", "phone");
     await vi.waitFor(() => expect(heard).toEqual([["cGhvbmU", { order, isRepeat: false }]]));

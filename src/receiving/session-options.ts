@@ -1,0 +1,39 @@
+import type { BaseLogger } from "pino";
+import type { Gap_Reason } from "../gen/mustreach/delivery/v1/delivery_pb.ts";
+import type { PushQueue } from "../live/push-queue.ts";
+import type { FeedSource } from "./feed.ts";
+
+/** What a session is opened with. */
+export interface SessionOptions {
+  readonly home: SessionHome;
+  readonly deviceId: string;
+  /** How many must-reach notifications may be unacknowledged. */
+  readonly window: number;
+  /** Where online pushes wait; closed at the end. */
+  readonly pushes: PushQueue;
+  /** When its token expires, in epoch milliseconds. Default: never. */
+  readonly expiresAtMs?: number | undefined;
+  /** How it is counted out. Default: it was not counted. */
+  readonly exit?: () => void;
+  /** Called at the end, whoever ends it. */
+  readonly onEnd?: (() => void) | undefined;
+}
+
+/** What the sessions of a user have in common. */
+export interface SessionHome extends FeedSource {
+  /** How often a session that has nothing else to send sends a heartbeat, from one to the next, in milliseconds. */
+  readonly heartbeatMs: number;
+  readonly log: BaseLogger;
+  /**
+   * Prepares what has to be there besides the first page before a session is ready; undefined when it is.
+   *
+   * @throws NetworkError (90004) when the broker does not answer.
+   */
+  prepare(): Promise<void> | undefined;
+  /** The device's stored cursor. */
+  readCursor(deviceId: string): Promise<number | undefined>;
+  /** Whether the connection to the broker is down. */
+  isBrokerAway(): boolean;
+  /** Told of each gap that a device is told of. */
+  onGap(reason: Gap_Reason): void;
+}
