@@ -92,10 +92,19 @@ export function createTimerWheel(): TimerWheel {
         place(timer);
       }
     }
-    const head = slotOf(0, now);
-    for (let timer = head.next; timer !== head; timer = head.next) {
-      remove(timer);
-      timer.owner.onTime();
+    const due = slotOf(0, now);
+    try {
+      for (let timer = due.next; timer !== due; timer = due.next) {
+        remove(timer);
+        timer.owner.onTime();
+      }
+    } finally {
+      // What one owner throws costs the others a tick.
+      for (let timer = due.next; timer !== due; timer = due.next) {
+        remove(timer);
+        timer.at = now + 1;
+        place(timer);
+      }
     }
   };
 

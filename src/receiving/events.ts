@@ -35,32 +35,23 @@ export function encodeGap({ from, sequence, epoch, reason }: FeedGap): Uint8Arra
   return encodeEvent({ case: "gap", value: { from: BigInt(from), to: BigInt(sequence), epoch, reason } });
 }
 
-/** The instance is stopping. */
-export function drained(): SessionEnd {
-  // Spread, so that a stop is not followed by a storm.
-  const afterMs = 500 + Math.floor(Math.random() * 2_000);
-  return { last: { case: "reconnect", value: { afterMs, reason: "the server is stopping" } } };
-}
+/** Why sessions end, by themselves or all at once. */
+export const sessionEnds = {
+  /** The instance is stopping. Spread, so that a stop is not followed by a storm. */
+  drained: () => reconnect(500 + Math.floor(Math.random() * 2_000), "the server is stopping"),
 
-/** The device begins a session anew, which tells it where the store goes on. */
-export function storeChanged(): SessionEnd {
-  // Spread: all devices hear of it at the same moment.
-  const afterMs = Math.floor(Math.random() * 2_000);
-  const reason = "the store of notifications was replaced";
+  /** The device begins a session anew, which tells it where the store goes on. Spread: all hear of it at once. */
+  storeChanged: () => reconnect(Math.floor(Math.random() * 2_000), "the store of notifications was replaced"),
+
+  expired: (): SessionEnd => ({ error: failure("TokenExpiredError", "the token expired") }),
+
+  revoked: (): SessionEnd => ({ error: failure("TokenKickedError", "the token was revoked") }),
+
+  replaced: (): SessionEnd => ({
+    error: failure("TokenKickedError", "a newer session of this device was opened"),
+  }),
+} as const;
+
+function reconnect(afterMs: number, reason: string): SessionEnd {
   return { last: { case: "reconnect", value: { afterMs, reason } } };
-}
-
-/** The token of the session is not valid any longer. */
-export function expired(): SessionEnd {
-  return { error: failure("TokenExpiredError", "the token expired") };
-}
-
-/** The token of the session was revoked. */
-export function revoked(): SessionEnd {
-  return { error: failure("TokenKickedError", "the token was revoked") };
-}
-
-/** The device has another session. */
-export function replaced(): SessionEnd {
-  return { error: failure("TokenKickedError", "a newer session of this device was opened") };
 }

@@ -4,7 +4,7 @@ import type { Place } from "../inbox/places.ts";
 import type { PushMemory } from "../live/push-queue.ts";
 import type { OpenSession } from "../live/session-order.ts";
 import type { Admission } from "./admission.ts";
-import { drained, revoked } from "./events.ts";
+import { sessionEnds } from "./events.ts";
 import { Session } from "./session.ts";
 import { User, type UserDeps } from "./user.ts";
 
@@ -134,7 +134,7 @@ export function createHub(options: HubOptions): Hub {
 
     endRevoked(userId) {
       for (const { session, isRevoked } of users.get(userId)?.sessions ?? []) {
-        if (isRevoked()) session.end(revoked());
+        if (isRevoked()) session.end(sessionEnds.revoked());
       }
     },
 
@@ -145,7 +145,7 @@ export function createHub(options: HubOptions): Hub {
     drain() {
       draining = true;
       for (const user of users.values()) {
-        for (const { session } of user.sessions) session.end(drained());
+        for (const { session } of user.sessions) session.end(sessionEnds.drained());
       }
     },
 

@@ -2,11 +2,17 @@ import type { HandlerContext, ServiceImpl } from "@connectrpc/connect";
 import { requireCaller } from "../auth/caller.ts";
 import { platformName } from "../auth/platform.ts";
 import { wrongField } from "../errors.ts";
-import { type DeliveryService, Start } from "../gen/mustreach/delivery/v1/delivery_pb.ts";
+import {
+  type DeliveryService,
+  Start,
+  type SubscribeRequest as SubscribeMessage,
+} from "../gen/mustreach/delivery/v1/delivery_pb.ts";
+import type { Position } from "../inbox/lineage.ts";
 import { maxDeviceIdBytes, requireId } from "../limits.ts";
 import { peerKey } from "../observe/peer.ts";
 import { type AcknowledgeDeps, acknowledge } from "./ack.ts";
-import { type SubscribeDeps, subscribe } from "./subscribe.ts";
+import { type ReceiveDeps, receive } from "./receive.ts";
+import { type SubscribeDeps, type SubscribeRequest, Subscription, subscribe } from "./subscribe.ts";
 
 /** The window of a subscriber that names none, in notifications. */
 const defaultWindow = 64;
@@ -20,35 +26,51 @@ const maxEpochLength = 32;
 /** Creates the implementation of DeliveryService, which only translates. */
 export function createDeliveryService(deps: SubscribeDeps & AcknowledgeDeps): ServiceImpl<typeof DeliveryService> {
   return {
-    subscribe(request, context) {
-      const caller = requireCaller(context);
-      if (request.window < 0 || request.window > maxWindow) {
-        throw wrongField("window", `window must be 1 to ${maxWindow}`);
-      }
-      if (request.start < Start.UNSPECIFIED || request.start > Start.ALL)
-        throw wrongField("start", "start must be RESUME, NEW or ALL");
-      return subscribe(deps, {
-        caller,
-        deviceId: toDeviceId(request.deviceId, context),
-        peer: context.values.get(peerKey),
-        start: request.start,
-        afterSequence:
-          request.afterSequence === undefined ? undefined : toSequence(request.afterSequence, "after_sequence"),
-        epoch: requireEpoch(request.epoch),
-        window: request.window || defaultWindow,
-        signal: context.signal,
-      });
+    subscribe: (request, context) => subscribe(deps, toRequest(request, context), () => context.signal),
+
+    receive(requests, context) {
+      const { userId } = requireCaller(context);
+      const receiving: ReceiveDeps = {
+        subscribe: (request, sink) => new Subscription(deps, request, sink),
+        acknowledge: (deviceId, position) => acknowledge(deps, userId, deviceId, position),
+        toRequest: (request) => toRequest(request, context),
+        toPosition,
+        toWindow,
+      };
+      return receive(receiving, requests);
     },
 
     async ack(request, context) {
       const { userId } = requireCaller(context);
       const deviceId = toDeviceId(request.deviceId, context);
-      const sequence = toSequence(request.sequence, "sequence");
-      if (sequence === 0) throw wrongField("sequence", "sequence must be above 0");
-      const position = { epoch: requireEpoch(request.epoch), sequence };
-      return { sequence: BigInt(await acknowledge(deps, userId, deviceId, position)) };
+      return { sequence: BigInt(await acknowledge(deps, userId, deviceId, toPosition(request))) };
     },
   };
+}
+
+function toRequest(request: SubscribeMessage, context: HandlerContext): SubscribeRequest {
+  const { afterSequence, start } = request;
+  const window = toWindow(request.window);
+  if (start < Start.UNSPECIFIED || start > Start.ALL) throw wrongField("start", "start must be RESUME, NEW or ALL");
+  return {
+    caller: requireCaller(context),
+    deviceId: toDeviceId(request.deviceId, context),
+    peer: context.values.get(peerKey),
+    start,
+    afterSequence: afterSequence === undefined ? undefined : toSequence(afterSequence, "after_sequence"),
+    epoch: requireEpoch(request.epoch),
+    window,
+  };
+}
+
+function toPosition({ sequence, epoch }: { readonly sequence: bigint; readonly epoch: string }): Position {
+  if (sequence === 0n) throw wrongField("sequence", "sequence must be above 0");
+  return { sequence: toSequence(sequence, "sequence"), epoch: requireEpoch(epoch) };
+}
+
+function toWindow(window: number): number {
+  if (window < 0 || window > maxWindow) throw wrongField("window", `window must be 1 to ${maxWindow}`);
+  return window || defaultWindow;
 }
 
 function toDeviceId(deviceId: string, context: HandlerContext): string {

@@ -3,15 +3,7 @@ import { toWireError } from "../errors.ts";
 import type { Place } from "../inbox/places.ts";
 import type { Push, PushQueue } from "../live/push-queue.ts";
 import { Timer, type TimerOwner } from "../timer-wheel.ts";
-import {
-  encodeEvent,
-  encodeGap,
-  encodeHeartbeat,
-  encodeReady,
-  expired,
-  type SessionEnd,
-  storeChanged,
-} from "./events.ts";
+import { encodeEvent, encodeGap, encodeHeartbeat, encodeReady, type SessionEnd, sessionEnds } from "./events.ts";
 import { Feed, type FeedItem, type FeedOwner } from "./feed.ts";
 import type { SessionHome, SessionOptions } from "./session-options.ts";
 import { Window } from "./window.ts";
@@ -50,6 +42,7 @@ export class Session implements FeedOwner, TimerOwner {
   /** Whether the device has been told that the session is open. */
   #isOpen = false;
   #isWritable = true;
+  #isPaused = false;
   #isPumping = false;
   #ended: SessionEnd | undefined = undefined;
   /** Whether it has ended for the sink, too, or that is gone. */
@@ -126,10 +119,21 @@ export class Session implements FeedOwner, TimerOwner {
 
   /** Sends an online push, as soon as the device takes it. */
   push(push: Push): void {
-    const isNext =
-      this.#isOpen && this.#isWritable && !this.#isPumping && this.#turnEndsAt === never && this.#pushes.isEmpty();
+    const isReady = this.#isOpen && this.#isWritable && !this.#isPaused && !this.#isPumping;
+    const isNext = isReady && this.#turnEndsAt === never && this.#pushes.isEmpty();
     if (isNext && this.#sink !== undefined) this.#isWritable = this.#sink.write(push.frame);
     else this.#pushes.add(push);
+  }
+
+  /** Sends nothing but heartbeats while the device wants nothing. */
+  setPaused(isPaused: boolean): void {
+    this.#isPaused = isPaused;
+    this.#pump();
+  }
+
+  setWindow(size: number): void {
+    this.window.resize(size);
+    this.#pump();
   }
 
   /** The device has handled everything up to this sequence; false when that is not news. */
@@ -144,12 +148,12 @@ export class Session implements FeedOwner, TimerOwner {
   }
 
   onStoreChanged(): void {
-    this.end(storeChanged());
+    this.end(sessionEnds.storeChanged());
   }
 
   onTime(): void {
     const now = performance.now();
-    if (Date.now() >= this.#expiresAtMs) this.end(expired());
+    if (Date.now() >= this.#expiresAtMs) this.end(sessionEnds.expired());
     if (now >= this.#retryAt) {
       this.#retryAt = never;
       if (this.#loading === "retry") this.#loading = "nothing";
@@ -184,30 +188,24 @@ export class Session implements FeedOwner, TimerOwner {
   #pump(): void {
     if (!this.#isOpen || this.#isPumping) return;
     this.#isPumping = true;
-    try {
-      while (this.#isWritable && this.#sink !== undefined && this.#feed !== undefined) {
-        const event = this.#next(this.#feed);
-        if (event === undefined) break;
-        this.#isWritable = this.#sink.write(event);
-      }
-    } finally {
-      this.#isPumping = false;
+    while (this.#isWritable && this.#sink !== undefined && this.#feed !== undefined) {
+      const event = (this.#isPaused ? undefined : this.#next(this.#feed)) ?? this.#nextHeartbeat(this.#feed);
+      if (event === undefined) break;
+      this.#isWritable = this.#sink.write(event);
     }
+    this.#isPumping = false;
   }
 
   /** What comes next; undefined when there is nothing now. */
   #next(feed: Feed): Uint8Array | undefined {
     this.#isPushesTurn = !this.#isPushesTurn;
-    if (!this.#isPushesTurn || this.#pushes.isEmpty()) {
-      const item = this.#nextStored(feed);
-      if (item !== undefined) return this.#toSent(item);
-      if (this.#turnEndsAt !== never) {
-        // What is being read has the turn still.
-        this.#isPushesTurn = true;
-        return undefined;
-      }
-    }
-    return this.#pushes.take() ?? (this.#isHeartbeatDue ? this.#heartbeat(feed) : undefined);
+    if (this.#isPushesTurn && !this.#pushes.isEmpty()) return this.#pushes.take();
+    const item = this.#nextStored(feed);
+    if (item !== undefined) return this.#toSent(item);
+    if (this.#turnEndsAt === never) return this.#pushes.take();
+    // It keeps its turn.
+    this.#isPushesTurn = true;
+    return undefined;
   }
 
   #nextStored(feed: Feed): FeedItem | undefined {
@@ -232,7 +230,9 @@ export class Session implements FeedOwner, TimerOwner {
     return encodeGap(item);
   }
 
-  #heartbeat(feed: Feed): Uint8Array {
+  #nextHeartbeat(feed: Feed): Uint8Array | undefined {
+    // What is being read has the turn still.
+    if (!this.#isHeartbeatDue || this.#turnEndsAt !== never) return undefined;
     this.#isHeartbeatDue = false;
     this.#heartbeatAt = performance.now() + this.#home.heartbeatMs;
     this.#arm();

@@ -7,6 +7,7 @@ import type { Cursors } from "../inbox/cursors.ts";
 import type { Inbox } from "../inbox/inbox.ts";
 import { epochAt } from "../inbox/lineage.ts";
 import type { Place } from "../inbox/places.ts";
+import type { SessionEnd } from "./events.ts";
 import type { Hub } from "./hub.ts";
 import type { Session } from "./session.ts";
 
@@ -40,12 +41,18 @@ export interface SubscribeRequest extends Omit<ResumeRequest, "userId"> {
   /** The address of the connection. */
   readonly peer: string;
   readonly window: number;
-  /** Aborted when the device is gone. */
-  readonly signal: AbortSignal;
 }
 
-/** Opens a device's session: its events, as frames or as messages, until it ends. */
-export function subscribe(deps: SubscribeDeps, request: SubscribeRequest): Answers<SubscribeResponse> {
+/**
+ * Opens a device's session: its events, as frames or as messages, until it ends.
+ *
+ * @param signal aborted when the device is gone; asked for by who takes messages.
+ */
+export function subscribe(
+  deps: SubscribeDeps,
+  request: SubscribeRequest,
+  signal: () => AbortSignal,
+): Answers<SubscribeResponse> {
   const pipe = (sink: FrameSink) => new Subscription(deps, request, sink);
   return {
     pipe,
@@ -54,19 +61,23 @@ export function subscribe(deps: SubscribeDeps, request: SubscribeRequest): Answe
         const subscription = pipe(sink);
         const leave = () => subscription.cancel(() => sink.end());
         // A generator whose reader is gone may never be resumed.
-        request.signal.addEventListener("abort", leave, { once: true });
-        if (request.signal.aborted) leave();
+        signal().addEventListener("abort", leave, { once: true });
+        if (signal().aborted) leave();
         return subscription;
       }),
   };
 }
 
 /** A device's stream: its session, once that is open. */
-class Subscription implements FrameSource {
+export class Subscription implements FrameSource {
   readonly #deps: SubscribeDeps;
   readonly #request: SubscribeRequest;
   readonly #sink: FrameSink;
   #session: Session | undefined = undefined;
+  /** What the device wants of a session that is not open yet. */
+  #window: number;
+  #isPaused = false;
+  #end: SessionEnd | undefined = undefined;
   /** What follows when the device has gone; undefined while it is there. */
   #afterCancel: (() => void) | undefined = undefined;
 
@@ -74,6 +85,7 @@ class Subscription implements FrameSource {
     this.#deps = deps;
     this.#request = request;
     this.#sink = sink;
+    this.#window = request.window;
     void this.#open();
   }
 
@@ -93,6 +105,23 @@ class Subscription implements FrameSource {
 
   finish(): void {}
 
+  /** As {@link Session.end}. */
+  end(reason: SessionEnd): void {
+    this.#end ??= reason;
+    this.#session?.end(reason);
+  }
+
+  setWindow(size: number): void {
+    this.#window = size;
+    this.#session?.setWindow(size);
+  }
+
+  /** As {@link Session.setPaused}. */
+  setPaused(isPaused: boolean): void {
+    this.#isPaused = isPaused;
+    this.#session?.setPaused(isPaused);
+  }
+
   async #open(): Promise<void> {
     const { hub, resume, revokedAtMs } = this.#deps;
     const { caller, deviceId, peer, start, afterSequence, epoch, window } = this.#request;
@@ -109,6 +138,9 @@ class Subscription implements FrameSource {
       else this.#afterCancel();
       return;
     }
+    this.#session.setWindow(this.#window);
+    this.#session.setPaused(this.#isPaused);
+    if (this.#end !== undefined) this.#session.end(this.#end);
     this.#session.pipe(this.#sink);
     // The token may have been revoked, and the device gone, while the session was being opened.
     hub.endRevoked(userId);

@@ -1,5 +1,5 @@
 import type { SessionSignal } from "../live/signals.ts";
-import { replaced } from "./events.ts";
+import { sessionEnds } from "./events.ts";
 import type { Session } from "./session.ts";
 
 /** A session of a user, also one that is being opened. */
@@ -108,7 +108,7 @@ class Contenders implements Takeover {
 
   #replace(contender: Placed): void {
     this.#remove(contender);
-    contender.session.end(replaced());
+    contender.session.end(sessionEnds.replaced());
     this.#owner.onReplaced(contender.session);
   }
 

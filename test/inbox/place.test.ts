@@ -14,6 +14,7 @@ import { createPublisher, type Publisher } from "../../src/publishing/publish.ts
 import { createTombstones } from "../../src/recalling/tombstones.ts";
 import { useBroker } from "../helpers/broker.ts";
 import { openEpochs } from "../helpers/epochs.ts";
+import { readEntry } from "../helpers/frames.ts";
 
 const server = useBroker();
 const options = { operationId: "test" };
@@ -40,7 +41,9 @@ const notification = () => create(NotificationSchema, { data: "d", sendTime: Big
 
 async function idsIn(inbox: Inbox, userId: string) {
   const { entries } = await inbox.read(userId, { after: 0, limit: 10 });
-  return entries.map((entry) => (entry.kind === "notification" ? entry.notification.serverMsgId : entry.kind));
+  return entries
+    .map(readEntry)
+    .map((entry) => (entry.kind === "notification" ? entry.notification.serverMsgId : entry.kind));
 }
 
 test("a try whose acknowledgement was lost is found by the next, and is the one notification", async () => {

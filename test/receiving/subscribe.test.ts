@@ -32,16 +32,19 @@ function openSubscription({ tokenTtlMs = dayMs, heartbeatMs = 3_600_000 } = {}) 
   const deps = { hub: hub as Hub, resume, cursors: { flush }, revokedAtMs: () => undefined };
   const now = Date.now();
   const caller = { userId: "alice", platformId: 5, isAdmin: false, issuedAtMs: now, expiresAtMs: now + tokenTtlMs };
-  const answers = subscribe(deps, {
-    caller,
-    deviceId: "phone",
-    peer: "127.0.0.1",
-    start: Start.RESUME,
-    afterSequence: undefined,
-    epoch: "",
-    window: 10,
-    signal: device.signal,
-  });
+  const answers = subscribe(
+    deps,
+    {
+      caller,
+      deviceId: "phone",
+      peer: "127.0.0.1",
+      start: Start.RESUME,
+      afterSequence: undefined,
+      epoch: "",
+      window: 10,
+    },
+    () => device.signal,
+  );
   const events = answers[Symbol.asyncIterator]();
   return { device, events, flush, close, resume };
 }

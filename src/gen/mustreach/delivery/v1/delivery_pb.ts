@@ -12,7 +12,7 @@ import type { Message as Message$1, UnknownEnum } from "@bufbuild/protobuf";
  * Describes the file mustreach/delivery/v1/delivery.proto.
  */
 export const file_mustreach_delivery_v1_delivery: GenFile = /*@__PURE__*/
-  fileDesc("CiRtdXN0cmVhY2gvZGVsaXZlcnkvdjEvZGVsaXZlcnkucHJvdG8SFW11c3RyZWFjaC5kZWxpdmVyeS52MSJKCgZBY2Nlc3MSEQoHYW55Ym9keRgBIAEoCEgAEg8KBXVzZXJzGAIgASgISAASFQoLYWRtaW5zX29ubHkYAyABKAlIAEIFCgN3aG8ioQEKEFN1YnNjcmliZVJlcXVlc3QSEQoJZGV2aWNlX2lkGAEgASgJEisKBXN0YXJ0GAIgASgOMhwubXVzdHJlYWNoLmRlbGl2ZXJ5LnYxLlN0YXJ0EhsKDmFmdGVyX3NlcXVlbmNlGAMgASgESACIAQESDQoFZXBvY2gYBSABKAkSDgoGd2luZG93GAQgASgFQhEKD19hZnRlcl9zZXF1ZW5jZSKFAwoRU3Vic2NyaWJlUmVzcG9uc2USLQoFcmVhZHkYASABKAsyHC5tdXN0cmVhY2guZGVsaXZlcnkudjEuUmVhZHlIABI7Cgxub3RpZmljYXRpb24YAiABKAsyIy5tdXN0cmVhY2guZGVsaXZlcnkudjEuTm90aWZpY2F0aW9uSAASMQoHbWVzc2FnZRgDIAEoCzIeLm11c3RyZWFjaC5kZWxpdmVyeS52MS5NZXNzYWdlSAASNQoJaGVhcnRiZWF0GAQgASgLMiAubXVzdHJlYWNoLmRlbGl2ZXJ5LnYxLkhlYXJ0YmVhdEgAEikKA2dhcBgFIAEoCzIaLm11c3RyZWFjaC5kZWxpdmVyeS52MS5HYXBIABI1CglyZWNvbm5lY3QYBiABKAsyIC5tdXN0cmVhY2guZGVsaXZlcnkudjEuUmVjb25uZWN0SAASLwoGcmVjYWxsGAcgASgLMh0ubXVzdHJlYWNoLmRlbGl2ZXJ5LnYxLlJlY2FsbEgAQgcKBWV2ZW50IlMKBVJlYWR5EhcKD3Jlc3VtZV9zZXF1ZW5jZRgBIAEoBBIPCgdwZW5kaW5nGAIgASgEEhEKCWRldmljZV9pZBgDIAEoCRINCgVlcG9jaBgEIAEoCSKoAgoMTm90aWZpY2F0aW9uEiIKDXNlcnZlcl9tc2dfaWQYASABKAlSC3NlcnZlck1zZ0lEEiIKDWNsaWVudF9tc2dfaWQYAiABKAlSC2NsaWVudE1zZ0lEEhEKCXNlbmRfdGltZRgDIAEoAxIgCgxzZW5kX3VzZXJfaWQYBCABKAlSCnNlbmRVc2VySUQSIAoMcmVjdl91c2VyX2lkGAUgASgJUgpyZWN2VXNlcklEEiIKDXJlY3ZfZ3JvdXBfaWQYBiABKAlSC3JlY3ZHcm91cElEEgsKA2tleRgHIAEoCRIMCgRkYXRhGAggASgJEhkKEXJlbGlhYmlsaXR5X2xldmVsGAkgASgFEhAKCHNlcXVlbmNlGAogASgEEg0KBWVwb2NoGAsgASgJIowBCgdNZXNzYWdlEicKD2NvbnZlcnNhdGlvbl9pZBgBIAEoCVIOY29udmVyc2F0aW9uSUQSHQoVY29udmVyc2F0aW9uX3NlcXVlbmNlGAIgASgEEjkKDG5vdGlmaWNhdGlvbhgDIAEoCzIjLm11c3RyZWFjaC5kZWxpdmVyeS52MS5Ob3RpZmljYXRpb24iWAoJSGVhcnRiZWF0EhcKD2xhdGVzdF9zZXF1ZW5jZRgBIAEoBBIdChVkcm9wcGVkX29ubGluZV9wdXNoZXMYAiABKAQSEwoLYnJva2VyX2F3YXkYAyABKAgi3AEKA0dhcBIMCgRmcm9tGAEgASgEEgoKAnRvGAIgASgEEjEKBnJlYXNvbhgDIAEoDjIhLm11c3RyZWFjaC5kZWxpdmVyeS52MS5HYXAuUmVhc29uEg0KBWVwb2NoGAQgASgJInkKBlJlYXNvbhIWChJSRUFTT05fVU5TUEVDSUZJRUQQABIUChBSRUFTT05fUkVURU5USU9OEAESEgoOUkVBU09OX0VYUElSRUQQAhITCg9SRUFTT05fUkVDQUxMRUQQAxIYChRSRUFTT05fU1RPUkVfQ0hBTkdFRBAEInEKBlJlY2FsbBIiCg1zZXJ2ZXJfbXNnX2lkGAEgASgJUgtzZXJ2ZXJNc2dJRBIiCg1jbGllbnRfbXNnX2lkGAIgASgJUgtjbGllbnRNc2dJRBIQCghzZXF1ZW5jZRgDIAEoBBINCgVlcG9jaBgEIAEoCSItCglSZWNvbm5lY3QSEAoIYWZ0ZXJfbXMYASABKAUSDgoGcmVhc29uGAIgASgJIkAKCkFja1JlcXVlc3QSEQoJZGV2aWNlX2lkGAEgASgJEhAKCHNlcXVlbmNlGAIgASgEEg0KBWVwb2NoGAMgASgJIh8KC0Fja1Jlc3BvbnNlEhAKCHNlcXVlbmNlGAEgASgEKk4KBVN0YXJ0EhUKEVNUQVJUX1VOU1BFQ0lGSUVEEAASEAoMU1RBUlRfUkVTVU1FEAESDQoJU1RBUlRfTkVXEAISDQoJU1RBUlRfQUxMEAMy0QEKD0RlbGl2ZXJ5U2VydmljZRJoCglTdWJzY3JpYmUSJy5tdXN0cmVhY2guZGVsaXZlcnkudjEuU3Vic2NyaWJlUmVxdWVzdBooLm11c3RyZWFjaC5kZWxpdmVyeS52MS5TdWJzY3JpYmVSZXNwb25zZSIG4uAYAhABMAESVAoDQWNrEiEubXVzdHJlYWNoLmRlbGl2ZXJ5LnYxLkFja1JlcXVlc3QaIi5tdXN0cmVhY2guZGVsaXZlcnkudjEuQWNrUmVzcG9uc2UiBuLgGAIQATpXCgZhY2Nlc3MSHi5nb29nbGUucHJvdG9idWYuTWV0aG9kT3B0aW9ucxiMjAMgASgLMh0ubXVzdHJlYWNoLmRlbGl2ZXJ5LnYxLkFjY2Vzc1IGYWNjZXNzOkIKC2JpbmRfc3RhdHVzEh8uZ29vZ2xlLnByb3RvYnVmLk1lc3NhZ2VPcHRpb25zGI2MAyABKAVSCmJpbmRTdGF0dXM6RAoNYmluZF9yZXF1aXJlZBIdLmdvb2dsZS5wcm90b2J1Zi5GaWVsZE9wdGlvbnMYjowDIAEoCFIMYmluZFJlcXVpcmVkOkgKD2lkZW1wb3RlbmN5X2tleRIdLmdvb2dsZS5wcm90b2J1Zi5GaWVsZE9wdGlvbnMYj4wDIAEoCFIOaWRlbXBvdGVuY3lLZXlCYgoVbXVzdHJlYWNoLmRlbGl2ZXJ5LnYxQg1EZWxpdmVyeVByb3RvUAFaIG11c3RyZWFjaC9kZWxpdmVyeS92MTtkZWxpdmVyeXYxqgIVTXVzdHJlYWNoLkRlbGl2ZXJ5LlYxYgZwcm90bzM", [file_google_protobuf_descriptor]);
+  fileDesc("CiRtdXN0cmVhY2gvZGVsaXZlcnkvdjEvZGVsaXZlcnkucHJvdG8SFW11c3RyZWFjaC5kZWxpdmVyeS52MSJKCgZBY2Nlc3MSEQoHYW55Ym9keRgBIAEoCEgAEg8KBXVzZXJzGAIgASgISAASFQoLYWRtaW5zX29ubHkYAyABKAlIAEIFCgN3aG8ioQEKEFN1YnNjcmliZVJlcXVlc3QSEQoJZGV2aWNlX2lkGAEgASgJEisKBXN0YXJ0GAIgASgOMhwubXVzdHJlYWNoLmRlbGl2ZXJ5LnYxLlN0YXJ0EhsKDmFmdGVyX3NlcXVlbmNlGAMgASgESACIAQESDQoFZXBvY2gYBSABKAkSDgoGd2luZG93GAQgASgFQhEKD19hZnRlcl9zZXF1ZW5jZSKFAgoOUmVjZWl2ZVJlcXVlc3QSPAoJc3Vic2NyaWJlGAEgASgLMicubXVzdHJlYWNoLmRlbGl2ZXJ5LnYxLlN1YnNjcmliZVJlcXVlc3RIABI9CgthY2tub3dsZWRnZRgCIAEoCzImLm11c3RyZWFjaC5kZWxpdmVyeS52MS5BY2tub3dsZWRnZW1lbnRIABI8Cg1jaGFuZ2Vfd2luZG93GAMgASgLMiMubXVzdHJlYWNoLmRlbGl2ZXJ5LnYxLldpbmRvd0NoYW5nZUgAEi0KBXBhdXNlGAQgASgLMhwubXVzdHJlYWNoLmRlbGl2ZXJ5LnYxLlBhdXNlSABCCQoHcmVxdWVzdCIyCg9BY2tub3dsZWRnZW1lbnQSEAoIc2VxdWVuY2UYASABKAQSDQoFZXBvY2gYAiABKAkiHgoMV2luZG93Q2hhbmdlEg4KBndpbmRvdxgBIAEoBSIaCgVQYXVzZRIRCglpc19wYXVzZWQYASABKAgihQMKEVN1YnNjcmliZVJlc3BvbnNlEi0KBXJlYWR5GAEgASgLMhwubXVzdHJlYWNoLmRlbGl2ZXJ5LnYxLlJlYWR5SAASOwoMbm90aWZpY2F0aW9uGAIgASgLMiMubXVzdHJlYWNoLmRlbGl2ZXJ5LnYxLk5vdGlmaWNhdGlvbkgAEjEKB21lc3NhZ2UYAyABKAsyHi5tdXN0cmVhY2guZGVsaXZlcnkudjEuTWVzc2FnZUgAEjUKCWhlYXJ0YmVhdBgEIAEoCzIgLm11c3RyZWFjaC5kZWxpdmVyeS52MS5IZWFydGJlYXRIABIpCgNnYXAYBSABKAsyGi5tdXN0cmVhY2guZGVsaXZlcnkudjEuR2FwSAASNQoJcmVjb25uZWN0GAYgASgLMiAubXVzdHJlYWNoLmRlbGl2ZXJ5LnYxLlJlY29ubmVjdEgAEi8KBnJlY2FsbBgHIAEoCzIdLm11c3RyZWFjaC5kZWxpdmVyeS52MS5SZWNhbGxIAEIHCgVldmVudCJTCgVSZWFkeRIXCg9yZXN1bWVfc2VxdWVuY2UYASABKAQSDwoHcGVuZGluZxgCIAEoBBIRCglkZXZpY2VfaWQYAyABKAkSDQoFZXBvY2gYBCABKAkiqAIKDE5vdGlmaWNhdGlvbhIiCg1zZXJ2ZXJfbXNnX2lkGAEgASgJUgtzZXJ2ZXJNc2dJRBIiCg1jbGllbnRfbXNnX2lkGAIgASgJUgtjbGllbnRNc2dJRBIRCglzZW5kX3RpbWUYAyABKAMSIAoMc2VuZF91c2VyX2lkGAQgASgJUgpzZW5kVXNlcklEEiAKDHJlY3ZfdXNlcl9pZBgFIAEoCVIKcmVjdlVzZXJJRBIiCg1yZWN2X2dyb3VwX2lkGAYgASgJUgtyZWN2R3JvdXBJRBILCgNrZXkYByABKAkSDAoEZGF0YRgIIAEoCRIZChFyZWxpYWJpbGl0eV9sZXZlbBgJIAEoBRIQCghzZXF1ZW5jZRgKIAEoBBINCgVlcG9jaBgLIAEoCSKMAQoHTWVzc2FnZRInCg9jb252ZXJzYXRpb25faWQYASABKAlSDmNvbnZlcnNhdGlvbklEEh0KFWNvbnZlcnNhdGlvbl9zZXF1ZW5jZRgCIAEoBBI5Cgxub3RpZmljYXRpb24YAyABKAsyIy5tdXN0cmVhY2guZGVsaXZlcnkudjEuTm90aWZpY2F0aW9uIlgKCUhlYXJ0YmVhdBIXCg9sYXRlc3Rfc2VxdWVuY2UYASABKAQSHQoVZHJvcHBlZF9vbmxpbmVfcHVzaGVzGAIgASgEEhMKC2Jyb2tlcl9hd2F5GAMgASgIItwBCgNHYXASDAoEZnJvbRgBIAEoBBIKCgJ0bxgCIAEoBBIxCgZyZWFzb24YAyABKA4yIS5tdXN0cmVhY2guZGVsaXZlcnkudjEuR2FwLlJlYXNvbhINCgVlcG9jaBgEIAEoCSJ5CgZSZWFzb24SFgoSUkVBU09OX1VOU1BFQ0lGSUVEEAASFAoQUkVBU09OX1JFVEVOVElPThABEhIKDlJFQVNPTl9FWFBJUkVEEAISEwoPUkVBU09OX1JFQ0FMTEVEEAMSGAoUUkVBU09OX1NUT1JFX0NIQU5HRUQQBCJxCgZSZWNhbGwSIgoNc2VydmVyX21zZ19pZBgBIAEoCVILc2VydmVyTXNnSUQSIgoNY2xpZW50X21zZ19pZBgCIAEoCVILY2xpZW50TXNnSUQSEAoIc2VxdWVuY2UYAyABKAQSDQoFZXBvY2gYBCABKAkiLQoJUmVjb25uZWN0EhAKCGFmdGVyX21zGAEgASgFEg4KBnJlYXNvbhgCIAEoCSJACgpBY2tSZXF1ZXN0EhEKCWRldmljZV9pZBgBIAEoCRIQCghzZXF1ZW5jZRgCIAEoBBINCgVlcG9jaBgDIAEoCSIfCgtBY2tSZXNwb25zZRIQCghzZXF1ZW5jZRgBIAEoBCpOCgVTdGFydBIVChFTVEFSVF9VTlNQRUNJRklFRBAAEhAKDFNUQVJUX1JFU1VNRRABEg0KCVNUQVJUX05FVxACEg0KCVNUQVJUX0FMTBADMrkCCg9EZWxpdmVyeVNlcnZpY2USaAoJU3Vic2NyaWJlEicubXVzdHJlYWNoLmRlbGl2ZXJ5LnYxLlN1YnNjcmliZVJlcXVlc3QaKC5tdXN0cmVhY2guZGVsaXZlcnkudjEuU3Vic2NyaWJlUmVzcG9uc2UiBuLgGAIQATABEmYKB1JlY2VpdmUSJS5tdXN0cmVhY2guZGVsaXZlcnkudjEuUmVjZWl2ZVJlcXVlc3QaKC5tdXN0cmVhY2guZGVsaXZlcnkudjEuU3Vic2NyaWJlUmVzcG9uc2UiBuLgGAIQASgBMAESVAoDQWNrEiEubXVzdHJlYWNoLmRlbGl2ZXJ5LnYxLkFja1JlcXVlc3QaIi5tdXN0cmVhY2guZGVsaXZlcnkudjEuQWNrUmVzcG9uc2UiBuLgGAIQATpXCgZhY2Nlc3MSHi5nb29nbGUucHJvdG9idWYuTWV0aG9kT3B0aW9ucxiMjAMgASgLMh0ubXVzdHJlYWNoLmRlbGl2ZXJ5LnYxLkFjY2Vzc1IGYWNjZXNzOkIKC2JpbmRfc3RhdHVzEh8uZ29vZ2xlLnByb3RvYnVmLk1lc3NhZ2VPcHRpb25zGI2MAyABKAVSCmJpbmRTdGF0dXM6RAoNYmluZF9yZXF1aXJlZBIdLmdvb2dsZS5wcm90b2J1Zi5GaWVsZE9wdGlvbnMYjowDIAEoCFIMYmluZFJlcXVpcmVkOkgKD2lkZW1wb3RlbmN5X2tleRIdLmdvb2dsZS5wcm90b2J1Zi5GaWVsZE9wdGlvbnMYj4wDIAEoCFIOaWRlbXBvdGVuY3lLZXlCYgoVbXVzdHJlYWNoLmRlbGl2ZXJ5LnYxQg1EZWxpdmVyeVByb3RvUAFaIG11c3RyZWFjaC9kZWxpdmVyeS92MTtkZWxpdmVyeXYxqgIVTXVzdHJlYWNoLkRlbGl2ZXJ5LlYxYgZwcm90bzM", [file_google_protobuf_descriptor]);
 
 /**
  * Access says who may call a method.
@@ -113,6 +113,134 @@ export const SubscribeRequestSchema: GenMessage<SubscribeRequest> = /*@__PURE__*
   messageDesc(file_mustreach_delivery_v1_delivery, 1);
 
 /**
+ * ReceiveRequest is one message of a device in a Receive stream. It is answered with SubscribeResponse, and not with a
+ * message of its own, so that one encoded event serves the devices of both methods.
+ *
+ * @generated from message mustreach.delivery.v1.ReceiveRequest
+ */
+export type ReceiveRequest = Message$1<"mustreach.delivery.v1.ReceiveRequest"> & {
+  /**
+   * Exactly one is set.
+   *
+   * @generated from oneof mustreach.delivery.v1.ReceiveRequest.request
+   */
+  request: {
+    /**
+     * Opens the session: the first message, and only that.
+     *
+     * @generated from field: mustreach.delivery.v1.SubscribeRequest subscribe = 1;
+     */
+    value: SubscribeRequest;
+    case: "subscribe";
+  } | {
+    /**
+     * The device has handled everything up to a sequence.
+     *
+     * @generated from field: mustreach.delivery.v1.Acknowledgement acknowledge = 2;
+     */
+    value: Acknowledgement;
+    case: "acknowledge";
+  } | {
+    /**
+     * The device wants more, or fewer, notifications at a time.
+     *
+     * @generated from field: mustreach.delivery.v1.WindowChange change_window = 3;
+     */
+    value: WindowChange;
+    case: "changeWindow";
+  } | {
+    /**
+     * The device wants nothing for a while, or everything again.
+     *
+     * @generated from field: mustreach.delivery.v1.Pause pause = 4;
+     */
+    value: Pause;
+    case: "pause";
+  } | { case: undefined; value?: undefined };
+};
+
+/**
+ * Describes the message mustreach.delivery.v1.ReceiveRequest.
+ * Use `create(ReceiveRequestSchema)` to create a new message.
+ */
+export const ReceiveRequestSchema: GenMessage<ReceiveRequest> = /*@__PURE__*/
+  messageDesc(file_mustreach_delivery_v1_delivery, 2);
+
+/**
+ * Acknowledgement moves the device's cursor, as Ack does: everything up to and including `sequence` has been handled and
+ * is not sent to this device again. Cumulative and monotonic: an older sequence changes nothing. It is not answered: of
+ * those that come together, the last one counts.
+ *
+ * @generated from message mustreach.delivery.v1.Acknowledgement
+ */
+export type Acknowledgement = Message$1<"mustreach.delivery.v1.Acknowledgement"> & {
+  /**
+   * The highest sequence handled. Required, above 0, and not above the newest that this user has.
+   *
+   * @generated from field: uint64 sequence = 1;
+   */
+  sequence: bigint;
+
+  /**
+   * The epoch of the sequence, as the event had it; see AckRequest.epoch.
+   *
+   * @generated from field: string epoch = 2;
+   */
+  epoch: string;
+};
+
+/**
+ * Describes the message mustreach.delivery.v1.Acknowledgement.
+ * Use `create(AcknowledgementSchema)` to create a new message.
+ */
+export const AcknowledgementSchema: GenMessage<Acknowledgement> = /*@__PURE__*/
+  messageDesc(file_mustreach_delivery_v1_delivery, 3);
+
+/**
+ * WindowChange changes how much the device is sent before it acknowledges.
+ *
+ * @generated from message mustreach.delivery.v1.WindowChange
+ */
+export type WindowChange = Message$1<"mustreach.delivery.v1.WindowChange"> & {
+  /**
+   * How many must-reach notifications may be unacknowledged at a time from now on: 1 to 1,000. Default (0): 64. Those
+   * that were sent already stay sent.
+   *
+   * @generated from field: int32 window = 1;
+   */
+  window: number;
+};
+
+/**
+ * Describes the message mustreach.delivery.v1.WindowChange.
+ * Use `create(WindowChangeSchema)` to create a new message.
+ */
+export const WindowChangeSchema: GenMessage<WindowChange> = /*@__PURE__*/
+  messageDesc(file_mustreach_delivery_v1_delivery, 4);
+
+/**
+ * Pause keeps the session open while the device takes nothing, as in the background.
+ *
+ * @generated from message mustreach.delivery.v1.Pause
+ */
+export type Pause = Message$1<"mustreach.delivery.v1.Pause"> & {
+  /**
+   * Whether nothing but heartbeats, and the end of the stream, is to be sent from now on. Must-reach notifications wait
+   * in the store; of online pushes, as many wait as for a device that reads slowly. Default: false, to go on.
+   *
+   * @generated from field: bool is_paused = 1;
+   */
+  isPaused: boolean;
+};
+
+/**
+ * Describes the message mustreach.delivery.v1.Pause.
+ * Use `create(PauseSchema)` to create a new message.
+ */
+export const PauseSchema: GenMessage<Pause> = /*@__PURE__*/
+  messageDesc(file_mustreach_delivery_v1_delivery, 5);
+
+/**
  * SubscribeResponse is one event of a session.
  *
  * @generated from message mustreach.delivery.v1.SubscribeResponse
@@ -187,7 +315,7 @@ export type SubscribeResponse = Message$1<"mustreach.delivery.v1.SubscribeRespon
  * Use `create(SubscribeResponseSchema)` to create a new message.
  */
 export const SubscribeResponseSchema: GenMessage<SubscribeResponse> = /*@__PURE__*/
-  messageDesc(file_mustreach_delivery_v1_delivery, 2);
+  messageDesc(file_mustreach_delivery_v1_delivery, 6);
 
 /**
  * Ready is the first event of a session.
@@ -230,7 +358,7 @@ export type Ready = Message$1<"mustreach.delivery.v1.Ready"> & {
  * Use `create(ReadySchema)` to create a new message.
  */
 export const ReadySchema: GenMessage<Ready> = /*@__PURE__*/
-  messageDesc(file_mustreach_delivery_v1_delivery, 3);
+  messageDesc(file_mustreach_delivery_v1_delivery, 7);
 
 /**
  * Notification is a business notification as a device gets it.
@@ -324,7 +452,7 @@ export type Notification = Message$1<"mustreach.delivery.v1.Notification"> & {
  * Use `create(NotificationSchema)` to create a new message.
  */
 export const NotificationSchema: GenMessage<Notification> = /*@__PURE__*/
-  messageDesc(file_mustreach_delivery_v1_delivery, 4);
+  messageDesc(file_mustreach_delivery_v1_delivery, 8);
 
 /**
  * Message is the chat copy of a notification.
@@ -359,7 +487,7 @@ export type Message = Message$1<"mustreach.delivery.v1.Message"> & {
  * Use `create(MessageSchema)` to create a new message.
  */
 export const MessageSchema: GenMessage<Message> = /*@__PURE__*/
-  messageDesc(file_mustreach_delivery_v1_delivery, 5);
+  messageDesc(file_mustreach_delivery_v1_delivery, 9);
 
 /**
  * Heartbeat comes about every MUSTREACH_HEARTBEAT (default 15s) to a session that gets nothing else, also while the
@@ -396,7 +524,7 @@ export type Heartbeat = Message$1<"mustreach.delivery.v1.Heartbeat"> & {
  * Use `create(HeartbeatSchema)` to create a new message.
  */
 export const HeartbeatSchema: GenMessage<Heartbeat> = /*@__PURE__*/
-  messageDesc(file_mustreach_delivery_v1_delivery, 6);
+  messageDesc(file_mustreach_delivery_v1_delivery, 10);
 
 /**
  * Gap tells of a range of sequences in which stored notifications will not be delivered. It counts as delivered:
@@ -439,7 +567,7 @@ export type Gap = Message$1<"mustreach.delivery.v1.Gap"> & {
  * Use `create(GapSchema)` to create a new message.
  */
 export const GapSchema: GenMessage<Gap> = /*@__PURE__*/
-  messageDesc(file_mustreach_delivery_v1_delivery, 7);
+  messageDesc(file_mustreach_delivery_v1_delivery, 11);
 
 /**
  * Why the notifications are not delivered.
@@ -497,7 +625,7 @@ export type Gap_Reason = (typeof Gap_Reason)[keyof typeof Gap_Reason] | UnknownE
  * Describes the enum mustreach.delivery.v1.Gap.Reason.
  */
 export const Gap_ReasonSchema: GenEnum<Gap_Reason> = /*@__PURE__*/
-  enumDesc(file_mustreach_delivery_v1_delivery, 7, 0);
+  enumDesc(file_mustreach_delivery_v1_delivery, 11, 0);
 
 /**
  * Recall tells that a notification was withdrawn: a device that has shown it takes it back. It has a place of its own
@@ -540,7 +668,7 @@ export type Recall = Message$1<"mustreach.delivery.v1.Recall"> & {
  * Use `create(RecallSchema)` to create a new message.
  */
 export const RecallSchema: GenMessage<Recall> = /*@__PURE__*/
-  messageDesc(file_mustreach_delivery_v1_delivery, 8);
+  messageDesc(file_mustreach_delivery_v1_delivery, 12);
 
 /**
  * Reconnect is the server's advice before it ends a stream.
@@ -568,7 +696,7 @@ export type Reconnect = Message$1<"mustreach.delivery.v1.Reconnect"> & {
  * Use `create(ReconnectSchema)` to create a new message.
  */
 export const ReconnectSchema: GenMessage<Reconnect> = /*@__PURE__*/
-  messageDesc(file_mustreach_delivery_v1_delivery, 9);
+  messageDesc(file_mustreach_delivery_v1_delivery, 13);
 
 /**
  * AckRequest acknowledges everything up to a sequence.
@@ -604,7 +732,7 @@ export type AckRequest = Message$1<"mustreach.delivery.v1.AckRequest"> & {
  * Use `create(AckRequestSchema)` to create a new message.
  */
 export const AckRequestSchema: GenMessage<AckRequest> = /*@__PURE__*/
-  messageDesc(file_mustreach_delivery_v1_delivery, 10);
+  messageDesc(file_mustreach_delivery_v1_delivery, 14);
 
 /**
  * AckResponse tells where the cursor is.
@@ -626,7 +754,7 @@ export type AckResponse = Message$1<"mustreach.delivery.v1.AckResponse"> & {
  * Use `create(AckResponseSchema)` to create a new message.
  */
 export const AckResponseSchema: GenMessage<AckResponse> = /*@__PURE__*/
-  messageDesc(file_mustreach_delivery_v1_delivery, 11);
+  messageDesc(file_mustreach_delivery_v1_delivery, 15);
 
 /**
  * Start says where a session begins when the request has no after_sequence.
@@ -693,11 +821,33 @@ export const DeliveryService: GenService<{
    * Errors: 1001 for a bad argument, 1501 and 1503 to 1507 for a bad token, 1506 when superseded or logged out,
    * 1601 for too many sessions, 90004 when the broker cannot be reached.
    *
+   * Its events are those of Receive, so that each is encoded once for the devices of both:
+   * buf:lint:ignore RPC_REQUEST_RESPONSE_UNIQUE
+   *
    * @generated from rpc mustreach.delivery.v1.DeliveryService.Subscribe
    */
   subscribe: {
     methodKind: "server_streaming";
     input: typeof SubscribeRequestSchema;
+    output: typeof SubscribeResponseSchema;
+  },
+  /**
+   * Receive is Subscribe and Ack in one stream of both directions: the events of the session come down, and what the
+   * device has handled goes up without a call for each. The first message is `subscribe`; what the session is then, is as
+   * Subscribe has it. A device that sends no more messages keeps its session.
+   *
+   * Errors: those of Subscribe; 1001 also for a first message that is no `subscribe` and for another `subscribe` after
+   * it; and those of Ack, which end the stream too.
+   *
+   * Its events are those of Subscribe, so that each is encoded once for the devices of both:
+   * buf:lint:ignore RPC_REQUEST_RESPONSE_UNIQUE
+   * buf:lint:ignore RPC_RESPONSE_STANDARD_NAME
+   *
+   * @generated from rpc mustreach.delivery.v1.DeliveryService.Receive
+   */
+  receive: {
+    methodKind: "bidi_streaming";
+    input: typeof ReceiveRequestSchema;
     output: typeof SubscribeResponseSchema;
   },
   /**
