@@ -110,6 +110,8 @@ class Receiver implements FrameSource {
   }
 
   #acknowledge(position: Position): void {
+    const { epoch, sequence = 0 } = this.#handled ?? {};
+    if (epoch === position.epoch && sequence >= position.sequence) return;
     this.#handled = position;
     if (this.#isRecording) return;
     this.#isRecording = true;

@@ -168,8 +168,7 @@ export const ReceiveRequestSchema: GenMessage<ReceiveRequest> = /*@__PURE__*/
 
 /**
  * Acknowledgement moves the device's cursor, as Ack does: everything up to and including `sequence` has been handled and
- * is not sent to this device again. Cumulative and monotonic: an older sequence changes nothing. It is not answered: of
- * those that come together, the last one counts.
+ * is not sent to this device again. Cumulative and monotonic: an older sequence changes nothing. It is not answered.
  *
  * @generated from message mustreach.delivery.v1.Acknowledgement
  */
