@@ -18,6 +18,8 @@ export class IncomingBody implements Receiver, Body {
   // One buffer that grows, not the chunks as they came: a chunk of one byte may hold on to a whole read of the socket.
   #bytes: Uint8Array<ArrayBuffer> = none;
   #length = 0;
+  /** A body that came in one piece. */
+  #whole: Buffer | undefined;
   #limit: BodyLimit | undefined;
   #isComplete = false;
   #isClosed = false;
@@ -67,6 +69,15 @@ export class IncomingBody implements Receiver, Body {
       this.#refuseLarge(needed);
       return;
     }
+    if (this.#length === 0 && needed <= maxOrdinaryBytes && isWhole(this.#exchange, needed)) {
+      // It is not kept for longer than it takes to read it.
+      this.#length = needed;
+      this.#whole = Buffer.from(chunk);
+      return;
+    }
+    // Malformed (RFC 9113, 8.1.1), and no body to be read by half.
+    if (this.#whole !== undefined) this.#fail(new BindError("the body is longer than its Content-Length", 400));
+    if (this.#isOver) return;
     if (needed > this.#bytes.length) this.#grow(needed, maxBytes);
     if (this.#isOver) return;
     this.#bytes.set(chunk, this.#length);
@@ -104,10 +115,6 @@ export class IncomingBody implements Receiver, Body {
   }
 
   #grow(needed: number, maxBytes: number): void {
-    if (this.#length === 0 && this.#reader !== undefined && isWhole(this.#exchange, needed)) {
-      this.#bytes = new Uint8Array(needed);
-      return;
-    }
     // The first piece is mostly the whole.
     const capacity =
       this.#length === 0 ? needed : Math.min(maxBytes, Math.max(4_096, 2 ** Math.ceil(Math.log2(needed))));
@@ -123,7 +130,7 @@ export class IncomingBody implements Receiver, Body {
 
   #take(): Buffer {
     this.#release();
-    return Buffer.from(this.#bytes.buffer, 0, this.#length);
+    return this.#whole ?? Buffer.from(this.#bytes.buffer, 0, this.#length);
   }
 
   #release(): void {
@@ -144,7 +151,7 @@ export class IncomingBody implements Receiver, Body {
 /** Bytes of nothing, for all bodies that have not begun. */
 const none = new Uint8Array();
 
-/** Whether this first piece of a body is all of it: it is not kept for longer than it takes to read it. */
+/** Whether this first piece of a body is all of it. */
 function isWhole({ headers }: Exchange, length: number): boolean {
   return headers["content-length"] === String(length);
 }

@@ -30,6 +30,8 @@ export type Rest = (exchange: Exchange, target: Target) => Receiver | undefined;
 /** The response header that names the keys of the body that were ignored. */
 const unknownFieldsHeader = "mustreach-unknown-fields";
 
+const commonFields: Fields = [...corsFields, "content-type", "application/json"];
+
 interface Route {
   readonly method: UnaryMethod;
   readonly toAnswer: ToAnswer;
@@ -115,11 +117,6 @@ function toStatus(error: ConnectError): number {
 
 function write(exchange: Exchange, status: number, fields: Fields, text: string): void {
   const body = Buffer.from(text);
-  exchange.answer(
-    [
-      ...[":status", String(status), ...corsFields, ...fields],
-      ...["content-type", "application/json", "content-length", String(body.length)],
-    ],
-    body,
-  );
+  const length = String(body.length);
+  exchange.answer([":status", String(status), ...commonFields, ...fields, "content-length", length], body);
 }

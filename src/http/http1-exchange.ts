@@ -2,6 +2,9 @@ import type { IncomingMessage, ServerResponse } from "node:http";
 import type { Accept, Connection, Exchange, Fields, Receiver, RequestHeaders } from "../http2/exchange.ts";
 import { type Log, maxWaitingBytes } from "../http2/protocol.ts";
 
+/** Up to which size a body is written with the headers, in bytes; a larger one is not copied. */
+const maxTextBytes = 16_384;
+
 /** A request of HTTP/1.1 and its response as an {@link Exchange}. */
 export class Http1Exchange implements Exchange {
   readonly headers: RequestHeaders;
@@ -103,7 +106,9 @@ export class Http1Exchange implements Exchange {
     const res = this.#res;
     if (res.destroyed) return;
     if (trailers !== undefined) res.addTrailers(toPairs(trailers));
-    res.end(body);
+    if (body === undefined || body.length > maxTextBytes) res.end(body);
+    // The same bytes as a text, which Node writes in one piece with the headers.
+    else res.end(Buffer.from(body.buffer, body.byteOffset, body.length).toString("latin1"), "latin1");
     // Nobody reads it any more, and what follows on the connection comes after it.
     if (this.#req.isPaused()) this.#req.resume();
   }

@@ -12,7 +12,7 @@ import { AuthService } from "../../src/gen/mustreach/auth/v1/auth_pb.ts";
 import { DeliveryService } from "../../src/gen/mustreach/delivery/v1/delivery_pb.ts";
 import { MsgService } from "../../src/gen/mustreach/msg/v1/msg_pb.ts";
 import { createListener } from "../../src/http/listener.ts";
-import type { Exchange } from "../../src/http2/exchange.ts";
+import type { Exchange, RequestHeaders } from "../../src/http2/exchange.ts";
 import { createLog } from "../../src/observe/log.ts";
 
 const cleanups: (() => unknown)[] = [];
@@ -253,5 +253,81 @@ describe("when the bytes under way are too many", () => {
       await whole.write("x".repeat(90_000));
       expect((await whole.body).length).toBe(90_000);
     }
+  });
+});
+
+describe("a body that comes before it is asked for", () => {
+  /** A body of an exchange that only says whether its peer has to wait. */
+  function take(headers: RequestHeaders = {}) {
+    const state = { isPaused: false };
+    const exchange: Exchange = {
+      headers,
+      connection: { remoteAddress: "", isHttp2: true },
+      respond() {},
+      write: () => true,
+      end() {},
+      answer() {},
+      reset() {},
+      pause() {
+        state.isPaused = true;
+      },
+      resume() {
+        state.isPaused = false;
+      },
+    };
+    return { state, body: new IncomingBody(exchange, createBodyLimits({ maxBytes: 50_000 })) };
+  }
+  const callOf = (isAdmin: boolean) => {
+    const caller = { userId: "u", platformId: 5, isAdmin, issuedAtMs: 0, expiresAtMs: 1 };
+    return { method: send, values: createContextValues().set(callerKey, caller) };
+  };
+
+  test.each([{}, { "content-length": "4" }])("is kept (%j)", async (headers) => {
+    const { body } = take(headers);
+    const chunk = Buffer.from("body");
+    body.onData(chunk);
+    chunk.fill("x");
+    body.onEnd();
+    expect(String(await body.read(callOf(true)))).toBe("body");
+  });
+
+  test("waits beyond 16 KiB until it is known whose it is", async () => {
+    const { state, body } = take();
+    body.onData(Buffer.alloc(16_384, "x"));
+    expect(state.isPaused).toBe(false);
+    body.onData(Buffer.alloc(1, "x"));
+    expect(state.isPaused).toBe(true);
+    const reading = body.read(callOf(true));
+    expect(state.isPaused).toBe(false);
+    body.onData(Buffer.alloc(1_000, "x"));
+    body.onEnd();
+    expect((await reading).length).toBe(17_385);
+  });
+
+  test("is refused by what its caller may send", async () => {
+    for (const length of [16_385, 50_001]) {
+      const { body } = take();
+      body.onData(Buffer.alloc(length));
+      body.onEnd();
+      expect(await factsOf(body.read(callOf(false)))).toMatchObject({ errCode: 1002 });
+    }
+    const { body } = take();
+    body.onData(Buffer.alloc(50_001));
+    await expect(body.read(callOf(true))).rejects.toMatchObject({ httpStatus: 413 });
+  });
+
+  test("is refused when it is longer than it says", async () => {
+    const { body } = take({ "content-length": "4" });
+    body.onData(Buffer.from("body"));
+    body.onData(Buffer.from("and more"));
+    body.onEnd();
+    await expect(body.read(callOf(true))).rejects.toMatchObject({ httpStatus: 400 });
+  });
+
+  test("is cut off when its peer goes", async () => {
+    const { body } = take();
+    body.onData(Buffer.from("half"));
+    body.onClose(false);
+    await expect(body.read(callOf(true))).rejects.toThrow("cut off");
   });
 });
