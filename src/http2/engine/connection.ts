@@ -37,8 +37,8 @@ export class Http2Connection implements Bodies {
   readonly output: Output;
   readonly decoder: Decoder;
   readonly streams = new Map<number, Stream>();
-  readonly ready = new Set<Stream>();
-  readonly full = new Set<Stream>();
+  ready: Set<Stream> | undefined = undefined;
+  full: Set<Stream> | undefined = undefined;
   readonly resumed: Stream[] = [];
   /** Those whose answer is sent: taken out at the end of the turn, when the request may have ended too. Not told yet: */
   private leaving: Stream[] = [];
@@ -65,7 +65,7 @@ export class Http2Connection implements Bodies {
   /** At the last, new requests are refused: the last stream has been named. */
   phase: "open" | "going" | "last" = "open";
   private timer: NodeJS.Timeout | undefined = undefined;
-  /** Something was read since the last tick; when that was; whether a ping asks for it. */
+  /** Something was read since the last tick; when; whether a ping asks for it. */
   isHeard = true;
   heardAt: number;
   isPinged = false;
@@ -167,18 +167,18 @@ export class Http2Connection implements Bodies {
     this.isScheduled = false;
     if (this.isOver) return;
     if (this.resumed.length > 0) for (const stream of this.resumed.splice(0)) releaseHeld(this, stream);
-    if (this.ready.size > 0) sendWaiting(this);
+    sendWaiting(this);
     if (this.judgeWaiting()) return;
     if (this.leaving.length > 0) this.closeLeaving();
     this.output.flush();
     this.tellClosed();
-    if (this.full.size > 0) for (const stream of takeDrained(this)) this.tellDrained(stream);
+    if (this.full !== undefined) for (const stream of takeDrained(this)) this.tellDrained(stream);
     if (this.phase === "last" && this.streams.size === 0) {
       this.finish();
       return;
     }
-    const { waitingBytes } = this.output;
-    if (this.ready.size > 0 && this.sendWindow > 0 && waitingBytes <= this.bounds.outputBytes) this.touch();
+    const isReady = this.ready !== undefined && this.ready.size > 0 && this.sendWindow > 0;
+    if (isReady && this.output.waitingBytes <= this.bounds.outputBytes) this.touch();
     this.output.limitInput(this.bounds.unreadOutputBytes);
   }
 

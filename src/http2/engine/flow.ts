@@ -23,6 +23,7 @@ export interface Flow extends Link {
 /** Sends what waits, a frame of each stream in turn, as far as windows and the socket allow. */
 export function sendWaiting(flow: Flow): void {
   const { ready, output, bounds } = flow;
+  if (ready === undefined) return;
   for (const stream of ready) {
     if (flow.sendWindow <= 0 || output.waitingBytes > bounds.outputBytes) return;
     ready.delete(stream);
@@ -71,8 +72,8 @@ function addPieces(output: Output, backlog: Backlog, size: number): void {
 
 /** Forgets what waits on a stream. */
 export function dropWaiting(flow: Flow, stream: Stream): void {
-  flow.ready.delete(stream);
-  flow.full.delete(stream);
+  flow.ready?.delete(stream);
+  flow.full?.delete(stream);
   stream.held = undefined;
   if (stream.backlog === undefined) return;
   flow.waitingBytes -= stream.backlog.bytes;
@@ -82,11 +83,12 @@ export function dropWaiting(flow: Flow, stream: Stream): void {
 /** The streams that have been told that too much waits, and where less than half of that does now. */
 export function takeDrained(flow: Flow): Stream[] {
   const { waitingStreamBytes, waitingConnectionBytes } = flow.bounds;
-  if (flow.waitingBytes > waitingConnectionBytes / 2) return [];
-  const drained = [...flow.full].filter(({ backlog }) => (backlog?.bytes ?? 0) <= waitingStreamBytes / 2);
+  const { full } = flow;
+  if (full === undefined || flow.waitingBytes > waitingConnectionBytes / 2) return [];
+  const drained = [...full].filter(({ backlog }) => (backlog?.bytes ?? 0) <= waitingStreamBytes / 2);
   for (const stream of drained) {
     stream.state &= ~done.full;
-    flow.full.delete(stream);
+    full.delete(stream);
   }
   return drained;
 }
@@ -100,7 +102,10 @@ export function widenConnection(flow: Flow, increment: number): boolean {
 /** @returns false when the window would be too large (6.9.1). */
 export function widenStream(flow: Flow, stream: Stream, increment: number): boolean {
   stream.sendWindow += increment;
-  if (stream.backlog !== undefined && stream.sendWindow > 0) flow.ready.add(stream);
+  if (stream.backlog !== undefined && stream.sendWindow > 0) {
+    flow.ready ??= new Set();
+    flow.ready.add(stream);
+  }
   return stream.sendWindow <= maxInt31;
 }
 

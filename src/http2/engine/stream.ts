@@ -86,9 +86,9 @@ export interface Link extends Connection {
   /** What waits on its streams, in bytes. */
   waitingBytes: number;
   /** The streams with a backlog whose own window is open. */
-  readonly ready: Set<Stream>;
+  ready: Set<Stream> | undefined;
   /** Those that have been told that too much waits. */
-  readonly full: Set<Stream>;
+  full: Set<Stream> | undefined;
   /** Those that take what was held. */
   readonly resumed: Stream[];
   /** Sends header fields, of an answer or after it. @param more the encoding of others that go with them. */
@@ -230,7 +230,9 @@ export class Stream implements Exchange {
     this.backlog.pieces.push(bytes);
     this.backlog.bytes += bytes.length;
     connection.waitingBytes += bytes.length;
-    if (this.sendWindow > 0) connection.ready.add(this);
+    if (this.sendWindow <= 0) return;
+    connection.ready ??= new Set();
+    connection.ready.add(this);
   }
 
   private judgeBacklog(): boolean {
@@ -239,6 +241,7 @@ export class Stream implements Exchange {
     const { waitingStreamBytes, waitingConnectionBytes } = connection.bounds;
     if (backlog.bytes <= waitingStreamBytes && connection.waitingBytes <= waitingConnectionBytes) return true;
     this.state |= done.full;
+    connection.full ??= new Set();
     connection.full.add(this);
     return false;
   }

@@ -1,12 +1,16 @@
 import type { Socket } from "node:net";
 
-const bufferBytes = 16_384;
-/** How many buffers are kept for connections that have something to say: more are needed only while sockets are slow. */
-const maxFreeBuffers = 64;
+/** Buffers: of thousands of connections that have a little to say in one turn, and of those that have more. In bytes. */
+const smallBytes = 1_024;
+const largeBytes = 16_384;
+/** How many of each are kept for the next turn: 3 MiB together. */
+const maxFreeSmall = 2_048;
+const maxFreeLarge = 64;
 /** Pieces up to this size are copied: that costs less than a piece of their own for the system. In bytes. */
 const maxCopyBytes = 4_096;
 
-const freeBuffers: Buffer[] = [];
+const freeSmall: Buffer[] = [];
+const freeLarge: Buffer[] = [];
 
 /**
  * What a connection has to say: gathered in one buffer, and given to the socket once a turn. While the socket is behind,
@@ -52,17 +56,19 @@ export class Output {
   /** Makes room for this many bytes, to be written from {@link end} on, which is then to be moved. */
   reserve(size: number): Buffer {
     const { buffer } = this;
-    if (buffer !== undefined && buffer.length - this.end >= size) return buffer;
-    this.seal();
-    if (buffer !== undefined) {
-      this.filled ??= [];
-      this.filled.push(buffer);
+    if (buffer === undefined) return this.begin(size, 0);
+    if (buffer.length - this.end >= size) return buffer;
+    if (buffer.length === smallBytes && this.start === 0 && this.parts === undefined) {
+      const { end } = this;
+      const larger = this.begin(largeBytes, end);
+      buffer.copy(larger, 0, 0, end);
+      recycle(buffer);
+      return larger.length - end >= size ? larger : this.reserve(size);
     }
-    this.start = 0;
-    this.end = 0;
-    const next = size > bufferBytes ? Buffer.allocUnsafeSlow(size) : (freeBuffers.pop() ?? newBuffer());
-    this.buffer = next;
-    return next;
+    this.seal();
+    this.filled ??= [];
+    this.filled.push(buffer);
+    return this.begin(size, 0);
   }
 
   /** Adds bytes that do not change any more. */
@@ -129,6 +135,13 @@ export class Output {
     this.release(false);
   }
 
+  private begin(size: number, end: number): Buffer {
+    this.start = 0;
+    this.end = end;
+    this.buffer = takeBuffer(size);
+    return this.buffer;
+  }
+
   private seal(): void {
     const { buffer, start, end } = this;
     if (buffer === undefined || start === end) return;
@@ -151,10 +164,12 @@ export class Output {
   }
 }
 
-function newBuffer(): Buffer {
-  return Buffer.allocUnsafeSlow(bufferBytes);
+function takeBuffer(size: number): Buffer {
+  if (size <= smallBytes) return freeSmall.pop() ?? Buffer.allocUnsafeSlow(smallBytes);
+  return (size <= largeBytes ? freeLarge.pop() : undefined) ?? Buffer.allocUnsafeSlow(Math.max(size, largeBytes));
 }
 
 function recycle(buffer: Buffer): void {
-  if (buffer.length === bufferBytes && freeBuffers.length < maxFreeBuffers) freeBuffers.push(buffer);
+  if (buffer.length === smallBytes && freeSmall.length < maxFreeSmall) freeSmall.push(buffer);
+  else if (buffer.length === largeBytes && freeLarge.length < maxFreeLarge) freeLarge.push(buffer);
 }
