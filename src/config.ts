@@ -298,6 +298,13 @@ export const settings = {
     expected: "trace, debug, info, warn, error, fatal or silent",
     means: "The least severe lines that are logged.",
   },
+  ACCESS_LOG: {
+    is: z.enum(["sampled", "all", "off"]),
+    default: "sampled",
+    expected: "sampled, all or off",
+    means:
+      "Lines of calls that were answered without an error: of each method ten a second and one that sums the others, each, or none. Errors and streams have theirs in any case.",
+  },
 } as const satisfies Record<string, Setting>;
 
 /** One row of {@link settings}. */

@@ -132,6 +132,7 @@ export function createServing(options: ServingOptions): Serving {
   const replaying = { deadLetters, escalations: foundation.webhook && escalations };
 
   const health = createHealth(() => checkReadiness(foundation, hub.size()));
+  const callLog = createCallLog(log, metrics, config.accessLog);
   const shutdown = new AbortController();
   const accept = createRoutes({
     services: [
@@ -145,7 +146,7 @@ export function createServing(options: ServingOptions): Serving {
       ),
     ],
     authenticate: createAuthGate(createAuthenticator(verify)),
-    callLog: createCallLog(log, metrics),
+    callLog,
     health,
     strictJson: config.strictJson,
     maxNotificationBytes: config.maxDataBytes + maxOverheadBytes,
@@ -180,6 +181,7 @@ export function createServing(options: ServingOptions): Serving {
       hub.drain();
       const deadline = setTimeout(() => shutdown.abort(shutdownReason), config.drainTimeout * 0.8);
       await listener.drain(config.drainTimeout, lingerMs).finally(() => clearTimeout(deadline));
+      callLog.close();
     },
   };
 }

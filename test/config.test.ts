@@ -59,6 +59,7 @@ test("without any setting the defaults are in effect", () => {
     drainTimeout: 3_000,
     http2: "node",
     logLevel: "info",
+    accessLog: "sampled",
   });
 });
 
@@ -103,6 +104,7 @@ test("every setting can be given", () => {
     DRAIN_TIMEOUT: "15m",
     HTTP2: "engine",
     LOG_LEVEL: "silent",
+    ACCESS_LOG: "off",
   };
   expect(load(given)).toEqual({
     host: "0.0.0.0",
@@ -144,6 +146,7 @@ test("every setting can be given", () => {
     drainTimeout: 15 * 60_000,
     http2: "engine",
     logLevel: "silent",
+    accessLog: "off",
   });
 });
 
@@ -218,6 +221,7 @@ const bad: Record<SettingName, readonly string[]> = {
   DRAIN_TIMEOUT: ["0s", "3"],
   HTTP2: ["http2", "ENGINE"],
   LOG_LEVEL: ["verbose", "INFO"],
+  ACCESS_LOG: ["none", "ALL"],
 };
 
 describe("a bad value names itself, what was expected and where it is documented", () => {

@@ -1,6 +1,7 @@
 import { Code, type ConnectError, type ContextValues, createContextKey } from "@connectrpc/connect";
 import type { Logger } from "pino";
 import { errorTable, toErrorFacts, toWireError } from "../errors.ts";
+import { type AccessLog, createAnsweredCalls } from "./answered-calls.ts";
 import type { Metrics } from "./metrics.ts";
 import { operationIdKey } from "./operation-id.ts";
 import { peerKey } from "./peer.ts";
@@ -25,7 +26,10 @@ export interface OpenCall {
   fail(thrown: unknown): ConnectError;
 }
 
-/** Logs and measures every call, once, with its operation id, its peer and its outcome. */
+/**
+ * Measures every call, and logs it once, with its operation id, its peer and its outcome: each that failed, each stream,
+ * and of those that were answered as many as the {@link AccessLog} says.
+ */
 export interface CallLog {
   /** Sees a call that reaches its method. */
   begin(call: ObservedCall): OpenCall;
@@ -34,6 +38,8 @@ export interface CallLog {
    * or was refused already. Returns what goes on the wire.
    */
   refuse(call: ObservedCall, thrown: unknown): ConnectError;
+  /** Writes the line that sums up calls and is not due yet. */
+  close(): void;
 }
 
 const seenKey = createContextKey(false, { description: "whether the call log has seen the call" });
@@ -46,37 +52,52 @@ export function isSeen(values: ContextValues): boolean {
 /** Codes of a call that its caller has ended. */
 const endedByCaller: ReadonlySet<Code> = new Set([Code.Canceled, Code.Aborted, Code.DeadlineExceeded]);
 
-export function createCallLog(log: Logger, metrics: Pick<Metrics, "call">): CallLog {
+export function createCallLog(log: Logger, metrics: Pick<Metrics, "call">, accessLog: AccessLog = "sampled"): CallLog {
+  // What is in a line of a call is fixed, so there is nothing to look for and remove, which costs as much as the line.
+  const plain = log.child({}, { redact: [], level: "info" });
+  const info = (line: object, msg: string) => {
+    // The level may have changed since.
+    if (log.isLevelEnabled("info")) plain.info(line, msg);
+  };
+  const answered = createAnsweredCalls(info, accessLog);
+
   const begin = ({ rpc, values }: ObservedCall): OpenCall => {
     values.set(seenKey, true);
     const startedMs = performance.now();
-    const call = {
+    let isStream = false;
+    const toLine = (ms?: number) => ({
       operationID: values.get(operationIdKey),
       peer: values.get(peerKey),
       unknownFields: toLogged(values.get(unknownFieldsKey)),
       rpc,
-    };
+      ...(ms !== undefined && { ms }),
+    });
     return {
-      open: () => log.info(call, "stream opened"),
+      open() {
+        isStream = true;
+        log.info(toLine(), "stream opened");
+      },
       fail(thrown: unknown): ConnectError {
         const error = toWireError(thrown);
         const { errCode, errMsg, errDlt } = toErrorFacts(error);
-        const line = { ...call, ms: elapsed(startedMs), errCode, errMsg, errDlt };
+        const line = { ...toLine(), ms: elapsed(startedMs), errCode, errMsg, errDlt };
         metrics.call(rpc, errCode, line.ms / 1_000);
         if (isFault(error, errCode)) log.error({ ...line, err: error.cause ?? thrown }, "call failed");
         else log.info(line, "call refused");
         return error;
       },
       succeed(): void {
-        const line = { ...call, ms: elapsed(startedMs) };
-        metrics.call(rpc, 0, line.ms / 1_000);
-        log.info(line, "call answered");
+        const ms = elapsed(startedMs);
+        metrics.call(rpc, 0, ms / 1_000);
+        if (isStream) log.info(toLine(ms), "call answered");
+        else answered.add(rpc, ms, () => toLine(ms));
       },
     };
   };
 
   return {
     begin,
+    close: answered.close,
     refuse: (call, thrown) => (isSeen(call.values) ? toWireError(thrown) : begin(call).fail(thrown)),
   };
 }

@@ -1,6 +1,9 @@
 import { write, writeSync } from "node:fs";
 
-/** Where log lines go. It never holds up who writes: a line that cannot be written is dropped and counted. */
+/**
+ * Where log lines go: those of a moment together, aside. It never holds up who writes: a line that cannot be written is
+ * dropped and counted.
+ */
 export interface LogDestination {
   write(line: string): void;
   /** Calls back when no line waits any more, or after 1 s. */
@@ -19,6 +22,12 @@ interface LogDestinationOptions {
 /** How much may wait for a slow reader, in characters; as much again may be under way. */
 const maxWaitingLength = 1_048_576;
 
+/** How long a line waits for others, in milliseconds: a write costs five times as much as a line. */
+const gatherMs = 20;
+
+/** With this much that waits, lines are written at once, in characters. */
+const gatherLength = 65_536;
+
 /** Pause before a pipe that was full is tried again, in milliseconds. */
 const retryMs = 50;
 
@@ -36,6 +45,7 @@ export function createLogDestination(options: LogDestinationOptions = {}): LogDe
   let waiting: string[] = [];
   let waitingLength = 0;
   let isWriting = false;
+  let gathering: NodeJS.Timeout | undefined;
   /** Whether the last thing written is a part of a line. */
   let isTorn = false;
   let dropped = 0;
@@ -43,6 +53,8 @@ export function createLogDestination(options: LogDestinationOptions = {}): LogDe
   let flushed: (() => void)[] = [];
 
   const next = (): void => {
+    clearTimeout(gathering);
+    gathering = undefined;
     isWriting = waiting.length > 0;
     if (isWriting) {
       const batch = Buffer.from((isTorn ? "\n" : "") + waiting.join(""));
@@ -96,9 +108,12 @@ export function createLogDestination(options: LogDestinationOptions = {}): LogDe
       }
       waiting.push(line);
       waitingLength += line.length;
-      if (!isWriting) next();
+      if (isWriting) return;
+      if (waitingLength >= gatherLength) next();
+      else gathering ??= setTimeout(next, gatherMs).unref();
     },
     flush(done) {
+      if (!isWriting) next();
       if (!isWriting) return done();
       const timer = setTimeout(() => {
         flushed = flushed.filter((other) => other !== finish);

@@ -89,6 +89,7 @@ const defaults: RestOptions = {
   callLog: {
     begin: () => ({ open() {}, succeed() {}, fail: toWireError }),
     refuse: (_, thrown) => toWireError(thrown),
+    close() {},
   },
 };
 
