@@ -38,9 +38,20 @@ test("those not used for the longest time are forgotten, those in use are not", 
 test("a token that is kept again counts once", () => {
   const tokens = createVerifiedTokens({ max: 4 });
   tokens.set("a", callerOf("a"));
-  for (let n = 0; n < 100; n++) tokens.set("b", callerOf(`b${n}`));
+  for (let n = 0; n < 100; n++) {
+    tokens.set("b", callerOf(`b${n}`));
+    expect(tokens.get("b")?.userId).toBe(`b${n}`);
+  }
   expect(tokens.get("a")?.userId).toBe("a");
   expect(tokens.get("b")?.userId).toBe("b99");
+});
+
+test("more busy tokens than are kept as they came are found all the same", () => {
+  const tokens = createVerifiedTokens();
+  for (let n = 0; n < 1_000; n++) tokens.set(`token ${n}`, callerOf(`user ${n}`));
+  for (let round = 0; round < 3; round++) {
+    for (let n = 0; n < 1_000; n++) expect(tokens.get(`token ${n}`)?.userId).toBe(`user ${n}`);
+  }
 });
 
 test("after its time a token is forgotten, however often it is used", () => {
