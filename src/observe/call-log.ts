@@ -38,7 +38,11 @@ export interface CallLog {
    * or was refused already. Returns what goes on the wire.
    */
   refuse(call: ObservedCall, thrown: unknown): ConnectError;
-  /** Writes the line that sums up calls and is not due yet. */
+}
+
+/** A {@link CallLog} that can end. */
+export interface ClosableCallLog extends CallLog {
+  /** Writes the sums of calls that are not due yet. */
   close(): void;
 }
 
@@ -52,7 +56,7 @@ export function isSeen(values: ContextValues): boolean {
 /** Codes of a call that its caller has ended. */
 const endedByCaller: ReadonlySet<Code> = new Set([Code.Canceled, Code.Aborted, Code.DeadlineExceeded]);
 
-export function createCallLog(log: Logger, metrics: Pick<Metrics, "call">, accessLog: AccessLog = "sampled"): CallLog {
+export function createCallLog(log: Logger, metrics: Pick<Metrics, "call">, accessLog: AccessLog = "sampled"): ClosableCallLog {
   // What is in a line of a call is fixed, so there is nothing to look for and remove, which costs as much as the line.
   const plain = log.child({}, { redact: [], level: "info" });
   const info = (line: object, msg: string) => {

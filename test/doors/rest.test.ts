@@ -89,7 +89,6 @@ const defaults: RestOptions = {
   callLog: {
     begin: () => ({ open() {}, succeed() {}, fail: toWireError }),
     refuse: (_, thrown) => toWireError(thrown),
-    close() {},
   },
 };
 
