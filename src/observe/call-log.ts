@@ -56,7 +56,11 @@ export function isSeen(values: ContextValues): boolean {
 /** Codes of a call that its caller has ended. */
 const endedByCaller: ReadonlySet<Code> = new Set([Code.Canceled, Code.Aborted, Code.DeadlineExceeded]);
 
-export function createCallLog(log: Logger, metrics: Pick<Metrics, "call">, accessLog: AccessLog = "sampled"): ClosableCallLog {
+export function createCallLog(
+  log: Logger,
+  metrics: Pick<Metrics, "call">,
+  accessLog: AccessLog = "sampled",
+): ClosableCallLog {
   // What is in a line of a call is fixed, so there is nothing to look for and remove, which costs as much as the line.
   const plain = log.child({}, { redact: [], level: "info" });
   const info = (line: object, msg: string) => {
