@@ -1,4 +1,4 @@
-import { mkdirSync } from "node:fs";
+import { mkdirSync, readFileSync } from "node:fs";
 import { join, resolve } from "node:path";
 import { parseArgs } from "node:util";
 import { buildGo } from "./build-go.ts";
@@ -79,12 +79,14 @@ async function main(): Promise<void> {
   for (const signal of ["SIGINT", "SIGTERM"] as const) {
     process.once(signal, () => void launch.stopAll().finally(() => process.exit(130)));
   }
+  const proto = readFileSync(join(checkout, "proto", "mustreach", "delivery", "v1", "delivery.proto"), "utf8");
+  const receives = String(proto.includes("rpc Receive("));
   const results: RowResult[] = [];
   const machine = describeMachine(checkout);
   try {
     for (const row of rows) {
       if (values.only !== undefined && !values.only.includes(row.name)) continue;
-      results.push(await runRow(row, { generator, peers, launch }));
+      results.push(await runRow(row, { generator, receives, peers, launch }));
       const all: Results = { machine, quick: values.quick, rows: results, skipped };
       writeResults(out, all);
     }
@@ -96,14 +98,16 @@ async function main(): Promise<void> {
 
 interface Means {
   readonly generator: string;
+  /** `true` when the service has devices receive in one stream of both directions. */
+  readonly receives: string;
   readonly peers: Bench["peers"];
   readonly launch: Launcher;
 }
 
 /** Runs a row with a generator of its own. A row that fails is a result too. */
-async function runRow(row: Row, { generator, peers, launch }: Means): Promise<RowResult> {
+async function runRow(row: Row, { generator, receives, peers, launch }: Means): Promise<RowResult> {
   say(`\n${row.name}: ${row.title}`);
-  const load: Generator = startGenerator(generator, [], { BENCH_TOKEN_SECRET: tokenSecret });
+  const load: Generator = startGenerator(generator, [], { BENCH_TOKEN_SECRET: tokenSecret, BENCH_RECEIVES: receives });
   const moment = describeMoment();
   const startedAt = performance.now();
   const passes = Number(values.passes ?? (values.quick ? 2 : 5));

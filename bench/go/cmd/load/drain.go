@@ -14,6 +14,9 @@ func drain(a openArgs) (any, error) {
 		return nil, err
 	}
 	pool.acks.Wait()
+	for _, r := range pool.all {
+		r.confirm(r.lastSequence, r.epoch)
+	}
 	seconds := time.Since(start).Seconds()
 	pool.close()
 	return measure.Outcome{Calls: int(pool.arrived.Load()), Seconds: seconds}, pool.problem()

@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"os"
 	"sync"
 	"sync/atomic"
 	"time"
@@ -16,8 +17,8 @@ import (
 )
 
 const (
+	receiveMethod   = "/mustreach.delivery.v1.DeliveryService/Receive"
 	subscribeMethod = "/mustreach.delivery.v1.DeliveryService/Subscribe"
-	ackMethod       = "/mustreach.delivery.v1.DeliveryService/Ack"
 	arrivalTimeout  = 60 * time.Second
 )
 
@@ -43,9 +44,13 @@ type receiver struct {
 	pool *receivers
 	conn *grpc.ClientConn
 	ctx  context.Context
+	// Of both directions, and only one at a time may send.
+	stream  grpc.ClientStream
+	sending sync.Mutex
 	// What came last, and what has come: a push by its ordinal, a stored notification by its sequence.
 	lastOrdinal  int64
 	lastSequence uint64
+	epoch        string
 	got          int
 	seen         map[int64]struct{}
 }
@@ -65,7 +70,10 @@ type receivers struct {
 	latencies measure.Latencies
 }
 
-var stream = grpc.StreamDesc{StreamName: "Subscribe", ServerStreams: true}
+var (
+	subscribeStream = grpc.StreamDesc{StreamName: "Subscribe", ServerStreams: true}
+	receiveStream   = grpc.StreamDesc{StreamName: "Receive", ServerStreams: true, ClientStreams: true}
+)
 
 // openReceivers opens sessions; it answers when each has had `ready`, and as many notifications as it is to await.
 func openReceivers(a openArgs) (*receivers, measure.Percentiles, error) {
@@ -116,17 +124,32 @@ func openReceivers(a openArgs) (*receivers, measure.Percentiles, error) {
 	return pool, opening.Take(), nil
 }
 
+// In one stream of both directions; else by Subscribe and Ack, as services before 0.2 have it.
+var receives = os.Getenv("BENCH_RECEIVES") == "true"
+
+// begin asks for the session, by either method.
+func (r *receiver) begin() (grpc.ClientStream, error) {
+	subscribe := &deliveryv1.SubscribeRequest{DeviceId: r.pool.Device, Window: r.pool.Window}
+	// A server that is busy may let a connection wait.
+	if !receives {
+		s, err := r.conn.NewStream(r.ctx, &subscribeStream, subscribeMethod, grpc.WaitForReady(true))
+		if err != nil {
+			return nil, err
+		}
+		return s, errors.Join(s.SendMsg(subscribe), s.CloseSend())
+	}
+	s, err := r.conn.NewStream(r.ctx, &receiveStream, receiveMethod, grpc.WaitForReady(true))
+	if err != nil {
+		return nil, err
+	}
+	r.stream = s
+	return s, s.SendMsg(&deliveryv1.ReceiveRequest{Request: &deliveryv1.ReceiveRequest_Subscribe{Subscribe: subscribe}})
+}
+
 // open begins the session and reads `ready`; what follows is read behind its back.
 func (r *receiver) open() error {
-	// A server that is busy may let a connection wait.
-	s, err := r.conn.NewStream(r.ctx, &stream, subscribeMethod, grpc.WaitForReady(true))
+	s, err := r.begin()
 	if err != nil {
-		return err
-	}
-	if err := s.SendMsg(&deliveryv1.SubscribeRequest{DeviceId: r.pool.Device, Window: r.pool.Window}); err != nil {
-		return err
-	}
-	if err := s.CloseSend(); err != nil {
 		return err
 	}
 	var first deliveryv1.SubscribeResponse
@@ -176,7 +199,7 @@ func (r *receiver) take(n *deliveryv1.Notification) {
 		if n.Sequence <= r.lastSequence {
 			r.pool.fail(fmt.Errorf("sequence %d came after %d", n.Sequence, r.lastSequence))
 		}
-		r.lastSequence = n.Sequence
+		r.lastSequence, r.epoch = n.Sequence, n.Epoch
 		if r.seen == nil {
 			r.seen = map[int64]struct{}{}
 		}
@@ -192,21 +215,6 @@ func (r *receiver) take(n *deliveryv1.Notification) {
 		r.ack(n.Sequence, n.Epoch)
 	}
 	r.pool.arrive()
-}
-
-// ack acknowledges behind the receiver's back, as a device does.
-func (r *receiver) ack(sequence uint64, epoch string) {
-	r.pool.acks.Go(func() {
-		ctx, cancel := context.WithTimeout(r.ctx, callTimeout)
-		defer cancel()
-		request := &deliveryv1.AckRequest{DeviceId: r.pool.Device, Sequence: sequence, Epoch: epoch}
-		var response deliveryv1.AckResponse
-		if err := r.conn.Invoke(ctx, ackMethod, request, &response); err != nil {
-			r.pool.fail(fmt.Errorf("ack: %w", err))
-		} else if response.Sequence < sequence {
-			r.pool.fail(fmt.Errorf("acknowledged %d, the cursor is at %d", sequence, response.Sequence))
-		}
-	})
 }
 
 // expect is to be called before what is expected can come.
