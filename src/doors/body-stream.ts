@@ -2,6 +2,8 @@ import type { Exchange, Receiver } from "../http2/exchange.ts";
 
 /** How many bytes that nobody has read yet hold up the peer. */
 const maxUnreadBytes = 65_536;
+/** What a piece takes besides its bytes: frames of a byte each would be a hundred times what they carry. */
+const pieceBytes = 128;
 
 /** The body of a request that is read as it comes. */
 export class BodyStream implements Receiver, AsyncIterable<Uint8Array> {
@@ -22,7 +24,7 @@ export class BodyStream implements Receiver, AsyncIterable<Uint8Array> {
 
   onData(bytes: Uint8Array): void {
     this.#pieces.push(Uint8Array.from(bytes));
-    this.#unreadBytes += bytes.length;
+    this.#unreadBytes += bytes.length + pieceBytes;
     if (this.#unreadBytes > maxUnreadBytes) this.#exchange.pause();
     this.#wake?.();
   }
