@@ -7,6 +7,7 @@ import {
   frameType,
   headers,
   ping,
+  reset,
   setting,
   settingsOf,
   toUint32,
@@ -57,7 +58,7 @@ const bytes = fc.oneof(
 const uint32 = fc.oneof(fc.constantFrom(0, 1, 100, 65_535, 0x7fff_ffff, 0x8000_0000, 0xffff_ffff), fc.nat(100_000));
 
 /** A frame, right or wrong. */
-export const anyFrame: fc.Arbitrary<Buffer> = fc.oneof(
+const anyFrame: fc.Arbitrary<Buffer> = fc.oneof(
   {
     weight: 6,
     arbitrary: fc.tuple(stream, fc.constantFrom(...blocks), flags).map(([id, block, bits]) => headers(id, block, bits)),
@@ -86,6 +87,67 @@ export const anyFrame: fc.Arbitrary<Buffer> = fc.oneof(
   },
   { weight: 1, arbitrary: fc.constant(ping("ping")) },
 );
+
+/** What a client does next: most of it is right at its time, so that much has happened when something is not. */
+const step: fc.Arbitrary<(lastId: number) => { readonly bytes: Buffer; readonly lastId: number }> = fc.oneof(
+  {
+    weight: 6,
+    arbitrary: fc
+      .tuple(fc.constantFrom(...blocks.slice(0, 7), ...blocks.slice(10, 11)), fc.boolean())
+      .map(([block, isEnd]) => (lastId: number) => ({
+        bytes: headers(lastId + 2, block, flag.endHeaders | (isEnd ? flag.endStream : 0)),
+        lastId: lastId + 2,
+      })),
+  },
+  {
+    weight: 12,
+    arbitrary: fc
+      .tuple(
+        fc.constantFrom(0, 0, 0, 2, 4),
+        fc.constantFrom<(id: number) => Buffer>(
+          (id) => data(id, Buffer.from("abc")),
+          (id) => data(id, Buffer.from("abc"), flag.endStream),
+          (id) => data(id, Buffer.alloc(16_000)),
+          (id) => data(id, Buffer.of(2, 1, 0, 0), flag.padded),
+          (id) => headers(id, encodeFields(["trailer", "x"]), flag.endHeaders | flag.endStream),
+          (id) => reset(id),
+          (id) => reset(id),
+          (id) => windowUpdate(id, 40_000),
+          (id) => windowUpdate(id, 0),
+        ),
+      )
+      .map(([back, make]) => (lastId: number) => ({
+        bytes: lastId === -1 ? Buffer.alloc(0) : make(Math.max(1, lastId - back)),
+        lastId,
+      })),
+  },
+  {
+    weight: 3,
+    arbitrary: fc
+      .constantFrom(
+        ping("ping"),
+        windowUpdate(0, 50_000),
+        settingsOf([setting.initialWindowSize, 0]),
+        settingsOf([setting.initialWindowSize, 100_000]),
+        settingsOf([setting.headerTableSize, 0]),
+        frame(frameType.goaway, 0, 0, Buffer.alloc(8)),
+      )
+      .map((bytes) => (lastId: number) => ({ bytes, lastId })),
+  },
+  { weight: 1, arbitrary: anyFrame.map((bytes) => (lastId: number) => ({ bytes, lastId })) },
+);
+
+/** All that a client sends, right for the most part. */
+export const anyScript: fc.Arbitrary<Buffer> = fc.array(step, { minLength: 1, maxLength: 30 }).map((steps) => {
+  let lastId = -1;
+  return Buffer.concat(
+    steps.map((next) => {
+      const { bytes, lastId: id } = next(lastId);
+      lastId = id;
+      return bytes;
+    }),
+  );
+});
 
 /** A request as it should be, frame by frame, without its stream. */
 export interface ScriptedRequest {
