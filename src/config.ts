@@ -80,7 +80,7 @@ export const settings = {
     default: "auto",
     expected: "a whole number, 1 to 64, or auto",
     means:
-      "Processes that answer on the one port. 1: the service is one process. `auto`: as many as help on this machine.",
+      "Processes that answer on the one port. 1: the service is one process. `auto`: half as many as the machine has cores.",
   },
   DATA_DIR: {
     is: text.transform((path) => (isAbsolute(path) ? path : resolve(path))),

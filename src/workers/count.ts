@@ -23,7 +23,10 @@ export function workerCount(
   );
 }
 
-/** How many help on a number of cores. */
+/**
+ * How many help on a number of cores: the broker and the jobs need as much again as the doors, and more workers than
+ * cores only divide what is written together into smaller groups (docs/decisions/workers-on-one-socket.md).
+ */
 function workersFor(cores: number): number {
-  return Math.max(1, cores - 1);
+  return Math.max(1, Math.floor(cores / 2));
 }
