@@ -10,6 +10,7 @@ import {
 } from "@bufbuild/protobuf";
 import { Code } from "@connectrpc/connect";
 import { failure } from "../errors.ts";
+import { compileFlatCodec } from "../grpc/flat-codec.ts";
 import { toFrame } from "../grpc/frame.ts";
 import { explain } from "../json/bind.ts";
 
@@ -27,11 +28,15 @@ export interface GrpcCodec {
 
 /** Creates the codec of a method. */
 export function createCodec({ input, output }: DescMethod): GrpcCodec {
+  const flatInput = compileFlatCodec(input);
+  const flatOutput = compileFlatCodec(output);
   const isAliasing = hasBytes(input, new Set());
   // Those would be a view of the bytes, too.
   const options = { readUnknownFields: false };
   return {
     decode(bytes) {
+      const flat = flatInput.read(bytes);
+      if (flat !== undefined) return flat;
       try {
         // A field of bytes would be a view of them.
         return fromBinary(input, isAliasing ? Uint8Array.from(bytes) : bytes, options);
@@ -39,7 +44,10 @@ export function createCodec({ input, output }: DescMethod): GrpcCodec {
         throw failure("ArgsError", `the body is not a ${input.typeName}: ${explain(error)}`);
       }
     },
-    encode: (answer) => toFrame(toBinary(output, create(output, answer))),
+    encode(answer) {
+      const message = create(output, answer);
+      return flatOutput.write(message) ?? toFrame(toBinary(output, message));
+    },
   };
 }
 
