@@ -7,7 +7,7 @@ import type { Decoder } from "../hpack/fields.ts";
 import type { Limits, Log } from "../protocol.ts";
 import { type Bodies, releaseHeld } from "./bodies.ts";
 import { Budget, Resets } from "./floods.ts";
-import { dropWaiting, grant, sendWaiting, takeDrained } from "./flow.ts";
+import { dropWaiting, earnBySending, grant, sendWaiting, takeDrained } from "./flow.ts";
 import type { Bounds } from "./limits.ts";
 import { done, type Stream } from "./stream.ts";
 
@@ -107,7 +107,7 @@ export class Http2Connection implements Bodies {
       if (!isFree || size > stream.sendWindow || size > this.sendWindow) return false;
       stream.sendWindow -= size;
       this.sendWindow -= size;
-      this.emptyFrames.earn(this.bounds.emptyFramesEarned);
+      earnBySending(this, size);
     }
     sendBody(output, stream.id, bytes, isEnd);
     return true;

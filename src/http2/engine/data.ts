@@ -18,7 +18,7 @@ export function beginData(
   const isEmpty = length === padding && (flags & flag.endStream) === 0;
   if (isEmpty) connection.countEmptyFrame();
   const stream = connection.streams.get(streamId);
-  if (stream === undefined) return refuseData(connection, streamId);
+  if (stream === undefined) return refuseData(connection, streamId, length);
   if ((stream.state & done.remote) !== 0) {
     connection.refuse(streamId, errorCode.streamClosed);
     return undefined;
@@ -63,10 +63,10 @@ export function endRequest(connection: Http2Connection, stream: Stream): void {
   else takeEnd(connection, stream);
 }
 
-function refuseData(connection: Http2Connection, streamId: number): undefined {
+function refuseData(connection: Http2Connection, streamId: number, length: number): undefined {
   if (streamId > connection.lastStreamId) return connection.fail(errorCode.protocolError, "DATA on an idle stream");
   if (!connection.resets.isRemembered(streamId))
     return connection.fail(errorCode.streamClosed, "DATA on a closed stream");
-  connection.countEmptyFrame();
+  if (length < connection.bounds.lateFrameBytes) connection.countEmptyFrame();
   return undefined;
 }

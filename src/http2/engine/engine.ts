@@ -39,7 +39,17 @@ export function createEngine({ accept, log, limits, bounds: given }: EngineOptio
   function flushScheduled(): void {
     const due = scheduled;
     scheduled = [];
-    for (const connection of due) connection.flush();
+    for (const connection of due) guard(connection, () => connection.flush());
+  }
+
+  /** A fault of the engine costs a connection, not the process. */
+  function guard(connection: Http2Connection, work: () => void): void {
+    try {
+      work();
+    } catch (err) {
+      log.error({ err, peer: connection.remoteAddress }, "http2 connection destroyed: a fault of the engine");
+      connection.socket.destroy();
+    }
   }
 
   function adopt(socket: Socket): void {
@@ -59,7 +69,7 @@ export function createEngine({ accept, log, limits, bounds: given }: EngineOptio
     announceSettings(connection);
     sendWindowUpdate(connection.output, 0, bounds.connectionWindowBytes - initialWindowBytes);
     connection.touch();
-    socket.on("data", (chunk: Buffer) => receiving.read(chunk));
+    socket.on("data", (chunk: Buffer) => guard(connection, () => receiving.read(chunk)));
     socket.resume();
   }
 

@@ -48,11 +48,16 @@ function sendFrame(flow: Flow, stream: Stream, backlog: Backlog): void {
   flow.sendWindow -= size;
   flow.waitingBytes -= size;
   stream.tick = flow.tick;
-  if (isWhole || size >= bounds.earningBytes) flow.emptyFrames.earn(bounds.emptyFramesEarned);
+  if (isWhole || size >= bounds.earningBytes) earnBySending(flow, size);
   if (!isWhole) return;
   stream.backlog = undefined;
   if (isEnd) stream.close();
   else if ((stream.state & done.answer) !== 0) stream.finish(backlog.trailers);
+}
+
+/** A peer may answer each DATA frame, and each few kilobytes of it, by WINDOW_UPDATE. */
+export function earnBySending({ emptyFrames, bounds }: Flow, size: number): void {
+  emptyFrames.earn(bounds.emptyFramesEarned * (1 + (size >>> 12)));
 }
 
 function addPieces(output: Output, backlog: Backlog, size: number): void {

@@ -74,6 +74,12 @@ export const table = {
     against:
       "data dribble (CVE-2019-9511): of a longer body, a DATA frame that a small window makes shorter earns nothing",
   },
+  lateFrameBytes: {
+    value: 1_024,
+    unit: "bytes",
+    against:
+      "small DATA on streams that were reset: counts as a frame that carries nothing; more may be on its way honestly",
+  },
   resets: {
     value: 1_000,
     unit: "streams at once",

@@ -86,6 +86,24 @@ describe("an answer waits for", () => {
   });
 });
 
+test("a client that grants each 2 KB of a large answer is no flood", async () => {
+  const size = 4_000_000;
+  const { port } = await useProtocol(createEngine, (exchange) => {
+    exchange.answer(ok, Buffer.alloc(size));
+    return {};
+  });
+  const client = await useConnection(port);
+  let taken = 0;
+  client.socket.on("data", (chunk: Buffer) => {
+    taken += chunk.length;
+    for (; taken >= 2_048; taken -= 2_048)
+      client.socket.write(Buffer.concat([windowUpdate(0, 2_048), windowUpdate(1, 2_048)]));
+  });
+  client.socket.write(Buffer.concat([begin, get(1)]));
+  const all = { bytes: size, isWhole: true, goaways: [] };
+  await until(() => expect(inspect(client.received(), 1)).toMatchObject(all), 20_000);
+});
+
 test("who writes is told when too much waits on its connection", async () => {
   const bounds = { waitingStreamBytes: 2_000, waitingConnectionBytes: 3_000 };
   const { port, exchange } = await useProtocol(withBounds(bounds), (exchange) => {
