@@ -138,6 +138,8 @@ test("what is refused here is refused by Node, and the other way round", { timeo
     fc.asyncProperty(steps, mutations, async (all, mutate) => {
       const decoder = createDecoder({ maxTableSize: 4_096, maxListSize: 1_000_000 });
       const blocks = encodeBlocks(all).map(({ block }) => mutate(block));
+      // A frame may not be longer, and what comes after one that is does not count.
+      if (blocks.some(({ length }) => length > 16_384)) return;
       const sent = blocks.flatMap((block, at) => headers(2 * at + 1, block, flag.endHeaders | flag.endStream));
       const socket = connect(port, "127.0.0.1");
       const peer = createRawPeer(socket);
@@ -176,6 +178,8 @@ async function startClient(options: http2.ClientSessionOptions = {}) {
   client.on("error", () => undefined);
   ending.push(() => client.destroy());
   const [socket]: Socket[] = await accepted;
+  // Of thousands of them, none is to stay.
+  server.close();
   if (socket === undefined) throw new Error("no connection");
   const peer = createRawPeer(socket, preface.length);
   peer.send(settings, settingsAck);
