@@ -273,7 +273,7 @@ export class Session implements FeedOwner, TimerOwner {
 
   /** Has the timer go off at what is due next. */
   #arm(): void {
-    if (this.#isOver) return;
+    if (this.#isOver || this.#ended !== undefined) return;
     const leftMs = Math.min(this.#heartbeatAt, this.#retryAt, this.#turnEndsAt) - performance.now();
     this.#home.timers.set(this.#timer, Math.min(leftMs, this.#expiresAtMs - Date.now(), maxTimerMs));
   }

@@ -8,7 +8,7 @@ import {
 } from "../../src/gen/mustreach/delivery/v1/delivery_pb.ts";
 import { createPushMemory, toPush } from "../../src/live/push-queue.ts";
 import { Session } from "../../src/receiving/session.ts";
-import { eventsOf } from "../helpers/frames.ts";
+import { dataIn, eventsOf } from "../helpers/frames.ts";
 import { createStore, homeOf } from "./store.ts";
 
 const sessions: Session[] = [];
@@ -194,6 +194,59 @@ describe("online pushes", () => {
     for (const data of numbers(1, 300)) session.push(push(data));
     expect(await read(256)).toEqual(numbers(45, 300));
     expect(await next()).toMatchObject({ case: "heartbeat", value: { droppedOnlinePushes: 44n } });
+  });
+});
+
+describe("a sink", () => {
+  /** A session that is piped into a sink, which takes `room` frames and then no more until it says so. */
+  const pipe = async ({ store = createStore(), room = Number.POSITIVE_INFINITY } = {}) => {
+    const { session } = openSession({ store, heartbeatMs: 60_000 });
+    const frames: Uint8Array[] = [];
+    const end = vi.fn();
+    let left = room;
+    session.pipe({ write: (frame) => frames.push(frame) > 0 && --left > 0, end });
+    await vi.waitFor(() => expect(frames.length).toBeGreaterThan(0));
+    return {
+      ...{ session, frames, end },
+      resume(count: number) {
+        left = count;
+        session.resume();
+      },
+    };
+  };
+
+  test("gets the same bytes of a push as every other", async () => {
+    const [one, two] = [await pipe(), await pipe()];
+    const shared = push("shared");
+    for (const { session } of [one, two]) session.push(shared);
+    expect(one.frames.at(-1)).toBe(shared.frame);
+    expect(two.frames.at(-1)).toBe(shared.frame);
+    expect(dataIn(shared.frame)).toBe("shared");
+  });
+
+  test("that is full gets no more until it has room, and the end all the same", async () => {
+    const store = createStore();
+    for (const data of numbers(1, 10)) store.add(data);
+    const { session, frames, resume, end } = await pipe({ store, room: 3 });
+    session.push(push("push"));
+    expect(frames.slice(1).map(dataIn)).toEqual(["1", "2"]);
+    resume(3);
+    expect(frames).toHaveLength(6);
+    expect(frames.slice(3).map(dataIn)).toContain("push");
+    const error = failure("TokenKickedError", "test");
+    session.end({ error });
+    expect(end).toHaveBeenCalledExactlyOnceWith(error);
+    resume(3);
+    expect(frames).toHaveLength(6);
+  });
+
+  test("that is gone gets nothing, not even the end", async () => {
+    const { session, frames, end } = await pipe();
+    session.cancel();
+    session.push(push("late"));
+    session.end({ error: failure("TokenKickedError", "test") });
+    expect(frames).toHaveLength(1);
+    expect(end).not.toHaveBeenCalled();
   });
 });
 
