@@ -1,11 +1,11 @@
 import { spawnSync } from "node:child_process";
-import { cpSync, mkdirSync, rmSync } from "node:fs";
+import { cpSync, mkdirSync, mkdtempSync, rmSync } from "node:fs";
 import { join, resolve } from "node:path";
 
 const root = resolve(import.meta.dirname, "..");
+const buf = join(root, "node_modules", ".bin", "buf");
 /** Built once and kept for the next run. */
 const cache = join(root, ".cache", "bench");
-const module = join(cache, "go");
 
 /** A program that is not there, and why. */
 export interface NotBuilt {
@@ -19,20 +19,21 @@ export interface NotBuilt {
 export function buildGo(): ReadonlyMap<"load" | "echo" | "centrifuge", string | NotBuilt> {
   const names = ["load", "echo", "centrifuge"] as const;
   mkdirSync(cache, { recursive: true });
-  rmSync(module, { recursive: true, force: true });
+  // Its own, for two runs may build at a time.
+  const module = mkdtempSync(join(cache, "go-"));
   cpSync(join(import.meta.dirname, "go"), module, { recursive: true });
   const plugin = "google.golang.org/protobuf/cmd/protoc-gen-go";
   const generate = () =>
     run(module, "go", "build", "-o", join(cache, "protoc-gen-go"), plugin) ??
-    run(root, join(root, "node_modules", ".bin", "buf"), "generate", "--template", join(module, "buf.gen.yaml"));
+    run(root, buf, "generate", "--template", join(module, "buf.gen.yaml"), "--output", module);
   const reason = generate();
-  return new Map(
-    names.map((name) => {
-      const path = join(cache, name);
-      const problem = reason ?? run(module, "go", "build", "-o", path, `./cmd/${name}`);
-      return [name, problem === undefined ? path : { reason: problem }];
-    }),
-  );
+  const built = names.map((name) => {
+    const path = join(cache, name);
+    const problem = reason ?? run(module, "go", "build", "-o", path, `./cmd/${name}`);
+    return [name, problem === undefined ? path : { reason: problem }] as const;
+  });
+  rmSync(module, { recursive: true, force: true });
+  return new Map(built);
 }
 
 /** Runs a tool; what it says when it fails. */
