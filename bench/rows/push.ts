@@ -18,7 +18,7 @@ export const push: Row = {
     const raw = await bench.launch.floor("raw-sockets");
     await bench.load.run("create-group", { address, group, members: users });
     await bench.load.run("open-raw", { name: "raw", address: raw.address, count: receivers, bytes: pushFrame.length });
-    const count = bench.quick ? 5 : 20;
+    const count = bench.quick ? 10 : 50;
     const mosquitto = await openMosquitto(bench, count);
     /** Pushes are numbered on, so that a receiver sees one that is missing or comes twice. */
     let ordinal = 0;
