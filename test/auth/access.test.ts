@@ -32,7 +32,13 @@ const requests: Readonly<Record<string, object>> = {
   RemoveMembers: { ...group, kickedUserIds: ["alice"] },
   ListMembers: group,
   ReplayDeadLetters: { all: true },
+  Receive: { request: { case: "subscribe", value: {} } },
 };
+
+/** The requests of a stream of both directions. */
+async function* oneOf(request: object) {
+  yield request;
+}
 
 /** The code with which a method answers; 0 for a success. */
 async function codeOf({ service, method }: (typeof methods)[number], token?: string): Promise<Code | 0> {
@@ -43,7 +49,8 @@ async function codeOf({ service, method }: (typeof methods)[number], token?: str
   const transport = createGrpcTransport({ baseUrl: server.url, interceptors: [authenticate] });
   const client = createClient(service, transport) as Record<string, (request: object) => unknown>;
   try {
-    const answer = client[method.localName]?.(requests[method.name] ?? {});
+    const request = requests[method.name] ?? {};
+    const answer = client[method.localName]?.(method.methodKind === "bidi_streaming" ? oneOf(request) : request);
     if (method.methodKind === "unary") await answer;
     else await (answer as AsyncIterable<unknown>)[Symbol.asyncIterator]().next();
     return 0;
