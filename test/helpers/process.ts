@@ -7,7 +7,7 @@ import { createInterface } from "node:readline";
 import { fileURLToPath } from "node:url";
 import { createTokenMinter } from "../../src/auth/mint-token.ts";
 import { adminPlatform } from "../../src/auth/platform.ts";
-import { type TestSettings, testSecret } from "./server.ts";
+import { type TestSettings, testSecret, testSettings } from "./server.ts";
 
 /** A service in a process of its own that may not have started yet. */
 export interface StartingService extends Omit<ServiceProcess, "url"> {
@@ -63,7 +63,7 @@ export async function spawnService(settings: TestSettings = {}, dataDir?: string
     cwd: root,
     env: {
       ...inheritedEnv(),
-      ...toEnv({ DATA_DIR: dir, WORKERS: "1", PORT: "0", ADMIN_PORT: "0", TOKEN_SECRET: testSecret, ...settings }),
+      ...toEnv({ DATA_DIR: dir, ...testSettings, ...settings }),
     },
     stdio: ["ignore", "ignore", "pipe", "ipc"],
   });

@@ -30,10 +30,22 @@ export interface PostResult {
 /** Settings of a service, without the prefix. */
 export type TestSettings = Readonly<Record<string, string>>;
 
+/**
+ * What a service of the tests has unless its test says otherwise. What serves HTTP/2 is for who runs the tests to say:
+ * `MUSTREACH_HTTP2=engine vitest run` runs all of them over the engine.
+ */
+export const testSettings: TestSettings = {
+  WORKERS: "1",
+  PORT: "0",
+  ADMIN_PORT: "0",
+  TOKEN_SECRET: testSecret,
+  ...(process.env.MUSTREACH_HTTP2 === undefined ? {} : { HTTP2: process.env.MUSTREACH_HTTP2 }),
+};
+
 /** Starts a service. With a `dataDir` it resumes that one's data, and leaves it there. */
 export async function startTestServer(settings: TestSettings = {}, dataDir?: string): Promise<TestServer> {
   const dir = dataDir ?? (await mkdtemp(join(tmpdir(), "mustreach-test-")));
-  const env = { DATA_DIR: dir, WORKERS: "1", PORT: "0", ADMIN_PORT: "0", TOKEN_SECRET: testSecret, ...settings };
+  const env = { DATA_DIR: dir, ...testSettings, ...settings };
   const config = loadConfig(
     Object.fromEntries(Object.entries(env).map(([name, value]) => [`MUSTREACH_${name}`, value])),
   );
