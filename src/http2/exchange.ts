@@ -6,7 +6,8 @@
  */
 export interface Exchange {
   /**
-   * The header fields of the request, by lower-case name; those of one name are joined by ", ". With `:method`, `:path`
+   * The header fields of the request, by lower-case name. Those of one name are joined by ", "; of one that HTTP allows
+   * once, such as `authorization`, the first counts (over HTTP/2, by the list of Node's). With `:method`, `:path`
    * (as it came), `:authority` (or Host) and `:scheme`. Requests with the same fields may share them: not to be changed.
    */
   readonly headers: RequestHeaders;

@@ -3,6 +3,8 @@ import http2 from "node:http2";
 import { setImmediate as nextTurn } from "node:timers/promises";
 import { describe, expect, test } from "vitest";
 import type { Exchange } from "../../src/http2/exchange.ts";
+import { singleFields } from "../../src/http2/hpack/decoded-block.ts";
+import { encodeFields } from "../../src/http2/hpack/encode.ts";
 import { maxWaitingBytes } from "../../src/http2/protocol.ts";
 import { frame, frameType, get, post, preface, reset, settings, settingsAck, toFrames } from "./http2-frames.ts";
 import {
@@ -17,6 +19,12 @@ import {
 } from "./http2-server.ts";
 
 const { NGHTTP2_CANCEL, NGHTTP2_INTERNAL_ERROR, NGHTTP2_NO_ERROR } = http2.constants;
+
+/** Fields that make a request malformed: at all over HTTP/2, as they are in these tests, or when they come twice. */
+const refusedTwice: ReadonlySet<string> = new Set([
+  ...["connection", "keep-alive", "proxy-connection", "transfer-encoding", "upgrade", "http2-settings", "te"],
+  ...["content-length", "host"],
+]);
 
 const ok = [":status", "200", "content-type", "text/plain"];
 const good = ["grpc-status", "0"];
@@ -54,6 +62,40 @@ export function testExchanges(create: CreateProtocol): void {
       expect(seen.headers[":authority"]).toBe(new URL(url).host);
       await until(() => expect(closes).toEqual([true]));
       expect(ends).toHaveLength(1);
+    });
+
+    test("of a request's field that there can be once, the first counts; others are joined", async () => {
+      const { port, exchange } = await useProtocol(create, () => ({}));
+      const names = Object.entries(http2.constants)
+        .filter(([constant]) => constant.startsWith("HTTP2_HEADER_"))
+        .map(([, name]) => String(name))
+        .filter((name) => !name.startsWith(":") && !refusedTwice.has(name));
+      expect([...singleFields].filter((name) => !names.includes(name))).toEqual([]);
+      names.push("token", "operationid");
+      const { socket } = await useConnection(port);
+      socket.write(Buffer.concat([preface, settings]));
+      const join = (name: string) => (singleFields.has(name) ? "1" : name === "cookie" ? "1; 2" : "1, 2");
+      // Node takes 128 fields of a request.
+      for (let i = 0; i * 50 < names.length; i++) {
+        const some = names.slice(i * 50, i * 50 + 50);
+        const fields = ["1", "2"].flatMap((value) => some.flatMap((name) => [name, value]));
+        socket.write(get(2 * i + 1, Buffer.from(encodeFields(fields))));
+        const seen = (await exchange(i)).exchange.headers;
+        expect(some.map((name) => [name, seen[name]])).toEqual(some.map((name) => [name, join(name)]));
+      }
+    });
+
+    test("a request with two hosts or lengths is reset, also when they are the same", async () => {
+      const { port, exchanges } = await useProtocol(create, () => ({}));
+      const { socket, received } = await useConnection(port);
+      const twice = (name: string, value: string) => Buffer.from(encodeFields([name, value, name, value]));
+      socket.write(
+        Buffer.concat([preface, settings, get(1, twice("host", "x")), get(3, twice("content-length", "0"))]),
+      );
+      const resets = () => toFrames(received()).filter(({ type }) => type === frameType.reset);
+      const reset = { payload: Buffer.of(0, 0, 0, http2.constants.NGHTTP2_PROTOCOL_ERROR) };
+      await until(() => expect(resets()).toMatchObject([reset, reset]));
+      expect(exchanges).toHaveLength(0);
     });
 
     test("without trailers, without a body, and without either", async () => {

@@ -34,11 +34,15 @@ export class Budget {
   }
 }
 
-/** The streams of a connection that have been reset. */
+/** How many gaps between the ids of streams are remembered, the last ones: clients leave none. */
+export const maxGaps = 16;
+
+/** The streams of a connection that have been reset, or that there will never be. */
 export class Resets {
   private readonly budget: Budget;
   private readonly maxRemembered: number;
   private remembered: Set<number> | undefined = undefined;
+  private gaps: (readonly [after: number, before: number])[] | undefined = undefined;
 
   constructor({ resets, resetsPerSecond, rememberedResets }: Bounds) {
     this.budget = new Budget(resets, resetsPerSecond);
@@ -61,5 +65,16 @@ export class Resets {
 
   isRemembered(streamId: number): boolean {
     return this.remembered?.has(streamId) === true;
+  }
+
+  /** A stream was opened: those between it and the last one are closed without having been used (5.1.1). */
+  skip(after: number, before: number): void {
+    if (before - after <= 2) return;
+    this.gaps ??= [];
+    if (this.gaps.push([after, before]) > maxGaps) this.gaps.shift();
+  }
+
+  isSkipped(streamId: number): boolean {
+    return this.gaps?.some(([after, before]) => streamId > after && streamId < before) === true;
   }
 }

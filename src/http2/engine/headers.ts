@@ -85,10 +85,12 @@ function takeBlock(
   const stream = connection.streams.get(streamId);
   if (stream !== undefined) takeTrailers(connection, stream, fields, isEnd);
   else if (streamId > connection.lastStreamId) {
+    connection.resets.skip(connection.lastStreamId, streamId);
     connection.lastStreamId = streamId;
     if (dependsOnItself) connection.refuse(streamId, errorCode.protocolError);
     else open(connection, streamId, fields, isEnd);
   } else if (connection.resets.isRemembered(streamId)) connection.countEmptyFrame();
+  else if (connection.resets.isSkipped(streamId)) connection.fail(errorCode.protocolError, "HEADERS on a lower stream");
   else connection.fail(errorCode.streamClosed, "HEADERS on a closed stream");
 }
 

@@ -61,7 +61,7 @@ export function areTrailers({ list, isTooLarge }: DecodedFields): boolean {
 function judge({ list, headers }: DecodedFields): Fate {
   const pseudoFields = countPseudoFields(list);
   if (pseudoFields < 0 || toContentLength(headers["content-length"]) === undefined) return "malformed";
-  // Two would be told as two by two servers (8.3.1); a host alone stands as the authority too.
+  // Two would be told as two by two servers (8.3.1), and two hosts are one that is none here; a host alone stands as the authority too.
   if (headers.host !== undefined && headers.host.toLowerCase() !== headers[":authority"]?.toLowerCase()) {
     return "malformed";
   }
@@ -107,9 +107,8 @@ function hasTarget(headers: RequestHeaders): boolean {
   );
 }
 
-/** @returns -1 if there is none, nothing if it is no number, or two that differ. */
+/** @returns -1 if there is none, nothing if it is no number, or if there are two (RFC 9110, 8.6). */
 function toContentLength(value: string | undefined): number | undefined {
   if (value === undefined) return -1;
-  const [first = "", ...more] = value.split(", ");
-  return digits.test(first) && more.every((each) => each === first) ? Number(first) : undefined;
+  return digits.test(value) ? Number(value) : undefined;
 }

@@ -9,7 +9,8 @@ export interface DecodedFields {
   /** As they came: their names and values are not checked, and there may be none. */
   readonly list: Fields;
   /**
-   * By name, those of one name joined by ", ", of `cookie` by "; "; a `host` without an `:authority` stands as both. Made
+   * By name. Those of one name are joined by ", ", of `cookie` by "; "; of a field that there can be once, such as
+   * `authorization`, the first counts. A `host` without an `:authority` stands as both. Made
    * when it is first asked for, without a prototype, not to be changed.
    */
   readonly headers: Readonly<Record<string, string | undefined>>;

@@ -1,5 +1,6 @@
 import { describe, expect, test } from "vitest";
 import { createEngine } from "../../../src/http2/engine/engine.ts";
+import { maxGaps } from "../../../src/http2/engine/floods.ts";
 import { errorCode } from "../../../src/http2/frames/frames.ts";
 import { encodeFields } from "../../../src/http2/hpack/encode.ts";
 import {
@@ -44,6 +45,9 @@ async function exchangeFrames(port: number, ...bytes: Buffer[]) {
   return toFrames(client.received());
 }
 
+/** Requests that leave out every other stream. */
+const gaps = (count: number) => Array.from({ length: count + 1 }, (_, i) => get(4 * i + 1));
+
 describe("errors of a connection end it with GOAWAY", () => {
   test.each<[what: string, code: number, ...bytes: Buffer[]]>([
     ["3.4 no preface", protocolError, Buffer.from("GET / HTTP/1.1\r\nHost: x\r\n\r\n")],
@@ -60,7 +64,10 @@ describe("errors of a connection end it with GOAWAY", () => {
     ["5.1 DATA on a closed stream", streamClosed, begin, get(1), ping, reset(1), data(1, "x")],
     ["5.1 HEADERS on a closed stream", streamClosed, begin, post(1), reset(1), get(1)],
     ["5.1.1 an even stream", protocolError, begin, get(2)],
-    ["5.1.1 a smaller stream", streamClosed, begin, get(5), get(3)],
+    ["5.1.1 a smaller stream", protocolError, begin, get(5), get(3)],
+    ["5.1.1 the smallest stream", protocolError, begin, get(7), get(1)],
+    ["5.1.1 one of the last gaps", protocolError, begin, ...gaps(maxGaps), get(3)],
+    ["5.1.1 an older gap, which is forgotten", streamClosed, begin, ...gaps(maxGaps + 1), get(3)],
     ["6.1 DATA on no stream", protocolError, begin, data(0, "x")],
     ["6.1 DATA of padding alone", protocolError, begin, post(1), data(1, Buffer.of(2, 0), 8)],
     ["6.2 HEADERS on no stream", protocolError, begin, get(0)],
