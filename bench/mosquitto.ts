@@ -1,5 +1,5 @@
 import { randomInt } from "node:crypto";
-import { accessSync, constants, mkdtempSync, writeFileSync } from "node:fs";
+import { accessSync, constants, mkdtempSync, rmSync, writeFileSync } from "node:fs";
 import { tmpdir } from "node:os";
 import { delimiter, join } from "node:path";
 import type { Launcher, Server } from "./processes.ts";
@@ -11,13 +11,16 @@ export function findMosquitto(): string | undefined {
 }
 
 /** Starts Mosquitto without persistence and without limits of connections. */
-export function startMosquitto(launch: Launcher, path: string): Promise<Server> {
+export async function startMosquitto(launch: Launcher, path: string): Promise<Server> {
   // Below the range of outgoing connections.
   const port = randomInt(10_240, 32_768);
-  const config = join(mkdtempSync(join(tmpdir(), "mustreach-mosquitto-")), "mosquitto.conf");
+  const dir = mkdtempSync(join(tmpdir(), "mustreach-mosquitto-"));
+  const config = join(dir, "mosquitto.conf");
   const lines = [`listener ${port} 127.0.0.1`, "allow_anonymous true", "max_connections -1", "set_tcp_nodelay true"];
   writeFileSync(config, `${lines.join("\n")}\n`);
-  return launch.programAt(port, path, "-c", config);
+  const server = await launch.programAt(port, path, "-c", config);
+  rmSync(dir, { recursive: true });
+  return server;
 }
 
 function isProgram(path: string): boolean {
