@@ -1,6 +1,5 @@
 import type { RequestHeaders } from "../http2/exchange.ts";
-import { accessOf } from "./access.ts";
-import { type Caller, type CallerContext, callerKey, missingToken } from "./caller.ts";
+import { accessOf, type Caller, type CallerContext, callerKey, missingToken } from "./caller.ts";
 import type { TokenVerifier } from "./verify-token.ts";
 
 /** Finds out who makes a request by its headers; with a promise only where it has to. */

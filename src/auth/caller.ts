@@ -1,6 +1,7 @@
+import { type DescMethod, getOption } from "@bufbuild/protobuf";
 import { Code, createContextKey, type HandlerContext } from "@connectrpc/connect";
 import { failure } from "../errors.ts";
-import { accessOf, onlyAdmins } from "./access.ts";
+import { access } from "../gen/mustreach/delivery/v1/delivery_pb.ts";
 
 /** Who makes a call: what a verified token says. */
 export interface Caller {
@@ -45,11 +46,32 @@ export function requireCaller(context: CallerContext): Caller {
 export function requireAdmin(context: CallerContext): Caller {
   const caller = requireCaller(context);
   if (caller.isAdmin) return caller;
-  const access = accessOf(context.method);
-  throw failure("NoPermissionError", typeof access === "string" ? onlyAdmins : access.adminsOnly);
+  const needed = accessOf(context.method);
+  throw failure("NoPermissionError", typeof needed === "string" ? onlyAdmins : needed.adminsOnly);
 }
 
 /** What a call without a token is answered: OpenIM's own words and its 1001, not a 15xx; over gRPC and Connect, Unauthenticated. */
 export function missingToken() {
   return failure("ArgsError", "header must have token", undefined, { code: Code.Unauthenticated });
+}
+
+/** Who may call a method: anybody without a token, the bearer of any valid token, or admins, and what others are told. */
+export type Access = "anybody" | "users" | { readonly adminsOnly: string };
+
+/** What others are told of a method that does not say who may call it. */
+const onlyAdmins = "only an admin token may call this";
+
+const known = new WeakMap<DescMethod, Access>();
+
+/** Who may call a method, as its option `access` in the proto says. One without needs an admin's token. */
+export function accessOf(method: DescMethod): Access {
+  const found = known.get(method) ?? readAccess(method);
+  known.set(method, found);
+  return found;
+}
+
+function readAccess(method: DescMethod): Access {
+  const { who } = getOption(method, access);
+  if (who.case === "adminsOnly") return { adminsOnly: who.value };
+  return who.value === true ? who.case : { adminsOnly: onlyAdmins };
 }

@@ -1,6 +1,5 @@
 import type { HandlerContext } from "@connectrpc/connect";
-import { accessOf } from "../auth/access.ts";
-import { callerKey } from "../auth/caller.ts";
+import { accessOf, callerKey } from "../auth/caller.ts";
 import { failure } from "../errors.ts";
 import { type BodyBudget, createBodyBudget, minBodyBytes } from "../http/body-budget.ts";
 import type { Connection } from "../http2/exchange.ts";

@@ -3,7 +3,7 @@ import { FileDescriptorSetSchema } from "@bufbuild/protobuf/wkt";
 import { Code, ConnectError, createClient, type Interceptor } from "@connectrpc/connect";
 import { createGrpcTransport } from "@connectrpc/connect-node";
 import { expect, test } from "vitest";
-import { accessOf } from "../../src/auth/access.ts";
+import { accessOf } from "../../src/auth/caller.ts";
 import { AuthService } from "../../src/gen/mustreach/auth/v1/auth_pb.ts";
 import { DeadLetterService } from "../../src/gen/mustreach/delivery/v1/dead_letter_pb.ts";
 import { access as accessOption, DeliveryService } from "../../src/gen/mustreach/delivery/v1/delivery_pb.ts";
