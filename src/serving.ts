@@ -148,6 +148,7 @@ export function createServing(options: ServingOptions): Serving {
     authenticate: createAuthGate(createAuthenticator(verify)),
     callLog,
     health,
+    timers,
     strictJson: config.strictJson,
     maxNotificationBytes: config.maxDataBytes + maxOverheadBytes,
     shutdownSignal: shutdown.signal,

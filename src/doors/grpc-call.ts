@@ -6,31 +6,31 @@ import { failure } from "../errors.ts";
 import { acceptedEncodings } from "../grpc/inflate.ts";
 import { pushMetadata } from "../grpc/metadata.ts";
 import { ServerStream } from "../grpc/server-stream.ts";
-import { pushStatus } from "../grpc/status.ts";
+import { okTrailers, pushStatus } from "../grpc/status.ts";
 import type { Body } from "../http/body-budget.ts";
-import type { Exchange } from "../http2/exchange.ts";
+import type { Exchange, Fields } from "../http2/exchange.ts";
 import { BindError, toFailure } from "../json/bind.ts";
+import { Timer, type TimerOwner, type TimerWheel } from "../timer-wheel.ts";
 
 /** What all calls of the door share. */
 export interface GrpcDoor extends Pick<CallDeps, "authenticate" | "callLog"> {
   readonly bodyLimits: BodyLimits;
   /** The longest deadline that a caller may set, in milliseconds. */
   readonly maxTimeoutMs: number;
+  /** Where deadlines are waited for. */
+  readonly timers: TimerWheel;
   /** The calls under way. */
   readonly open: Set<GrpcCall>;
   /** Those whose message has come in this turn of the event loop, and whose request goes on. */
   readonly unended: GrpcCall[];
 }
 
-/** The longest delay of a timer, in milliseconds. */
-const maxTimerMs = 2 ** 31 - 1;
-
 // Made once: abort() without a reason would build a DOMException with its stack for every call.
 const done = new ConnectError("the call has ended", Code.Canceled);
 const callerGone = new ConnectError("the caller has gone", Code.Canceled);
 
 /** A call on its way: one object, from its headers to the end of its stream. */
-export abstract class GrpcCall extends ServerStream implements Body {
+export abstract class GrpcCall extends ServerStream implements Body, TimerOwner {
   capacity = 0;
   protected readonly door: GrpcDoor;
   protected readonly context: CallContext;
@@ -38,7 +38,7 @@ export abstract class GrpcCall extends ServerStream implements Body {
   protected hasResponded = false;
   #keptBytes = 0;
   #takenBytes = 0;
-  #timer: NodeJS.Timeout | undefined = undefined;
+  #timer: Timer | undefined = undefined;
 
   constructor(door: GrpcDoor, exchange: Exchange, context: CallContext) {
     super(exchange);
@@ -118,7 +118,7 @@ export abstract class GrpcCall extends ServerStream implements Body {
 
   onClose(): void {
     this.stop(callerGone);
-    clearTimeout(this.#timer);
+    if (this.#timer !== undefined) this.door.timers.clear(this.#timer);
     this.door.open.delete(this);
     this.setTaken(0);
     this.context.abort(done);
@@ -130,10 +130,12 @@ export abstract class GrpcCall extends ServerStream implements Body {
     return [":status", "200", "content-type", headers["content-type"] ?? "", ...responseFields];
   }
 
-  protected get okTrailers(): string[] {
+  /** The trailers of an answer that is whole. */
+  protected okTrailers(): Fields {
+    if (this.context.trailers === undefined) return okTrailers;
     const trailers: string[] = [];
-    if (this.context.trailers !== undefined) pushMetadata(trailers, this.context.trailers);
-    trailers.push("grpc-status", "0");
+    pushMetadata(trailers, this.context.trailers);
+    trailers.push(...okTrailers);
     return trailers;
   }
 
@@ -145,7 +147,7 @@ export abstract class GrpcCall extends ServerStream implements Body {
     this.setTaken(0);
     if (error === undefined) {
       if (!this.hasResponded) this.exchange.respond(this.answerFields());
-      this.exchange.end(this.okTrailers);
+      this.exchange.end(this.okTrailers());
     } else {
       // Without headers before them, the trailers are the whole answer: gRPC's Trailers-Only.
       const trailers = this.hasResponded ? [] : this.answerFields();
@@ -185,14 +187,12 @@ export abstract class GrpcCall extends ServerStream implements Body {
   #watchDeadline(): void {
     const leftMs = this.context.timeoutMs();
     if (leftMs === undefined || !(leftMs <= this.door.maxTimeoutMs)) return;
-    this.#timer = setTimeout(checkDeadline, Math.min(Math.ceil(leftMs), maxTimerMs), this);
+    this.#timer = new Timer(this);
+    this.door.timers.set(this.#timer, leftMs);
   }
 
-  /** Ends the call if its time is up; a long time is waited for in several turns. */
-  checkDeadline(): void {
-    const leftMs = this.context.timeoutMs() ?? 0;
-    if (leftMs > 0) this.#watchDeadline();
-    else this.stop(new ConnectError("the deadline has passed", Code.DeadlineExceeded));
+  onTime(): void {
+    this.stop(new ConnectError("the deadline has passed", Code.DeadlineExceeded));
   }
 
   protected logRefusal(thrown: unknown): ConnectError {
@@ -202,10 +202,6 @@ export abstract class GrpcCall extends ServerStream implements Body {
 
 function countUnended({ unended }: GrpcDoor): void {
   for (const call of unended.splice(0)) call.count();
-}
-
-function checkDeadline(call: GrpcCall): void {
-  call.checkDeadline();
 }
 
 /** What the protocol's own errors have. */

@@ -52,7 +52,7 @@ export class GrpcUnaryCall extends GrpcCall {
     try {
       const frame = this.#codec.encode(output);
       this.isOver = true;
-      this.exchange.answer(this.answerFields(), frame, this.okTrailers);
+      this.exchange.answer(this.answerFields(), frame, this.okTrailers());
     } catch (error) {
       this.isOver = false;
       this.finish(toWireError(error));

@@ -8,6 +8,7 @@ import { deaf } from "../http/receiver.ts";
 import { readTarget } from "../http/target.ts";
 import type { Accept, Exchange, Receiver } from "../http2/exchange.ts";
 import type { Health } from "../observe/health.ts";
+import type { TimerWheel } from "../timer-wheel.ts";
 import { createGrpc } from "./grpc.ts";
 import { createRest } from "./rest.ts";
 import { createRpc } from "./rpc.ts";
@@ -20,6 +21,8 @@ export interface RouteOptions extends CallDeps {
   readonly strictJson: boolean;
   /** The largest notification, in bytes. */
   readonly maxNotificationBytes: number;
+  /** Where deadlines are waited for. */
+  readonly timers: TimerWheel;
   /** How many processes divide the memory for unfinished bodies. */
   readonly processes: number;
   /** Aborted when streams that are still open must end. */
@@ -40,7 +43,7 @@ export function createRoutes(options: RouteOptions): Accept {
   const bodyLimits = createBodyLimits({ maxBytes: maxRequestBytes, processes: options.processes });
   const deps = { services, authenticate, callLog, log, bodyLimits };
   const rest = createRest({ ...deps, isStrict: options.strictJson });
-  const grpc = createGrpc({ ...deps, maxTimeoutMs, shutdownSignal });
+  const grpc = createGrpc({ ...deps, maxTimeoutMs, shutdownSignal, timers: options.timers });
   const rpc = createRpc({ ...deps, maxTimeoutMs, shutdownSignal });
   const readyz = async () => {
     const { ready } = await options.health.readiness();

@@ -2,10 +2,11 @@ import { create, toBinary } from "@bufbuild/protobuf";
 import { anyPack } from "@bufbuild/protobuf/wkt";
 import type { ConnectError } from "@connectrpc/connect";
 import { StatusSchema } from "../gen/google/rpc/status_pb.ts";
+import type { Fields } from "../http2/exchange.ts";
 import { pushMetadata } from "./metadata.ts";
 
 /** The trailers of a call that went well, for who has no more to say. */
-export const okTrailers: readonly string[] = ["grpc-status", "0"];
+export const okTrailers: Fields = Object.freeze(["grpc-status", "0"]);
 
 /** Appends the status of a failed call to its trailers: with its message, its details, and the error's own metadata. */
 export function pushStatus(trailers: string[], error: ConnectError): void {

@@ -1,10 +1,17 @@
 /** Which of the calls that were answered without an error have a line: some and the sum of the others, each, or none. */
 export type AccessLog = "sampled" | "all" | "off";
 
+/** A call that was answered. */
+export interface AnsweredCall {
+  readonly rpc: string;
+  /** Its line, when it is to have one. */
+  toLine(ms: number): object;
+}
+
 /** The lines of answered calls. */
 export interface AnsweredCalls {
-  /** A call of a method took `ms` milliseconds; `toLine` gives its line when it is to have one. */
-  add(rpc: string, ms: number, toLine: () => object): void;
+  /** A call took `ms` milliseconds. */
+  add(call: AnsweredCall, ms: number): void;
   /** Writes the sums that are open. */
   close(): void;
 }
@@ -41,16 +48,17 @@ export function createAnsweredCalls(info: (line: object, msg: string) => void, m
   };
 
   return {
-    add(rpc, ms, toLine) {
+    add(call, ms) {
       if (mode === "off") return;
-      if (mode === "all") return info(toLine(), "call answered");
+      if (mode === "all") return info(call.toLine(ms), "call answered");
+      const { rpc } = call;
       let sum = sums.get(rpc);
       if (sum === undefined) {
         sum = { calls: 0, others: 0, maxMs: 0 };
         sums.set(rpc, sum);
         timer ??= setTimeout(close, sumEveryMs).unref();
       }
-      if (++sum.calls <= wholeLines) return info(toLine(), "call answered");
+      if (++sum.calls <= wholeLines) return info(call.toLine(ms), "call answered");
       sum.others++;
       sum.maxMs = Math.max(sum.maxMs, ms);
     },

@@ -1,7 +1,7 @@
 import { Code, type ConnectError, type ContextValues, createContextKey } from "@connectrpc/connect";
 import type { Logger } from "pino";
 import { errorTable, toErrorFacts, toWireError } from "../errors.ts";
-import { type AccessLog, createAnsweredCalls } from "./answered-calls.ts";
+import { type AccessLog, type AnsweredCall, type AnsweredCalls, createAnsweredCalls } from "./answered-calls.ts";
 import type { Metrics } from "./metrics.ts";
 import { operationIdKey } from "./operation-id.ts";
 import { peerKey } from "./peer.ts";
@@ -69,45 +69,73 @@ export function createCallLog(
   };
   const answered = createAnsweredCalls(info, accessLog);
 
-  const begin = ({ rpc, values }: ObservedCall): OpenCall => {
-    values.set(seenKey, true);
-    const startedMs = performance.now();
-    let isStream = false;
-    const toLine = (ms?: number) => ({
-      operationID: values.get(operationIdKey),
-      peer: values.get(peerKey),
-      unknownFields: toLogged(values.get(unknownFieldsKey)),
-      rpc,
-      ...(ms !== undefined && { ms }),
-    });
-    return {
-      open() {
-        isStream = true;
-        log.info(toLine(), "stream opened");
-      },
-      fail(thrown: unknown): ConnectError {
-        const error = toWireError(thrown);
-        const { errCode, errMsg, errDlt } = toErrorFacts(error);
-        const line = { ...toLine(), ms: elapsed(startedMs), errCode, errMsg, errDlt };
-        metrics.call(rpc, errCode, line.ms / 1_000);
-        if (isFault(error, errCode)) log.error({ ...line, err: error.cause ?? thrown }, "call failed");
-        else log.info(line, "call refused");
-        return error;
-      },
-      succeed(): void {
-        const ms = elapsed(startedMs);
-        metrics.call(rpc, 0, ms / 1_000);
-        if (isStream) log.info(toLine(ms), "call answered");
-        else answered.add(rpc, ms, () => toLine(ms));
-      },
-    };
-  };
+  const sinks: Sinks = { log, metrics, answered };
+  const begin = (call: ObservedCall): ObservedOpenCall => new ObservedOpenCall(sinks, call);
 
   return {
     begin,
     close: answered.close,
     refuse: (call, thrown) => (isSeen(call.values) ? toWireError(thrown) : begin(call).fail(thrown)),
   };
+}
+
+/** Where what happens to calls is told. */
+interface Sinks {
+  readonly log: Logger;
+  readonly metrics: Pick<Metrics, "call">;
+  readonly answered: AnsweredCalls;
+}
+
+/** A class, as there is one for each receiver too. */
+class ObservedOpenCall implements OpenCall, AnsweredCall {
+  readonly rpc: string;
+  readonly #sinks: Sinks;
+  readonly #values: ContextValues;
+  readonly #startedMs = performance.now();
+  #isStream = false;
+
+  constructor(sinks: Sinks, { rpc, values }: ObservedCall) {
+    values.set(seenKey, true);
+    this.#sinks = sinks;
+    this.rpc = rpc;
+    this.#values = values;
+  }
+
+  open(): void {
+    this.#isStream = true;
+    this.#sinks.log.info(this.toLine(), "stream opened");
+  }
+
+  fail(thrown: unknown): ConnectError {
+    const { log, metrics } = this.#sinks;
+    const error = toWireError(thrown);
+    const { errCode, errMsg, errDlt } = toErrorFacts(error);
+    const ms = elapsed(this.#startedMs);
+    const line = { ...this.toLine(), ms, errCode, errMsg, errDlt };
+    metrics.call(this.rpc, errCode, ms / 1_000);
+    if (isFault(error, errCode)) log.error({ ...line, err: error.cause ?? thrown }, "call failed");
+    else log.info(line, "call refused");
+    return error;
+  }
+
+  succeed(): void {
+    const { log, metrics, answered } = this.#sinks;
+    const ms = elapsed(this.#startedMs);
+    metrics.call(this.rpc, 0, ms / 1_000);
+    if (this.#isStream) log.info(this.toLine(ms), "call answered");
+    else answered.add(this, ms);
+  }
+
+  toLine(ms?: number): object {
+    const values = this.#values;
+    return {
+      operationID: values.get(operationIdKey),
+      peer: values.get(peerKey),
+      unknownFields: toLogged(values.get(unknownFieldsKey)),
+      rpc: this.rpc,
+      ...(ms !== undefined && { ms }),
+    };
+  }
 }
 
 /** Whether an error is ours, or of what we stand on, rather than the caller's, who has been told what is wrong. */

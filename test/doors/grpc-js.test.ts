@@ -97,12 +97,14 @@ describe.each(protocols)("grpc-js over %s", (_, createProtocol) => {
       },
     });
     expect((await say(client, "slow", { timeoutMs: 50 }).outcome).error?.code).toBe(status.DEADLINE_EXCEEDED);
+    // On a busy machine it may have passed before the call was on its way.
+    const late = signals.length;
     const { call, outcome } = say(client, "slow");
-    await until(() => expect(signals).toHaveLength(2));
+    await until(() => expect(signals).toHaveLength(late + 1));
     call.cancel();
     expect((await outcome).error?.code).toBe(status.CANCELLED);
     await until(() => expect(signals.every(({ aborted }) => aborted)).toBe(true));
-    expect(door.events).toHaveLength(2);
+    expect(door.events).toHaveLength(signals.length);
   });
 
   test("talks in both directions at once", async () => {

@@ -9,6 +9,7 @@ import { toWireError } from "../../src/errors.ts";
 import { toFrame } from "../../src/grpc/frame.ts";
 import type { Exchange } from "../../src/http2/exchange.ts";
 import type { CallLog } from "../../src/observe/call-log.ts";
+import { createTimerWheel } from "../../src/timer-wheel.ts";
 import { compileEcho } from "./echo.ts";
 import { type CreateProtocol, useProtocol, useSession } from "./http2-server.ts";
 
@@ -49,6 +50,7 @@ export async function useGrpcDoor(createProtocol: CreateProtocol, impl: EchoImpl
     callLog,
     bodyLimits: createBodyLimits({ maxBytes: 100_000 }),
     maxTimeoutMs: 60_000,
+    timers: createTimerWheel(),
     shutdownSignal: shutdown.signal,
     ...options,
   });

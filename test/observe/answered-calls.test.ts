@@ -12,7 +12,7 @@ function open(mode: AccessLog) {
   const lines: Record<string, unknown>[] = [];
   const calls = createAnsweredCalls((line, msg) => void lines.push({ ...line, msg }), mode);
   const add = (rpc: string, count: number, ms = 1) => {
-    for (let n = 0; n < count; n++) calls.add(rpc, ms, () => ({ rpc, ms }));
+    for (let n = 0; n < count; n++) calls.add({ rpc, toLine: (took) => ({ rpc, ms: took }) }, ms);
   };
   return { lines, add, close: calls.close, take: () => lines.splice(0) };
 }
@@ -54,9 +54,9 @@ test("what is summed when it is closed is written", () => {
 
 test("the line of a call without one is not made", () => {
   const calls = createAnsweredCalls(() => {}, "sampled");
-  const toLine = vi.fn(() => ({}));
-  for (let n = 0; n < 1_000; n++) calls.add("a", 1, toLine);
-  expect(toLine).toHaveBeenCalledTimes(wholeLines);
+  const call = { rpc: "a", toLine: vi.fn(() => ({})) };
+  for (let n = 0; n < 1_000; n++) calls.add(call, 1);
+  expect(call.toLine).toHaveBeenCalledTimes(wholeLines);
 });
 
 test("all is each, and off is none", () => {
