@@ -125,7 +125,8 @@ export function createServing(options: ServingOptions): Serving {
   const limits = { maxDataBytes, retentionMs, maxPayloadBytes: () => store.audit().maxPayloadBytes };
   const durability = () => Durability[store.audit().durability];
   const sending = { ...delivering, later: schedule.add, groupVersion, durability };
-  const msg = createMsgService({ limits, sending, log, tracking, conversations: { chat, groupIdsOf } });
+  const conversations = { chat, groupIdsOf };
+  const msg = createMsgService({ limits, sending, storeInOrder: store.storeInOrder, log, tracking, conversations });
 
   // What has not reached.
   const { escalations, deadLetters } = store;

@@ -18,6 +18,7 @@ import { maxOverheadBytes } from "./limits.ts";
 import { liveSpecs } from "./live/layout.ts";
 import { createOpenSession } from "./live/session-order.ts";
 import { createLive } from "./live/signals.ts";
+import { storeInOrder, type Unit } from "./publishing/in-order.ts";
 import { createPublisher } from "./publishing/publish.ts";
 import { createDeadLetters } from "./reaching/dead-letters.ts";
 import { createEscalations } from "./reaching/escalations.ts";
@@ -102,6 +103,7 @@ export async function openStore(connections: Connections, config: Config, log: L
     audit: () => audit,
     inbox: createInbox(reads, publisher, directGet, partitions, epochs),
     sends: createSends(publisher, directGet, partitions, createFindPlaced(reads, directGet, partitions)),
+    storeInOrder: (units: readonly Unit[]) => storeInOrder(publisher, units),
     recalls: createRecalls(publisher, directGet, partitions),
     tombstones: createTombstones(publisher, directGet, partitions),
     live,

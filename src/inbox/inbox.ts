@@ -3,14 +3,13 @@ import type { DirectGet } from "../broker/direct-get.ts";
 import { toRefusal } from "../broker/faults.ts";
 import { findSurely } from "../broker/leader.ts";
 import { remove, type Write } from "../broker/write.ts";
-import { failure } from "../errors.ts";
-import type { Notification } from "../gen/mustreach/delivery/v1/delivery_pb.ts";
 import type { Publisher } from "../publishing/publish.ts";
 import type { Epochs } from "./epochs.ts";
 import { encodeItem, type InboxItem, isTombstone, itemHeaders, itemKey, type WriteOptions } from "./items.ts";
 import { inboxIdFilter, inboxSubject, locateInbox, toDay, toInboxId } from "./layout.ts";
-import { drawRandom, type NotificationIds, notificationToken, placeToken, toPlaceIds } from "./place-id.ts";
+import { notificationToken } from "./place-id.ts";
 import { createPlaces, type Places } from "./places.ts";
+import { createPlacing, type Placing } from "./placing.ts";
 import { type InboxPage, type ReadOptions, readPage } from "./read-page.ts";
 
 /** A write to an inbox that somebody else makes. */
@@ -31,12 +30,7 @@ export interface Inbox extends Places {
    * space.
    */
   write(userId: string, item: InboxItem, options: WriteOptions): Promise<void>;
-  /**
-   * Stores a notification of this moment that has no ids, and returns those that it has by its place.
-   *
-   * @throws as {@link write}.
-   */
-  place(userId: string, notification: Notification, options: WriteOptions): Promise<NotificationIds>;
+  readonly placing: Placing;
   /** What {@link write} stores, for who stores it together with something of its own. The item is of this moment. */
   prepare(userId: string, item: InboxItem, options: WriteOptions): PreparedWrite;
   /**
@@ -125,29 +119,7 @@ export function createInbox(
   return {
     prepare,
 
-    async place(userId, notification, options) {
-      const { user, partition, stream } = locate(userId);
-      const random = drawRandom();
-      const subject = inboxSubject(partition, user, toDay(Number(notification.sendTime)), placeToken(random));
-      const item = { kind: "notification", notification } as const;
-      const before = epochs.beforeWrite(partition);
-      const stored = await publisher.store(stream, {
-        subject,
-        payload: encodeItem(item),
-        headers: itemHeaders(userId, item, options),
-      });
-      if (stored.kind === "stored") {
-        epochs.wrote(partition, before, stored.sequence);
-        return toPlaceIds({ partition, sequence: stored.sequence, random });
-      }
-      // Nobody else has drawn the same: it is what an earlier try has stored.
-      const found = await findSurely(broker, get, stream, { last: subject });
-      // The subject is free, so the refusal was about space.
-      if (found === undefined) throw toRefusal(stored);
-      // Who got it by then has recalled it, and its sequence is not known here.
-      if (isTombstone(found)) throw failure("NetworkError", "the broker did not answer in time");
-      return toPlaceIds({ partition, sequence: found.sequence, random });
-    },
+    placing: createPlacing(broker, publisher, get, partitions, epochs),
 
     async write(userId, item, options) {
       const { stream, write, wrote, isLate, anyDay } = prepare(userId, item, options);

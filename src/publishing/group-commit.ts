@@ -26,13 +26,13 @@ export interface GroupCommit {
  * With this many that wait, a batch is cheaper than single writes: it costs the broker about 2 ms of preparation, and a
  * single write 0.2 ms for its sync.
  */
-const minBatchWrites = 16;
+export const minBatchWrites = 16;
 
 /** A batch is not made larger than this, so that its first message does not wait long for its last. */
 const maxBatchMessages = 512;
 
 /** The payloads of a batch add up to at most this, in bytes. */
-const maxBatchBytes = 4_194_304;
+export const maxBatchBytes = 4_194_304;
 
 /** Batches of a stream under way: the broker prepares one while it syncs the other. */
 const maxBatches = 2;

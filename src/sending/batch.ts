@@ -1,7 +1,8 @@
 import type { BaseLogger } from "pino";
 import { type ErrorFacts, errorTable, failure, retryAfterMsOf, toErrorFacts, wrongField } from "../errors.ts";
 import type { SendBusinessNotificationRequest } from "../gen/mustreach/msg/v1/msg_pb.ts";
-import type { Accepted, Send } from "./send.ts";
+import type { Unit, UnitStored } from "../publishing/in-order.ts";
+import type { Accepted, Begun, Send } from "./send.ts";
 import { type SendLimits, type ValidSend, validateSend } from "./validate.ts";
 
 /** What came of one notification of a batch. */
@@ -11,6 +12,10 @@ export type SendOutcome =
 
 export interface SendBatchDeps {
   readonly send: Send;
+  /** Lays a send out that can be stored together with others; undefined for any other. */
+  readonly begin: (request: ValidSend, operationId: string) => Begun | undefined;
+  /** Stores what was laid out, in its order and in few writes. */
+  readonly storeInOrder: (units: readonly Unit[]) => Promise<readonly UnitStored[]>;
   readonly limits: SendLimits;
   readonly log: Pick<BaseLogger, "error">;
 }
@@ -32,12 +37,23 @@ export function requireBatch<T>(notifications: readonly T[]): readonly T[] {
   return notifications;
 }
 
+/** One notification of a batch. */
+interface Element {
+  readonly index: number;
+  readonly valid: ValidSend;
+  /** Undefined for one that is sent alone. */
+  readonly begun: Begun | undefined;
+  /** What came of it together with others, where that is known. */
+  done?: Promise<Accepted>;
+}
+
 /**
  * Sends notifications, each with an outcome of its own, in their order: what goes to one recipient is sent one after the
- * other, different recipients at the same time.
+ * other, different recipients at the same time. Those that can be are stored together, before the others: to each
+ * recipient as far as the first that cannot.
  */
 export async function sendBatch(
-  { send, limits, log }: SendBatchDeps,
+  { send, begin, storeInOrder, limits, log }: SendBatchDeps,
   requests: readonly SendBusinessNotificationRequest[],
   operationId: string,
 ): Promise<SendOutcome[]> {
@@ -48,30 +64,41 @@ export async function sendBatch(
   };
 
   const outcomes: SendOutcome[] = [];
-  const chains = new Map<string, { index: number; valid: ValidSend }[]>();
+  const elements: Element[] = [];
+  const chains = new Map<string, Element[]>();
+  const ids = new Set<string>();
   for (const [index, request] of requests.entries()) {
     try {
       const valid = validateSend(request, limits);
-      const recipient = JSON.stringify([valid.recvUserId, valid.recvGroupId]);
+      const { recvUserId, recvGroupId, clientMsgId } = valid;
+      const recipient = JSON.stringify([recvUserId, recvGroupId]);
       const chain = chains.get(recipient);
-      if (chain === undefined) chains.set(recipient, [{ index, valid }]);
-      else chain.push({ index, valid });
+      const last = chain?.at(-1);
+      const isTogether = (last === undefined || last.begun !== undefined) && !ids.has(clientMsgId);
+      const element: Element = { index, valid, begun: isTogether ? begin(valid, operationId) : undefined };
+      elements.push(element);
+      if (clientMsgId !== "") ids.add(clientMsgId);
+      if (chain === undefined) chains.set(recipient, [element]);
+      else chain.push(element);
     } catch (error) {
       outcomes[index] = refuse(error);
     }
   }
 
+  await storeTogether(elements, storeInOrder);
+
   const remaining = chains.values();
   const worker = async () => {
     for (const chain of remaining) {
       let brokenBy: number | undefined;
-      for (const { index, valid } of chain) {
-        if (brokenBy !== undefined) {
+      for (const { index, valid, begun, done } of chain) {
+        if (brokenBy !== undefined && done === undefined) {
           const errDlt = `not tried: an earlier one to the same recipient failed with ${brokenBy}`;
           outcomes[index] = refuse(failure("NetworkError", errDlt));
           continue;
         }
-        outcomes[index] = await send(valid, operationId).then(toOutcome, (error: unknown) => {
+        const sending = done ?? begun?.alone() ?? send(valid, operationId);
+        outcomes[index] = await sending.then(toOutcome, (error: unknown) => {
           // It may be stored or not. What follows waits for the caller's next try, so as not to overtake it.
           if (retryAfterMsOf(error) !== undefined) brokenBy = toErrorFacts(error).errCode;
           return refuse(error);
@@ -81,6 +108,19 @@ export async function sendBatch(
   };
   await Promise.all(Array.from({ length: maxConcurrency }, worker));
   return outcomes;
+}
+
+/** Stores what was begun; what is not done then is sent alone. */
+async function storeTogether(elements: readonly Element[], storeInOrder: SendBatchDeps["storeInOrder"]): Promise<void> {
+  const together = elements.flatMap((element) => (element.begun ? [{ element, begun: element.begun }] : []));
+  const outcomes = await storeInOrder(together.map(({ begun }) => begun.unit));
+  for (const [nth, { element, begun }] of together.entries()) {
+    const outcome = outcomes[nth];
+    if (outcome?.kind === "stored") element.done = begun.stored(outcome.sequence);
+    else if (outcome?.kind === "failed") element.done = Promise.reject(outcome.error);
+    // It is waited for later.
+    element.done?.catch(() => {});
+  }
 }
 
 function toOutcome(accepted: Accepted): SendOutcome {

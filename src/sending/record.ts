@@ -8,6 +8,7 @@ import { SendRecordSchema, type SendRecord as StoredSend } from "../gen/mustreac
 import type { PreparedWrite } from "../inbox/inbox.ts";
 import { inboxStream } from "../inbox/layout.ts";
 import { type ItemPlace, parsePlaceId } from "../inbox/place-id.ts";
+import type { Unit } from "../publishing/in-order.ts";
 import type { Publisher } from "../publishing/publish.ts";
 import { keyOfClientMsgId, keyOfServerMsgId } from "./ids.ts";
 import { sentSubject } from "./layout.ts";
@@ -68,6 +69,11 @@ export interface Sends {
    * in the way it is stored in the same round trip; else it is for the caller to store.
    */
   claim(record: SendRecord, along?: PreparedWrite): Promise<Claimed>;
+  /**
+   * What {@link claim} stores where all of it goes into one stream and only the broker has to be asked whether it is the
+   * first: the record, and then `along`. Undefined where it is not so.
+   */
+  prepare(record: SendRecord, along: PreparedWrite): Unit | undefined;
   /** Records a send whose notification is about to be removed, and with it all that tells of it. Idempotent. */
   keep(record: SendRecord): Promise<void>;
   /** The send with an id; undefined for one that is not known or no longer retained. */
@@ -92,10 +98,14 @@ export function createSends(
     return found && decodeSend(decodeStored(SendRecordSchema, found.payload));
   };
 
-  const record = async (send: SendRecord, along?: PreparedWrite): Promise<Claimed> => {
+  const layOut = (send: SendRecord) => {
     const key = keyOfClientMsgId(send.clientMsgId);
     const { stream, subject } = locate(key);
-    const write = { subject, payload: toBinary(SendRecordSchema, encodeSend(send)), headers: {} };
+    return { key, stream, write: { subject, payload: toBinary(SendRecordSchema, encodeSend(send)), headers: {} } };
+  };
+
+  const record = async (send: SendRecord, along?: PreparedWrite): Promise<Claimed> => {
+    const { key, stream, write } = layOut(send);
     const follower = along?.stream === stream ? along.write : undefined;
     const stored = await publisher.store(stream, write, follower);
     if (stored.kind === "refused") {
@@ -114,6 +124,11 @@ export function createSends(
       const place = parsePlaceId("client", send.clientMsgId);
       const placed = place && (await findPlaced(place));
       return placed === undefined ? record(send, along) : { first: placed, isRepeat: true, isStored: true };
+    },
+    prepare(send, along) {
+      if (parsePlaceId("client", send.clientMsgId) !== undefined) return undefined;
+      const { stream, write } = layOut(send);
+      return along.stream === stream ? { stream, writes: [write, along.write] } : undefined;
     },
     async keep(send) {
       if (placeOf(send) !== undefined) await record(send);

@@ -3,6 +3,8 @@ import { failure } from "../errors.ts";
 import { type Notification, NotificationSchema } from "../gen/mustreach/delivery/v1/delivery_pb.ts";
 import { Durability } from "../gen/mustreach/msg/v1/msg_pb.ts";
 import type { Inbox } from "../inbox/inbox.ts";
+import type { NotificationIds } from "../inbox/place-id.ts";
+import type { Unit } from "../publishing/in-order.ts";
 import type { Recalls } from "../recalling/findings.ts";
 import { type DeliverDeps, type Delivery, deliver, soleWrite } from "./deliver.ts";
 import { createId, createServerMsgId } from "./ids.ts";
@@ -23,8 +25,8 @@ export interface Accepted {
 export type Send = (request: ValidSend, operationId: string) => Promise<Accepted>;
 
 export interface SendDeps extends DeliverDeps, SyncSenderDeps {
-  readonly inbox: Pick<Inbox, "place" | "write" | "prepare">;
-  readonly sends: Pick<Sends, "claim" | "find">;
+  readonly inbox: Pick<Inbox, "placing" | "write" | "prepare">;
+  readonly sends: Pick<Sends, "claim" | "prepare" | "find">;
   readonly recalls: Pick<Recalls, "recalledAt">;
   readonly live: OnlinePush;
   /** Keeps a delivery until its time. */
@@ -47,13 +49,47 @@ export interface SendDeps extends DeliverDeps, SyncSenderDeps {
  * it; it may be stored all the same, so the caller sends again with the same client message id.
  */
 export async function send(deps: SendDeps, request: ValidSend, operationId: string): Promise<Accepted> {
-  const { serverMsgId, clientMsgId, sendTime } = await wayOf(request)(deps, request, operationId);
-  const durability = request.mustReach ? deps.durability() : Durability.NONE;
-  return { serverMsgId, clientMsgId, sendTime, durability };
+  return toAccepted(deps, request, await wayOf(request)(deps, request, operationId));
+}
+
+/** A send that is stored together with others. */
+export interface Begun {
+  /** All that is stored of it, none of it if anything of it is there already. */
+  readonly unit: Unit;
+  /** Finishes it when that is stored. */
+  stored(sequence: number): Promise<Accepted>;
+  /** Sends it when that is not stored, or not known to be. Throws as {@link send}. */
+  alone(): Promise<Accepted>;
+}
+
+/** Lays a send out that is one unit of writes: a must-reach notification to a user, now. Undefined for any other. */
+export function begin(deps: SendDeps, request: ValidSend, operationId: string): Begun | undefined {
+  const { mustReach, recvGroupId, sendMsg, sendAtMs, clientMsgId } = request;
+  if (!mustReach || recvGroupId !== "" || sendMsg || sendAtMs > 0) return undefined;
+  const layOut = clientMsgId === "" ? layOutPlaced : layOutRecorded;
+  const laidOut = layOut(deps, request, operationId);
+  return (
+    laidOut && {
+      unit: laidOut.unit,
+      stored: async (sequence) => toAccepted(deps, request, await laidOut.stored(sequence)),
+      alone: async () => toAccepted(deps, request, await laidOut.alone()),
+    }
+  );
+}
+
+function toAccepted({ durability }: SendDeps, { mustReach }: ValidSend, sent: Sent): Accepted {
+  const { serverMsgId, clientMsgId, sendTime } = sent;
+  return { serverMsgId, clientMsgId, sendTime, durability: mustReach ? durability() : Durability.NONE };
 }
 
 type Sent = Pick<SendRecord, "serverMsgId" | "clientMsgId" | "sendTime">;
 type Way = (deps: SendDeps, request: ValidSend, operationId: string) => Promise<Sent>;
+
+interface LaidOut {
+  readonly unit: Unit;
+  stored(sequence: number): Promise<Sent>;
+  alone(): Promise<Sent>;
+}
 
 /** What is sent under an id of its caller's, or leaves more than one notification behind, needs a record. */
 function wayOf({ mustReach, clientMsgId, recvGroupId, sendMsg, sendAtMs }: ValidSend): Way {
@@ -74,14 +110,46 @@ async function pushOnly(deps: SendDeps, request: ValidSend): Promise<Sent> {
 }
 
 /** A notification to a user whose ids are its place: one write is all of it. */
-async function sendPlaced(deps: SendDeps, request: ValidSend, operationId: string): Promise<Sent> {
+function sendPlaced(deps: SendDeps, request: ValidSend, operationId: string): Promise<Sent> {
+  return layOutPlaced(deps, request, operationId).alone();
+}
+
+function layOutPlaced(deps: SendDeps, request: ValidSend, operationId: string): LaidOut {
   const { ttlMs, escalateAfterMs } = request;
   const sendTime = Date.now();
   const notification = toNotification(request, { serverMsgId: "", clientMsgId: "", sendTime });
   const expiresAtMs = ttlMs === 0 ? undefined : sendTime + ttlMs;
-  const ids = await deps.inbox.place(request.recvUserId, notification, { expiresAtMs, escalateAfterMs, operationId });
-  await syncSender(deps, Object.assign(notification, ids));
-  return { ...ids, sendTime };
+  const options = { expiresAtMs, escalateAfterMs, operationId };
+  const { stream, write, wrote, store } = deps.inbox.placing(request.recvUserId, notification, options);
+  const finish = async (ids: NotificationIds): Promise<Sent> => {
+    await syncSender(deps, Object.assign(notification, ids));
+    return { ...ids, sendTime };
+  };
+  return {
+    unit: { stream, writes: [write] },
+    stored: (sequence) => finish(wrote(sequence)),
+    alone: async () => finish(await store()),
+  };
+}
+
+/** Undefined where record and notification go into two streams, or the id has to be looked up first. */
+function layOutRecorded(deps: SendDeps, request: ValidSend, operationId: string): LaidOut | undefined {
+  const record = toRecord(request, 0, Date.now());
+  const notification = toNotification(request, record);
+  const { sendMsg, escalateAfterMs } = request;
+  const along = soleWrite(deps, { record, notification, sendMsg, escalateAfterMs, operationId });
+  const unit = along && deps.sends.prepare(record, along);
+  return (
+    unit && {
+      unit,
+      async stored(sequence) {
+        along.wrote(sequence);
+        await syncSender(deps, notification);
+        return record;
+      },
+      alone: () => sendRecorded(deps, request, operationId),
+    }
+  );
 }
 
 async function sendRecorded(deps: SendDeps, request: ValidSend, operationId: string): Promise<Sent> {

@@ -9,11 +9,11 @@ import { operationIdKey } from "../observe/operation-id.ts";
 import { type RecallDeps, recall } from "../recalling/recall.ts";
 import { requireBatch, type SendBatchDeps, type SendOutcome, sendBatch } from "./batch.ts";
 import { findToRecall, requireReference } from "./find-send.ts";
-import { type Accepted, type Send, type SendDeps, send } from "./send.ts";
+import { type Accepted, begin, type SendDeps, send } from "./send.ts";
 import { type DeliveryStatusDeps, getDeliveryStatus, requireStatusQuery } from "./status.ts";
 import { validateSend } from "./validate.ts";
 
-export interface MsgServiceDeps extends Omit<SendBatchDeps, "send"> {
+export interface MsgServiceDeps extends Omit<SendBatchDeps, "send" | "begin"> {
   readonly sending: SendDeps;
   /** For what is asked about a send later. */
   readonly tracking: DeliveryStatusDeps & RecallDeps & Parameters<typeof findToRecall>[0];
@@ -35,8 +35,12 @@ export function createMsgService(deps: MsgServiceDeps): ServiceImpl<typeof MsgSe
     async sendBusinessNotificationBatch(request, context) {
       const notifications = requireBatch(request.notifications);
       requireAdmin(context);
-      const sendOne: Send = (request, operationId) => send(sending, request, operationId);
-      const outcomes = await sendBatch({ ...deps, send: sendOne }, notifications, context.values.get(operationIdKey));
+      const batch: SendBatchDeps = {
+        ...deps,
+        send: (request, operationId) => send(sending, request, operationId),
+        begin: (request, operationId) => begin(sending, request, operationId),
+      };
+      const outcomes = await sendBatch(batch, notifications, context.values.get(operationIdKey));
       return { results: outcomes.map(toResult) };
     },
     async getDeliveryStatus(request, context) {

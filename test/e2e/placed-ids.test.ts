@@ -234,6 +234,85 @@ describe("an id that was made up", () => {
   });
 });
 
+describe("a batch", () => {
+  const sendBatch = async (notifications: readonly object[]) => {
+    const { results } = await must("/msg/batch_send_business_notification", { notifications });
+    return results as ({ errCode: number; errMsg: string; errDlt: string } & { data: Ids & { sendTime: number } })[];
+  };
+  /** What a new device of a user gets. */
+  const inboxOf = async (user: string) => {
+    const device = openDevice(server.url, await server.userToken(user), `device-${++made}`);
+    return (await device.subscribe({ window: 1_000 })).takeUntilIdle();
+  };
+
+  test("is stored with one message each, in its order, and each is told its own place", async () => {
+    const users = Array.from({ length: 7 }, newUser);
+    const userOf = (i: number) => users[i % 7] ?? "";
+    const states = async () => (await Promise.all([0, 1].map((p) => messagesIn(`INBOX_${p}`)))).reduce((a, b) => a + b);
+    const before = await states();
+    const results = await sendBatch(
+      Array.from({ length: 300 }, (_, i) =>
+        toBody(userOf(i), { data: `${i}`, ...(i % 9 === 0 && { ttlSeconds: 60 }) }),
+      ),
+    );
+    expect(await states()).toBe(before + 300);
+    for (const [n, user] of users.entries()) {
+      const own = results.flatMap(({ data, ...facts }, i) => {
+        expect(facts).toEqual({ errCode: 0, errMsg: "", errDlt: "" });
+        return i % 7 === n ? [{ ...data, i }] : [];
+      });
+      const expected = own.map(({ serverMsgID, clientMsgID, sendTime, i }) => ({
+        ...{ serverMsgId: serverMsgID, clientMsgId: clientMsgID, sendTime: BigInt(sendTime), data: `${i}` },
+        sequence: BigInt(placeOf({ serverMsgID, clientMsgID }).sequence),
+      }));
+      expect(await inboxOf(user)).toMatchObject(expected);
+    }
+    const last = results[299]?.data ?? { serverMsgID: "", clientMsgID: "" };
+    const again = toBody(userOf(299), { data: "299", clientMsgID: last.clientMsgID });
+    expect(await must("/msg/send_business_notification", again)).toEqual(last);
+    const { serverMsgID } = last;
+    expect(await recallBy({ serverMsgID })).toMatchObject({ errCode: 0, data: { withdrawn: 1 } });
+    expect(await statusBy({ serverMsgID })).toMatchObject({ ...last, counts: { total: 1, recalled: 1 } });
+  });
+
+  test("of the caller's own ids, and of ours, is answered the same again, whatever of it was sent before", async () => {
+    const [user, other] = [newUser(), newUser()];
+    const toOwn = (i: number) => ({ ...toBody(user, { data: `${i}` }), clientMsgID: `${user}-${i}` });
+    const earlier = await must("/msg/send_business_notification", toOwn(33));
+    const bodies = Array.from({ length: 60 }, (_, i) => toOwn(i));
+    const first = await sendBatch(bodies);
+    expect(first.map(({ data }) => data?.clientMsgID)).toEqual(bodies.map(({ clientMsgID }) => clientMsgID));
+    expect(first[33]?.data).toEqual(earlier);
+    expect(await sendBatch(bodies)).toEqual(first);
+    const fresh = await sendBatch(bodies.map((body) => ({ ...body, recvUserID: other, clientMsgID: "" })));
+    expect(new Set(fresh.map(({ errCode }) => errCode))).toEqual(new Set([0]));
+    const data = bodies.map((_, i) => `${i}`);
+    expect((await inboxOf(user)).map((one) => one.data)).toEqual(["33", ...data.filter((one) => one !== "33")]);
+    expect((await inboxOf(other)).map((one) => one.data)).toEqual(data);
+  });
+
+  test("has 1003 for each body that is another, and only for those", async () => {
+    const user = newUser();
+    const bodies = Array.from({ length: 40 }, (_, i) => toBody(user, { data: `${i}`, clientMsgID: `${user}-${i}` }));
+    await sendBatch(bodies.filter((_, i) => i % 5 === 0));
+    // The id of the eighth is there twice in this one.
+    const changed = bodies.map((body, i) => ({ ...body, ...(i % 10 === 0 && { data: "x" }) }));
+    const results = await sendBatch([...changed, { ...bodies[8], data: "y" }]);
+    const refused = results.flatMap(({ errCode }, i) => (errCode === 0 ? [] : [[i, errCode]]));
+    expect(refused).toEqual([0, 10, 20, 30, 40].map((i) => [i, 1003]));
+    const got = (await inboxOf(user)).map(({ data }) => Number(data));
+    expect(got).toEqual([0, 5, 10, 15, 20, 25, 30, 35, ...bodies.keys().filter((i) => i % 5 !== 0)]);
+  });
+
+  test("two at a time of the same ids are one", async () => {
+    const user = newUser();
+    const bodies = Array.from({ length: 100 }, (_, i) => toBody(user, { data: `${i}`, clientMsgID: `${user}-${i}` }));
+    const [one, two] = await Promise.all([sendBatch(bodies), sendBatch(bodies)]);
+    expect(two).toEqual(one);
+    expect((await inboxOf(user)).map(({ data }) => Number(data))).toEqual([...bodies.keys()]);
+  });
+});
+
 test("what else a send may leave behind has a record, and its ids inside", async () => {
   const user = newUser();
   for (const change of [{ clientMsgID: "order-77" }, { sendMsg: true }, { sendAt: Date.now() - 1 }]) {

@@ -51,7 +51,7 @@ test("a try whose acknowledgement was lost is found by the next, and is the one 
     await publisher.store(stream, write);
     return publisher.store(stream, write);
   });
-  const { serverMsgId } = await inbox.place("ann", notification(), options);
+  const { serverMsgId } = await inbox.placing("ann", notification(), options).store();
   expect(await idsIn(inbox, "ann")).toEqual([serverMsgId]);
 });
 
@@ -62,7 +62,7 @@ test("also by a replica that lags behind, of which the leader is asked", async (
     return publisher.store(stream, write);
   };
   const inbox = createInbox(broker, { ...publisher, store }, lagging, 1, openEpochs(broker));
-  const { serverMsgId } = await inbox.place("bob", notification(), options);
+  const { serverMsgId } = await inbox.placing("bob", notification(), options).store();
   expect(await idsIn(inbox, "bob")).toEqual([serverMsgId]);
 });
 
@@ -76,19 +76,23 @@ test("one that is recalled before its answer is not known to be stored (90004), 
     await createTombstones(publisher, get, 1).place(["cat"], { serverMsgId, sendTimeMs: Date.now() }, "test");
     return publisher.store(stream, write);
   });
-  expect(await inbox.place("cat", notification(), options).catch(toErrorFacts)).toMatchObject({ errCode: 90004 });
+  expect(await inbox.placing("cat", notification(), options).store().catch(toErrorFacts)).toMatchObject({
+    errCode: 90004,
+  });
   expect(await idsIn(inbox, "cat")).toEqual([]);
 });
 
 test("a full store is 90101", async () => {
   const full = { kind: "refused", errCode: 10077, reason: "maximum bytes exceeded" } as const;
   const inbox = openInbox(async () => full);
-  expect(await inbox.place("dan", notification(), options).catch(toErrorFacts)).toMatchObject({ errCode: 90101 });
+  expect(await inbox.placing("dan", notification(), options).store().catch(toErrorFacts)).toMatchObject({
+    errCode: 90101,
+  });
 });
 
 test("who acknowledges a sequence that was made up costs one look at the stream's state", async () => {
   const inbox = openInbox(publisher.store);
-  await inbox.place("eve", notification(), options);
+  await inbox.placing("eve", notification(), options).store();
   expect(await inbox.mayHold("eve", 1)).toBe(true);
   const looks = vi.spyOn(broker.jsm.streams, "info");
   expect(await inbox.mayHold("eve", 1_000_000_000)).toBe(false);

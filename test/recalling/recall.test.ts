@@ -307,7 +307,9 @@ async function sendAndRecall(request: Partial<ValidSend>) {
     sends: other.sends,
     recalls: other.recalls,
     inbox: {
-      place: notWanted,
+      placing: () => {
+        throw new Error("not wanted");
+      },
       // Elsewhere, so that the record is stored first, and the notification is not when the recall comes.
       prepare: (...given) => ({ ...other.inbox.prepare(...given), stream: "ELSEWHERE" }),
       async write(...given) {

@@ -2,8 +2,10 @@ import { create, type MessageInitShape } from "@bufbuild/protobuf";
 import { describe, expect, test, vi } from "vitest";
 import { failure, toErrorFacts } from "../../src/errors.ts";
 import { Durability, SendBusinessNotificationRequestSchema } from "../../src/gen/mustreach/msg/v1/msg_pb.ts";
+import type { Unit, UnitStored } from "../../src/publishing/in-order.ts";
 import { requireBatch, sendBatch } from "../../src/sending/batch.ts";
 import type { Send } from "../../src/sending/send.ts";
+import type { ValidSend } from "../../src/sending/validate.ts";
 
 type Item = MessageInitShape<typeof SendBusinessNotificationRequestSchema>;
 
@@ -39,7 +41,7 @@ function useBatch(answer: (data: string) => Promise<void> | void = () => {}) {
     return accepted(clientMsgId || data);
   };
   const batch = (requests: Parameters<typeof sendBatch>[1], operationId: string) =>
-    sendBatch({ send, limits, log }, requests, operationId);
+    sendBatch({ send, begin: () => undefined, storeInOrder: async () => [], limits, log }, requests, operationId);
   return { batch, started, most, log };
 }
 
@@ -153,5 +155,95 @@ describe("a failure", () => {
     expect(JSON.stringify(outcome)).not.toContain("secret");
     expect(next?.kind).toBe("accepted");
     expect(log.error).toHaveBeenCalledOnce();
+  });
+});
+
+describe("stored together", () => {
+  /** A batch in which key `t` can be, and what was stored together and what alone. */
+  function useTogether(outcomeOf: (data: string) => UnitStored, failing: (data: string) => boolean = () => false) {
+    const together: string[] = [];
+    const alone: string[] = [];
+    const answerAlone = async (data: string) => {
+      alone.push(data);
+      if (failing(data)) throw failure("NetworkError", "lost");
+      return accepted(data);
+    };
+    const begin = ({ key, data }: ValidSend) => {
+      if (key !== "t") return undefined;
+      const unit: Unit = { stream: data, writes: [] };
+      const stored = async (sequence: number) => {
+        if (failing(data)) throw failure("NetworkError", "lost");
+        return { ...accepted(data), sendTime: sequence };
+      };
+      return { unit, stored, alone: () => answerAlone(data) };
+    };
+    const storeInOrder = async (units: readonly Unit[]) => {
+      // Nothing is sent alone before.
+      expect(alone).toEqual([]);
+      together.push(...units.map(({ stream }) => stream));
+      return units.map(({ stream }) => outcomeOf(stream));
+    };
+    const deps = {
+      send: ({ data }: ValidSend) => answerAlone(data),
+      begin,
+      storeInOrder,
+      limits,
+      log: { error: vi.fn() },
+    };
+    const batch = (requests: Parameters<typeof sendBatch>[1]) => sendBatch(deps, requests, "test");
+    return { batch, together, alone };
+  }
+  const t = (recvUserId: string, data: string, change: Item = {}) => item(recvUserId, data, { key: "t", ...change });
+  const storedAt = (data: string) => ({ kind: "stored", sequence: Number(data) }) as const;
+  const at = (data: string) => ({ kind: "accepted", accepted: { ...accepted(data), sendTime: Number(data) } });
+  const codes = (outcomes: Awaited<ReturnType<typeof sendBatch>>) =>
+    outcomes.map((outcome) => (outcome.kind === "accepted" ? 0 : outcome.facts.errCode));
+
+  test("are all that can be, in the order of the request, with an outcome each", async () => {
+    const { batch, together, alone } = useTogether(storedAt);
+    const outcomes = await batch([t("bob", "1"), t("ann", "2"), item("cat", "3"), t("bob", "4"), t("", "5")]);
+    expect(together).toEqual(["1", "2", "4"]);
+    expect(alone).toEqual(["3"]);
+    expect(outcomes.slice(0, 4)).toEqual([at("1"), at("2"), { kind: "accepted", accepted: accepted("3") }, at("4")]);
+    expect(codes(outcomes)).toEqual([0, 0, 0, 0, 1001]);
+  });
+
+  test("is nothing to a recipient behind one that cannot be", async () => {
+    const { batch, together, alone } = useTogether(storedAt);
+    await batch([t("ann", "1"), item("ann", "2"), t("ann", "3"), t("bob", "4"), t("ann", "5")]);
+    expect(together).toEqual(["1", "4"]);
+    expect(alone).toEqual(["2", "3", "5"]);
+  });
+
+  test("is no second one of an id, and nothing behind it", async () => {
+    const { batch, together, alone } = useTogether(storedAt);
+    const own = { clientMsgId: "x" };
+    await batch([t("ann", "1", own), t("ann", "2"), t("ann", "3", own), t("ann", "4"), t("bob", "5", own)]);
+    expect(together).toEqual(["1", "2"]);
+    expect(alone.filter((data) => data !== "5")).toEqual(["3", "4"]);
+  });
+
+  test("where that was refused, each is sent alone, in order, until one fails", async () => {
+    const { batch, alone } = useTogether(
+      (data) => (data === "1" ? storedAt(data) : { kind: "alone" }),
+      (data) => data === "3",
+    );
+    const outcomes = await batch(["1", "2", "3", "4", "5"].map((data) => t("ann", data)));
+    expect(alone).toEqual(["2", "3"]);
+    expect(codes(outcomes)).toEqual([0, 0, 90004, 90004, 90004]);
+    expect(outcomes[4]).toMatchObject({ facts: { errDlt: expect.stringMatching(/not tried.*90004/) } });
+  });
+
+  test("and not answered, they fail, and what follows to the same recipients is not tried", async () => {
+    const error = failure("NetworkError", "away");
+    const { batch, alone } = useTogether((data) => (data === "1" ? { kind: "failed", error } : storedAt(data)));
+    const outcomes = await batch([t("ann", "1"), t("bob", "2"), item("ann", "3"), item("bob", "4")]);
+    expect(codes(outcomes)).toEqual([90004, 0, 90004, 0]);
+    expect(alone).toEqual(["4"]);
+  });
+
+  test("each has its own outcome, also behind one whose end has failed", async () => {
+    const { batch } = useTogether(storedAt, (data) => data === "1");
+    expect(codes(await batch([t("ann", "1"), t("ann", "2"), item("ann", "3")]))).toEqual([90004, 0, 90004]);
   });
 });
