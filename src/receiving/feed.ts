@@ -9,7 +9,7 @@ import { Timer, type TimerOwner, type TimerWheel } from "../timer-wheel.ts";
  * A read asks for at most this many notifications: few at first, since a device may have taken none of them when it is
  * gone again, and four times as many each time that there are more, so that a page stays small whatever the window.
  */
-const pageEntries = { first: 16, last: 128 } as const;
+const pageEntries = { first: 16, last: 512 } as const;
 
 /** Pauses before a hinted notification that a replica does not have yet is looked for again, in milliseconds. */
 const lagRetryMs = [5, 20, 80, 320] as const;

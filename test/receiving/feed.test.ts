@@ -64,7 +64,7 @@ describe("a feed", () => {
     for (let i = 0; i < 500; i++) store.add(String(i));
     const { feed } = openFeed(store);
     expect((await drain(feed, 1_000)).length).toBe(500);
-    expect(store.reads.map(({ limit }) => limit)).toEqual([16, 64, 128, 128, 128, 128]);
+    expect(store.reads.map(({ limit }) => limit)).toEqual([16, 64, 256, 512]);
   });
 
   test("asks for everything at first, and for what is newer than a complete read afterwards", async () => {

@@ -102,7 +102,7 @@ describe("a session", () => {
     expect(store.reads).toHaveLength(2);
     await read(1);
     expect(store.reads).toHaveLength(3);
-    for (const { limit } of store.reads) expect(limit).toBeLessThanOrEqual(128);
+    for (const { limit } of store.reads) expect(limit).toBeLessThanOrEqual(512);
   });
 
   test("tells in a heartbeat the highest sequence that is there, delivered or not", async () => {
