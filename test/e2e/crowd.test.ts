@@ -38,6 +38,8 @@ async function storm(userId: string, options: { perSecond: number; keepMs: numbe
   const token = await service.userToken(userId);
   const sessionManager = new Http2SessionManager(service.url);
   const delivery = createClient(DeliveryService, createGrpcTransport({ baseUrl: service.url, sessionManager }));
+  // From then on the client knows how many streams it may have.
+  await delivery.ack({}, { headers: { token } }).catch(() => {});
   const codes = new Map<number, number>();
   let opened = 0;
   const open = () => {
