@@ -2,6 +2,7 @@ import { errorCode, flag, maxInt31, readUint31, readUint32, setting } from "../f
 import { sendPing, sendSettings, sendSettingsAck } from "../frames/send.ts";
 import type { Http2Connection } from "./connection.ts";
 import { changeInitialWindow, widenConnection, widenStream } from "./flow.ts";
+import { firstWindowOf } from "./limits.ts";
 
 /** Of a peer that says nothing else (RFC 9113, 6.5.2), and the least and most of frames. */
 const initialTableBytes = 4_096;
@@ -12,7 +13,7 @@ const maxMaxFrameSize = 16_777_215;
 export function announceSettings({ output, bounds, engine: { limits } }: Http2Connection): undefined {
   sendSettings(output, [
     [setting.maxConcurrentStreams, limits.maxConcurrentStreams],
-    [setting.initialWindowSize, bounds.streamWindowBytes],
+    [setting.initialWindowSize, firstWindowOf(bounds)],
     [setting.maxHeaderListSize, limits.maxHeaderBytes],
   ]);
 }

@@ -2,6 +2,7 @@ import { flag, maxInt31 } from "../frames/frames.ts";
 import type { Output } from "../frames/output.ts";
 import { maxPayloadBytes, sendDataHead, sendWindowUpdate } from "../frames/send.ts";
 import type { Budget } from "./floods.ts";
+import { firstWindowOf } from "./limits.ts";
 import { type Backlog, done, type Link, type Stream } from "./stream.ts";
 
 /** Flow control (RFC 9113, 5.2 and 6.9): what a connection may send and take. */
@@ -125,7 +126,8 @@ export function changeInitialWindow(flow: Flow, size: number): boolean {
 }
 
 /**
- * Grants a peer again what has been taken, when it is half of the window.
+ * Grants a peer again what has been taken, when it is half of the window. The first of a stream is small, and the others
+ * are not: who is refused at once, or not read, has little on its way.
  *
  * @param stream none when there is nobody to take more on it.
  * @param flags of the DATA frame: after END_STREAM there is nothing to grant.
@@ -139,8 +141,10 @@ export function grant(flow: Flow, stream: Stream | undefined, size: number, flag
     flow.takenBytes = 0;
   }
   if (stream === undefined || (flags & flag.endStream) !== 0 || (stream.state & (done.remote | done.all)) !== 0) return;
-  const taken = bounds.streamWindowBytes - stream.receiveWindow - (stream.held?.bytes ?? 0);
-  if (taken < bounds.streamWindowBytes / 2) return;
-  sendWindowUpdate(output, stream.id, taken);
-  stream.receiveWindow += taken;
+  const window = (stream.state & done.wide) === 0 ? firstWindowOf(bounds) : bounds.streamWindowBytes;
+  const left = stream.receiveWindow + (stream.held?.bytes ?? 0);
+  if (left > window / 2) return;
+  stream.state |= done.wide;
+  sendWindowUpdate(output, stream.id, bounds.streamWindowBytes - left);
+  stream.receiveWindow += bounds.streamWindowBytes - left;
 }

@@ -20,6 +20,12 @@ export const table = {
   headerTableBytes: { value: 4_096, unit: "bytes", against: "HPACK bombs: what a header block may refer to" },
   blockBytes: { value: 32_768, unit: "bytes", against: "CONTINUATION floods, large header blocks: calm" },
   continuations: { value: 16, unit: "frames a header block", against: "CONTINUATION floods of small frames: calm" },
+  firstWindowBytes: {
+    value: 65_535,
+    unit: "bytes",
+    against:
+      "many request bodies at once that nobody takes: a stream gets the window below when half of this one is taken. That of RFC 9113 (6.9.2)",
+  },
   streamWindowBytes: {
     value: 1_048_576,
     unit: "bytes",
@@ -109,6 +115,11 @@ export const table = {
     against: "peers that do not close their side when the last byte has been sent",
   },
 } as const satisfies Readonly<Record<string, Limit>>;
+
+/** What a peer may send on a new stream, in bytes. */
+export function firstWindowOf({ firstWindowBytes, streamWindowBytes }: Bounds): number {
+  return Math.min(firstWindowBytes, streamWindowBytes);
+}
 
 /** The values of {@link table}. */
 export type Bounds = { readonly [name in keyof typeof table]: number };

@@ -1,7 +1,7 @@
 import type { Connection, Exchange, Fields, Receiver } from "../exchange.ts";
 import { errorCode } from "../frames/frames.ts";
 import { toDate } from "./date.ts";
-import type { Bounds } from "./limits.ts";
+import { type Bounds, firstWindowOf } from "./limits.ts";
 import type { Request } from "./request.ts";
 
 /** What has become of a stream so far: bits of {@link Stream.state}. */
@@ -25,6 +25,8 @@ export const done = {
   full: 128,
   /** It answers HEAD, or has a status without a body. */
   noBody: 256,
+  /** Of its first window half was taken, and it has the whole one. */
+  wide: 512,
 } as const;
 
 /** What waits to be sent on a stream: for its window, that of its connection, or the socket. */
@@ -129,7 +131,7 @@ export class Stream implements Exchange {
     this.headers = request.headers;
     this.state = request.isHead ? done.noBody : 0;
     this.sendWindow = sendWindow;
-    this.receiveWindow = connection.bounds.streamWindowBytes;
+    this.receiveWindow = firstWindowOf(connection.bounds);
     this.expectedBytes = request.contentLength;
     this.tick = tick;
   }

@@ -12,7 +12,9 @@ const uint32 = (value: number) => Buffer.of(value >>> 24, value >>> 16, value >>
 const initialWindow = (value: number) => frame(4, 0, 0, Buffer.concat([Buffer.of(0, 4), uint32(value)]));
 const windowUpdate = (stream: number, increment: number) => frame(8, 0, stream, uint32(increment));
 const body = (stream: number, size: number) =>
-  Array.from({ length: size / 16_384 }, () => frame(0, 0, stream, Buffer.alloc(16_384)));
+  Array.from({ length: Math.ceil(size / 16_384) }, (_, i) =>
+    frame(0, 0, stream, Buffer.alloc(Math.min(16_384, size - i * 16_384))),
+  );
 const withBounds = (bounds: Partial<Bounds>) => (options: ProtocolOptions) => createEngine({ ...options, bounds });
 const ok = [":status", "200"];
 
@@ -127,23 +129,32 @@ test("who writes is told when too much waits on its connection", async () => {
 });
 
 describe("a request is granted", () => {
-  const { streamWindowBytes, connectionWindowBytes } = defaultBounds;
+  const { firstWindowBytes, streamWindowBytes, connectionWindowBytes } = defaultBounds;
+  const ping = (fill: number) => frame(frameType.ping, 0, 0, Buffer.alloc(8, fill));
+  const isAnswered = (received: Buffer, fill: number) =>
+    toFrames(received).some(({ type, payload }) => type === frameType.ping && payload.equals(Buffer.alloc(8, fill)));
 
   test("what its receiver has taken, when that is half of the window, and nothing while it pauses", async () => {
     const { port, exchange } = await useProtocol(createEngine, () => ({}));
     const client = await useConnection(port);
-    client.socket.write(Buffer.concat([begin, post(1), ...body(1, streamWindowBytes / 2)]));
-    await until(() => expect(inspect(client.received(), 1).granted).toBe(streamWindowBytes / 2));
+    const granted = () => inspect(client.received(), 1).granted;
+    const half = Math.ceil(firstWindowBytes / 2);
+    client.socket.write(Buffer.concat([begin, post(1), ...body(1, half - 1), ping(1)]));
+    await until(() => expect(isAnswered(client.received(), 1)).toBe(true));
+    expect(granted()).toBe(0);
+    client.socket.write(Buffer.concat(body(1, 1)));
+    // The first window is small, and then it is the whole one.
+    const widened = streamWindowBytes - (firstWindowBytes - half);
+    await until(() => expect(granted()).toBe(widened));
     const { exchange: paused, body: taken } = await exchange();
     paused.pause();
-    client.socket.write(Buffer.concat(body(1, streamWindowBytes)));
-    client.socket.write(frame(frameType.ping, 0, 0, Buffer.alloc(8)));
-    await until(() => expect(toFrames(client.received()).some(({ type }) => type === frameType.ping)).toBe(true));
-    expect(inspect(client.received(), 1).granted).toBe(streamWindowBytes / 2);
-    expect(taken()).toHaveLength(streamWindowBytes / 2);
+    client.socket.write(Buffer.concat([...body(1, streamWindowBytes), ping(2)]));
+    await until(() => expect(isAnswered(client.received(), 2)).toBe(true));
+    expect(granted()).toBe(widened);
+    expect(taken()).toHaveLength(half);
     paused.resume();
-    await until(() => expect(inspect(client.received(), 1).granted).toBe(streamWindowBytes * 1.5));
-    expect(taken()).toHaveLength(streamWindowBytes * 1.5);
+    await until(() => expect(granted()).toBe(widened + streamWindowBytes));
+    expect(taken()).toHaveLength(half + streamWindowBytes);
   });
 
   test("not more than its window: beyond it, it is reset", async () => {
@@ -152,7 +163,7 @@ describe("a request is granted", () => {
       return {};
     });
     const client = await useConnection(port);
-    client.socket.write(Buffer.concat([begin, post(1), ...body(1, streamWindowBytes), frame(0, 0, 1, Buffer.of(1))]));
+    client.socket.write(Buffer.concat([begin, post(1), ...body(1, firstWindowBytes), ...body(1, 1)]));
     await until(() => expect(inspect(client.received(), 1).resets).toEqual([errorCode.flowControlError]));
   });
 
@@ -162,34 +173,35 @@ describe("a request is granted", () => {
       return {};
     });
     const client = await useConnection(port);
-    const streams = Array.from({ length: connectionWindowBytes / streamWindowBytes }, (_, i) => 2 * i + 1);
+    const count = Math.floor(connectionWindowBytes / firstWindowBytes);
+    const streams = Array.from({ length: count }, (_, i) => 2 * i + 1);
     client.socket.write(
-      Buffer.concat([begin, ...streams.flatMap((each) => [post(each), ...body(each, streamWindowBytes)])]),
+      Buffer.concat([begin, ...streams.flatMap((each) => [post(each), ...body(each, firstWindowBytes)])]),
     );
-    client.socket.write(Buffer.concat([post(99), frame(0, 0, 99, Buffer.of(1))]));
+    const last = 2 * count + 1;
+    const left = connectionWindowBytes - count * firstWindowBytes;
+    client.socket.write(Buffer.concat([post(last), ...body(last, left + 1)]));
     await client.closed;
     expect(inspect(client.received(), 0).goaways).toEqual([errorCode.flowControlError]);
   });
 
-  test("what was kept for a stream that is reset", async () => {
+  test("what was kept for streams that are reset", async () => {
     const { port, exchange } = await useProtocol(createEngine, (exchange) => {
       exchange.pause();
       return {};
     });
     const client = await useConnection(port);
+    client.socket.write(begin);
     const initiallyGranted = connectionWindowBytes - 65_535;
-    for (const stream of [1, 3]) {
-      client.socket.write(
-        Buffer.concat([stream === 1 ? begin : Buffer.of(), post(stream), ...body(stream, streamWindowBytes)]),
-      );
-      const { exchange: paused } = await exchange((stream - 1) / 2);
-      const ping = frame(frameType.ping, 0, 0, Buffer.alloc(8, stream));
-      client.socket.write(ping);
-      await until(() => expect(client.received().includes(Buffer.alloc(8, stream))).toBe(true));
+    const count = Math.ceil(connectionWindowBytes / 2 / firstWindowBytes);
+    for (let i = 0; i < count; i++) {
+      client.socket.write(Buffer.concat([post(2 * i + 1), ...body(2 * i + 1, firstWindowBytes), ping(i + 1)]));
+      const { exchange: paused } = await exchange(i);
+      await until(() => expect(isAnswered(client.received(), i + 1)).toBe(true));
       expect(inspect(client.received(), 0).granted).toBe(initiallyGranted);
       paused.reset(errorCode.cancel);
     }
-    await until(() => expect(inspect(client.received(), 0).granted).toBe(initiallyGranted + 2 * streamWindowBytes));
+    await until(() => expect(inspect(client.received(), 0).granted).toBe(initiallyGranted + count * firstWindowBytes));
   });
 });
 
