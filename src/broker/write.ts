@@ -1,5 +1,5 @@
 import { randomUUID } from "node:crypto";
-import { headers as newHeaders } from "@nats-io/transport-node";
+import { type MsgHdrs, MsgHdrsImpl } from "@nats-io/transport-node";
 import { z } from "zod";
 import type { Broker } from "./connect.ts";
 import { isGone, isOvertaken, type Refusal, toFailure, toRefusal } from "./faults.ts";
@@ -52,19 +52,15 @@ const pubAck = z.object({
  */
 export async function write(broker: Broker, writes: readonly Write[], timeoutMs: number): Promise<Stored> {
   if (writes.length > maxBatchMessages) throw new RangeError(`a batch holds at most ${maxBatchMessages} messages`);
-  const batchId = writes.length > 1 ? randomUUID() : undefined;
+  const id = writes.length > 1 ? randomUUID() : undefined;
   for (const [index, one] of writes.entries()) {
     const { subject, payload } = one;
-    const headers = toHeaders(one);
-    if (batchId !== undefined) {
-      headers.set("Nats-Batch-Id", batchId);
-      headers.set("Nats-Batch-Sequence", String(index + 1));
-    }
-    if (index < writes.length - 1) {
+    const isLast = index === writes.length - 1;
+    const headers = toHeaders(one, id === undefined ? undefined : { id, sequence: index + 1, isLast });
+    if (!isLast) {
       broker.nc.publish(subject, payload, { headers });
       continue;
     }
-    if (batchId !== undefined) headers.set("Nats-Batch-Commit", "1");
     const answer = await broker.ask(subject, payload, headers, timeoutMs);
     const { seq, error } = pubAck.parse(answer.json());
     if (error !== undefined) return { kind: "refused", errCode: error.err_code ?? 0, reason: error.description };
@@ -109,12 +105,32 @@ export async function remove(broker: Broker, stream: string, sequence: number, i
   }
 }
 
-function toHeaders({ headers = {}, replaces, name, directlyAfter, ttlMs }: Write) {
-  const hdrs = newHeaders();
-  for (const [name, value] of Object.entries(headers)) hdrs.set(name, value);
-  if (replaces !== undefined) hdrs.set("Nats-Expected-Last-Subject-Sequence", String(replaces));
-  if (name !== undefined) hdrs.set("Nats-Msg-Id", name);
-  if (directlyAfter !== undefined) hdrs.set("Nats-Expected-Last-Msg-Id", directlyAfter);
-  if (ttlMs !== undefined) hdrs.set("Nats-TTL", `${Math.max(1, Math.ceil(ttlMs / 1_000))}s`);
-  return hdrs;
+/** Where a write is in its batch. */
+interface BatchPlace {
+  readonly id: string;
+  readonly sequence: number;
+  readonly isLast: boolean;
+}
+
+/** What ends a header's line. */
+const lineEnd = /[\r\n]/;
+
+/** All at once: to set one after the other, the client library looks at each before. */
+function toHeaders({ headers, replaces, name, directlyAfter, ttlMs }: Write, batch: BatchPlace | undefined): MsgHdrs {
+  const all: Record<string, string[]> = {};
+  const set = (key: string, value: string) => {
+    if (lineEnd.test(value)) throw new RangeError(`the header ${key} has a line end`);
+    all[key] = [value];
+  };
+  for (const key in headers) set(key, headers[key] ?? "");
+  if (replaces !== undefined) set("Nats-Expected-Last-Subject-Sequence", String(replaces));
+  if (name !== undefined) set("Nats-Msg-Id", name);
+  if (directlyAfter !== undefined) set("Nats-Expected-Last-Msg-Id", directlyAfter);
+  if (ttlMs !== undefined) set("Nats-TTL", `${Math.max(1, Math.ceil(ttlMs / 1_000))}s`);
+  if (batch !== undefined) {
+    set("Nats-Batch-Id", batch.id);
+    set("Nats-Batch-Sequence", String(batch.sequence));
+    if (batch.isLast) set("Nats-Batch-Commit", "1");
+  }
+  return MsgHdrsImpl.fromRecord(all);
 }

@@ -11,7 +11,7 @@ import {
 } from "../gen/mustreach/delivery/v1/delivery_pb.ts";
 import { FieldWriter, toEventFrame } from "./event-frame.ts";
 import { messageToken, recallToken } from "./layout.ts";
-import { notificationToken, placeIdsOf } from "./place-id.ts";
+import { type NotificationIds, notificationToken, placeIdsOf } from "./place-id.ts";
 
 /** What can be in a user's inbox. */
 export type InboxItem =
@@ -73,15 +73,21 @@ function toFrame(kind: InboxItem["kind"], message: StoredItem, epoch: string): U
   return toEventFrame(kind, toBinary(MessageSchema, copy));
 }
 
+/** A notification that was encoded without ids, with these. */
+export function withIds(encoded: Uint8Array, ids: NotificationIds): Uint8Array {
+  return Buffer.concat([encoded, appendIds(appended, ids).take()]);
+}
+
+function appendIds(fields: FieldWriter, ids: NotificationIds): FieldWriter {
+  const { serverMsgId, clientMsgId } = NotificationSchema.field;
+  return fields.string(serverMsgId.number, ids.serverMsgId).string(clientMsgId.number, ids.clientMsgId);
+}
+
 /** The fields of a notification that are not in its bytes, since the place where it is stored says them. */
 function derivedFields({ subject, sequence }: StoredItem, epoch: string): Uint8Array {
-  const { serverMsgId, clientMsgId } = NotificationSchema.field;
   const fields = appendPlace(NotificationSchema, sequence, epoch);
   const ids = placeIdsOf(subject, sequence);
-  if (ids !== undefined) {
-    fields.string(serverMsgId.number, ids.serverMsgId).string(clientMsgId.number, ids.clientMsgId);
-  }
-  return fields.take();
+  return (ids === undefined ? fields : appendIds(fields, ids)).take();
 }
 
 function appendPlace(schema: typeof NotificationSchema | typeof RecallSchema, sequence: number, epoch: string) {

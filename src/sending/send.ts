@@ -3,6 +3,7 @@ import { failure } from "../errors.ts";
 import { type Notification, NotificationSchema } from "../gen/mustreach/delivery/v1/delivery_pb.ts";
 import { Durability } from "../gen/mustreach/msg/v1/msg_pb.ts";
 import type { Inbox } from "../inbox/inbox.ts";
+import { withIds } from "../inbox/items.ts";
 import type { NotificationIds } from "../inbox/place-id.ts";
 import type { Unit } from "../publishing/in-order.ts";
 import type { Recalls } from "../recalling/findings.ts";
@@ -122,7 +123,7 @@ function layOutPlaced(deps: SendDeps, request: ValidSend, operationId: string): 
   const options = { expiresAtMs, escalateAfterMs, operationId };
   const { stream, write, wrote, store } = deps.inbox.placing(request.recvUserId, notification, options);
   const finish = async (ids: NotificationIds): Promise<Sent> => {
-    await syncSender(deps, Object.assign(notification, ids));
+    await syncSender(deps, notification, () => withIds(write.payload, ids));
     return { ...ids, sendTime };
   };
   return {
@@ -144,7 +145,7 @@ function layOutRecorded(deps: SendDeps, request: ValidSend, operationId: string)
       unit,
       async stored(sequence) {
         along.wrote(sequence);
-        await syncSender(deps, notification);
+        await syncSender(deps, notification, () => along.write.payload);
         return record;
       },
       alone: () => sendRecorded(deps, request, operationId),

@@ -17,9 +17,15 @@ export interface SyncSenderDeps {
 /**
  * Shows a notification to a user to the sender's own connected devices as well, when that is switched on: OpenIM's
  * senderSync (push_handler.go). Nothing is stored for them.
+ *
+ * @param encode its bytes, where they are there already. Default: encodes it.
  */
-export async function syncSender({ echo }: SyncSenderDeps, notification: Notification): Promise<void> {
+export async function syncSender(
+  { echo }: SyncSenderDeps,
+  notification: Notification,
+  encode: () => Uint8Array = () => toBinary(NotificationSchema, notification),
+): Promise<void> {
   const { sendUserId, recvUserId } = notification;
   if (echo === undefined || recvUserId === "" || recvUserId === sendUserId) return;
-  await echo(sendUserId, toBinary(NotificationSchema, notification));
+  await echo(sendUserId, encode());
 }
