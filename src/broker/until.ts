@@ -60,12 +60,21 @@ function whileConnected<T>(
   return new Promise((resolve, reject) => {
     const timer = setTimeout(() => reject(notInTime()), Math.max(0, deadlineMs - Date.now()));
     const forget = broker.onDisconnect(() => resolve(again));
-    attempt()
-      .then(resolve, reject)
-      .finally(() => {
-        clearTimeout(timer);
-        forget();
-      });
+    const end = () => {
+      clearTimeout(timer);
+      forget();
+    };
+    // Every write comes through here: no promise more than it takes.
+    attempt().then(
+      (answer) => {
+        end();
+        resolve(answer);
+      },
+      (error: unknown) => {
+        end();
+        reject(error);
+      },
+    );
   });
 }
 

@@ -41,6 +41,13 @@ describe("write", () => {
     expect(await write(broker, [{ ...record("a", "2"), replaces: 1 }], 5_000)).toEqual({ kind: "stored", sequence: 2 });
   });
 
+  test.each(["a\r\nNats-Rollup: all", "a\n", "\r"])("takes no header of two lines: %j", async (value) => {
+    const one = { ...record("a", "1"), headers: { "Test-Id": value } };
+    await expect(write(broker, [one], 5_000)).rejects.toThrow("Test-Id");
+    await expect(write(broker, [record("b", "1"), one], 5_000)).rejects.toThrow("Test-Id");
+    expect(await last("a")).toBeNull();
+  });
+
   test("stores all or none", async () => {
     const [a, b] = [record("a", "1"), record("b", "1")];
     expect(await write(broker, [a, { ...b, replaces: 7 }], 5_000)).toMatchObject({ kind: "refused" });
