@@ -248,14 +248,18 @@ describe("a batch", () => {
   test("is stored with one message each, in its order, and each is told its own place", async () => {
     const users = Array.from({ length: 7 }, newUser);
     const userOf = (i: number) => users[i % 7] ?? "";
-    const states = async () => (await Promise.all([0, 1].map((p) => messagesIn(`INBOX_${p}`)))).reduce((a, b) => a + b);
-    const before = await states();
+    const stored = async () => {
+      const filter = { subjects_filter: "inbox.>" };
+      const infos = await Promise.all([0, 1].map((partition) => jsm.streams.info(`INBOX_${partition}`, filter)));
+      return infos.reduce((sum, { state }) => sum + Object.keys(state.subjects ?? {}).length, 0);
+    };
+    const before = await stored();
     const results = await sendBatch(
       Array.from({ length: 300 }, (_, i) =>
         toBody(userOf(i), { data: `${i}`, ...(i % 9 === 0 && { ttlSeconds: 60 }) }),
       ),
     );
-    expect(await states()).toBe(before + 300);
+    expect(await stored()).toBe(before + 300);
     for (const [n, user] of users.entries()) {
       const own = results.flatMap(({ data, ...facts }, i) => {
         expect(facts).toEqual({ errCode: 0, errMsg: "", errDlt: "" });
@@ -302,6 +306,20 @@ describe("a batch", () => {
     expect(refused).toEqual([0, 10, 20, 30, 40].map((i) => [i, 1003]));
     const got = (await inboxOf(user)).map(({ data }) => Number(data));
     expect(got).toEqual([0, 5, 10, 15, 20, 25, 30, 35, ...bodies.keys().filter((i) => i % 5 !== 0)]);
+  });
+
+  test("is shown to the sender's own devices in its order, with the ids of the answer", async () => {
+    const [sender, user] = [newUser(), newUser()];
+    const { session } = await subscribe(sender);
+    const own = (i: number) => (i % 2 === 0 ? {} : { clientMsgID: `${user}-${i}` });
+    const bodies = Array.from({ length: 40 }, (_, i) => toBody(user, { sendUserID: sender, data: `${i}`, ...own(i) }));
+    const results = await sendBatch(bodies);
+    expect(await session.take(40)).toMatchObject(
+      results.map(({ data: { serverMsgID, clientMsgID, sendTime } }, i) => ({
+        ...{ serverMsgId: serverMsgID, clientMsgId: clientMsgID, sendTime: BigInt(sendTime) },
+        ...{ data: `${i}`, sequence: 0n },
+      })),
+    );
   });
 
   test("two at a time of the same ids are one", async () => {
