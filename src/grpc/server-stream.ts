@@ -57,6 +57,8 @@ export abstract class ServerStream implements Receiver {
     this.#isInflating = false;
     this.#reader?.clear();
     this.#reader = undefined;
+    // It holds on to more than its number, for as long as the answer lasts.
+    this.#limit = undefined;
     this.#tellKept();
   }
 
