@@ -1,7 +1,7 @@
 import { type ChildProcess, spawn } from "node:child_process";
 import { randomInt } from "node:crypto";
 import { once } from "node:events";
-import { existsSync, readdirSync, readFileSync } from "node:fs";
+import { existsSync, readdirSync, readFileSync, statSync } from "node:fs";
 import { mkdir, mkdtemp, rm, writeFile } from "node:fs/promises";
 import { tmpdir } from "node:os";
 import { dirname, join, relative, resolve } from "node:path";
@@ -167,7 +167,7 @@ describe("the documents", () => {
     for (const document of reached) {
       for (const { path } of linksOf(document)) {
         if (path.endsWith(".md")) reached.add(path);
-        else if (path.startsWith("docs/")) for (const inside of listMarkdown(path)) reached.add(inside);
+        else if (isFolder(path)) for (const inside of listMarkdown(path)) reached.add(inside);
       }
     }
     expect([...reached].toSorted()).toEqual(documents.toSorted());
@@ -324,6 +324,11 @@ function toShape(value: unknown): unknown {
 function listMarkdown(dir: string): string[] {
   const files = readdirSync(join(root, dir), { recursive: true, encoding: "utf8" });
   return files.filter((file) => file.endsWith(".md")).map((file) => join(dir, file));
+}
+
+/** Whether a link leads to a folder of documents; else it is to a picture, or data. */
+function isFolder(path: string): boolean {
+  return path.startsWith("docs/") && statSync(join(root, path)).isDirectory();
 }
 
 /** The relative links of a document. */
