@@ -8,7 +8,7 @@ import { useDevices } from "../helpers/device.ts";
 import { useServer } from "../helpers/server.ts";
 
 const secret = "the-token-secret-of-this-test-file";
-const server = useServer({ TOKEN_SECRET: secret });
+const server = useServer({ TOKEN_SECRET: secret, ACCESS_LOG: "all" });
 const openDevice = useDevices();
 const path = "/msg/send_business_notification";
 let admin: string;

@@ -1,6 +1,7 @@
 import { TimeoutError } from "@nats-io/transport-node";
 import fc from "fast-check";
 import { beforeAll, describe, expect, test } from "vitest";
+import type { Ask } from "../../src/broker/ask.ts";
 import type { Broker } from "../../src/broker/connect.ts";
 import { createDirectGet, readsOver } from "../../src/broker/direct-get.ts";
 import { toToken } from "../../src/broker/subjects.ts";
@@ -265,14 +266,6 @@ test("a change costs one read and one batch, whose records are few", async () =>
 const useGroupsOf = (own: TestBroker) => useGroups(own)();
 
 /** A connection on which `onRequest` decides what becomes of each request with an answer. */
-function withRequests<T>(broker: Broker, onRequest: (request: () => Promise<unknown>) => Promise<T>): Broker {
-  const nc = new Proxy(broker.nc, {
-    get(target, name) {
-      const value: unknown = Reflect.get(target, name);
-      if (typeof value !== "function") return value;
-      if (name !== "request") return value.bind(target);
-      return (...args: unknown[]) => onRequest(() => value.apply(target, args));
-    },
-  });
-  return { ...broker, nc };
+function withRequests(broker: Broker, onRequest: (request: () => ReturnType<Ask>) => ReturnType<Ask>): Broker {
+  return { ...broker, ask: (...question) => onRequest(() => broker.ask(...question)) };
 }
