@@ -214,7 +214,10 @@ func (r *receiver) take(n *deliveryv1.Notification) {
 		(r.pool.MaxAcks == 0 || r.got/every <= r.pool.MaxAcks) {
 		r.ack(n.Sequence, n.Epoch)
 	}
-	r.pool.arrive()
+	// With what its acknowledgements let in it must not stand for another, which may not have acknowledged yet.
+	if r.pool.MaxAcks == 0 || r.got <= r.pool.Await {
+		r.pool.arrive()
+	}
 }
 
 // expect is to be called before what is expected can come.
