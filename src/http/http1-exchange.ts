@@ -1,27 +1,20 @@
 import type { IncomingMessage, ServerResponse } from "node:http";
-import type { Accept, Connection, Exchange, Fields, Receiver, RequestHeaders } from "../http2/exchange.ts";
+import type { Accept, Connection, Exchange, Fields, RequestHeaders } from "../http2/exchange.ts";
+import { NodeReceiver } from "../http2/node-receiver.ts";
 import { type Log, maxWaitingBytes } from "../http2/protocol.ts";
 
 /** Up to which size a body is written with the headers, in bytes; a larger one is not copied. */
 const maxTextBytes = 16_384;
 
 /** A request of HTTP/1.1 and its response as an {@link Exchange}. */
-export class Http1Exchange implements Exchange {
-  readonly headers: RequestHeaders;
-  readonly connection: Connection;
+export class Http1Exchange extends NodeReceiver implements Exchange {
   readonly #req: IncomingMessage;
   readonly #res: ServerResponse;
-  readonly #log: Log;
-  #receiver: Receiver | undefined;
-  #isEnded = false;
-  #isDrainAwaited = false;
 
   constructor(req: IncomingMessage, res: ServerResponse, connection: Connection, log: Log) {
+    super(toRequestHeaders(req), connection, log);
     this.#req = req;
     this.#res = res;
-    this.#log = log;
-    this.headers = toRequestHeaders(req);
-    this.connection = connection;
     // A write after the end, for one, is told by an event that ends the process if nobody listens.
     req.on("error", (err) => log.debug({ err }, "request error"));
     res.on("error", (err) => log.debug({ err }, "response error"));
@@ -30,49 +23,49 @@ export class Http1Exchange implements Exchange {
   /** Hands the request to who answers it. */
   serve(accept: Accept): void {
     try {
-      this.#receiver = accept(this);
+      this.receiver = accept(this);
     } catch (err) {
-      this.#fail(err);
+      this.fail(err);
       return;
     }
-    this.#res.on("close", () => this.#close());
+    this.#res.on("close", () => this.close(this.isEnded && this.#res.writableFinished));
     if (!hasBody(this.headers)) {
-      this.#endRequest();
+      this.endRequest();
       return;
     }
-    this.#req.on("data", (bytes: Buffer) => this.#take(bytes));
-    this.#req.on("end", () => this.#endRequest());
+    this.#req.on("data", (bytes: Buffer) => this.take(bytes));
+    this.#req.on("end", () => this.endRequest());
   }
 
   respond(headers: Fields): void {
     const res = this.#res;
-    if (this.#isEnded || res.headersSent || res.destroyed) return;
+    if (this.isEnded || res.headersSent || res.destroyed) return;
     try {
       res.writeHead(Number(headers[1]), headers.slice(2));
     } catch (err) {
-      this.#log.error({ err }, "the header fields of an answer are none");
+      this.log.error({ err }, "the header fields of an answer are none");
       this.reset();
     }
   }
 
   write(bytes: Uint8Array): boolean {
     const res = this.#res;
-    if (this.#isEnded || res.destroyed) return true;
+    if (this.isEnded || res.destroyed) return true;
     res.write(bytes);
     if (res.writableLength <= maxWaitingBytes) return true;
-    if (!this.#isDrainAwaited) res.once("drain", () => this.#drain());
-    this.#isDrainAwaited = true;
+    if (!this.isDrainAwaited) res.once("drain", () => this.drain());
+    this.isDrainAwaited = true;
     return false;
   }
 
   end(trailers?: Fields): void {
-    if (this.#isEnded) return;
+    if (this.isEnded) return;
     if (!this.#res.headersSent) this.#answer(trailers ?? [], undefined);
     else this.#end(undefined, trailers);
   }
 
   answer(headers: Fields, body: Uint8Array, trailers?: Fields): void {
-    if (this.#isEnded) return;
+    if (this.isEnded) return;
     // Trailers come after the last chunk of a body without a length.
     if (trailers === undefined) this.#answer(headers, body);
     else {
@@ -82,12 +75,12 @@ export class Http1Exchange implements Exchange {
   }
 
   reset(): void {
-    this.#isEnded = true;
+    this.isEnded = true;
     this.#req.socket.destroy();
   }
 
   pause(): void {
-    if (!this.#isEnded) this.#req.pause();
+    if (!this.isEnded) this.#req.pause();
   }
 
   resume(): void {
@@ -101,8 +94,8 @@ export class Http1Exchange implements Exchange {
   }
 
   #end(body: Uint8Array | undefined, trailers: Fields | undefined): void {
-    if (this.#isEnded) return;
-    this.#isEnded = true;
+    if (this.isEnded) return;
+    this.isEnded = true;
     const res = this.#res;
     if (res.destroyed) return;
     if (trailers !== undefined) res.addTrailers(toPairs(trailers));
@@ -113,46 +106,7 @@ export class Http1Exchange implements Exchange {
     if (this.#req.isPaused()) this.#req.resume();
   }
 
-  #take(bytes: Buffer): void {
-    if (this.#isEnded) return;
-    try {
-      this.#receiver?.onData(bytes);
-    } catch (err) {
-      this.#fail(err);
-    }
-  }
-
-  #endRequest(): void {
-    if (this.#isEnded) return;
-    try {
-      this.#receiver?.onEnd();
-    } catch (err) {
-      this.#fail(err);
-    }
-  }
-
-  #drain(): void {
-    this.#isDrainAwaited = false;
-    if (this.#isEnded) return;
-    try {
-      this.#receiver?.onDrain();
-    } catch (err) {
-      this.#fail(err);
-    }
-  }
-
-  #close(): void {
-    const isWhole = this.#isEnded && this.#res.writableFinished;
-    this.#isEnded = true;
-    try {
-      this.#receiver?.onClose(isWhole);
-    } catch (err) {
-      this.#fail(err);
-    }
-  }
-
-  #fail(err: unknown): void {
-    this.#log.error({ err, method: this.headers[":method"], path: this.headers[":path"] }, "request failed");
+  protected abandon(): void {
     if (this.#res.headersSent) this.reset();
     else this.end([":status", "500"]);
   }

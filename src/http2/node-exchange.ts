@@ -1,27 +1,20 @@
 import { constants, type IncomingHttpHeaders, type ServerHttp2Stream } from "node:http2";
-import type { Accept, Connection, Exchange, Fields, Receiver, RequestHeaders } from "./exchange.ts";
+import type { Accept, Connection, Exchange, Fields, RequestHeaders } from "./exchange.ts";
+import { NodeReceiver } from "./node-receiver.ts";
 import { type Log, maxWaitingBytes } from "./protocol.ts";
 
 const { NGHTTP2_NO_ERROR, NGHTTP2_INTERNAL_ERROR } = constants;
 
 /** A stream of `node:http2` as an {@link Exchange}. What Node throws at a stream that has just gone ends here. */
-export class NodeExchange implements Exchange {
-  readonly headers: RequestHeaders;
-  readonly connection: Connection;
+export class NodeExchange extends NodeReceiver implements Exchange {
   readonly #stream: ServerHttp2Stream;
-  readonly #log: Log;
-  #receiver: Receiver | undefined;
   #hasResponded = false;
-  #isEnded = false;
   #isRequestWhole: boolean;
-  #isDrainAwaited = false;
   #trailers: Fields | undefined;
 
   constructor(stream: ServerHttp2Stream, headers: IncomingHttpHeaders, connection: Connection, log: Log) {
+    super(toRequestHeaders(headers), connection, log);
     this.#stream = stream;
-    this.headers = toRequestHeaders(headers);
-    this.connection = connection;
-    this.#log = log;
     this.#isRequestWhole = stream.endAfterHeaders;
   }
 
@@ -30,20 +23,20 @@ export class NodeExchange implements Exchange {
     const stream = this.#stream;
     try {
       if (this.headers.expect === "100-continue") stream.additionalHeaders({ ":status": 100 });
-      this.#receiver = accept(this);
+      this.receiver = accept(this);
     } catch (err) {
-      this.#fail(err);
+      this.fail(err);
       return;
     }
-    stream.on("close", () => this.#close());
+    stream.on("close", () => this.close(this.#isAnswerWhole()));
     if (this.#isRequestWhole) {
-      this.#endRequest();
+      this.endRequest();
       return;
     }
-    stream.on("data", (bytes: Buffer) => this.#take(bytes));
+    stream.on("data", (bytes: Buffer) => this.take(bytes));
     stream.on("end", () => {
       // A stream that its peer resets without an error ends like one that is whole.
-      if (!stream.aborted) this.#endRequest();
+      if (!stream.aborted) this.endRequest();
     });
     // Node waits with "close" until what has come is read.
     stream.on("aborted", () => stream.resume());
@@ -55,16 +48,16 @@ export class NodeExchange implements Exchange {
 
   write(bytes: Uint8Array): boolean {
     const stream = this.#stream;
-    if (this.#isEnded || stream.writableEnded || stream.destroyed) return true;
+    if (this.isEnded || stream.writableEnded || stream.destroyed) return true;
     stream.write(bytes);
     if (stream.writableLength <= maxWaitingBytes) return true;
-    if (!this.#isDrainAwaited) stream.once("drain", () => this.#drain());
-    this.#isDrainAwaited = true;
+    if (!this.isDrainAwaited) stream.once("drain", () => this.drain());
+    this.isDrainAwaited = true;
     return false;
   }
 
   end(trailers?: Fields): void {
-    if (this.#isEnded) return;
+    if (this.isEnded) return;
     if (!this.#hasResponded) this.#respond(trailers ?? [], { endStream: true });
     else this.#end(trailers);
   }
@@ -78,12 +71,12 @@ export class NodeExchange implements Exchange {
 
   reset(code: number): void {
     const stream = this.#stream;
-    this.#isEnded = true;
+    this.isEnded = true;
     if (!stream.destroyed && !stream.closed) stream.close(code);
   }
 
   pause(): void {
-    if (!this.#isEnded) this.#stream.pause();
+    if (!this.isEnded) this.#stream.pause();
   }
 
   resume(): void {
@@ -92,7 +85,7 @@ export class NodeExchange implements Exchange {
 
   #respond(headers: Fields, options: { readonly endStream?: boolean; readonly waitForTrailers?: boolean }): void {
     const stream = this.#stream;
-    if (this.#isEnded || this.#hasResponded || stream.destroyed || stream.closed) return;
+    if (this.isEnded || this.#hasResponded || stream.destroyed || stream.closed) return;
     this.#hasResponded = true;
     const endStream = options.endStream === true || this.headers[":method"] === "HEAD";
     const waitForTrailers = options.waitForTrailers === true && !endStream;
@@ -101,19 +94,19 @@ export class NodeExchange implements Exchange {
       // A copy: Node adds the date to it.
       stream.respond([...headers], { endStream, waitForTrailers });
     } catch (err) {
-      this.#log.error({ err }, "the header fields of an answer are none");
+      this.log.error({ err }, "the header fields of an answer are none");
       this.reset(NGHTTP2_INTERNAL_ERROR);
       return;
     }
     if (!endStream) return;
-    this.#isEnded = true;
+    this.isEnded = true;
     this.#leaveRequest();
   }
 
   #end(trailers: Fields | undefined, body?: Uint8Array): void {
     const stream = this.#stream;
-    if (this.#isEnded) return;
-    this.#isEnded = true;
+    if (this.isEnded) return;
+    this.isEnded = true;
     this.#trailers = trailers;
     if (!stream.writableEnded && !stream.destroyed) stream.end(body);
     // Nobody reads it any more, and Node closes a stream that has been read to its end.
@@ -127,7 +120,7 @@ export class NodeExchange implements Exchange {
     try {
       stream.sendTrailers(toObject(this.#trailers ?? []));
     } catch (err) {
-      this.#log.error({ err }, "the trailers of an answer are none");
+      this.log.error({ err }, "the trailers of an answer are none");
       stream.close(NGHTTP2_INTERNAL_ERROR);
       return;
     }
@@ -147,50 +140,23 @@ export class NodeExchange implements Exchange {
     });
   }
 
-  #take(bytes: Buffer): void {
-    if (this.#isEnded || this.#stream.aborted) return;
-    try {
-      this.#receiver?.onData(bytes);
-    } catch (err) {
-      this.#fail(err);
-    }
+  protected override take(bytes: Buffer): void {
+    if (!this.#stream.aborted) super.take(bytes);
   }
 
-  #endRequest(): void {
+  protected override endRequest(): void {
     this.#isRequestWhole = true;
-    if (this.#isEnded) return;
-    try {
-      this.#receiver?.onEnd();
-    } catch (err) {
-      this.#fail(err);
-    }
+    super.endRequest();
   }
 
-  #drain(): void {
-    this.#isDrainAwaited = false;
-    if (this.#isEnded) return;
-    try {
-      this.#receiver?.onDrain();
-    } catch (err) {
-      this.#fail(err);
-    }
-  }
-
-  #close(): void {
-    const stream = this.#stream;
-    const isWhole = this.#isEnded && stream.writableFinished && stream.rstCode === NGHTTP2_NO_ERROR;
-    this.#isEnded = true;
-    try {
-      this.#receiver?.onClose(isWhole);
-    } catch (err) {
-      this.#fail(err);
-    }
-  }
-
-  #fail(err: unknown): void {
-    this.#log.error({ err, method: this.headers[":method"], path: this.headers[":path"] }, "request failed");
+  protected abandon(): void {
     if (this.#hasResponded) this.reset(NGHTTP2_INTERNAL_ERROR);
     else this.end([":status", "500"]);
+  }
+
+  #isAnswerWhole(): boolean {
+    const stream = this.#stream;
+    return this.isEnded && stream.writableFinished && stream.rstCode === NGHTTP2_NO_ERROR;
   }
 }
 
