@@ -14,6 +14,7 @@ import { MsgService } from "../../src/gen/mustreach/msg/v1/msg_pb.ts";
 import { createListener } from "../../src/http/listener.ts";
 import type { Exchange, RequestHeaders } from "../../src/http2/exchange.ts";
 import { createLog } from "../../src/observe/log.ts";
+import { pausableExchange } from "../helpers/pausable-exchange.ts";
 
 const cleanups: (() => unknown)[] = [];
 afterEach(() => {
@@ -257,24 +258,8 @@ describe("when the bytes under way are too many", () => {
 });
 
 describe("a body that comes before it is asked for", () => {
-  /** A body of an exchange that only says whether its peer has to wait. */
   function take(headers: RequestHeaders = {}) {
-    const state = { isPaused: false };
-    const exchange: Exchange = {
-      headers,
-      connection: { remoteAddress: "", isHttp2: true },
-      respond() {},
-      write: () => true,
-      end() {},
-      answer() {},
-      reset() {},
-      pause() {
-        state.isPaused = true;
-      },
-      resume() {
-        state.isPaused = false;
-      },
-    };
+    const { state, exchange } = pausableExchange(headers);
     return { state, body: new IncomingBody(exchange, createBodyLimits({ maxBytes: 50_000 })) };
   }
   const callOf = (isAdmin: boolean) => {

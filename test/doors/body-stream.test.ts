@@ -1,25 +1,9 @@
 import { expect, test } from "vitest";
 import { BodyStream } from "../../src/doors/body-stream.ts";
-import type { Exchange } from "../../src/http2/exchange.ts";
+import { pausableExchange } from "../helpers/pausable-exchange.ts";
 
-/** An exchange that says whether its peer has to wait. */
 function open() {
-  const state = { isPaused: false };
-  const exchange: Exchange = {
-    headers: {},
-    connection: { remoteAddress: "", isHttp2: true },
-    respond() {},
-    write: () => true,
-    end() {},
-    answer() {},
-    reset() {},
-    pause() {
-      state.isPaused = true;
-    },
-    resume() {
-      state.isPaused = false;
-    },
-  };
+  const { state, exchange } = pausableExchange();
   return { state, body: new BodyStream(exchange) };
 }
 

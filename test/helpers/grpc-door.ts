@@ -1,4 +1,4 @@
-import http2 from "node:http2";
+import type http2 from "node:http2";
 import { create, fromBinary, toBinary } from "@bufbuild/protobuf";
 import { StringValueSchema } from "@bufbuild/protobuf/wkt";
 import { type ConnectError, createServiceImplSpec, type HandlerContext } from "@connectrpc/connect";
@@ -11,7 +11,7 @@ import type { Exchange } from "../../src/http2/exchange.ts";
 import type { CallLog } from "../../src/observe/call-log.ts";
 import { createTimerWheel } from "../../src/timer-wheel.ts";
 import { compileEcho } from "./echo.ts";
-import { type CreateProtocol, useProtocol, useSession } from "./http2-server.ts";
+import { answerOf, type CreateProtocol, useProtocol, useSession } from "./http2-server.ts";
 
 interface Text {
   readonly value: string;
@@ -105,29 +105,10 @@ function openCall(session: http2.ClientHttp2Session, method: string, headers: ht
 }
 
 async function takeAnswer(stream: http2.ClientHttp2Stream): Promise<GrpcAnswer> {
-  let headers: http2.IncomingHttpHeaders = {};
-  let trailers: http2.IncomingHttpHeaders | undefined;
-  let isTrailersOnly = false;
-  const chunks: Buffer[] = [];
-  stream.on("error", () => {});
-  stream.on("response", (fields, flags) => {
-    headers = fields;
-    isTrailersOnly = (flags & http2.constants.NGHTTP2_FLAG_END_STREAM) !== 0;
-  });
-  stream.on("trailers", (fields) => {
-    trailers = fields;
-  });
-  stream.on("data", (chunk: Buffer) => chunks.push(chunk));
-  await new Promise<void>((resolve) => stream.once("close", () => resolve()));
+  const { headers, isTrailersOnly, trailers, body } = await answerOf(stream);
   // Without Node's symbol.
   const last = Object.fromEntries(Object.entries(trailers ?? (isTrailersOnly ? headers : {})));
-  return {
-    headers,
-    trailers: last,
-    isTrailersOnly,
-    body: Buffer.concat(chunks),
-    status: last["grpc-status"] as string,
-  };
+  return { headers, trailers: last, isTrailersOnly, body, status: last["grpc-status"] as string };
 }
 
 /** The frame of a text. */

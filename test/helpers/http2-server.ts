@@ -123,6 +123,8 @@ export interface Answer {
   readonly headers: http2.IncomingHttpHeaders;
   readonly isTrailersOnly: boolean;
   readonly trailers: http2.IncomingHttpHeaders | undefined;
+  readonly body: Buffer;
+  /** The body. */
   readonly text: string;
   readonly code: number | undefined;
 }
@@ -143,7 +145,8 @@ export async function answerOf(stream: http2.ClientHttp2Stream): Promise<Answer>
   });
   stream.on("data", (chunk: Buffer) => chunks.push(chunk));
   await new Promise<void>((resolve) => stream.once("close", () => resolve()));
-  return { headers, isTrailersOnly, trailers, text: Buffer.concat(chunks).toString(), code: stream.rstCode };
+  const body = Buffer.concat(chunks);
+  return { headers, isTrailersOnly, trailers, body, text: body.toString(), code: stream.rstCode };
 }
 
 /** Sends a request, whole if it is given a body, and takes the answer. */
