@@ -19,7 +19,7 @@ export interface TimerOwner {
 
 /** Timers by their time: setting and clearing one costs the same however many there are, and all wait on one of Node's. */
 export interface TimerWheel {
-  /** Has a timer go off in so many milliseconds, at most 49 days; one that is set is set anew. Never early. */
+  /** Has a timer go off in so many milliseconds, from 1 to 49 days; one that is set is set anew. Never early. */
   set(timer: Timer, ms: number): void;
   /** Has a timer not go off, if it is set. */
   clear(timer: Timer): void;
@@ -124,11 +124,11 @@ export function createTimerWheel(): TimerWheel {
   return {
     set(timer, ms) {
       remove(timer);
-      const due = Math.ceil(elapsed() + ms);
+      // What is due goes off with a later tick, and not in the middle of what sets it.
+      const due = Math.ceil(elapsed() + Math.max(ms, 1));
       // Nothing is set: a level up would have to come down for no reason.
       if (wakesAt === Number.POSITIVE_INFINITY) now = Math.max(now, Math.floor(elapsed()));
-      // What is due goes off with the next tick, and not in the middle of what sets it.
-      timer.at = Math.min(Math.max(due, now + 1), now + maxTicks);
+      timer.at = Math.min(due, now + maxTicks);
       place(timer);
       if (timer.at < wakesAt) arm(timer.at);
     },

@@ -1,6 +1,7 @@
 import fc from "fast-check";
 import { afterEach, beforeEach, describe, expect, test, vi } from "vitest";
 import { createTimerWheel, Timer } from "../src/timer-wheel.ts";
+import { fuzz } from "./helpers/fuzz.ts";
 
 const dayMs = 86_400_000;
 
@@ -60,6 +61,18 @@ describe("a timer", () => {
     const due = performance.now() + 500;
     vi.advanceTimersByTime(1_000);
     expect(times).toEqual([due]);
+  });
+
+  test("that is set when another was due goes off a millisecond later, and not at once", () => {
+    const wheel = createTimerWheel();
+    const { timer, times } = newTimer();
+    wheel.set(timer, 2);
+    vi.advanceTimersByTime(1);
+    wheel.set(timer, 0);
+    vi.advanceTimersByTime(0);
+    expect(times).toEqual([]);
+    vi.advanceTimersByTime(1);
+    expect(times).toHaveLength(1);
   });
 
   test("may be set again, and others cleared, while it goes off", () => {
@@ -123,6 +136,6 @@ test("each goes off at its time, however they are set, cleared and set anew", ()
       expect(due).toEqual(new Map());
       expect(late.every((ms) => ms === 0)).toBe(true);
     }),
-    { numRuns: 200 },
+    fuzz(200),
   );
 });
