@@ -1,30 +1,51 @@
-/** Options of {@link createRateLimit}. */
-export interface RateLimitOptions {
-  /** What each key may do at once. */
+/** How often something may be done. */
+export interface RateOptions {
+  /** At once. */
   readonly burst: number;
-  /** What is given back to each key, a second. */
+  /** What is given back, a second. */
   readonly perSecond: number;
+}
+
+/** A rate as {@link waitMs} and {@link takeOne} count with it, in milliseconds. */
+export interface Rate {
+  readonly intervalMs: number;
+  readonly burstMs: number;
+}
+
+export function createRate({ burst, perSecond }: RateOptions): Rate {
+  const intervalMs = 1_000 / perSecond;
+  return { intervalMs, burstMs: burst * intervalMs };
+}
+
+/**
+ * Takes one from a token bucket, which is one number: when it will be full again (GCRA, the generic cell rate algorithm).
+ * Returns that number; undefined when there is none to take. A new bucket is 0.
+ */
+export function takeOne(rate: Rate, fullAtMs: number, nowMs: number): number | undefined {
+  return waitMs(rate, fullAtMs, nowMs) > 0 ? undefined : Math.max(fullAtMs, nowMs) + rate.intervalMs;
+}
+
+/** How long until there is one to take, in milliseconds; not above 0 when there is. */
+function waitMs({ intervalMs, burstMs }: Rate, fullAtMs: number, nowMs: number): number {
+  return Math.max(fullAtMs, nowMs) + intervalMs - nowMs - burstMs;
 }
 
 /** Takes one from a key's bucket, and returns 0; or how long until there is one again, in milliseconds. */
 export type RateLimit = (key: string) => number;
 
-/**
- * Creates a token bucket for each key, as one number: when it will be full again (GCRA, the generic cell rate
- * algorithm). Those that are full are forgotten.
- */
-export function createRateLimit({ burst, perSecond }: RateLimitOptions): RateLimit {
-  const intervalMs = 1_000 / perSecond;
-  /** In epoch milliseconds; the one that was taken from last is at the end. */
+/** Creates a token bucket for each key. Those that are full are forgotten. */
+export function createRateLimit(options: RateOptions): RateLimit {
+  const rate = createRate(options);
+  /** See {@link takeOne}; the one that was taken from last is at the end. */
   const fullAtMs = new Map<string, number>();
 
   return (key) => {
     const now = Date.now();
-    const fullAt = Math.max(fullAtMs.get(key) ?? 0, now);
-    const waitMs = fullAt + intervalMs - now - burst * intervalMs;
-    if (waitMs > 0) return Math.ceil(waitMs);
+    const before = fullAtMs.get(key) ?? 0;
+    const fullAt = takeOne(rate, before, now);
+    if (fullAt === undefined) return Math.ceil(waitMs(rate, before, now));
     fullAtMs.delete(key);
-    fullAtMs.set(key, fullAt + intervalMs);
+    fullAtMs.set(key, fullAt);
     for (const [other, otherFullAt] of fullAtMs) {
       if (otherFullAt > now) break;
       fullAtMs.delete(other);

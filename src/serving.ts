@@ -32,6 +32,7 @@ import { createDeliveryService } from "./receiving/service.ts";
 import { type ResumeRequest, resume } from "./receiving/subscribe.ts";
 import { createMsgService } from "./sending/service.ts";
 import { createTimerWheel } from "./timer-wheel.ts";
+import { createWebSockets } from "./websocket/upgrades.ts";
 
 /** Doors and sessions: what answers callers and devices. */
 export interface Serving {
@@ -156,8 +157,10 @@ export function createServing(options: ServingOptions): Serving {
     processes,
     log,
   });
+  const webSockets = createWebSockets({ routes: {}, timers, log });
   const listener = createListener({
     accept,
+    onUpgrade: webSockets.upgrade,
     log,
     createHttp2: config.http2 === "engine" ? createEngine : createNodeHttp2,
     maxConnections: Math.floor(maxConnections / processes),
@@ -181,6 +184,7 @@ export function createServing(options: ServingOptions): Serving {
     replaced: () => noneReplaced,
     async drain(lingerMs) {
       hub.drain();
+      webSockets.drain();
       const deadline = setTimeout(() => shutdown.abort(shutdownReason), config.drainTimeout * 0.8);
       await listener.drain(config.drainTimeout, lingerMs).finally(() => clearTimeout(deadline));
       callLog.close();

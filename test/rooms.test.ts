@@ -16,7 +16,7 @@ const floors: readonly (readonly string[])[] = [
   ["doors", "store"],
   ["calls", "sending", "receiving", "reaching"],
   ["groups", "chat", "recalling", "live"],
-  ["inbox", "auth"],
+  ["inbox", "auth", "websocket"],
   ["embedded", "http", "grpc", "publishing"],
   ["broker", "observe"],
   ["data-dir", "in-flight", "json", "limits", "rate-limit"],

@@ -54,6 +54,11 @@ export function createHttp1(options: Http1Options): Http1 {
     }
   });
   server.on("upgrade", (req, socket: Socket, head) => {
+    // In the middle of the answers to what came before it, they would be taken for frames.
+    if (isBusy(connections.get(socket))) {
+      socket.destroy();
+      return;
+    }
     try {
       onUpgrade?.(req, socket, head);
     } catch (err) {
@@ -117,6 +122,10 @@ export function createHttp1(options: Http1Options): Http1 {
     },
     close: () => server.close(),
   };
+}
+
+function isBusy(activity: Activity | undefined): boolean {
+  return activity === undefined || activity.open.size > 0;
 }
 
 function countHosts(rawHeaders: readonly string[]): number {
