@@ -9,7 +9,7 @@ import type { Socket } from "node:net";
 import type { Connection } from "./exchange.ts";
 import { NodeExchange } from "./node-exchange.ts";
 import { pingWhenIdle } from "./node-ping.ts";
-import type { Protocol, ProtocolOptions } from "./protocol.ts";
+import { maxWaitingBytes, type Protocol, type ProtocolOptions } from "./protocol.ts";
 
 // How long a peer may take to close its side after FIN from here. Destroyed at once, a slow one would lose the end of
 // its last response.
@@ -28,6 +28,9 @@ interface Activity {
  */
 export function createNodeHttp2({ accept, log, limits }: ProtocolOptions): Protocol {
   const settings = { maxConcurrentStreams: limits.maxConcurrentStreams, maxHeaderListSize: limits.maxHeaderBytes };
+  // With more than this waiting on all streams, Node resets each new one with ENHANCE_YOUR_CALM. Its default, 10 MB, is
+  // what a few dozen devices on one connection have waiting when they are slow. Unit: MB.
+  const maxSessionMemory = Math.ceil((limits.maxConcurrentStreams * maxWaitingBytes) / 1_000_000);
   const sessions = new Map<ServerHttp2Session, Activity>();
   // In order of arrival, so a check stops at the first one that still has time.
   const receiving = new Map<ServerHttp2Stream, number>();
@@ -105,7 +108,7 @@ export function createNodeHttp2({ accept, log, limits }: ProtocolOptions): Proto
     adopt(socket) {
       // With half-open sockets, sessions outlive a client that has closed its side.
       socket.allowHalfOpen = false;
-      keep(performServerHandshake(socket, { settings }), socket);
+      keep(performServerHandshake(socket, { settings, maxSessionMemory }), socket);
     },
     drain() {
       for (const session of sessions.keys()) session.close();

@@ -362,6 +362,23 @@ export function testExchanges(create: CreateProtocol): void {
       expect(text.length).toBe(pieces * piece.length);
       expect(code).toBe(NGHTTP2_NO_ERROR);
     });
+
+    test("a connection on which many answers wait takes further requests", async () => {
+      const { port, exchanges } = await useProtocol(create, (exchange) => {
+        if ("last" in exchange.headers) return {};
+        exchange.respond(ok);
+        const piece = Buffer.alloc(150_000, "x");
+        while (exchange.write(piece));
+        return {};
+      });
+      const { socket, received } = await useConnection(port);
+      const ids = Array.from({ length: 100 }, (_, i) => 2 * i + 1);
+      socket.write(Buffer.concat([preface, settings, settingsAck, ...ids.map((id) => get(id))]));
+      await until(() => expect(exchanges).toHaveLength(ids.length));
+      socket.write(get(201, Buffer.from(encodeFields(["last", ""]))));
+      await until(() => expect(exchanges.at(-1)?.exchange.headers).toHaveProperty("last"));
+      expect(toFrames(received()).filter(({ type }) => type === frameType.reset)).toEqual([]);
+    });
   });
 
   describe("a peer that goes away", () => {
