@@ -7,6 +7,7 @@ import { afterAll, afterEach, beforeAll, describe, expect, onTestFinished, test,
 import { createTokenMinter } from "../../src/auth/mint-token.ts";
 import { createTokenVerifier, type JwksOptions, type TokenVerifier } from "../../src/auth/verify-token.ts";
 import { toErrorFacts } from "../../src/errors.ts";
+import { fuzz } from "../helpers/fuzz.ts";
 
 const secret = "openIM123";
 const adminUserIds = ["imAdmin", "openIMAdmin"];
@@ -196,7 +197,7 @@ describe("OpenIM's tokens", () => {
         const thrown = await thrownBy(verify, token);
         expect([1503, 1505]).toContain(toErrorFacts(thrown).errCode);
       }),
-      { numRuns: 500 },
+      fuzz(500),
     );
   });
 });

@@ -16,6 +16,7 @@ import { isId, maxUserIdBytes } from "../../src/limits.ts";
 import { ackSubject, liveFilter, liveSessionSubject, parseLiveSubject, pushSubject } from "../../src/live/layout.ts";
 import { recalledSubject } from "../../src/recalling/layout.ts";
 import { sentSubject } from "../../src/sending/layout.ts";
+import { fuzz } from "../helpers/fuzz.ts";
 
 /** Any id that the service accepts. */
 const id = fc
@@ -45,7 +46,7 @@ describe("the token of an id", () => {
       fc.property(id, (value) => {
         expect(toToken(value)).toMatch(/^=?[A-Za-z0-9_-]{1,86}$/);
       }),
-      { numRuns: 2_000 },
+      fuzz(2_000),
     );
   });
 
@@ -59,7 +60,7 @@ describe("the token of an id", () => {
           tokens.set(toToken(value), value);
         }
       }),
-      { numRuns: 5_000 },
+      fuzz(5_000),
     );
   });
 
@@ -70,6 +71,7 @@ describe("the token of an id", () => {
         expect(toToken(token)).not.toBe(token);
         expect(toToken(token.slice(1))).not.toBe(token);
       }),
+      fuzz(100),
     );
   });
 
@@ -113,6 +115,7 @@ describe("the filters of a user", () => {
         }
         expect(subjectsOf(4).some((filter) => matches(filter, subject))).toBe(false);
       }),
+      fuzz(100),
     );
   });
 });
@@ -130,6 +133,7 @@ describe("a live subject", () => {
           device: deviceToken,
         });
       }),
+      fuzz(100),
     );
   });
 
@@ -148,6 +152,7 @@ describe("the partition of a token", () => {
         const partition = toPartition(toToken(value), partitions);
         expect(Number.isInteger(partition) && partition >= 0 && partition < partitions).toBe(true);
       }),
+      fuzz(100),
     );
     // FNV-1a of "foobar", from the reference (http://www.isthe.com/chongo/tech/comp/fnv).
     expect(toPartition("foobar", 2 ** 32)).toBe(0xbf9cf968);
@@ -171,6 +176,7 @@ test("keys in buckets are of one user and device, or platform", () => {
       expect(cursorSubject(toToken(user), toToken(device)).split(".")).toHaveLength(4);
       expect(revokedSubject(toToken(user), 11)).toMatch(key);
     }),
+    fuzz(100),
   );
 });
 
@@ -181,6 +187,7 @@ test("a chat copy and a recall have places of their own, which no notification c
       expect(new Set(tokens).size).toBe(one === other ? 3 : 4);
       for (const token of tokens) expect(token).toMatch(/^=?[A-Za-z0-9_-]{1,86}(~[mr])?$/);
     }),
+    fuzz(100),
   );
 });
 

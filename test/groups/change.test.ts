@@ -9,6 +9,7 @@ import { toErrorFacts } from "../../src/errors.ts";
 import { roles } from "../../src/groups/groups.ts";
 import { groupFilter, groupsStream } from "../../src/groups/layout.ts";
 import { startBroker, type TestBroker, useBroker } from "../helpers/broker.ts";
+import { fuzz } from "../helpers/fuzz.ts";
 import { type GroupsInstance, useGroups, userIds } from "../helpers/groups.ts";
 
 const server = useBroker({ syncInterval: "2m" });
@@ -87,7 +88,7 @@ describe("changes at the same moment", () => {
           expect(userIds.map((userId) => members.has(userId))).toEqual(userIds.map(() => joined));
         }
       }),
-      { seed: 7, numRuns: 8, endOnFailure: true },
+      { ...fuzz(8), endOnFailure: true },
     );
   }, 120_000);
 });
@@ -125,7 +126,7 @@ test("any sequence of changes agrees with a set, at every version and on both si
         expect((await here.joinedIds(userId)).includes(groupId)).toBe(members.has(userId));
       }
     }),
-    { seed: 42, numRuns: 10, endOnFailure: true },
+    { ...fuzz(10), endOnFailure: true },
   );
 }, 120_000);
 

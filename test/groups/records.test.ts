@@ -1,6 +1,7 @@
 import fc from "fast-check";
 import { describe, expect, test } from "vitest";
 import { isMemberAt, type Membership, reviseMemberships } from "../../src/groups/records.ts";
+import { fuzz } from "../helpers/fuzz.ts";
 
 const membership = (userId: string, from: number, to?: number, leaveTime = 0): Membership => ({
   userId,
@@ -80,6 +81,7 @@ describe("a revision", () => {
           expect(found).toEqual(expected);
         }
       }),
+      fuzz(100),
     );
   });
 });

@@ -12,6 +12,7 @@ import {
 } from "../../src/gen/mustreach/msg/v1/msg_pb.ts";
 import { compileFlatCodec } from "../../src/grpc/flat-codec.ts";
 import { toFrame } from "../../src/grpc/frame.ts";
+import { fuzz } from "../helpers/fuzz.ts";
 
 const types = [AuthService, DeliveryService, GroupService, MsgService]
   .flatMap(({ methods }) => methods.flatMap(({ input, output }): DescMessage[] => [input, output]))
@@ -62,8 +63,14 @@ function expectSame(desc: DescMessage, message: Message): void {
 }
 
 test("messages of any values are what protobuf's own code makes of them", () => {
-  fc.assert(fc.property(request, (message) => expectSame(SendBusinessNotificationRequestSchema, message)));
-  fc.assert(fc.property(response, (message) => expectSame(SendBusinessNotificationResponseSchema, message)));
+  fc.assert(
+    fc.property(request, (message) => expectSame(SendBusinessNotificationRequestSchema, message)),
+    fuzz(100),
+  );
+  fc.assert(
+    fc.property(response, (message) => expectSame(SendBusinessNotificationResponseSchema, message)),
+    fuzz(100),
+  );
 });
 
 test("any bytes are read as protobuf's own code reads them, or left to it", () => {
@@ -89,7 +96,7 @@ test("any bytes are read as protobuf's own code reads them, or left to it", () =
       const read = compileFlatCodec(desc).read(bytes);
       if (read !== undefined) expect(read).toStrictEqual(fromBinary(desc, bytes));
     }),
-    { numRuns: 3_000 },
+    fuzz(3_000),
   );
 });
 

@@ -3,6 +3,7 @@ import fc from "fast-check";
 import { describe, expect, test } from "vitest";
 import { toFrame } from "../../src/grpc/frame.ts";
 import { MessageReader } from "../../src/grpc/message-reader.ts";
+import { fuzz } from "../helpers/fuzz.ts";
 
 const limit = { maxBytes: 1_000, tooLarge: () => new RangeError("too large") };
 
@@ -38,6 +39,7 @@ test("a body is the same messages in whatever pieces it comes", () => {
       expect(reader.hasRest).toBe(false);
       expect(reader.keptBytes).toBe(0);
     }),
+    fuzz(100),
   );
 });
 

@@ -6,6 +6,7 @@ import { ErrorInfoSchema } from "../../src/gen/google/rpc/error_details_pb.ts";
 import { StatusSchema } from "../../src/gen/google/rpc/status_pb.ts";
 import { pushMetadata } from "../../src/grpc/metadata.ts";
 import { encodeBinary, percentEncode, pushStatus } from "../../src/grpc/status.ts";
+import { fuzz } from "../helpers/fuzz.ts";
 
 const trailersOf = (error: ConnectError) => {
   const fields: string[] = [];
@@ -31,6 +32,7 @@ describe("grpc-message", () => {
         expect(encoded).toMatch(/^[\x20-\x7e]*$/);
         expect(decodeURIComponent(encoded)).toBe(text.toWellFormed());
       }),
+      fuzz(100),
     );
   });
 });

@@ -14,6 +14,7 @@ import { deaf } from "../../src/http/receiver.ts";
 import { createEngine } from "../../src/http2/engine/engine.ts";
 import type { Accept } from "../../src/http2/exchange.ts";
 import { createNodeHttp2 } from "../../src/http2/node.ts";
+import { fuzz } from "../helpers/fuzz.ts";
 import { type HttpHandler, type HttpResponse, toAccept } from "../helpers/http-handler.ts";
 import { frame, frameType, get, preface, reset, settings, settingsAck, toFrames } from "../helpers/http2-frames.ts";
 
@@ -992,7 +993,7 @@ describe.each(["node", "engine"] as const)("with HTTP/2 of %s", (name) => {
             await client.closed;
           },
         ),
-        { numRuns: 300 },
+        fuzz(300),
       );
       await until(() => expect(counts()).toMatchObject({ connections: 0, undecided: 0 }));
       expect(await curl(`${url}/a`)).toBe("GET /a over 1.1: ");

@@ -16,6 +16,7 @@ import {
 } from "../../src/inbox/place-id.ts";
 import { createId, createServerMsgId } from "../../src/sending/ids.ts";
 import { readEntry } from "../helpers/frames.ts";
+import { fuzz } from "../helpers/fuzz.ts";
 
 const place = fc.record({
   partition: fc.integer({ min: 0, max: 255 }),
@@ -34,6 +35,7 @@ describe("the ids of a place", () => {
         expect(parsePlaceId("server", clientMsgId)).toBeUndefined();
         expect(parsePlaceId("client", serverMsgId)).toBeUndefined();
       }),
+      fuzz(100),
     );
   });
 
@@ -51,6 +53,7 @@ describe("the ids of a place", () => {
         expect(placeIdsOf(subject, at.sequence)).toEqual(toPlaceIds(at));
         expect(notificationToken(toPlaceIds(at).serverMsgId)).toBe(placeToken(at.random));
       }),
+      fuzz(100),
     );
   });
 

@@ -20,6 +20,7 @@ import {
 } from "../../src/gen/mustreach/msg/v1/msg_pb.ts";
 import { compileAnswer } from "../../src/json/answer.ts";
 import { compileToOpenImJson } from "../../src/json/envelope.ts";
+import { fuzz } from "../helpers/fuzz.ts";
 
 const outputs = [AuthService, DeliveryService, GroupService, MsgService].flatMap(({ methods }) =>
   methods.filter(({ methodKind }) => methodKind === "unary").map(({ output }) => output),
@@ -57,6 +58,7 @@ test.each(outputs)("$typeName is written as protobuf's JSON says, in that order"
       const wanted = toOpenImJson(toJson(desc, message, { alwaysEmitImplicit: true }) as JsonObject);
       expect(JSON.stringify(toAnswer(message).data)).toBe(JSON.stringify(wanted));
     }),
+    fuzz(100),
   );
 });
 

@@ -12,6 +12,7 @@ import {
   SendBusinessNotificationResponseSchema,
 } from "../../src/gen/mustreach/msg/v1/msg_pb.ts";
 import { compileToOpenImJson, errorEnvelope, successEnvelope } from "../../src/json/envelope.ts";
+import { fuzz } from "../helpers/fuzz.ts";
 
 const { INT32, INT64, UINT64, SINT64, FIXED64, SFIXED64, STRING, BOOL, MESSAGE } = FieldDescriptorProto_Type;
 
@@ -105,6 +106,7 @@ describe("64-bit integers", () => {
           boxes: [{ items: [{ int64: value, times: [value] }] }],
         });
       }),
+      fuzz(100),
     );
   });
 });

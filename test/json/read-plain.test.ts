@@ -9,6 +9,7 @@ import {
 } from "../../src/gen/mustreach/msg/v1/msg_pb.ts";
 import { bind } from "../../src/json/bind.ts";
 import { compileReadPlain } from "../../src/json/read-plain.ts";
+import { fuzz } from "../helpers/fuzz.ts";
 
 const plain: [DescMessage, JsonValue][] = [
   [
@@ -69,7 +70,7 @@ describe("what is read at once is what protobuf makes of it", () => {
         count++;
         expect(message).toEqual(fromJson(desc, json));
       }),
-      { numRuns: 1_000 },
+      fuzz(1_000),
     );
     expect(count).toBeGreaterThan(0);
   });

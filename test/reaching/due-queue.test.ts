@@ -1,6 +1,7 @@
 import fc from "fast-check";
 import { expect, test } from "vitest";
 import { createDueQueue } from "../../src/reaching/due-queue.ts";
+import { fuzz } from "../helpers/fuzz.ts";
 
 test("what is due is taken, the earliest first, and what is not stays", () => {
   const queue = createDueQueue<string>();
@@ -42,5 +43,6 @@ test("takes as sorting would, whatever is added in between", () => {
         expect(queue.nextMs()).toBe(sorted[0]);
       }
     }),
+    fuzz(100),
   );
 });

@@ -6,6 +6,7 @@ import { Gap_ReasonSchema } from "../../src/gen/mustreach/delivery/v1/delivery_p
 import { Feed, type FeedItem } from "../../src/receiving/feed.ts";
 import { createTimerWheel } from "../../src/timer-wheel.ts";
 import { dataIn } from "../helpers/frames.ts";
+import { fuzz } from "../helpers/fuzz.ts";
 import { createStore, type Store } from "./store.ts";
 
 afterEach(() => {
@@ -124,7 +125,7 @@ describe("a feed", () => {
         feed.reconcile();
         expect([...taken, ...(await drain(feed, 3))]).toEqual(sent);
       }),
-      { numRuns: 300 },
+      fuzz(300),
     );
   });
 });

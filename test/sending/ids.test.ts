@@ -1,6 +1,7 @@
 import fc from "fast-check";
 import { describe, expect, test } from "vitest";
 import { createId, createServerMsgId, keyOfClientMsgId, keyOfServerMsgId } from "../../src/sending/ids.ts";
+import { fuzz } from "../helpers/fuzz.ts";
 
 /** The largest time that fits 48 bits, in epoch milliseconds: the year 10889. */
 const latestMs = 2 ** 48 - 1;
@@ -10,6 +11,7 @@ test("an id is OpenIM's documented 32 lower-case hex digits, at any time", () =>
     fc.property(fc.integer({ min: 0, max: latestMs }), (timeMs) => {
       expect(createId(timeMs)).toMatch(/^[0-9a-f]{32}$/);
     }),
+    fuzz(100),
   );
 });
 
@@ -22,6 +24,7 @@ test("ids of different milliseconds sort as their times do", () => {
         expect(createId(timeMs) < createId(Math.min(timeMs + laterMs, latestMs))).toBe(true);
       },
     ),
+    fuzz(100),
   );
 });
 
@@ -50,6 +53,7 @@ describe("the server's id", () => {
         expect(serverMsgId).toMatch(/^[0-9a-f]{12}7[0-9a-f]{3}[89ab][0-9a-f]{15}$/);
         expect(Number.parseInt(serverMsgId.slice(0, 12), 16)).toBe(time);
       }),
+      fuzz(100),
     );
   });
 
@@ -58,6 +62,7 @@ describe("the server's id", () => {
       fc.property(timeMs, clientMsgId, (time, id) => {
         expect(keyOfServerMsgId(createServerMsgId(time, id))).toBe(keyOfClientMsgId(id));
       }),
+      fuzz(100),
     );
   });
 
