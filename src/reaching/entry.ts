@@ -12,4 +12,6 @@ export interface ReachEntry extends Pick<Delivery, "sequence" | "storedAtMs" | "
   readonly expiresAtMs: number | undefined;
   /** How long after the write it is to be escalated, in milliseconds; undefined: as the settings say. */
   readonly escalateAfterMs: number | undefined;
+  /** How many notifications it stands for: one, but for a reminder. */
+  readonly notifications: number;
 }

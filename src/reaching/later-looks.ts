@@ -119,5 +119,6 @@ function decodeEntry(stored: LookJob_Entry): Omit<ReachEntry, "ack" | "nak"> {
     storedAtMs: Number(storedAtMs),
     expiresAtMs: Number(expiresAtMs) || undefined,
     escalateAfterMs: Number(escalateAfterMs) || undefined,
+    notifications: 1,
   };
 }

@@ -3,6 +3,7 @@ import type { Consumption } from "../broker/consume.ts";
 import type { Cursors } from "../inbox/cursors.ts";
 import { createDueQueue } from "./due-queue.ts";
 import type { ReachEntry } from "./entry.ts";
+import { createReminders } from "./reminders.ts";
 
 export interface ReachOptions {
   /** Takes part in the durable consumers that deliver entries, at first and for a later look. */
@@ -27,6 +28,8 @@ export interface ReachOptions {
   readonly comeBackMs?: number;
   /** Without a webhook: looks at an entry, at ages that triple, before it is let go. Default 5: up to 7 minutes. */
   readonly maxLooks?: number;
+  /** Without a webhook: users who are remembered for another look, at a time. Default 50,000. */
+  readonly maxReminders?: number;
   /** How long entries that are due are gathered, to share a read of the cursors, in milliseconds. Default 100. */
   readonly gatherMs?: number;
   /** Pause before entries are looked at again after the broker failed, in milliseconds. Default 2,000. */
@@ -67,12 +70,13 @@ const maxLook = 256;
 /**
  * Starts the watch. Each entry is looked at when it is older than the wake delay, with the cursors of all users of a
  * batch in one read: at full rate, with devices that acknowledge, a notification costs one delivery of its headers, a
- * share of that read, and one ack. What no device has acknowledged by then wakes the user's sessions, and comes back.
+ * share of that read, and one ack. What no device has acknowledged by then wakes the user's sessions, and is looked at
+ * again: with a webhook the broker brings it back at its time, without one a reminder here stands for it.
  */
 export async function startReach(options: ReachOptions): Promise<Reach> {
   const { consume, cursors, wake, escalate, later, maxNakMs = 10_000, maxLooks = 5 } = options;
   const { wakeDelayMs = 5_000, escalationDelayMs = 30_000, comeBackMs = 10_000 } = options;
-  const { gatherMs = 100, retryMs = 2_000, log } = options;
+  const { gatherMs = 100, retryMs = 2_000, maxReminders, log } = options;
   const counts: ReachCounts = { reached: 0, woken: 0, escalated: 0, expired: 0, withdrawn: 0, letGo: 0 };
   /** The highest sequence that a device of each user has acknowledged, as far as it was read lately. */
   const known = new Map<string, number>();
@@ -80,6 +84,11 @@ export async function startReach(options: ReachOptions): Promise<Reach> {
   let knownReplacements = 0;
   /** Entries that wait for their look. */
   const waiting = createDueQueue<ReachEntry>();
+  const add = (entry: ReachEntry, dueMs: number): void => {
+    waiting.add(entry, dueMs);
+    schedule(dueMs);
+  };
+  const reminders = createReminders(add, maxReminders);
   let looking: Promise<void> | undefined;
   let timer: NodeJS.Timeout | undefined;
   let timerAtMs = Number.POSITIVE_INFINITY;
@@ -98,12 +107,11 @@ export async function startReach(options: ReachOptions): Promise<Reach> {
     return Math.max(now, Math.min(escalateMs, entry.storedAtMs + wakeDelayMs));
   };
 
-  /** The age at which an entry of this age is looked at next; undefined when this was the last look. */
-  const nextLookMs = (entry: ReachEntry, ageMs: number): number | undefined => {
-    if (escalate !== undefined) return escalateAfterMs(entry);
+  /** Without a webhook: the age at which an entry of this age is looked at next; undefined when this was the last look. */
+  const nextLookMs = (ageMs: number): number | undefined => {
     for (let look = 0, atMs = wakeDelayMs; look < maxLooks; look++, atMs *= 3) {
-      // By age and not by the count of deliveries, which a restart of ours or of the broker changes. A look that came
-      // a little early is not repeated.
+      // By age and not by a count, which a restart of ours or of the broker changes. A look that came a little early is
+      // not repeated.
       if (atMs > ageMs + wakeDelayMs / 4) return atMs;
     }
     return undefined;
@@ -156,29 +164,31 @@ export async function startReach(options: ReachOptions): Promise<Reach> {
     const underWay: Promise<void>[] = [];
     const far: { readonly entry: ReachEntry; readonly second: number }[] = [];
     for (const entry of entries) {
-      const { userToken, storedAtMs, expiresAtMs } = entry;
+      const { userToken, storedAtMs, expiresAtMs = Number.POSITIVE_INFINITY, notifications } = entry;
       const ageMs = now - storedAtMs;
       if (isReached(entry)) {
-        counts.reached++;
+        counts.reached += notifications;
         entry.ack();
-      } else if (expiresAtMs !== undefined && expiresAtMs <= now) {
-        counts.expired++;
+      } else if (expiresAtMs <= now) {
+        counts.expired += notifications;
         entry.ack();
-      } else if (escalate !== undefined && ageMs >= escalateAfterMs(entry)) {
+      } else if (escalate === undefined) {
+        counts.woken += notifications;
+        woken.add(userToken);
+        const nextMs = nextLookMs(ageMs);
+        if (nextMs === undefined || !reminders.keep(entry, Math.min(storedAtMs + nextMs, expiresAtMs))) {
+          counts.letGo += notifications;
+          entry.ack();
+        }
+      } else if (ageMs >= escalateAfterMs(entry)) {
         underWay.push(handOver(entry, escalate));
       } else {
         counts.woken++;
         woken.add(userToken);
-        const nextMs = nextLookMs(entry, ageMs);
-        if (nextMs === undefined) {
-          counts.letGo++;
-          entry.ack();
-        } else {
-          const atMs = Math.min(storedAtMs + nextMs, expiresAtMs ?? Number.POSITIVE_INFINITY);
-          if (escalate === undefined || atMs - now <= maxNakMs) entry.nak(atMs - now);
-          // By the second in which all of them are due: many share a job.
-          else far.push({ entry, second: Math.ceil(atMs / 1_000) });
-        }
+        const atMs = Math.min(storedAtMs + escalateAfterMs(entry), expiresAtMs);
+        if (atMs - now <= maxNakMs) entry.nak(atMs - now);
+        // By the second in which all of them are due: many share a job.
+        else far.push({ entry, second: Math.ceil(atMs / 1_000) });
       }
     }
     for (const userToken of woken) wake(userToken);
@@ -221,9 +231,7 @@ export async function startReach(options: ReachOptions): Promise<Reach> {
 
   const consumers = await consume((entry) => {
     if (entry.kind !== "notification") return entry.ack();
-    const dueMs = toDueMs(entry, Date.now());
-    waiting.add(entry, dueMs);
-    schedule(dueMs);
+    add(entry, toDueMs(entry, Date.now()));
   });
 
   return {

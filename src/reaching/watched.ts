@@ -59,5 +59,5 @@ function toReachEntry(partition: number, delivery: Delivery): ReachEntry {
   const facts = readItemHeaders(delivery);
   if (facts.userId === "") throw new TypeError("an inbox entry without its user");
   const { sequence, storedAtMs, ack, nak } = delivery;
-  return { ...facts, sequence, storedAtMs, ack, nak, partition, userToken };
+  return { ...facts, sequence, storedAtMs, ack, nak, partition, userToken, notifications: 1 };
 }

@@ -18,6 +18,7 @@ const toEntry = (change: Partial<ReachEntry> = {}): ReachEntry => {
     kind: "notification",
     expiresAtMs: change.expiresAtMs,
     escalateAfterMs: change.escalateAfterMs,
+    notifications: 1,
     ack: () => {},
     nak: () => {},
   };

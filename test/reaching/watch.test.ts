@@ -116,6 +116,25 @@ describe("without a webhook", () => {
       expect(wokenMs[i]).toBeGreaterThanOrEqual(atMs - 20);
       expect(wokenMs[i]).toBeLessThan(atMs * 3);
     }
+    // The broker is told at the first look, and has nothing to bring back.
+    expect(await consumed("reach")).toEqual({ pending: 0, deliveries: 1 });
+  });
+
+  test("what reaches after the first look is done at the next, with all that the user got before", async () => {
+    const { send, acknowledge, startReach } = await openInstance();
+    let sequence = 0;
+    for (let i = 0; i < 5; i++) sequence = await send("ann", String(i));
+    const { counts } = await startReach({ wakeDelayMs: 300, gatherMs: 100 });
+    await waitFor(() => expect(counts.woken).toBeGreaterThanOrEqual(5));
+    await acknowledge("ann", sequence);
+    await waitFor(() => expect(counts).toMatchObject({ reached: 5, letGo: 0 }));
+  });
+
+  test("with more users than are remembered, one more is woken once", async () => {
+    const { send, startReach, consumed } = await openInstance();
+    for (const user of ["ann", "bob", "eve"]) await send(user, user);
+    const { counts } = await startReach({ maxReminders: 2, maxLooks: 2 });
+    await waitFor(() => expect(counts).toMatchObject({ woken: 5, letGo: 3 }));
     await waitFor(async () => expect(await consumed("reach")).toEqual({ pending: 0, deliveries: 3 }));
   });
 
