@@ -53,3 +53,24 @@ export function createTurns(maxInFlight: number): <T>(key: string, work: () => P
     });
   };
 }
+
+/**
+ * Does something with each of these, in their order, at most `maxInFlight` at a time. When one fails, no more are begun.
+ *
+ * @throws what the first to fail threw, when nothing is under way any more.
+ */
+export async function forAll<T>(
+  items: readonly T[],
+  maxInFlight: number,
+  act: (item: T) => Promise<unknown>,
+): Promise<void> {
+  const remaining = items.values();
+  const errors: unknown[] = [];
+  const worker = async () => {
+    for (let next = remaining.next(); errors.length === 0 && !next.done; next = remaining.next()) {
+      await act(next.value).catch((error: unknown) => errors.push(error));
+    }
+  };
+  await Promise.all(Array.from({ length: maxInFlight }, worker));
+  if (errors.length > 0) throw errors[0];
+}

@@ -1,5 +1,5 @@
 import { describe, expect, test } from "vitest";
-import { createLimit } from "../src/in-flight.ts";
+import { createLimit, forAll } from "../src/in-flight.ts";
 
 /** Work that the test ends, with a record of what is under way. */
 function createJobs() {
@@ -62,5 +62,33 @@ describe("a limit", () => {
     await end("a", new Error("no"));
     await failed;
     expect(running).toEqual(["b"]);
+  });
+});
+
+describe("work on all of a list", () => {
+  test("is done for each in order, no more at a time than is allowed", async () => {
+    const { running, start, end } = createJobs();
+    const done = forAll(["a", "b", "c"], 2, (name) => start(name)());
+    expect(running).toEqual(["a", "b"]);
+    await end("b");
+    expect(running).toEqual(["a", "c"]);
+    await end("a");
+    await end("c");
+    await done;
+  });
+
+  test("begins no more when one fails, and says so only when nothing is under way", async () => {
+    const { running, start, end } = createJobs();
+    let outcome: unknown;
+    const done = forAll(["a", "b", "c"], 2, (name) => start(name)()).catch((error: unknown) => {
+      outcome = error;
+    });
+    await end("a", new Error("refused"));
+    expect(running).toEqual(["b"]);
+    expect(outcome).toBeUndefined();
+    await end("b", new Error("refused later"));
+    await done;
+    expect(outcome).toEqual(new Error("refused"));
+    expect(running).toEqual([]);
   });
 });

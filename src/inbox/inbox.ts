@@ -3,10 +3,19 @@ import type { DirectGet } from "../broker/direct-get.ts";
 import { toRefusal } from "../broker/faults.ts";
 import { findSurely } from "../broker/leader.ts";
 import { remove, type Write } from "../broker/write.ts";
+import { forAll } from "../in-flight.ts";
 import type { Publisher } from "../publishing/publish.ts";
 import type { Epochs } from "./epochs.ts";
-import { encodeItem, type InboxItem, isTombstone, itemHeaders, itemKey, type WriteOptions } from "./items.ts";
-import { inboxIdFilter, inboxSubject, locateInbox, toDay, toInboxId } from "./layout.ts";
+import {
+  encodeItem,
+  type InboxItem,
+  isTombstone,
+  itemHeaders,
+  itemKey,
+  ownerHeader,
+  type WriteOptions,
+} from "./items.ts";
+import { type InboxPlace, inboxIdFilter, inboxSubject, locateInbox, toDay, toInboxId } from "./layout.ts";
 import { notificationToken } from "./place-id.ts";
 import { createPlaces, type Places } from "./places.ts";
 import { createPlacing, type Placing } from "./placing.ts";
@@ -50,11 +59,21 @@ export interface Inbox extends Places {
 /** An item that is written this long after it came to be is late, in milliseconds. */
 const maxLateMs = 300_000;
 
-/** A batch of copies has at most this many: multi_last looks at most 1,024 subjects up. */
+/**
+ * A batch of copies has at most this many. The broker takes about 2 ms to prepare one, and for the limit of the stream
+ * goes through all messages before each: twice as many cost as much for each again. multi_last looks at most 1,024
+ * subjects up.
+ */
 const maxCopies = 500;
+
+/** Batches of copies under way: while the broker stores one, it reads the next. */
+const maxCopyBatches = 2;
 
 /** The payloads of a batch add up to about this, in bytes. */
 const maxBatchBytes = 4_194_304;
+
+/** Messages that are removed at a time. */
+const maxRemovals = 32;
 
 /** A write among many. */
 interface Copy extends Write {
@@ -63,6 +82,11 @@ interface Copy extends Write {
   readonly partition: number;
   /** The subjects that the item may have in other days. */
   readonly anyDay: string;
+}
+
+/** A user with the place of the inbox. */
+interface Owner extends InboxPlace {
+  readonly userId: string;
 }
 
 /** Creates the inbox over the partition streams. */
@@ -75,15 +99,27 @@ export function createInbox(
 ): Inbox {
   const locate = (userId: string) => locateInbox(userId, partitions);
 
-  const address = (userId: string, item: InboxItem) => {
-    const { user, partition, stream } = locate(userId);
+  /** Where an item of this moment is stored, by the place of the inbox. */
+  const addressing = (item: InboxItem) => {
     const { id, timeMs } = itemKey(item);
     const now = Date.now();
     // A session that is up to date looks into the buckets of the last minutes only, so nothing may be written into an
     // older one. What is late is looked for in all of them, and written into today's.
     const isLate = now - timeMs > maxLateMs;
-    const subject = inboxSubject(partition, user, toDay(isLate ? now : timeMs), id);
-    return { userId, partition, stream, subject, isLate, anyDay: inboxIdFilter(partition, user, id) };
+    const day = toDay(isLate ? now : timeMs);
+    return ({ user, partition, stream }: InboxPlace) => {
+      const subject = inboxSubject(partition, user, day, id);
+      return { partition, stream, subject, isLate, anyDay: inboxIdFilter(partition, user, id) };
+    };
+  };
+
+  /** Users by the stream that their inboxes are in, in parts of this size. */
+  const byStream = (userIds: readonly string[], size: number) => {
+    const owners = userIds.map((userId): Owner => ({ userId, ...locate(userId) }));
+    return [...Map.groupBy(owners, ({ stream }) => stream)].map(([stream, all]) => ({
+      stream,
+      parts: Array.from({ length: Math.ceil(all.length / size) }, (_, n) => all.slice(n * size, (n + 1) * size)),
+    }));
   };
 
   /** Those of some copies that are in no day's bucket yet. */
@@ -109,7 +145,7 @@ export function createInbox(
   };
 
   const prepare = (userId: string, item: InboxItem, options: WriteOptions) => {
-    const { partition, stream, subject, isLate, anyDay } = address(userId, item);
+    const { partition, stream, subject, isLate, anyDay } = addressing(item)(locate(userId));
     const before = epochs.beforeWrite(partition);
     const wrote = (sequence: number) => epochs.wrote(partition, before, sequence);
     const write: Write = { subject, payload: encodeItem(item), headers: itemHeaders(userId, item, options) };
@@ -135,26 +171,25 @@ export function createInbox(
 
     async writeMany(userIds, item, options) {
       const payload = encodeItem(item);
-      const copies = userIds.map((userId) => ({
-        ...address(userId, item),
+      const address = addressing(item);
+      const headers = itemHeaders("", item, options);
+      const layOut = (owner: Owner): Copy => ({
+        ...address(owner),
         payload,
-        headers: itemHeaders(userId, item, options),
-      }));
-      const batchSize = Math.max(1, Math.min(maxCopies, Math.floor(maxBatchBytes / payload.length)));
-      for (const [stream, ofStream] of Map.groupBy(copies, (copy) => copy.stream)) {
-        for (let start = 0; start < ofStream.length; start += batchSize) {
-          await storeAbsent(stream, ofStream.slice(start, start + batchSize));
-        }
-      }
+        headers: { ...headers, ...ownerHeader(owner.userId) },
+      });
+      const size = Math.max(1, Math.min(maxCopies, Math.floor(maxBatchBytes / payload.length)));
+      const streams = byStream(userIds, size);
+      await forAll(streams, streams.length, ({ stream, parts }) =>
+        forAll(parts, maxCopyBatches, (part) => storeAbsent(stream, part.map(layOut))),
+      );
     },
 
     async find(userIds, serverMsgId) {
       const found = new Map<string, number>();
       const id = notificationToken(serverMsgId);
-      const places = userIds.map((userId) => ({ userId, ...locate(userId) }));
-      for (const [stream, ofStream] of Map.groupBy(places, (place) => place.stream)) {
-        for (let start = 0; start < ofStream.length; start += maxCopies) {
-          const asked = ofStream.slice(start, start + maxCopies);
+      for (const { stream, parts } of byStream(userIds, maxCopies)) {
+        for (const asked of parts) {
           const userIdOf = new Map(asked.map(({ user, userId }) => [`${user}.${id}`, userId]));
           const filters = asked.map(({ partition, user }) => inboxIdFilter(partition, user, id));
           for (const message of await get.lastOf(stream, filters)) {
@@ -167,14 +202,7 @@ export function createInbox(
     },
 
     async remove(found) {
-      const remaining = [...found];
-      const worker = async () => {
-        for (let next = remaining.pop(); next !== undefined; next = remaining.pop()) {
-          const [userId, sequence] = next;
-          await remove(broker, locate(userId).stream, sequence);
-        }
-      };
-      await Promise.all(Array.from({ length: 32 }, worker));
+      await forAll([...found], maxRemovals, ([userId, sequence]) => remove(broker, locate(userId).stream, sequence));
     },
 
     read: (userId, options) => readPage({ get, epochs }, locate(userId), options),

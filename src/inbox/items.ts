@@ -113,11 +113,16 @@ export function encodeItem(item: InboxItem): Uint8Array {
 export function itemHeaders(userId: string, item: InboxItem, options: WriteOptions): Record<string, string> {
   return {
     [operationHeader]: encodeURIComponent(options.operationId),
-    [userHeader]: encodeURIComponent(userId),
+    ...ownerHeader(userId),
     ...(item.kind === "notification" ? {} : { [kindHeader]: item.kind }),
     ...(options.expiresAtMs === undefined ? {} : { [expiresHeader]: String(options.expiresAtMs) }),
     ...(options.escalateAfterMs === undefined ? {} : { [escalateHeader]: String(options.escalateAfterMs) }),
   };
+}
+
+/** What of {@link itemHeaders} is another for each user. */
+export function ownerHeader(userId: string): Record<string, string> {
+  return { [userHeader]: encodeURIComponent(userId) };
 }
 
 /** Reads what {@link itemHeaders} has stored. The kind may be that of a tombstone. */
