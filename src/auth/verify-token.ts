@@ -1,3 +1,4 @@
+import { createHmac, timingSafeEqual } from "node:crypto";
 import { ConnectError } from "@connectrpc/connect";
 import {
   createRemoteJWKSet,
@@ -73,7 +74,7 @@ export interface JwksOptions {
  * OpenIM's 1507 (not in the token store) does not occur: there is no store. Any token with a good signature is
  * valid until it expires or is revoked. Clock skew is not tolerated in `exp` and `nbf`.
  *
- * A token that was verified lately needs no promise: what is wrong with it is then thrown, not rejected.
+ * Most tokens need no promise: what is wrong with one is then thrown, not rejected.
  */
 export type TokenVerifier = (token: string) => Caller | Promise<Caller>;
 
@@ -82,6 +83,7 @@ export function createTokenVerifier(options: TokenVerifierOptions): TokenVerifie
   const { jwks, revokedAtMs } = options;
   const adminUserIds = new Set(options.adminUserIds);
   const signingKey = toSigningKey(options.secret);
+  const readPlain = createPlainReader(options.secret);
   const findKey = jwks && createKeyFinder(jwks.url);
   const verifiedTokens = createVerifiedTokens();
 
@@ -101,8 +103,9 @@ export function createTokenVerifier(options: TokenVerifierOptions): TokenVerifie
       return caller;
     }
     const { payload } = await jwtVerify<JWTPayload>(token, await signingKey, { algorithms: ["HS256"] });
-    return readClaims(payload, "UserID", (userId) => adminUserIds.has(userId));
+    return readOwnClaims(payload);
   };
+  const readOwnClaims = (claims: JWTPayload) => readClaims(claims, "UserID", (userId) => adminUserIds.has(userId));
 
   const requireValid = (caller: Caller): Caller => {
     if (caller.expiresAtMs <= Date.now()) throw expired();
@@ -110,19 +113,69 @@ export function createTokenVerifier(options: TokenVerifierOptions): TokenVerifie
     return caller;
   };
 
+  const remember = (token: string, caller: Caller): Caller => {
+    verifiedTokens.set(token, caller);
+    return requireValid(caller);
+  };
+
   const verifyAnew = async (token: string): Promise<Caller> => {
     const caller = await verifySignature(token).catch((error: unknown) => {
       throw toTokenFailure(error);
     });
-    verifiedTokens.set(token, caller);
-    return requireValid(caller);
+    return remember(token, caller);
   };
 
   return (token) => {
     if (token.length > maxTokenLength) throw failure("TokenMalformedError", "the token is longer than 8 KiB");
     const caller = verifiedTokens.get(token);
-    return caller === undefined ? verifyAnew(token) : requireValid(caller);
+    if (caller !== undefined) return requireValid(caller);
+    const claims = readPlain(token);
+    return claims === undefined ? verifyAnew(token) : remember(token, readOwnClaims(claims));
   };
+}
+
+/** The headers that tokens by the secret have, of ours and of OpenIM's servers. */
+const plainHeaders: ReadonlySet<string> = new Set(
+  ['{"alg":"HS256","typ":"JWT"}', '{"typ":"JWT","alg":"HS256"}'].map((header) =>
+    Buffer.from(header).toString("base64url"),
+  ),
+);
+
+/** A header, claims and the 256 bits of a signature, in base64url as it is to be. */
+const plainToken = /^([\w-]+)\.([\w-]+)\.([\w-]{43})$/;
+
+/**
+ * Reads the claims of a token by the secret that there is nothing to say against. Any other is jose's to judge: what is
+ * wrong with it is found out in one place. Here it is a tenth of the work: jose's goes over WebCrypto's threads.
+ */
+function createPlainReader(secret: string): (token: string) => JWTPayload | undefined {
+  const key = Buffer.from(secret, "utf8");
+  return (token) => {
+    const [, header = "", claims = "", signature = ""] = plainToken.exec(token) ?? [];
+    if (!plainHeaders.has(header)) return undefined;
+    const expected = createHmac("sha256", key).update(`${header}.${claims}`).digest("base64url");
+    if (!timingSafeEqual(Buffer.from(expected), Buffer.from(signature))) return undefined;
+    return readPlainClaims(Buffer.from(claims, "base64url").toString("utf8"));
+  };
+}
+
+/** Claims, in JSON, whose times are numbers, if they are there, and allow the token now. */
+function readPlainClaims(json: string): JWTPayload | undefined {
+  let claims: unknown;
+  try {
+    claims = JSON.parse(json);
+  } catch {
+    return undefined;
+  }
+  if (!isRecord(claims)) return undefined;
+  const { exp, nbf = 0, iat = 0 } = claims;
+  const now = Math.floor(Date.now() / 1_000);
+  const isPlain = typeof exp === "number" && exp > now && typeof nbf === "number" && nbf <= now;
+  return isPlain && typeof iat === "number" ? claims : undefined;
+}
+
+function isRecord(value: unknown): value is Record<string, unknown> {
+  return typeof value === "object" && value !== null && !Array.isArray(value);
 }
 
 /**

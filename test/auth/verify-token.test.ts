@@ -106,6 +106,19 @@ describe("OpenIM's tokens", () => {
     });
   });
 
+  test.each<[string, string, object]>([
+    ["a plain one", signByHand(claims()), { userId: "alice" }],
+    ["one with a kid", signByHand(claims(), { header: { kid: "1" } }), { userId: "alice" }],
+    [
+      "one whose claims begin with a byte order mark",
+      signByHand(`\ufeff${JSON.stringify(claims())}`),
+      { userId: "alice" },
+    ],
+    ["one whose nbf has come", signByHand({ ...claims(), nbf: nowS() }), { userId: "alice" }],
+  ])("%s is judged the same, with a promise or without", async (_, token, caller) => {
+    expect(await openimVerifier()(token)).toMatchObject(caller);
+  });
+
   test("admins are those in the list, on any platform", async () => {
     const verify = openimVerifier();
     const isAdmin = async (UserID: string) => (await verify(signByHand({ ...claims(), UserID }))).isAdmin;
