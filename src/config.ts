@@ -61,7 +61,7 @@ export const settings = {
     default: "10002",
     expected: "a port, 0 to 65535",
     means:
-      "Port for gRPC, Connect, gRPC-Web and REST. 0 takes a free one. Absent: `PORT`, as many platforms give it, if that is there.",
+      "Port for gRPC, Connect, gRPC-Web, REST, server-sent events and WebSockets. 0 takes a free one. Absent: `PORT`, as many platforms give it, if that is there.",
   },
   ADMIN_HOST: {
     is: text,

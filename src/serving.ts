@@ -136,7 +136,7 @@ export function createServing(options: ServingOptions): Serving {
   const health = createHealth(() => checkReadiness(foundation, hub.size()));
   const callLog = createCallLog(log, metrics, config.accessLog);
   const shutdown = new AbortController();
-  const accept = createRoutes({
+  const routes = createRoutes({
     services: [
       createServiceImplSpec<typeof MsgService>(MsgService, msg),
       createServiceImplSpec<typeof DeliveryService>(DeliveryService, delivery),
@@ -157,9 +157,9 @@ export function createServing(options: ServingOptions): Serving {
     processes,
     log,
   });
-  const webSockets = createWebSockets({ routes: {}, timers, log });
+  const webSockets = createWebSockets({ routes: routes.webSockets, timers, log });
   const listener = createListener({
-    accept,
+    accept: routes.accept,
     onUpgrade: webSockets.upgrade,
     log,
     createHttp2: config.http2 === "engine" ? createEngine : createNodeHttp2,

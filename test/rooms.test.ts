@@ -14,6 +14,7 @@ const floors: readonly (readonly string[])[] = [
   ["jobs", "serving"],
   ["foundation"],
   ["doors", "store"],
+  ["doors/events"],
   ["calls", "sending", "receiving", "reaching"],
   ["groups", "chat", "recalling", "live"],
   ["inbox", "auth", "websocket"],

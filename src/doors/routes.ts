@@ -9,6 +9,10 @@ import { readTarget } from "../http/target.ts";
 import type { Accept, Exchange, Receiver } from "../http2/exchange.ts";
 import type { Health } from "../observe/health.ts";
 import type { TimerWheel } from "../timer-wheel.ts";
+import type { WebSocketRoute } from "../websocket/upgrades.ts";
+import { findEventMethods } from "./events/methods.ts";
+import { createSse } from "./events/sse.ts";
+import { createWebSocketDoor, webSocketPath } from "./events/web-socket.ts";
 import { createGrpc } from "./grpc.ts";
 import { createRest } from "./rest.ts";
 import { createRpc } from "./rpc.ts";
@@ -35,33 +39,45 @@ const minRequestBytes = 8_388_608;
 /** The longest deadline that a gRPC or Connect caller may set, in milliseconds: 30 days, for streams. */
 const maxTimeoutMs = 30 * 86_400_000;
 
-/** Creates what answers every request: where each path leads. */
-export function createRoutes(options: RouteOptions): Accept {
-  const { services, authenticate, callLog, log, shutdownSignal } = options;
+/** Where each path leads. */
+export interface Routes {
+  /** Answers every request. */
+  readonly accept: Accept;
+  /** Those for WebSockets. */
+  readonly webSockets: Readonly<Record<string, WebSocketRoute>>;
+}
+
+export function createRoutes(options: RouteOptions): Routes {
+  const { services, authenticate, callLog, log, shutdownSignal, timers } = options;
   // JSON may write every byte as \u00XX.
   const maxRequestBytes = Math.max(minRequestBytes, options.maxNotificationBytes * 6);
   const bodyLimits = createBodyLimits({ maxBytes: maxRequestBytes, processes: options.processes });
   const deps = { services, authenticate, callLog, log, bodyLimits };
   const rest = createRest({ ...deps, isStrict: options.strictJson });
-  const grpc = createGrpc({ ...deps, maxTimeoutMs, shutdownSignal, timers: options.timers });
+  const grpc = createGrpc({ ...deps, maxTimeoutMs, shutdownSignal, timers });
   const rpc = createRpc({ ...deps, maxTimeoutMs, shutdownSignal });
+  const { subscribe, receive } = findEventMethods(services);
+  const gateOf = () => authenticate;
+  const sse = createSse({ callLog, gateOf, method: subscribe });
+  const webSocket = createWebSocketDoor({ callLog, gateOf, timers, method: receive });
   const readyz = async () => {
     const { ready } = await options.health.readiness();
     return toJsonPage(ready ? 200 : 503, { ready });
   };
   const pages = createPages({ "/healthz": healthz, "/readyz": readyz }, corsFields);
 
-  return (exchange) => {
+  const accept: Accept = (exchange) => {
     const target = readTarget(exchange.headers);
     // The one that is called most often, and of no browser.
     const grpcCall = grpc(exchange, target);
     if (grpcCall !== undefined) return grpcCall;
     if (answerPreflight(exchange)) return deaf;
-    const receiver = rest(exchange, target);
+    const receiver = rest(exchange, target) ?? sse(exchange, target);
     if (receiver !== undefined) return receiver;
     if (pages(exchange, target.path)) return deaf;
     return rpc(exchange, target) ?? answerNotFound(exchange);
   };
+  return { accept, webSockets: { [webSocketPath]: webSocket } };
 }
 
 function answerNotFound(exchange: Exchange): Receiver {

@@ -16,6 +16,7 @@ import type { GateContext } from "../auth/authenticate.ts";
 import { type BodyLimits, maxOrdinaryBytes } from "../calls/body.ts";
 import { admit, type CallDeps, call, callStream, receiveMessage, toObserved } from "../calls/call.ts";
 import { CallContext } from "../calls/context.ts";
+import { decodeMessage, toEncoding } from "../calls/decode.ts";
 import { IncomingBody } from "../calls/incoming-body.ts";
 import { failure, toWireError } from "../errors.ts";
 import { deaf } from "../http/receiver.ts";
@@ -25,7 +26,6 @@ import { toFailure } from "../json/bind.ts";
 import { isSeen } from "../observe/call-log.ts";
 import { peerKey, peerOf } from "../observe/peer.ts";
 import { BodyStream } from "./body-stream.ts";
-import { decodeMessage, toEncoding } from "./decode.ts";
 import { answerUnimplemented } from "./unimplemented.ts";
 import { answerPiecemeal, answerWhole, toUniversalRequest } from "./universal.ts";
 

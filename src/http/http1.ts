@@ -2,7 +2,7 @@ import type { IncomingMessage, ServerResponse } from "node:http";
 import { createServer } from "node:http";
 import type { Socket } from "node:net";
 import type { Connection } from "../http2/exchange.ts";
-import type { Protocol } from "../http2/protocol.ts";
+import { type Protocol, pathOf } from "../http2/protocol.ts";
 import { Http1Exchange } from "./http1-exchange.ts";
 import type { Http1Options } from "./protocols.ts";
 
@@ -62,7 +62,7 @@ export function createHttp1(options: Http1Options): Http1 {
     try {
       onUpgrade?.(req, socket, head);
     } catch (err) {
-      log.error({ err, path: req.url }, "upgrade failed");
+      log.error({ err, path: pathOf({ ":path": req.url }) }, "upgrade failed");
       socket.destroy();
     }
   });

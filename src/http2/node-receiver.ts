@@ -1,5 +1,5 @@
 import type { Connection, Receiver, RequestHeaders } from "./exchange.ts";
-import type { Log } from "./protocol.ts";
+import { type Log, pathOf } from "./protocol.ts";
 
 /** The part of an exchange on Node's own HTTP that tells its receiver. What that throws ends the exchange, and no more. */
 export abstract class NodeReceiver {
@@ -58,7 +58,7 @@ export abstract class NodeReceiver {
   }
 
   protected fail(err: unknown): void {
-    this.log.error({ err, method: this.headers[":method"], path: this.headers[":path"] }, "request failed");
+    this.log.error({ err, method: this.headers[":method"], path: pathOf(this.headers) }, "request failed");
     this.abandon();
   }
 }

@@ -1,5 +1,5 @@
 import type { Socket } from "node:net";
-import type { Accept } from "./exchange.ts";
+import type { Accept, RequestHeaders } from "./exchange.ts";
 
 /** HTTP/2 for sockets that another server accepts. */
 export interface Protocol {
@@ -46,3 +46,8 @@ export interface Limits {
 
 /** Of how many bytes that wait on one stream `Exchange.write` says that they are too many. */
 export const maxWaitingBytes = 262_144;
+
+/** The path of a request for the log: without the query, which may hold a secret. */
+export function pathOf({ ":path": target = "" }: RequestHeaders): string {
+  return target.replace(/\?.*$/s, "");
+}

@@ -1,5 +1,5 @@
 import { afterEach, beforeEach, expect, test, vi } from "vitest";
-import { decodeMessage } from "../../src/doors/decode.ts";
+import { decodeMessage } from "../../src/calls/decode.ts";
 import { toErrorFacts } from "../../src/errors.ts";
 import {
   SendBusinessNotificationBatchRequestSchema,

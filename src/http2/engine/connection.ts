@@ -4,7 +4,7 @@ import { errorCode, initialWindowBytes, maxInt31 } from "../frames/frames.ts";
 import { Output } from "../frames/output.ts";
 import { sendBody, sendFields, sendGoaway, sendPing, sendRstStream } from "../frames/send.ts";
 import type { Decoder } from "../hpack/fields.ts";
-import type { Limits, Log } from "../protocol.ts";
+import { type Limits, type Log, pathOf } from "../protocol.ts";
 import { type Bodies, releaseHeld } from "./bodies.ts";
 import { Budget, Resets } from "./floods.ts";
 import { dropWaiting, earnBySending, grant, sendWaiting, takeDrained } from "./flow.ts";
@@ -184,8 +184,8 @@ export class Http2Connection implements Bodies {
 
   /** What a receiver throws is its stream's. */
   blame(stream: Stream, err: unknown): void {
-    const { ":method": method, ":path": path } = stream.headers;
-    this.engine.log.error({ err, method, path }, "request failed");
+    const { headers } = stream;
+    this.engine.log.error({ err, method: headers[":method"], path: pathOf(headers) }, "request failed");
     stream.fail();
   }
 

@@ -1,4 +1,11 @@
-import { type DescMessage, fromBinary, fromJson, type JsonValue, type Message } from "@bufbuild/protobuf";
+import {
+  type DescMessage,
+  fromBinary,
+  fromJson,
+  type JsonValue,
+  type Message,
+  type MessageShape,
+} from "@bufbuild/protobuf";
 import { failure } from "../errors.ts";
 import { explain } from "../json/bind.ts";
 import { refuseLongIntegers } from "../json/long-integers.ts";
@@ -32,13 +39,20 @@ export function toEncoding(contentType: string): Encoding {
 export function decodeMessage(input: DescMessage, { isJson, isEnveloped }: Encoding, body: Uint8Array): Message {
   const bytes = isEnveloped ? openEnvelope(body) : body;
   try {
-    if (!isJson) return fromBinary(input, bytes);
-    const json = parseJson(bytes);
-    refuseLongIntegers(input, json);
-    return fromJson(input, json, { ignoreUnknownFields: true });
+    return isJson ? readJson(input, parseJson(bytes)) : fromBinary(input, bytes);
   } catch (error) {
     throw failure("ArgsError", `the body is not a ${input.typeName}: ${explain(error)}`);
   }
+}
+
+/**
+ * Reads a message in protobuf's JSON. Keys that are no fields are ignored.
+ *
+ * @throws Error for what is none.
+ */
+export function readJson<D extends DescMessage>(input: D, json: JsonValue): MessageShape<D> {
+  refuseLongIntegers(input, json);
+  return fromJson(input, json, { ignoreUnknownFields: true });
 }
 
 /** The shortest body that Connect takes for a message. */
@@ -60,9 +74,10 @@ function openEnvelope(body: Uint8Array): Uint8Array {
   return body.subarray(envelopeBytes);
 }
 
-function parseJson(bytes: Uint8Array): JsonValue {
+/** @throws Error that quotes nothing of the text. */
+export function parseJson(body: Uint8Array | string): JsonValue {
   try {
-    return JSON.parse(utf8.decode(bytes));
+    return JSON.parse(typeof body === "string" ? body : utf8.decode(body));
   } catch {
     // The parser's own words quote the body, which may hold a token or a secret.
     throw new Error("it is not JSON");
