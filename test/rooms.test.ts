@@ -13,7 +13,7 @@ const floors: readonly (readonly string[])[] = [
   ["workers"],
   ["jobs", "serving"],
   ["foundation"],
-  ["doors", "store"],
+  ["doors", "openim", "store"],
   ["doors/events"],
   ["calls", "sending", "receiving", "reaching"],
   ["groups", "chat", "recalling", "live"],
