@@ -12,6 +12,7 @@ import { DeadLetterService } from "./gen/mustreach/delivery/v1/dead_letter_pb.ts
 import { DeliveryService, Gap_Reason } from "./gen/mustreach/delivery/v1/delivery_pb.ts";
 import { GroupService } from "./gen/mustreach/directory/v1/directory_pb.ts";
 import { Durability, MsgService } from "./gen/mustreach/msg/v1/msg_pb.ts";
+import { OpenimService } from "./gen/mustreach/openim/v1/openim_pb.ts";
 import { requireActive } from "./groups/records.ts";
 import { createGroupService } from "./groups/service.ts";
 import { createListener, type ListenAt, type ListenerAddress } from "./http/listener.ts";
@@ -24,6 +25,8 @@ import { createCallLog } from "./observe/call-log.ts";
 import { createHealth, type Health } from "./observe/health.ts";
 import type { Metrics } from "./observe/metrics.ts";
 import { peerKey } from "./observe/peer.ts";
+import { createGateway } from "./openim/gateway.ts";
+import { createOpenimService } from "./openim/service.ts";
 import { replay } from "./reaching/replay.ts";
 import { createDeadLetterService } from "./reaching/service.ts";
 import type { Admission } from "./receiving/admission.ts";
@@ -136,18 +139,21 @@ export function createServing(options: ServingOptions): Serving {
   const health = createHealth(() => checkReadiness(foundation, hub.size()));
   const callLog = createCallLog(log, metrics, config.accessLog);
   const shutdown = new AbortController();
+  const authenticate = createAuthGate(createAuthenticator(verify));
+  const deliverySpec = createServiceImplSpec<typeof DeliveryService>(DeliveryService, delivery);
   const routes = createRoutes({
     services: [
       createServiceImplSpec<typeof MsgService>(MsgService, msg),
-      createServiceImplSpec<typeof DeliveryService>(DeliveryService, delivery),
+      deliverySpec,
       createServiceImplSpec<typeof AuthService>(AuthService, auth),
       createServiceImplSpec<typeof GroupService>(GroupService, createGroupService({ groups })),
       createServiceImplSpec<typeof DeadLetterService>(
         DeadLetterService,
         createDeadLetterService({ deadLetters, replay: (request) => replay(replaying, request) }),
       ),
+      createServiceImplSpec<typeof OpenimService>(OpenimService, createOpenimService()),
     ],
-    authenticate: createAuthGate(createAuthenticator(verify)),
+    authenticate,
     callLog,
     health,
     timers,
@@ -157,7 +163,9 @@ export function createServing(options: ServingOptions): Serving {
     processes,
     log,
   });
-  const webSockets = createWebSockets({ routes: routes.webSockets, timers, log });
+  const openim = createGateway({ authenticate, callLog, delivery: deliverySpec, inbox, timers, log });
+  const paths = { ...routes.webSockets, "/": openim, "/msg_gateway": openim };
+  const webSockets = createWebSockets({ routes: paths, timers, log });
   const listener = createListener({
     accept: routes.accept,
     onUpgrade: webSockets.upgrade,

@@ -1,4 +1,4 @@
-import { type DescMethod, getOption, hasOption } from "@bufbuild/protobuf";
+import { type DescMessage, type DescMethod, fromBinary, getOption, hasOption, type Message } from "@bufbuild/protobuf";
 import { Code, ConnectError, type ServiceImplSpec } from "@connectrpc/connect";
 import type { BaseLogger } from "pino";
 import type { BodyLimits } from "../calls/body.ts";
@@ -54,7 +54,10 @@ export function createRest({ services, isStrict = false, bodyLimits, log, ...dep
       context.values.set(unknownFieldsKey, names);
       context.respondWith(unknownFieldsHeader, names.join(", "));
     };
-    const decode = (bytes: Buffer) => bind({ input, isStrict }, toText(bytes, bindStatus(input)), onUnknown);
+    const decode = (bytes: Buffer) =>
+      isProtobuf(exchange)
+        ? decodeProtobuf(input, bytes)
+        : bind({ input, isStrict }, toText(bytes, bindStatus(input)), onUnknown);
     try {
       const message = await receiveMessage(deps, body, context, decode);
       const output = await call(deps, { method, context }, message);
@@ -107,6 +110,19 @@ function restPath(method: DescMethod): string | undefined {
     throw new Error(`${method.toString()}: only { post: "/a/fixed/path" body: "*" } of a unary method is supported`);
   }
   return pattern.value;
+}
+
+/** Whether a body is protobuf, as OpenIM's JavaScript SDK has it for some paths. */
+function isProtobuf({ headers }: Exchange): boolean {
+  return headers["content-type"] === "application/x-protobuf";
+}
+
+function decodeProtobuf(input: DescMessage, bytes: Uint8Array): Message {
+  try {
+    return fromBinary(input, bytes);
+  } catch {
+    throw new BindError("the body is not the method's message", bindStatus(input));
+  }
 }
 
 /** A business error is OpenIM's HTTP 200; a body that cannot be bound, and a rate, have a status of their own. */

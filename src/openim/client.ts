@@ -1,6 +1,7 @@
 import { create, fromBinary } from "@bufbuild/protobuf";
-import { ConnectError, Code } from "@connectrpc/connect";
-import type { FrameSource } from "../answers.ts";
+import { Code, ConnectError } from "@connectrpc/connect";
+import type { BaseLogger } from "pino";
+import type { FrameSink, FrameSource } from "../answers.ts";
 import type { CallContext } from "../calls/context.ts";
 import { type ErrorName, errorTable } from "../errors.ts";
 import { ReceiveRequestSchema, Start } from "../gen/mustreach/delivery/v1/delivery_pb.ts";
@@ -22,8 +23,13 @@ import { emptyAnswers, identifiers } from "./requests.ts";
 export interface ClientDeps {
   readonly timers: TimerWheel;
   /** Opens the stream that `Receive` is. */
-  readonly open: (context: CallContext, sink: Delivery) => { readonly source: FrameSource; readonly observed: OpenCall };
-  readonly log: { warn(obj: object, msg: string): void };
+  readonly open: (context: CallContext, sink: FrameSink) => OpenedStream;
+  readonly log: Pick<BaseLogger, "error">;
+}
+
+export interface OpenedStream {
+  readonly source: FrameSource;
+  readonly observed: OpenCall;
 }
 
 /** Who has connected, and what as. */
@@ -48,7 +54,7 @@ const done = new ConnectError("the connection is over", Code.Canceled);
 const nothing = new Uint8Array();
 
 /** A connected SDK. */
-export class Client implements WebSocketReceiver, Outlet {
+export class Client implements WebSocketReceiver, Outlet, FrameSink {
   readonly userId: string;
   readonly timers: TimerWheel;
   readonly #deps: ClientDeps;
@@ -56,7 +62,9 @@ export class Client implements WebSocketReceiver, Outlet {
   readonly #connection: WebSocketConnection;
   readonly #codec: FrameCodec;
   readonly #delivery: Delivery;
-  #stream: ReturnType<ClientDeps["open"]> | undefined = undefined;
+  #source: FrameSource | undefined = undefined;
+  /** Undefined where there is no end to be told of any more. */
+  #observed: OpenCall | undefined = undefined;
   #pings = 0;
 
   constructor(deps: ClientDeps, identity: Identity, connection: WebSocketConnection) {
@@ -101,9 +109,20 @@ export class Client implements WebSocketReceiver, Outlet {
 
   onClose(): void {
     this.#delivery.cancel();
-    this.#stream?.source.cancel();
-    this.#stream?.observed.succeed();
+    this.#source?.cancel();
+    this.#observed?.succeed();
     this.#identity.context.abort(done);
+  }
+
+  write(frame: Uint8Array): boolean {
+    return this.#delivery.write(frame);
+  }
+
+  end(error?: ConnectError): void {
+    if (error === undefined) this.#observed?.succeed();
+    else this.#observed?.fail(error);
+    this.#observed = undefined;
+    this.#delivery.end(error);
   }
 
   push(conversationId: string, messages: readonly Uint8Array[]): boolean {
@@ -117,20 +136,21 @@ export class Client implements WebSocketReceiver, Outlet {
   subscribe(after: Position | "cursor" | "beginning"): void {
     const { context, deviceId } = this.#identity;
     const start = after === "beginning" ? Start.ALL : Start.RESUME;
-    const place =
-      typeof after === "string" ? { start } : { afterSequence: BigInt(after.sequence), epoch: after.epoch };
-    this.#stream = this.#deps.open(context, this.#delivery);
+    const place = typeof after === "string" ? { start } : { afterSequence: BigInt(after.sequence), epoch: after.epoch };
+    const { source, observed } = this.#deps.open(context, this);
+    this.#source = source;
+    this.#observed = observed;
     const value = { deviceId, window, ...place };
-    this.#stream.source.take(create(ReceiveRequestSchema, { request: { case: "subscribe", value } }));
+    source.take(create(ReceiveRequestSchema, { request: { case: "subscribe", value } }));
   }
 
   acknowledge({ sequence, epoch }: Position): void {
     const value = { sequence: BigInt(sequence), epoch };
-    this.#stream?.source.take(create(ReceiveRequestSchema, { request: { case: "acknowledge", value } }));
+    this.#source?.take(create(ReceiveRequestSchema, { request: { case: "acknowledge", value } }));
   }
 
   resume(): void {
-    this.#stream?.source.resume();
+    this.#source?.resume();
   }
 
   close(why: "kicked" | "again"): void {
@@ -144,27 +164,28 @@ export class Client implements WebSocketReceiver, Outlet {
 
   #answer(request: Request): void {
     const { reqIdentifier, sendID, data } = request;
-    if (sendID !== "" && sendID !== this.userId) return this.#refuse(request, "NoPermissionError");
-    if (reqIdentifier === identifiers.pullMessagesBySeqs) return this.#pull(request, readRanges(data));
-    if (!emptyAnswers.has(reqIdentifier)) return this.#refuse(request, "ArgsError");
-    this.#send({ ...toAnswer(request), data: nothing });
+    if (sendID !== "" && sendID !== this.userId) this.#refuse(request, "NoPermissionError");
+    else if (reqIdentifier === identifiers.pullMessagesBySeqs) this.#pull(request, readRanges(data));
+    else if (emptyAnswers.has(reqIdentifier)) this.#send({ ...toAnswer(request), data: nothing });
+    else this.#refuse(request, "ArgsError");
     if (reqIdentifier === identifiers.logout) this.#connection.close(closeCodes.normal, "logged out");
   }
 
-  #pull(request: Request, ranges: readonly SeqRange[] | undefined): void {
-    if (ranges === undefined) return this.#refuse(request, "ArgsError");
-    const [range, ...more] = ranges;
-    // Go asks for each conversation of ours alone, since each number here is far from the next.
-    if (range === undefined || more.length > 0) return this.#send({ ...toAnswer(request), data: nothing }) as never;
-    const pulled = this.#delivery.pull(range.conversationId, Math.max(1, Number(range.begin)));
-    if (pulled === "asked") return this.#refuse(request, "RecordNotFoundError");
-    if (pulled === "astray") {
-      this.#refuse(request, "RecordNotFoundError");
-      this.close("again");
+  /** Go asks for each conversation of ours alone, since a number here is far from the next. */
+  #pull(request: Request, [range, ...more]: readonly SeqRange[]): void {
+    if (range === undefined || more.length > 0) {
+      this.#refuse(request, "ArgsError");
       return;
     }
-    const messages = pulled.length === 0 ? nothing : encodeMessages(range.conversationId, pulled);
-    this.#send({ ...toAnswer(request), data: messages }, () => this.ping());
+    const { conversationId, begin } = range;
+    const pulled = this.#delivery.pull(conversationId, Math.max(1, Number(begin)));
+    if (typeof pulled === "string") {
+      this.#refuse(request, "RecordNotFoundError");
+      if (pulled === "astray") this.close("again");
+      return;
+    }
+    const data = pulled.length === 0 ? nothing : encodeMessages(conversationId, pulled);
+    this.#send({ ...toAnswer(request), data }, () => this.ping());
   }
 
   #refuse(request: Request, errMsg: ErrorName): void {
@@ -173,18 +194,27 @@ export class Client implements WebSocketReceiver, Outlet {
 
   /** @param onSent called when it has been written. */
   #send(answer: Answer, onSent = () => {}): boolean {
-    const encoded = this.#codec.encode(answer);
-    const write = (bytes: Uint8Array) => {
+    const write = (bytes: Uint8Array): boolean => {
+      if (this.#isTooLarge(answer, bytes)) return this.#send({ ...answer, data: nothing }, onSent);
       const isWritable = this.#connection.write(toFrame("binary", bytes));
       onSent();
       return isWritable;
     };
+    const encoded = this.#codec.encode(answer);
     if (!(encoded instanceof Promise)) return write(encoded);
     encoded.then(write).catch((err: unknown) => {
-      this.#deps.log.warn({ err }, "cannot compress a frame");
+      this.#deps.log.error({ err }, "cannot compress a frame");
       this.close("again");
     });
     return true;
+  }
+
+  /** A frame that the device does not take, it would ask for again and again, and nothing else. */
+  #isTooLarge({ data }: Answer, { length }: Uint8Array): boolean {
+    const isTooLarge = this.#identity.handshake.sdk === "go" && length > maxFrameBytes && data.length > 0;
+    const { userId } = this;
+    if (isTooLarge) this.#deps.log.error({ userId, length }, "a notification is too large for OpenIM's Go SDK");
+    return isTooLarge;
   }
 }
 
@@ -195,11 +225,12 @@ function toAnswer({ reqIdentifier, msgIncr, operationID }: Request): Omit<Answer
   return { reqIdentifier, msgIncr, operationID, errCode: 0, errMsg: "" };
 }
 
-function readRanges(data: Uint8Array): readonly SeqRange[] | undefined {
+/** What a pull asks for; nothing for what is no pull. */
+function readRanges(data: Uint8Array): readonly SeqRange[] {
   try {
     return fromBinary(PullMessagesBySeqsRequestSchema, data).seqRanges;
   } catch {
-    return undefined;
+    return [];
   }
 }
 

@@ -87,9 +87,8 @@ export abstract class Delivery implements FrameSink, TimerOwner {
   }
 
   end(error?: ConnectError): void {
-    if (error === undefined) return this.stop();
-    const { errCode } = toErrorFacts(error);
-    this.#finish(errCode === errorTable.TokenKickedError.errCode ? "kicked" : "again");
+    if (error === undefined) this.stop();
+    else this.#finish(toErrorFacts(error).errCode === errorTable.TokenKickedError.errCode ? "kicked" : "again");
   }
 
   /** Ends the connection once the device has handled what it was sent. */

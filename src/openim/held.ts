@@ -48,7 +48,8 @@ export class Held {
       if (epoch !== first.epoch || (index > 0 && bytes > maxBatchBytes)) break;
       if (message !== undefined) count = index + 1;
     }
-    if (count === 0) count = this.#items.findIndex(({ message, epoch }) => message !== undefined || epoch !== first.epoch);
+    if (count === 0)
+      count = this.#items.findIndex(({ message, epoch }) => message !== undefined || epoch !== first.epoch);
     if (count === -1) count = this.#items.length;
     const items = this.#items.splice(0, count);
     const messages = items.flatMap(({ message }) => message ?? []);

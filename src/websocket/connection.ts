@@ -71,6 +71,8 @@ export class Connection implements WebSocketConnection, TimerOwner {
   #receiver: WebSocketReceiver | undefined = undefined;
   #isDrainAwaited = false;
   #isPinged = false;
+  /** Pings of who answers, whose pongs have not come. */
+  #awaitedPongs = 0;
   /** How much had come at the last look. */
   #bytesRead: number;
   /** See {@link takeOne}. */
@@ -93,7 +95,10 @@ export class Connection implements WebSocketConnection, TimerOwner {
     ws.on("message", (data, isBinary) => this.#takeMessage(data as Buffer, isBinary));
     ws.on("ping", () => void this.#takePing());
     ws.on("pong", (bytes) => {
-      if (this.#takePing()) this.#tell((receiver) => receiver.onPong(bytes));
+      // Those that are asked for are as many as whoever asks likes.
+      if (this.#awaitedPongs > 0) this.#awaitedPongs--;
+      else if (!this.#takePing()) return;
+      this.#tell((receiver) => receiver.onPong(bytes));
     });
     // What is no WebSocket, or too large: it has been closed with the code for that.
     ws.on("error", ({ message }) => this.#finish(message));
@@ -120,7 +125,9 @@ export class Connection implements WebSocketConnection, TimerOwner {
 
   ping(bytes: Uint8Array): void {
     const { readyState, OPEN } = this.#ws;
-    if (readyState === OPEN) this.#ws.ping(bytes);
+    if (readyState !== OPEN) return;
+    this.#awaitedPongs++;
+    this.#ws.ping(bytes);
   }
 
   close(code: number, reason: string): void {

@@ -134,7 +134,8 @@ function refuse(socket: Socket, status: number, fields: Fields, body: string): v
   if (socket.destroyed) return;
   const lines = [`HTTP/1.1 ${status} ${STATUS_CODES[status]}`];
   const length = Buffer.byteLength(body);
-  const all = ["content-type", "text/plain", ...fields, "content-length", String(length), "connection", "close"];
+  const type = fields.includes("content-type") ? [] : ["content-type", "text/plain"];
+  const all = [...type, ...fields, "content-length", String(length), "connection", "close"];
   for (let i = 0; i < all.length; i += 2) lines.push(`${all[i]}: ${all[i + 1]}`);
   socket.end(`${lines.join("\r\n")}\r\n\r\n${body}`);
   socket.destroySoon();
