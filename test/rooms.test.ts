@@ -14,7 +14,7 @@ const floors: readonly (readonly string[])[] = [
   ["jobs", "serving"],
   ["foundation"],
   ["doors", "openim", "store"],
-  ["doors/events"],
+  ["doors/events", "openim/wire"],
   ["calls", "sending", "receiving", "reaching"],
   ["groups", "chat", "recalling", "live"],
   ["inbox", "auth", "websocket"],

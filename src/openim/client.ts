@@ -13,12 +13,12 @@ import { closeCodes } from "../websocket/close-codes.ts";
 import type { WebSocketConnection, WebSocketReceiver } from "../websocket/connection.ts";
 import { toFrame, toTextFrame } from "../websocket/frame.ts";
 import type { Delivery, Outlet } from "./delivery.ts";
-import { type Answer, createFrameCodec, type FrameCodec, type Request } from "./frames.ts";
 import { GoDelivery } from "./go-delivery.ts";
 import type { Handshake } from "./handshake.ts";
 import { JsDelivery } from "./js-delivery.ts";
 import { encodeMessages } from "./messages.ts";
 import { emptyAnswers, identifiers } from "./requests.ts";
+import { type Answer, createFrameCodec, type FrameCodec, type Request } from "./wire/frames.ts";
 
 export interface ClientDeps {
   readonly timers: TimerWheel;

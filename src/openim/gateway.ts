@@ -16,8 +16,8 @@ import { closeCodes } from "../websocket/close-codes.ts";
 import { toTextFrame } from "../websocket/frame.ts";
 import type { Upgrade, WebSocketRoute } from "../websocket/upgrades.ts";
 import { Client, type ClientDeps, type Identity } from "./client.ts";
-import { maxRequestBytes } from "./frames.ts";
 import { type Handshake, isAnswered, readHandshake, readParameters } from "./handshake.ts";
+import { maxRequestBytes } from "./wire/frames.ts";
 
 export interface GatewayDeps extends CallDeps {
   /** What implements DeliveryService: a device of an OpenIM SDK is a caller of its `Receive`. */

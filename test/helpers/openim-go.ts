@@ -8,8 +8,8 @@ import {
   PullMessagesBySeqsResponseSchema,
   PushMessagesSchema,
 } from "../../src/gen/mustreach/openim/v1/gateway_pb.ts";
-import { type GobStruct, readGob } from "../../src/openim/gob-reader.ts";
-import { compileGobWriter } from "../../src/openim/gob-writer.ts";
+import { type GobStruct, readGob } from "../../src/openim/wire/gob-reader.ts";
+import { compileGobWriter } from "../../src/openim/wire/gob-writer.ts";
 import type { OpenimApp, SdkEvent } from "./openim-app.ts";
 
 /** What the Go SDK keeps on the disk of a device: its number of each conversation. */

@@ -1,8 +1,8 @@
 import { gunzipSync, gzipSync } from "node:zlib";
 import { describe, expect, test } from "vitest";
-import { type Answer, createFrameCodec, maxInflatedBytes, maxRequestBytes } from "../../src/openim/frames.ts";
-import { readGob } from "../../src/openim/gob-reader.ts";
-import { compileGobWriter } from "../../src/openim/gob-writer.ts";
+import { type Answer, createFrameCodec, maxInflatedBytes, maxRequestBytes } from "../../../src/openim/wire/frames.ts";
+import { readGob } from "../../../src/openim/wire/gob-reader.ts";
+import { compileGobWriter } from "../../../src/openim/wire/gob-writer.ts";
 
 const js = createFrameCodec("js", false);
 const go = createFrameCodec("go", true);

@@ -1,7 +1,7 @@
 import fc from "fast-check";
 import { describe, expect, test } from "vitest";
-import { GobError, readGob } from "../../src/openim/gob-reader.ts";
-import { compileGobWriter } from "../../src/openim/gob-writer.ts";
+import { GobError, readGob } from "../../../src/openim/wire/gob-reader.ts";
+import { compileGobWriter } from "../../../src/openim/wire/gob-writer.ts";
 
 const fromHex = (hex: string) => new Uint8Array(Buffer.from(hex, "hex"));
 
