@@ -33,6 +33,8 @@ const floors: readonly (readonly string[])[] = [
 const annexes: Readonly<Record<string, readonly string[]>> = {
   cli: ["client", "client/wire", "main", "server", "auth", "config", "gen"],
   client: ["client/tabs", "client/wire", "gen"],
+  // What is another thing in a browser: it is imported by condition (package.json), and never by its path.
+  "client/node": ["client/wire", "gen"],
   "client/tabs": ["client/wire", "gen"],
   "client/wire": ["gen"],
   // Runs before anything is installed.
@@ -108,6 +110,12 @@ describe("the inspection finds", () => {
     ["the command line in the service", "main.ts", 'import { a } from "./cli/a.ts";', "main must not import cli"],
     ["the service in the client", "client/a.ts", 'import { a } from "../errors.ts";', "client must not import errors"],
     ["the broker in the command line", "cli/a.ts", 'import { a } from "../broker/a.ts";', "cli must not import broker"],
+    [
+      "the client's room of Node by its path",
+      "client/a.ts",
+      'import "./node/a.ts";',
+      "client must not import client/node",
+    ],
     ["Node in the client", "client/a.ts", 'import { a } from "node:fs";', "client must not import node:fs"],
     ["Node's transport in the client", "client/a.ts", 'import "@connectrpc/connect-node";', "client must not import"],
     [
@@ -141,6 +149,7 @@ describe("the inspection finds", () => {
       ["broker/connect.ts", 'import { connect } from "@nats-io/transport-node";\n/** `live.<p>.<user>.push` */'],
       ["live/layout.ts", "export const a = `live.1.push`;"],
       ["client/index.ts", 'export { a } from "./a.ts";\nimport { b } from "@connectrpc/connect-web";'],
+      ["client/node/a.ts", 'import { c } from "#client/c";\nimport "node:http2";'],
       ["cli/serve.ts", 'import { a } from "../main.ts";\nconst text = "import it from \'../broker/a.ts\'";'],
       ["gen/long_pb.ts", "\n".repeat(5_000)],
     ]);
@@ -217,9 +226,10 @@ function judgePackage(room: string, specifier: string): string | undefined {
   if (specifier.startsWith("@nats-io/") && room !== "broker") {
     return `only broker imports @nats-io (${specifier})`;
   }
-  // It runs in browsers.
-  const browserSafe = /^(@connectrpc\/connect(-web)?|@bufbuild\/protobuf)(\/|$)/;
-  if (room.startsWith("client") && !browserSafe.test(specifier)) return `client must not import ${specifier}`;
+  // It runs in browsers, but for the room of Node.
+  const browserSafe = /^(@connectrpc\/connect(-web)?|@bufbuild\/protobuf|#client)(\/|$)/;
+  if (room.startsWith("client") && room !== "client/node" && !browserSafe.test(specifier))
+    return `client must not import ${specifier}`;
   return undefined;
 }
 

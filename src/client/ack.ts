@@ -3,8 +3,11 @@ import { isFatal, type MustreachClientError, toClientError } from "./wire/error.
 import { type Backoff, wait } from "./wire/wait.ts";
 
 export interface AckerOptions {
-  /** Makes one Ack call. */
-  readonly call: (cursor: Cursor) => Promise<void>;
+  /** Tells the service once. Resolves to whether it has answered: else a later session or {@link Acker.idle} tells it again. */
+  readonly call: (cursor: Cursor) => Promise<boolean>;
+
+  /** Resolves when what is acknowledged together has been. Default: nothing is waited for. */
+  readonly gather?: (() => Promise<void>) | undefined;
 
   /** Between attempts, when a call fails. */
   readonly backoff: Backoff;
@@ -19,9 +22,10 @@ export interface AckerOptions {
 export type Acker = ReturnType<typeof createAcker>;
 
 /** Tells the service how far the device is. */
-export function createAcker({ call, backoff, draining, onError }: AckerOptions) {
+export function createAcker({ call, gather, backoff, draining, onError }: AckerOptions) {
   let wanted = beginning;
   let acked = beginning;
+  let isAnswered = true;
   let knownByService = 0n;
   let busy = false;
   let running = Promise.resolve();
@@ -30,10 +34,11 @@ export function createAcker({ call, backoff, draining, onError }: AckerOptions) 
   async function run() {
     busy = true;
     while (wanted !== acked && wanted.sequence > 0n) {
+      await gather?.();
       const cursor = wanted;
       const lastAttempt = draining.aborted;
       try {
-        await call(cursor);
+        isAnswered = await call(cursor);
         acked = cursor;
         backoff.reset();
       } catch (thrown) {
@@ -69,8 +74,16 @@ export function createAcker({ call, backoff, draining, onError }: AckerOptions) 
       retryNow = new AbortController();
       start();
     },
-    /** Resolves when everything is acknowledged, or when the attempt after the start of draining has failed. */
-    async idle() {
+    /**
+     * Resolves when everything is acknowledged, or when the attempt after the start of draining has failed.
+     *
+     * @param options.isAnswered whether the service has to have answered.
+     */
+    async idle(options: { readonly isAnswered: boolean }) {
+      while (busy) await running;
+      if (!options.isAnswered || isAnswered) return;
+      acked = beginning;
+      start();
       while (busy) await running;
     },
   };

@@ -18,7 +18,10 @@ export interface ClientOptions {
   /** Where the device keeps how far it is. Default memoryCursorStore(). */
   readonly cursorStore?: CursorStore | undefined;
 
-  /** How many must-reach notifications may wait here: 1 to 1,000. Default: the service's, 64. */
+  /**
+   * How many must-reach notifications may wait here: 1 to 1,000. Default: the service's, 64; in Node more, up to 1,000,
+   * for listeners that keep up.
+   */
   readonly window?: number | undefined;
 
   /**
@@ -36,7 +39,10 @@ export interface ClientOptions {
    */
   readonly shareStream?: boolean | undefined;
 
-  /** How calls travel. Default: Connect over fetch, to baseUrl. */
+  /**
+   * How calls travel. Default: Connect over fetch, to baseUrl; in Node a session is a gRPC stream over HTTP/2, where the
+   * service and what is in between can do that.
+   */
   readonly transport?: Transport | undefined;
 
   /** Delays before connecting again, in milliseconds. Default 500 to 30,000. */

@@ -1,4 +1,5 @@
 import { createClient as createRpcClient } from "@connectrpc/connect";
+import { createReceiving } from "#client/receiving";
 import { DeliveryService, Start } from "../gen/mustreach/delivery/v1/delivery_pb.ts";
 import { createAcker } from "./ack.ts";
 import type { ClientOptions, ClientStatus } from "./client-options.ts";
@@ -16,9 +17,9 @@ import {
   toNotificationGap,
   toRecalledNotification,
 } from "./notification.ts";
-import type { Delivery } from "./tabs/lead.ts";
 import { canShare, shareDelivery } from "./tabs/share.ts";
 import type { Cursor } from "./wire/cursor.ts";
+import type { Delivery } from "./wire/delivery.ts";
 import { isFatal, MustreachClientError, networkErrCode } from "./wire/error.ts";
 import { runSessions, type SessionEvent } from "./wire/session.ts";
 import { createTokenSource, toDeviceKey } from "./wire/token.ts";
@@ -101,7 +102,10 @@ export function createClient(options: ClientOptions): MustreachClient {
   const store = options.cursorStore ?? memoryCursorStore();
   const tokens = createTokenSource(options.token);
   const { shareStream = canShare() } = options;
-  let service: Delivery = createRpcClient(DeliveryService, options.transport ?? createFetchTransport(options.baseUrl));
+  const calls = createRpcClient(DeliveryService, options.transport ?? createFetchTransport(options.baseUrl));
+  const isOneWay = shareStream || options.transport !== undefined;
+  const receiving = isOneWay ? undefined : createReceiving?.(options.baseUrl, calls);
+  let service: Delivery = receiving ?? calls;
 
   const listeners = createListeners<[BusinessNotification], void | Promise<void>>();
   const gapListeners = createListeners<[NotificationGap], void | Promise<void>>();
@@ -129,12 +133,16 @@ export function createClient(options: ClientOptions): MustreachClient {
   let droppedThisSession = 0n;
 
   const acker = createAcker({
-    call: ({ sequence, epoch }) =>
-      withDeadline(ackTimeoutMs, ended.signal, (signal) =>
-        tokens.use(async (token) => {
-          await service.ack({ deviceId: sessionDeviceId, sequence, epoch }, { headers: { token }, signal });
-        }),
-      ),
+    gather: receiving?.turn,
+    async call({ sequence, epoch }) {
+      // The last one is to be answered: the session ends with it.
+      if (!draining.signal.aborted && receiving?.acknowledge({ sequence, epoch })) return false;
+      const request = { deviceId: sessionDeviceId, sequence, epoch };
+      await withDeadline(ackTimeoutMs, ended.signal, (signal) =>
+        tokens.use((token) => service.ack(request, { headers: { token }, signal })),
+      );
+      return true;
+    },
     backoff: createBackoff(retry),
     draining: draining.signal,
     onError: (error) => (isFatal(error) ? fail(error) : report(error)),
@@ -243,13 +251,14 @@ export function createClient(options: ClientOptions): MustreachClient {
     if (draining.signal.aborted) return;
     opened.reject(error);
     setStatus("closed", error);
-    void shutDown();
+    void shutDown({ isAnswered: false });
   }
 
-  function shutDown(): Promise<void> {
+  function shutDown(acknowledged: Parameters<typeof acker.idle>[0]): Promise<void> {
     draining.abort(closed);
+    receiving?.pause();
     shuttingDown ??= (async () => {
-      const drained = Promise.all([mustReach.drain(), onlinePushes.drain()]).then(() => acker.idle());
+      const drained = Promise.all([mustReach.drain(), onlinePushes.drain()]).then(() => acker.idle(acknowledged));
       await untilAborted(drained, ended.signal).catch(() => undefined);
       ended.abort(closed);
       await running;
@@ -274,7 +283,7 @@ export function createClient(options: ClientOptions): MustreachClient {
       opened.reject(closed);
       // One who did not wait for connect() does not want to hear that it was in vain.
       opened.promise.catch(() => undefined);
-      await shutDown();
+      await shutDown({ isAnswered: true });
       clearTimeout(deadline);
     },
     status: () => status,

@@ -1,14 +1,14 @@
 import { describe, expect, test, vi } from "vitest";
 import { type CursorStore, memoryCursorStore, webStorageCursorStore } from "../../src/client/index.ts";
-import { fakeToken, useClient, useFakeService } from "./fake-service.ts";
+import { fakeToken, useClient, useFakeService, ways } from "./fake-service.ts";
 
 const fails = { timeout: 5_000, interval: 2 };
 const alice = fakeToken({ UserID: "alice", PlatformID: 5 });
 const aliceKey = '["alice","phone"]';
 
-describe("a client with a cursor store", () => {
+describe.each(ways)("a client with a cursor store, by %s", (way) => {
   test("saves where it begins, then after the listeners and before the acknowledgement", async () => {
-    const service = await useFakeService();
+    const service = await useFakeService(way);
     const log: string[] = [];
     const cursorStore: CursorStore = {
       load: async () => undefined,
@@ -26,7 +26,7 @@ describe("a client with a cursor store", () => {
   });
 
   test("begins after the saved sequence, brings the service up to it, and drops what it has handled", async () => {
-    const service = await useFakeService();
+    const service = await useFakeService(way);
     const cursorStore = memoryCursorStore();
     await cursorStore.save(aliceKey, 70n);
     const client = useClient(service, { token: alice, deviceId: "phone", cursorStore, start: "all" });
@@ -46,7 +46,7 @@ describe("a client with a cursor store", () => {
   });
 
   test("tries a failed save again without calling the listeners again", async () => {
-    const service = await useFakeService();
+    const service = await useFakeService(way);
     const errors: unknown[] = [];
     let saves = 0;
     const cursorStore: CursorStore = {
@@ -68,7 +68,7 @@ describe("a client with a cursor store", () => {
   });
 
   test("does not connect before the store has answered", async () => {
-    const service = await useFakeService();
+    const service = await useFakeService(way);
     let loads = 0;
     const cursorStore: CursorStore = {
       load: async () => {
@@ -85,7 +85,7 @@ describe("a client with a cursor store", () => {
   });
 
   test("keeps the cursors of two users of one browser apart", async () => {
-    const service = await useFakeService();
+    const service = await useFakeService(way);
     const cursorStore = memoryCursorStore();
     await cursorStore.save(aliceKey, 70n);
     const client = useClient(service, { token: fakeToken({ UserID: "bob" }), deviceId: "phone", cursorStore });
@@ -98,7 +98,7 @@ describe("a client with a cursor store", () => {
     ["by the platform without an id", { UserID: "alice", PlatformID: 5 }, undefined, '["alice",5]'],
     ["by an identity provider's subject", { sub: "alice" }, undefined, '["alice",null]'],
   ])("names the device %s", async (_, claims, deviceId, expected) => {
-    const service = await useFakeService();
+    const service = await useFakeService(way);
     const keys: string[] = [];
     const cursorStore: CursorStore = { load: async (key) => void keys.push(key), save: async () => {} };
     const client = useClient(service, { token: fakeToken(claims), deviceId, cursorStore });
@@ -108,7 +108,7 @@ describe("a client with a cursor store", () => {
   });
 
   test("refuses a token that names no user, and one that names another user than before", async () => {
-    const service = await useFakeService();
+    const service = await useFakeService(way);
     const cursorStore = memoryCursorStore();
     const unknown = useClient(service, { token: "opaque", cursorStore });
     await expect(unknown.connect()).rejects.toMatchObject({ errCode: 1503 });

@@ -1,13 +1,16 @@
 import { once } from "node:events";
-import { createServer, type Server } from "node:http";
-import type { AddressInfo } from "node:net";
+import { createServer as createHttp1Server } from "node:http";
+import { createServer as createHttp2Server } from "node:http2";
+import { type AddressInfo, createServer, type Server, type Socket } from "node:net";
 import { create, type MessageInitShape } from "@bufbuild/protobuf";
-import type { ConnectRouter } from "@connectrpc/connect";
+import { Code, ConnectError, type ConnectRouter, type HandlerContext } from "@connectrpc/connect";
 import { connectNodeAdapter } from "@connectrpc/connect-node";
 import { onTestFinished, vi } from "vitest";
 import { type ClientOptions, createClient, type MustreachClient } from "../../src/client/index.ts";
+import { failure } from "../../src/errors.ts";
 import {
   DeliveryService,
+  type ReceiveRequest,
   type SubscribeRequest,
   type SubscribeResponse,
   SubscribeResponseSchema,
@@ -20,9 +23,18 @@ import {
 
 type Event = NonNullable<MessageInitShape<typeof SubscribeResponseSchema>["event"]>;
 
-/** One Subscribe stream, as the service sees it; the test writes it. */
+/**
+ * The ways of a client to a service: over HTTP/2 it receives and acknowledges in one stream, and where there is HTTP/1.1
+ * only it subscribes, and acknowledges by calls.
+ */
+export const ways = ["Receive", "Subscribe"] as const;
+export type Way = (typeof ways)[number];
+
+/** One stream, as the service sees it; the test writes it. */
 export interface FakeSession {
   readonly request: SubscribeRequest;
+  /** As told with `ready`. */
+  deviceId: string;
   readonly token: string | null;
   /** Sends `ready`. */
   ready(resumeSequence?: bigint, deviceId?: string): void;
@@ -35,6 +47,8 @@ export interface FakeSession {
   end(error?: Error): void;
   /** Aborted when the client has left, or the stream has ended. */
   readonly left: AbortSignal;
+  /** What the client has said in a stream of both directions, besides what it has handled. */
+  readonly said: ReceiveRequest["request"][];
 }
 
 /** A service that does what the test says, on a real port. */
@@ -47,7 +61,10 @@ export interface FakeService {
   readonly acks: { readonly sequence: bigint; readonly deviceId: string; readonly token: string | null }[];
   /** Resolves when this sequence has been acknowledged, by itself or with a later one. */
   acked(sequence: bigint): Promise<void>;
-  /** What happens before an Ack is accepted; throws to refuse it. */
+  /** Whether it knows Receive; or whether what a device says there comes with the end of the stream only. */
+  hasReceive: boolean | "buffered";
+  onConnection: () => void;
+  /** What happens before an acknowledgement is accepted; throws to refuse it. */
   onAck: (sequence: bigint) => void | Promise<void>;
   /** Answers a send. */
   onSend: (
@@ -59,8 +76,8 @@ export interface FakeService {
   start(): Promise<void>;
 }
 
-/** Gives a test a fake service of its own, which ends with the test. */
-export async function useFakeService(): Promise<FakeService> {
+/** Gives a test a fake service of its own, which ends with the test. Over HTTP/1.1 unless it is for `Receive`. */
+export async function useFakeService(way: Way = "Subscribe"): Promise<FakeService> {
   const sessions: FakeSession[] = [];
   const waiting: ((session: FakeSession) => void)[] = [];
   const acks: FakeService["acks"] = [];
@@ -68,19 +85,49 @@ export async function useFakeService(): Promise<FakeService> {
   let server: Server | undefined;
   let port = 0;
 
+  function openSession(request: SubscribeRequest, { requestHeader, signal }: HandlerContext) {
+    const stream = createStream(request, requestHeader.get("token"), signal);
+    opened++;
+    const next = waiting.shift();
+    if (next) next(stream.session);
+    else sessions.push(stream.session);
+    return stream;
+  }
+
+  async function acknowledge(sequence: bigint, deviceId: string, { requestHeader }: HandlerContext) {
+    await service.onAck(sequence);
+    acks.push({ sequence, deviceId, token: requestHeader.get("token") });
+  }
+
+  async function listenTo(messages: AsyncIterator<ReceiveRequest>, session: FakeSession, context: HandlerContext) {
+    try {
+      for (let next = await messages.next(); next.done !== true; next = await messages.next()) {
+        const { request } = next.value;
+        if (request.case !== "acknowledge") session.said.push(request);
+        else await acknowledge(request.value.sequence, session.deviceId, context);
+      }
+    } catch (error) {
+      if (error instanceof Error) session.end(error);
+    }
+  }
+
   function routes(router: ConnectRouter) {
     router.service(DeliveryService, {
       async *subscribe(request, context) {
-        const stream = createStream(request, context.requestHeader.get("token"), context.signal);
-        opened++;
-        const next = waiting.shift();
-        if (next) next(stream.session);
-        else sessions.push(stream.session);
+        yield* openSession(request, context).events();
+      },
+      async *receive(requests, context) {
+        if (service.hasReceive === false) throw new ConnectError("no such method", Code.Unimplemented);
+        if (service.hasReceive === "buffered") await once(context.signal, "abort");
+        const messages = requests[Symbol.asyncIterator]();
+        const { request } = (await messages.next()).value;
+        if (request.case !== "subscribe") throw failure("ArgsError", "the first message must be subscribe");
+        const stream = openSession(request.value, context);
+        void listenTo(messages, stream.session, context);
         yield* stream.events();
       },
-      async ack({ sequence, deviceId }, { requestHeader }) {
-        await service.onAck(sequence);
-        acks.push({ sequence, deviceId, token: requestHeader.get("token") });
+      async ack({ sequence, deviceId }, context) {
+        await acknowledge(sequence, deviceId, context);
         return { sequence };
       },
     });
@@ -89,17 +136,40 @@ export async function useFakeService(): Promise<FakeService> {
     });
   }
 
+  const answer = connectNodeAdapter({ routes });
+  const http1 = createHttp1Server(answer);
+  const http2 = createHttp2Server(answer);
+  const sockets = new Set<Socket>();
+
+  function accept(socket: Socket) {
+    service.onConnection();
+    sockets.add(socket);
+    socket.once("close", () => sockets.delete(socket));
+    socket.on("error", () => {});
+    if (way === "Subscribe") {
+      http1.emit("connection", socket);
+      return;
+    }
+    socket.once("data", (begin: Buffer) => {
+      socket.pause();
+      socket.unshift(begin);
+      const isHttp2 = begin.toString("latin1").startsWith("PRI ");
+      (isHttp2 ? http2 : http1).emit("connection", socket);
+      if (!isHttp2) process.nextTick(() => socket.resume());
+    });
+  }
+
   async function kill() {
     const closing = server;
     server = undefined;
     if (closing === undefined) return;
     closing.close();
-    closing.closeAllConnections();
+    for (const socket of sockets) socket.destroy();
     await once(closing, "close");
   }
 
   async function start() {
-    server = createServer(connectNodeAdapter({ routes }));
+    server = createServer(accept);
     server.listen(port, "127.0.0.1");
     await once(server, "listening");
     port = (server.address() as AddressInfo).port;
@@ -122,8 +192,10 @@ export async function useFakeService(): Promise<FakeService> {
         () => {
           if (!acks.some((ack) => ack.sequence >= sequence)) throw new Error(`${sequence} is not acknowledged`);
         },
-        { timeout: 5_000, interval: 2 },
+        { timeout: 20_000, interval: 2 },
       ),
+    hasReceive: true,
+    onConnection: () => {},
     onAck: () => undefined,
     onSend: async () => ({}),
     kill,
@@ -148,9 +220,13 @@ function createStream(request: SubscribeRequest, token: string | null, left: Abo
     request,
     token,
     left,
+    said: [],
     send,
-    ready: (resumeSequence = request.afterSequence ?? 0n, deviceId = request.deviceId || "default") =>
-      send({ case: "ready", value: { resumeSequence, deviceId } }),
+    deviceId: "",
+    ready(resumeSequence = request.afterSequence ?? 0n, deviceId = request.deviceId || "default") {
+      session.deviceId = deviceId;
+      send({ case: "ready", value: { resumeSequence, deviceId } });
+    },
     notify: (sequence, key = `key-${sequence}`) =>
       send({ case: "notification", value: { sequence, key, reliabilityLevel: 2, data: "{}", sendTime: 1n } }),
     push: (key) => send({ case: "notification", value: { key, reliabilityLevel: 1, data: "{}", sendTime: 1n } }),

@@ -1,7 +1,13 @@
 import { readFile } from "node:fs/promises";
 import { expect, test } from "vitest";
+import packageJson from "../../package.json" with { type: "json" };
 
-/** Every module that `entry` reaches by relative imports, with what it imports from packages. */
+const root = new URL("../../", import.meta.url);
+
+/** What a bundler for browsers takes for the modules that are others in Node. */
+const byCondition: Record<string, string> = { "#client/receiving": packageJson.imports["#client/receiving"].default };
+
+/** Every module that `entry` reaches by relative imports and those by condition, with what it imports from packages. */
 async function walk(entry: URL) {
   const files = new Map<string, string>();
   const packages = new Set<string>();
@@ -11,7 +17,9 @@ async function walk(entry: URL) {
     const source = await readFile(url, "utf8");
     files.set(url.href, source);
     for (const [, specifier = ""] of source.matchAll(/\b(?:from|import)\s*\(?\s*"([^"]+)"/g)) {
-      if (specifier.startsWith(".")) pending.push(new URL(specifier, url));
+      const place = byCondition[specifier];
+      if (place !== undefined) pending.push(new URL(place, root));
+      else if (specifier.startsWith(".")) pending.push(new URL(specifier, url));
       else packages.add(specifier);
     }
   }

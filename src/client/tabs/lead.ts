@@ -1,23 +1,19 @@
 import { create, fromBinary, toBinary } from "@bufbuild/protobuf";
-import type { Client } from "@connectrpc/connect";
 import {
   AckRequestSchema,
   type AckResponse,
   AckResponseSchema,
-  type DeliveryService,
   Start,
   type SubscribeRequest,
   SubscribeRequestSchema,
   type SubscribeResponse,
   SubscribeResponseSchema,
 } from "../../gen/mustreach/delivery/v1/delivery_pb.ts";
-import type { Cursor } from "../wire/cursor.ts";
+import { type Cursor, placeOf } from "../wire/cursor.ts";
+import type { Delivery } from "../wire/delivery.ts";
 import { runSession, type SessionEnd } from "../wire/session.ts";
 import { withDeadline } from "../wire/wait.ts";
-import { type LeaderMessage, packError, packEvent, placeOf, type TabMessage } from "./tab-message.ts";
-
-/** The part of the service that tabs share. */
-export type Delivery = Pick<Client<typeof DeliveryService>, "subscribe" | "ack">;
+import { type LeaderMessage, packError, packEvent, type TabMessage } from "./tab-message.ts";
 
 export interface LeaderOptions {
   /** The service itself. */

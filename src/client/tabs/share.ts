@@ -7,10 +7,11 @@ import {
   type SubscribeResponse,
   SubscribeResponseSchema,
 } from "../../gen/mustreach/delivery/v1/delivery_pb.ts";
-import type { Cursor } from "../wire/cursor.ts";
+import { type Cursor, placeOf } from "../wire/cursor.ts";
+import type { Delivery } from "../wire/delivery.ts";
 import type { MustreachClientError } from "../wire/error.ts";
-import { createLeader, type Delivery, type LeaderOptions } from "./lead.ts";
-import { isStoreChange, type LeaderMessage, type Message, placeOf, unpackError, unpackEvent } from "./tab-message.ts";
+import { createLeader, type LeaderOptions } from "./lead.ts";
+import { isStoreChange, type LeaderMessage, type Message, unpackError, unpackEvent } from "./tab-message.ts";
 
 export interface ShareOptions extends Omit<LeaderOptions, "post"> {
   /** Names the device: tabs of one name share a stream. */

@@ -4,7 +4,6 @@ import {
   type SubscribeResponse,
   SubscribeResponseSchema,
 } from "../../gen/mustreach/delivery/v1/delivery_pb.ts";
-import { beginning, type Cursor } from "../wire/cursor.ts";
 import { type ErrorFacts, MustreachClientError, toClientError } from "../wire/error.ts";
 
 /**
@@ -59,21 +58,6 @@ export function packError(thrown: unknown): PackedError {
 /** The reverse of {@link packError}. */
 export function unpackError({ retryAfterMs, ...facts }: PackedError): MustreachClientError {
   return new MustreachClientError(facts, retryAfterMs === undefined ? {} : { retryAfterMs });
-}
-
-/** The place of an event in the user's order, with the sequence 0 when it has none. */
-export function placeOf({ event }: SubscribeResponse): Cursor {
-  switch (event.case) {
-    case "notification":
-    case "recall":
-      return event.value;
-    case "message":
-      return event.value.notification ?? beginning;
-    case "gap":
-      return { sequence: event.value.to, epoch: event.value.epoch };
-    default:
-      return beginning;
-  }
 }
 
 /** Whether an event tells that the store was replaced: its place is where the stream begins. */

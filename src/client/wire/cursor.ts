@@ -1,3 +1,5 @@
+import type { SubscribeResponse } from "../../gen/mustreach/delivery/v1/delivery_pb.ts";
+
 /** How far a device has handled its notifications. */
 export interface Cursor {
   /** The sequence, as the notification had it. */
@@ -9,3 +11,18 @@ export interface Cursor {
 
 /** Before everything. */
 export const beginning: Cursor = { sequence: 0n, epoch: "" };
+
+/** The place of an event in the user's order, with the sequence 0 when it has none. */
+export function placeOf({ event }: SubscribeResponse): Cursor {
+  switch (event.case) {
+    case "notification":
+    case "recall":
+      return event.value;
+    case "message":
+      return event.value.notification ?? beginning;
+    case "gap":
+      return { sequence: event.value.to, epoch: event.value.epoch };
+    default:
+      return beginning;
+  }
+}

@@ -1,7 +1,8 @@
 import { create, type MessageInitShape } from "@bufbuild/protobuf";
 import { expect, test } from "vitest";
 import { MustreachClientError } from "../../../src/client/index.ts";
-import { packError, packEvent, placeOf, unpackError, unpackEvent } from "../../../src/client/tabs/tab-message.ts";
+import { packError, packEvent, unpackError, unpackEvent } from "../../../src/client/tabs/tab-message.ts";
+import { placeOf } from "../../../src/client/wire/cursor.ts";
 import { failure } from "../../../src/errors.ts";
 import { SubscribeResponseSchema } from "../../../src/gen/mustreach/delivery/v1/delivery_pb.ts";
 
