@@ -26,7 +26,7 @@ const rows: readonly Row[] = [
   ...[drain, storedSend, batchSend, reach, groupSend, growth],
 ];
 
-const usage = `npm run bench -- [options]
+const usage = `npm run bench -- [options], or mustreach bench [options]
 
 Measures this service against floors in the same run, and prints and writes what it has found.
 
@@ -38,26 +38,42 @@ Measures this service against floors in the same run, and prints and writes what
   --cpu-prof DIR   writes a CPU profile of each service there
 `;
 
-const { values } = parseArgs({
-  options: {
-    only: { type: "string", multiple: true },
-    quick: { type: "boolean", default: false },
-    passes: { type: "string" },
-    out: { type: "string", default: join(import.meta.dirname, "results") },
-    service: { type: "string", default: resolve(import.meta.dirname, "..") },
-    "cpu-prof": { type: "string" },
-    help: { type: "boolean", default: false },
-  },
-});
+/** What was called for. Ends the process when that is wrong. */
+function readOptions() {
+  try {
+    const { values } = parseArgs({
+      options: {
+        only: { type: "string", multiple: true },
+        quick: { type: "boolean", default: false },
+        passes: { type: "string" },
+        out: { type: "string", default: join(import.meta.dirname, "results") },
+        service: { type: "string", default: resolve(import.meta.dirname, "..") },
+        "cpu-prof": { type: "string" },
+        help: { type: "boolean", default: false },
+      },
+    });
+    const unknown = values.only?.find((name) => rows.every((row) => row.name !== name));
+    if (unknown === undefined) return values;
+    return fail(`no row ${unknown}: there are ${rows.map(({ name }) => name).join(", ")}`, 2);
+  } catch (error) {
+    return fail(`${error instanceof Error ? error.message : error} (--help for the options)`, 2);
+  }
+}
+
+/** Ends the process with a line for people. */
+function fail(problem: string, exitCode: number): never {
+  process.stderr.write(`${problem}\n`);
+  process.exit(exitCode);
+}
+
+const values = readOptions();
 
 function say(line: string): void {
   process.stdout.write(`${line}\n`);
 }
 
 async function main(): Promise<void> {
-  const unknown = values.only?.find((name) => rows.every((row) => row.name !== name));
-  if (unknown !== undefined) throw new Error(`no row ${unknown}\n\n${usage}`);
-  if (process.platform !== "linux") throw new Error("CPU is read from /proc: the bench runs on Linux");
+  if (process.platform !== "linux") fail("CPU is read from /proc: the bench runs on Linux", 1);
   const checkout = resolve(values.service);
   const out = resolve(values.out);
   mkdirSync(out, { recursive: true });
@@ -72,7 +88,7 @@ async function main(): Promise<void> {
   }
   for (const line of skipped) say(`skipped  ${line}`);
   const generator = programs.get("load");
-  if (typeof generator !== "string") throw new Error("the load generator is written in Go, and cannot be built");
+  if (typeof generator !== "string") fail("the load generator is written in Go, and cannot be built", 1);
 
   const profiles = values["cpu-prof"] && resolve(values["cpu-prof"]);
   const launch = createLauncher({ checkout, profiles });

@@ -3,6 +3,7 @@ import { Command, CommanderError } from "commander";
 import { MustreachClientError } from "../client/index.ts";
 import { toClientError } from "../client/wire/error.ts";
 import { ConfigError } from "../config.ts";
+import { benchCommand } from "./bench.ts";
 import { deadLettersCommand } from "./dead-letters.ts";
 import { groupCommand } from "./group.ts";
 import { listenCommand } from "./listen.ts";
@@ -22,7 +23,8 @@ const program = new Command("mustreach")
   .addCommand(groupCommand())
   .addCommand(statusCommand())
   .addCommand(recallCommand())
-  .addCommand(deadLettersCommand());
+  .addCommand(deadLettersCommand())
+  .addCommand(benchCommand());
 prepare(program);
 
 try {
