@@ -5,6 +5,7 @@ import { auditBroker, type BrokerAudit } from "./broker/audit.ts";
 import type { Connections } from "./broker/connect.ts";
 import { declare, streamProblems } from "./broker/declare.ts";
 import { createDirectGet } from "./broker/direct-get.ts";
+import { gathered } from "./broker/gather.ts";
 import { createChat } from "./chat/chat.ts";
 import { chatSpecs } from "./chat/layout.ts";
 import { type Config, ConfigError } from "./config.ts";
@@ -83,7 +84,7 @@ export async function openStore(connections: Connections, config: Config, log: L
     isFsynced: () => audit.durability === "FSYNCED",
     gate: epochs,
   });
-  const directGet = createDirectGet(reads, { timeoutMs });
+  const directGet = gathered(createDirectGet(reads, { timeoutMs }));
   const live = createLive(broker, { partitions, timeoutMs });
   const cursors = createCursors(writes, directGet, {
     maxDevicesPerUser: config.maxDevicesPerUser,

@@ -20,7 +20,7 @@ const floors: readonly (readonly string[])[] = [
   ["inbox", "auth", "websocket"],
   ["embedded", "http", "grpc", "publishing"],
   ["broker", "observe"],
-  ["data-dir", "in-flight", "json", "limits", "rate-limit"],
+  ["data-dir", "decode-stored", "end-of-turn", "in-flight", "json", "limits", "rate-limit"],
   ["config", "errors"],
   ["answers", "http2/engine", "timer-wheel"],
   // That of HTTP could be a package of its own.

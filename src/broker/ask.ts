@@ -8,6 +8,7 @@ import {
   PermissionViolationError,
   TimeoutError,
 } from "@nats-io/transport-node";
+import { atEndOfTurn } from "../end-of-turn.ts";
 
 /**
  * Asks whoever serves a subject.
@@ -69,12 +70,15 @@ export function createAsk(nc: NatsConnection): { readonly ask: Ask; complain(err
         };
         const timer = setTimeout(() => question.reject(new TimeoutError()), timeoutMs);
         open.set(token, question);
-        try {
-          nc.publish(subject, payload, { reply: prefix + token, headers });
-        } catch (error) {
-          end();
-          reject(error);
-        }
+        atEndOfTurn(() => {
+          if (!open.has(token)) return;
+          try {
+            nc.publish(subject, payload, { reply: prefix + token, headers });
+          } catch (error) {
+            end();
+            reject(error);
+          }
+        });
       }),
     complain(error) {
       if (!(error instanceof PermissionViolationError)) return;

@@ -1,6 +1,6 @@
 import type { Broker } from "../broker/connect.ts";
-import { decodeStored } from "../broker/decode-stored.ts";
 import type { DirectGet } from "../broker/direct-get.ts";
+import { decodeStored } from "../decode-stored.ts";
 import { type Message, MessageSchema } from "../gen/mustreach/delivery/v1/delivery_pb.ts";
 import { createAppend } from "./append.ts";
 import { listConversations, type UserConversation } from "./conversations.ts";

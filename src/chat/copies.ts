@@ -1,10 +1,10 @@
 import { clone, create, toBinary } from "@bufbuild/protobuf";
 import type { Broker } from "../broker/connect.ts";
-import { decodeStored } from "../broker/decode-stored.ts";
 import type { DirectGet, DirectMessage } from "../broker/direct-get.ts";
 import { isIncomplete, isOvertaken, toRefusal } from "../broker/faults.ts";
 import { toToken } from "../broker/subjects.ts";
 import { type Write, write } from "../broker/write.ts";
+import { decodeStored } from "../decode-stored.ts";
 import {
   type Message,
   MessageSchema,

@@ -1,7 +1,7 @@
 import { create, toBinary } from "@bufbuild/protobuf";
-import { decodeStored } from "../broker/decode-stored.ts";
 import type { DirectGet, DirectMessage } from "../broker/direct-get.ts";
 import { toToken } from "../broker/subjects.ts";
+import { decodeStored } from "../decode-stored.ts";
 import { ConversationRecordSchema, CopyRecordSchema, ReadRecordSchema } from "../gen/mustreach/store/v1/chat_pb.ts";
 import { chatStream, pairToken } from "./layout.ts";
 

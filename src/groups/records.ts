@@ -1,5 +1,5 @@
 import { create, toBinary } from "@bufbuild/protobuf";
-import { decodeStored } from "../broker/decode-stored.ts";
+import { decodeStored } from "../decode-stored.ts";
 import { failure } from "../errors.ts";
 import { GroupRecordSchema, MembersRecordSchema } from "../gen/mustreach/store/v1/group_pb.ts";
 

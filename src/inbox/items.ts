@@ -1,6 +1,6 @@
 import { toBinary } from "@bufbuild/protobuf";
-import { decodeStored } from "../broker/decode-stored.ts";
 import type { DirectMessage } from "../broker/direct-get.ts";
+import { decodeStored } from "../decode-stored.ts";
 import {
   type Message,
   MessageSchema,

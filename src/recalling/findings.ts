@@ -1,9 +1,9 @@
 import { createHash } from "node:crypto";
 import { create, toBinary } from "@bufbuild/protobuf";
-import { decodeStored } from "../broker/decode-stored.ts";
 import type { DirectGet } from "../broker/direct-get.ts";
 import { toRefusal } from "../broker/faults.ts";
 import { toPartition, toToken } from "../broker/subjects.ts";
+import { decodeStored } from "../decode-stored.ts";
 import {
   type RecallFindings_Recipient,
   RecallFindingsSchema,

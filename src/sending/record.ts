@@ -1,9 +1,9 @@
 import { hash } from "node:crypto";
 import { create, toBinary } from "@bufbuild/protobuf";
-import { decodeStored } from "../broker/decode-stored.ts";
 import type { DirectGet } from "../broker/direct-get.ts";
 import { toRefusal } from "../broker/faults.ts";
 import { toPartition } from "../broker/subjects.ts";
+import { decodeStored } from "../decode-stored.ts";
 import { SendRecordSchema, type SendRecord as StoredSend } from "../gen/mustreach/store/v1/send_pb.ts";
 import type { PreparedWrite } from "../inbox/inbox.ts";
 import { inboxStream } from "../inbox/layout.ts";

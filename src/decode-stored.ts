@@ -1,5 +1,5 @@
 import { type DescMessage, fromBinary, type MessageShape } from "@bufbuild/protobuf";
-import { failure } from "../errors.ts";
+import { failure } from "./errors.ts";
 
 /**
  * Decodes what the broker holds.

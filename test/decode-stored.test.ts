@@ -1,21 +1,21 @@
 import { create, toBinary } from "@bufbuild/protobuf";
 import { pino } from "pino";
 import { expect, test, vi } from "vitest";
-import { connectBroker } from "../../src/broker/connect.ts";
-import { declare } from "../../src/broker/declare.ts";
-import { createDirectGet } from "../../src/broker/direct-get.ts";
-import { toPartition, toToken } from "../../src/broker/subjects.ts";
-import { toErrorFacts } from "../../src/errors.ts";
-import { type Message, MessageSchema, NotificationSchema } from "../../src/gen/mustreach/delivery/v1/delivery_pb.ts";
-import { encodeItem, itemHeaders } from "../../src/inbox/items.ts";
-import { maxOverheadBytes } from "../../src/limits.ts";
-import { createPublisher } from "../../src/publishing/publish.ts";
-import { escalationHeaders } from "../../src/reaching/escalations.ts";
-import type { Delivery } from "../../src/sending/deliver.ts";
-import { createFanout, decodeFanoutJob, encodeFanoutJob, type FanoutJob } from "../../src/sending/fan-out.ts";
-import { fanoutSubject, scheduleSubject, sendingSpecs } from "../../src/sending/layout.ts";
-import { createSchedule, decodeScheduledSend, encodeScheduledSend } from "../../src/sending/schedule.ts";
-import { useBroker } from "../helpers/broker.ts";
+import { connectBroker } from "../src/broker/connect.ts";
+import { declare } from "../src/broker/declare.ts";
+import { createDirectGet } from "../src/broker/direct-get.ts";
+import { toPartition, toToken } from "../src/broker/subjects.ts";
+import { toErrorFacts } from "../src/errors.ts";
+import { type Message, MessageSchema, NotificationSchema } from "../src/gen/mustreach/delivery/v1/delivery_pb.ts";
+import { encodeItem, itemHeaders } from "../src/inbox/items.ts";
+import { maxOverheadBytes } from "../src/limits.ts";
+import { createPublisher } from "../src/publishing/publish.ts";
+import { escalationHeaders } from "../src/reaching/escalations.ts";
+import type { Delivery } from "../src/sending/deliver.ts";
+import { createFanout, decodeFanoutJob, encodeFanoutJob, type FanoutJob } from "../src/sending/fan-out.ts";
+import { fanoutSubject, scheduleSubject, sendingSpecs } from "../src/sending/layout.ts";
+import { createSchedule, decodeScheduledSend, encodeScheduledSend } from "../src/sending/schedule.ts";
+import { useBroker } from "./helpers/broker.ts";
 
 const server = useBroker();
 
