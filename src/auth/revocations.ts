@@ -125,7 +125,7 @@ export async function openRevocations(
     });
   };
 
-  const stopListening = listen(broker, revokedRepublish.dest, hear);
+  const listening = listen(broker, revokedRepublish.dest, hear);
   await whenListening(broker, Date.now() + timeoutMs);
   await readAll();
   const forgetReconnects = broker.onReconnect(() => void catchUp());
@@ -142,7 +142,7 @@ export async function openRevocations(
     close() {
       isClosed = true;
       forgetReconnects();
-      stopListening();
+      listening.stop();
     },
   };
 }

@@ -1,3 +1,5 @@
+import type { Msg } from "@nats-io/transport-node";
+import { atEndOfTurn } from "../end-of-turn.ts";
 import type { Broker } from "./connect.ts";
 import { toFailure } from "./faults.ts";
 import { untilAnswered } from "./until.ts";
@@ -36,7 +38,7 @@ let turn: Promise<void> | undefined;
 /** Resolves for all who wait in this turn of the event loop at once, in their order. */
 function endOfTurn(): Promise<void> {
   turn ??= new Promise((resolve) => {
-    setImmediate(() => {
+    atEndOfTurn(() => {
       turn = undefined;
       resolve();
     });
@@ -44,14 +46,63 @@ function endOfTurn(): Promise<void> {
   return turn;
 }
 
-/** Listens, over reconnects as well, and returns how to stop. */
-export function listen(broker: Broker, subject: string, onSignal: (signal: Signal) => void): () => void {
-  const subscription = broker.nc.subscribe(subject, {
-    callback(error, { subject, data, headers }) {
-      if (error === null) onSignal({ subject, payload: data, header: (name) => headers?.get(name) ?? "" });
-    },
-  });
-  return () => subscription.unsubscribe();
+/** The part of the client library's connection that knows its subscriptions. */
+interface Subscriptions {
+  /** Gives it a number, and asks the broker, now and whenever there is another connection. */
+  subscribe(subscription: Listening): void;
+  unsubscribe(subscription: Listening): void;
+}
+
+/**
+ * A subscription of an instance, of which there is one for each user. The client library's own has an iterator with its
+ * promises besides, and is five times as large; this has what the library asks of one.
+ */
+class Listening {
+  /** The number that the library gives it; its messages are found by it. */
+  sid = 0;
+  received = 0;
+  readonly queue: undefined;
+  readonly max: undefined;
+  readonly subject: string;
+  readonly #subscriptions: Subscriptions;
+  readonly #onSignal: (signal: Signal) => void;
+  #isStopped = false;
+
+  constructor(subscriptions: Subscriptions, subject: string, onSignal: (signal: Signal) => void) {
+    this.#subscriptions = subscriptions;
+    this.subject = subject;
+    this.#onSignal = onSignal;
+    atEndOfTurn(() => {
+      if (!this.#isStopped) this.#subscriptions.subscribe(this);
+    });
+  }
+
+  /** Hears nothing more. */
+  stop(): void {
+    this.#isStopped = true;
+    if (this.sid > 0) atEndOfTurn(() => this.#subscriptions.unsubscribe(this));
+  }
+
+  callback(error: Error | null, { subject, data, headers }: Msg): void {
+    if (error !== null || this.#isStopped) return;
+    this.#onSignal({ subject, payload: data, header: (name) => headers?.get(name) ?? "" });
+  }
+
+  /** Called when it, or the connection, has ended. */
+  close(): void {}
+
+  /** Called before the connection is closed; what is under way is then lost, as any signal may be. */
+  async drain(): Promise<void> {}
+}
+
+/**
+ * Listens, over reconnects as well, until it is stopped. The broker is asked at the end of this turn of the event loop,
+ * before what {@link Broker.ask} asks from now on.
+ */
+export function listen(broker: Broker, subject: string, onSignal: (signal: Signal) => void): { stop(): void } {
+  const { nc }: { readonly nc: Broker["nc"] & { readonly protocol?: Subscriptions } } = broker;
+  if (nc.protocol === undefined) throw new TypeError("the client library keeps its subscriptions elsewhere");
+  return new Listening(nc.protocol, subject, onSignal);
 }
 
 /**
@@ -60,5 +111,8 @@ export function listen(broker: Broker, subject: string, onSignal: (signal: Signa
  * @throws NetworkError (90004) when it does not answer by `deadlineMs` (epoch milliseconds).
  */
 export function whenListening(broker: Broker, deadlineMs: number): Promise<void> {
-  return untilAnswered(broker, deadlineMs, () => broker.nc.flush());
+  return untilAnswered(broker, deadlineMs, async () => {
+    await endOfTurn();
+    await broker.nc.flush();
+  });
 }

@@ -28,7 +28,7 @@ export interface GroupMembership {
 
 interface Group {
   readonly receivers: Set<PushReceiver>;
-  readonly subscription: { close(): void };
+  readonly subscription: { stop(): void };
 }
 
 /**
@@ -73,7 +73,7 @@ class Groups {
     if (group === undefined) return;
     group.receivers.delete(receiver);
     if (group.receivers.size > 0) return;
-    group.subscription.close();
+    group.subscription.stop();
     this.#groups.delete(groupId);
   }
 }

@@ -50,10 +50,10 @@ export interface LiveListener {
 /** The subjects on which instances tell each other about a user, none of them stored. */
 export interface Live {
   /**
-   * Listens for one user. Resolves when the broker has been asked: it listens before it answers whatever is asked over
-   * the same connection from then on.
+   * Listens for one user. The broker listens before it answers what {@link Broker.ask} asks over the same connection from
+   * then on.
    */
-  subscribe(userId: string, listener: LiveListener): Promise<{ close(): void }>;
+  subscribe(userId: string, listener: LiveListener): { stop(): void };
   /**
    * Publishes an online push to a user's sessions.
    *
@@ -67,7 +67,7 @@ export interface Live {
    */
   pushGroup(groupId: string, notification: Uint8Array): Promise<void>;
   /** Listens for the pushes to a group. */
-  subscribeGroup(groupId: string, onPush: (notification: Uint8Array) => void): { close(): void };
+  subscribeGroup(groupId: string, onPush: (notification: Uint8Array) => void): { stop(): void };
   /** Tells every instance that users have joined or left a group. */
   publishMember(userIds: readonly string[], signal: MemberSignal): void;
   /** Has the user's sessions look into the inbox, by the user's subject token. */
@@ -91,8 +91,8 @@ export function createLive(
   const locate = (user: string) => [toPartition(user, partitions), user] as const;
 
   return {
-    async subscribe(userId, listener) {
-      const close = listen(broker, liveFilter(...locate(toToken(userId))), (signal) => {
+    subscribe(userId, listener) {
+      return listen(broker, liveFilter(...locate(toToken(userId))), (signal) => {
         const of = parseLiveSubject(signal.subject);
         switch (of?.kind) {
           case "push":
@@ -109,15 +109,13 @@ export function createLive(
             return listener.onSession(of.device, readSession(signal));
         }
       });
-      return { close };
     },
     push: (userId, notification) =>
       push(broker, pushSubject(...locate(toToken(userId))), notification, Date.now() + timeoutMs),
     pushGroup: (groupId, notification) =>
       push(broker, groupPushSubject(toToken(groupId)), notification, Date.now() + timeoutMs),
-    subscribeGroup: (groupId, onPush) => ({
-      close: listen(broker, groupPushSubject(toToken(groupId)), ({ payload }) => onPush(payload)),
-    }),
+    subscribeGroup: (groupId, onPush) =>
+      listen(broker, groupPushSubject(toToken(groupId)), ({ payload }) => onPush(payload)),
     publishMember(userIds, signal) {
       const change = JSON.stringify(signal);
       for (const userId of userIds) tell(broker, memberSubject(...locate(toToken(userId))), change);

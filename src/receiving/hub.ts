@@ -95,7 +95,7 @@ export function createHub(options: HubOptions): Hub {
       const pushes = pushMemory.openQueue();
       const session = new Session({ home: user, deviceId, window, pushes, expiresAtMs, exit, onEnd });
       try {
-        await user.subscribed;
+        user.listen();
         // The opening is recorded over the connection of the live signals, and after they were asked for: its answer
         // says that they are received, without a round trip of their own.
         const record = () => openSession(userId, deviceId);

@@ -34,12 +34,11 @@ export class User implements SessionHome, LiveListener, PushReceiver, TakeoverOw
   readonly sessions = createTakeover(this);
   /** Sessions, with those being opened. */
   count = 0;
-  /** Resolves when the user's live signals are asked for; see {@link Live.subscribe}. */
-  readonly subscribed: Promise<{ close(): void }>;
   readonly #userId: string;
   readonly #deps: UserDeps;
   readonly #reads: SharedRead;
   readonly #groups: GroupMembership;
+  #signals: { stop(): void } | undefined = undefined;
   #hasJoined = false;
   #joining: Promise<void> | undefined = undefined;
 
@@ -48,7 +47,11 @@ export class User implements SessionHome, LiveListener, PushReceiver, TakeoverOw
     this.#deps = deps;
     this.#reads = new SharedRead(userId, deps.inbox);
     this.#groups = deps.groupPush.join(userId, this);
-    this.subscribed = deps.live.subscribe(userId, this);
+  }
+
+  /** Asks for the user's live signals, unless that was done; see {@link Live.subscribe}. */
+  listen(): void {
+    this.#signals ??= this.#deps.live.subscribe(this.#userId, this);
   }
 
   get timers(): TimerWheel {
@@ -101,10 +104,7 @@ export class User implements SessionHome, LiveListener, PushReceiver, TakeoverOw
   /** Hears of nothing any more. */
   close(): void {
     this.#groups.close();
-    this.subscribed.then(
-      (subscription) => subscription.close(),
-      () => {}, // It was never made.
-    );
+    this.#signals?.stop();
   }
 
   push(push: Push): void {

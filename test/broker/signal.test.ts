@@ -25,13 +25,13 @@ describe("push", () => {
   test("reaches whoever listens, in order, and is not stored", async () => {
     await declare(broker, inboxSpecs({ partitions: 1, retentionMs: 3_600_000, maxStoreBytes: 50_000_000 }), 1);
     const heard: string[] = [];
-    const stop = listen(broker, "live.0.>", ({ payload }) => void heard.push(Buffer.from(payload).toString()));
+    const listening = listen(broker, "live.0.>", ({ payload }) => void heard.push(Buffer.from(payload).toString()));
     await whenListening(broker, inTime());
     const sent = Array.from({ length: 100 }, (_, i) => String(i));
     for (const text of sent) await push(broker, subject, Buffer.from(text), inTime());
     await vi.waitFor(() => expect(heard).toEqual(sent));
     expect((await broker.jsm.streams.info("INBOX_0")).state.messages).toBe(0);
-    stop();
+    listening.stop();
     tell(broker, subject, "not heard");
     await whenListening(broker, inTime());
     expect(heard).toEqual(sent);
