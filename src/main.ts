@@ -5,6 +5,7 @@ import { type Config, ConfigError, type Environment, loadConfig, serviceLinksOf 
 import { createLog, flushLog } from "./observe/log.ts";
 import { type Server, startServer } from "./server.ts";
 import { tryIt } from "./try-it.ts";
+import { boundYoungGeneration } from "./young-generation.ts";
 
 /**
  * Runs the service until SIGINT or SIGTERM, or the end of its terminal; SIGHUP makes it {@link reload}, and SIGUSR2
@@ -14,6 +15,7 @@ import { tryIt } from "./try-it.ts";
 export async function runService(env: Environment): Promise<void> {
   const config = loadConfig(env);
   const log = createLog(config.logLevel);
+  boundYoungGeneration();
   const variables = serviceLinksOf(env);
   if (variables.length > 0) log.info({ variables }, "variables of Kubernetes services are not settings: ignored");
   // Where it can be written to no longer is no reason to end: the service is not there to print.

@@ -22,7 +22,7 @@ const floors: readonly (readonly string[])[] = [
   ["broker", "observe"],
   ["data-dir", "decode-stored", "end-of-turn", "in-flight", "json", "limits", "rate-limit"],
   ["config", "errors"],
-  ["answers", "http2/engine", "timer-wheel"],
+  ["answers", "http2/engine", "timer-wheel", "young-generation"],
   // That of HTTP could be a package of its own.
   ["gen", "http2"],
   ["http2/frames"],

@@ -2,6 +2,7 @@ import { type BrokerPlace, dialTo, nowhere } from "../broker/connect.ts";
 import { type Foundation, openFoundation } from "../foundation.ts";
 import { createLog, flushLog } from "../observe/log.ts";
 import { createServing, type Serving } from "../serving.ts";
+import { boundYoungGeneration } from "../young-generation.ts";
 import type { PrimaryCalls, WorkerCalls, WorkerStart } from "./calls.ts";
 import { createRemote } from "./central.ts";
 import { createLink } from "./link.ts";
@@ -10,6 +11,7 @@ import { workerPortFd } from "./process.ts";
 /** Runs a worker in this process, as the primary at the other end of its channel asks. */
 function runWorker(worker: number): void {
   const log = createLog("info", undefined, { worker });
+  boundYoungGeneration();
   let place: BrokerPlace = { address: nowhere, seed: new Uint8Array() };
   let building: Promise<{ readonly foundation: Foundation; readonly serving: Serving }> | undefined;
   let hasDrained = false;
