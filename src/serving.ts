@@ -34,6 +34,7 @@ import { createHub } from "./receiving/hub.ts";
 import { createDeliveryService } from "./receiving/service.ts";
 import { type ResumeRequest, resume } from "./receiving/subscribe.ts";
 import { createMsgService } from "./sending/service.ts";
+import { createTickets } from "./tickets/tickets.ts";
 import { createTimerWheel } from "./timer-wheel.ts";
 import { createWebSockets } from "./websocket/upgrades.ts";
 
@@ -96,8 +97,9 @@ export function createServing(options: ServingOptions): Serving {
   const jwks = toJwks(config);
   const credentials = createCredentials({ secret, ttlMs: config.tokenTtl, adminUserIds, jwks, revokedAtMs });
   const { mint, verify } = credentials;
+  const tickets = createTickets({ secret: credentials.secret, revokedAtMs, use: store.useTicket });
   const auth = createAuthService({
-    ...{ secret: credentials.secret, adminUserIds, mint, verify, guesses, revoke },
+    ...{ secret: credentials.secret, adminUserIds, mint, verify, guesses, revoke, issueTicket: tickets.issue },
     peerOf: ({ values }) => values.get(peerKey),
   });
 
@@ -154,6 +156,7 @@ export function createServing(options: ServingOptions): Serving {
       createServiceImplSpec<typeof OpenimService>(OpenimService, createOpenimService()),
     ],
     authenticate,
+    redeemTicket: tickets.redeem,
     callLog,
     health,
     timers,

@@ -33,6 +33,8 @@ import { sendingSpecs } from "./sending/layout.ts";
 import { createFindPlaced } from "./sending/placed.ts";
 import { createSends } from "./sending/record.ts";
 import { createSchedule } from "./sending/schedule.ts";
+import { ticketsSpecs } from "./tickets/layout.ts";
+import { createTicketUses } from "./tickets/tickets.ts";
 
 /** Everything that Mustreach keeps in the broker, declared and ready. */
 export type Store = Awaited<ReturnType<typeof openStore>>;
@@ -69,6 +71,7 @@ export async function openStore(connections: Connections, config: Config, log: L
   const specs = [
     ...inboxSpecs({ partitions, retentionMs, maxStoreBytes: config.maxStoreBytes }),
     ...authSpecs(revocationTtlMs),
+    ...ticketsSpecs,
     ...groupsSpecs,
     ...chatSpecs,
     ...sendingSpecs,
@@ -114,6 +117,7 @@ export async function openStore(connections: Connections, config: Config, log: L
     openSession: await createOpenSession(broker, { partitions, replicas, timeoutMs }),
     cursors,
     revocations,
+    useTicket: createTicketUses(writes),
     groups,
     chat: createChat(writes, directGet, { timeoutMs, retentionMs: config.chatRetention }),
     fanout: createFanout(broker, publisher, directGet, log),

@@ -1,7 +1,7 @@
 import type { ServiceImpl } from "@connectrpc/connect";
 import { wrongField } from "../errors.ts";
 import type { AuthService } from "../gen/mustreach/auth/v1/auth_pb.ts";
-import type { CallerContext } from "./caller.ts";
+import { type Caller, type CallerContext, requireCaller } from "./caller.ts";
 import { forceLogout } from "./force-logout.ts";
 import { type GuessLimit, getAdminToken } from "./get-admin-token.ts";
 import { getUserToken } from "./get-user-token.ts";
@@ -21,11 +21,13 @@ interface AuthServiceDeps {
   readonly peerOf: (context: CallerContext) => string;
   /** Revokes a user's tokens for a platform that were minted up to `atMs` (epoch milliseconds), on every instance. */
   readonly revoke: (userId: string, platformId: number, atMs: number) => Promise<void>;
+  /** Makes a ticket that stands in for the caller's token, and says for how long. */
+  readonly issueTicket: (caller: Caller) => { readonly ticket: string; readonly expireTimeSeconds: number };
 }
 
-/** The AuthService. GetUserToken and ForceLogout expect the caller in the context. */
+/** The AuthService. GetUserToken, ForceLogout and GetTicket expect the caller in the context. */
 export function createAuthService(options: AuthServiceDeps): ServiceImpl<typeof AuthService> {
-  const { secret, mint, verify, guesses, peerOf, revoke } = options;
+  const { secret, mint, verify, guesses, peerOf, revoke, issueTicket } = options;
   const adminUserIds = new Set(options.adminUserIds);
   return {
     async getAdminToken(request, context) {
@@ -43,6 +45,10 @@ export function createAuthService(options: AuthServiceDeps): ServiceImpl<typeof 
     async forceLogout(request, context) {
       await forceLogout({ revoke }, request, context);
       return {};
+    },
+    getTicket(_, context) {
+      const { ticket, expireTimeSeconds } = issueTicket(requireCaller(context));
+      return { ticket, expireTimeSeconds: BigInt(expireTimeSeconds) };
     },
   };
 }

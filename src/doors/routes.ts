@@ -1,5 +1,7 @@
 import { Code, ConnectError, type ServiceImplSpec } from "@connectrpc/connect";
 import type { BaseLogger } from "pino";
+import type { Gate } from "../auth/authenticate.ts";
+import { type Caller, callerKey } from "../auth/caller.ts";
 import { createBodyLimits } from "../calls/body.ts";
 import type { CallDeps } from "../calls/call.ts";
 import { answerPreflight, corsFields } from "../http/cors.ts";
@@ -19,6 +21,8 @@ import { createRpc } from "./rpc.ts";
 
 export interface RouteOptions extends CallDeps {
   readonly services: readonly ServiceImplSpec[];
+  /** Finds the caller of a ticket, which is used up; see `Tickets`. */
+  readonly redeemTicket: (ticket: string) => Promise<Caller>;
   readonly health: Health;
   readonly log: BaseLogger;
   /** Whether a REST body with a key that is no field is refused. */
@@ -57,7 +61,10 @@ export function createRoutes(options: RouteOptions): Routes {
   const grpc = createGrpc({ ...deps, maxTimeoutMs, shutdownSignal, timers });
   const rpc = createRpc({ ...deps, maxTimeoutMs, shutdownSignal });
   const { subscribe, receive } = findEventMethods(services);
-  const gateOf = () => authenticate;
+  const gateOf = (ticket: string | undefined): Gate => {
+    if (ticket === undefined) return authenticate;
+    return async ({ values }) => void values.set(callerKey, await options.redeemTicket(ticket));
+  };
   const sse = createSse({ callLog, gateOf, method: subscribe });
   const webSocket = createWebSocketDoor({ callLog, gateOf, timers, method: receive });
   const readyz = async () => {

@@ -32,6 +32,7 @@ function openService(options: { readonly ttlMs?: number; readonly revoke?: () =>
       revoke();
       revoked.set(`${platformId} ${userId}`, atMs);
     },
+    issueTicket: ({ userId }) => ({ ticket: `ticket of ${userId}`, expireTimeSeconds: 30 }),
   });
   const gate = createAuthGate(createAuthenticator(verify));
   const transport = createRouterTransport((router) => void router.service(AuthService, service), {

@@ -1,10 +1,12 @@
 import { describe, expect, test, vi } from "vitest";
 import { openSender, useDevices } from "../helpers/device.ts";
+import { useEvents } from "../helpers/events.ts";
 import { startTestServer, useServer } from "../helpers/server.ts";
 import { clientFrame, openRawWebSocket, openWebSocket, type TestSocket } from "../helpers/websocket.ts";
 
 const server = useServer({ HEARTBEAT: "1s" });
 const openDevice = useDevices();
+const openEvents = useEvents();
 
 const protocol = "mustreach.v1.json";
 
@@ -201,6 +203,53 @@ describe("a WebSocket", () => {
       const line = server.log.findLast(({ rpc, msg }) => `${rpc}`.endsWith("/Receive") && msg !== "stream opened");
       expect(line).toMatchObject({ errDlt: "the caller has gone" });
     });
+  });
+});
+
+describe("a ticket", () => {
+  const getTicket = async (url: string, token: string) => {
+    const headers = { operationID: "test", token };
+    const response = await fetch(`${url}/events/ticket`, { method: "POST", headers, body: "{}" });
+    const { data } = (await response.json()) as { data: { ticket: string; expireTimeSeconds: number } };
+    expect(data.expireTimeSeconds).toBe(30);
+    return data.ticket;
+  };
+
+  test("stands in for the token once, and for its session's whole life", async () => {
+    const { token, userId } = await newUser();
+    const ticket = await getTicket(server.url, token);
+    const client = await openWebSocket(`${server.url}/ws?ticket=${ticket}`);
+    say(client, { subscribe: {} });
+    expect(await nextOf(client, "ready")).toMatchObject({ deviceId: "Web" });
+    const again = await openWebSocket(`${server.url}/ws?ticket=${ticket}`);
+    say(again, { subscribe: {} });
+    expect(await endOf(again)).toEqual({ errCode: 1501, closed: 4401 });
+    await server.post("/auth/force_logout", { userID: userId, platformID: 5 }, await server.adminToken());
+    expect(await endOf(client)).toEqual({ errCode: 1506, closed: 4401 });
+    // Not even one that was used up.
+    expect(JSON.stringify(server.log)).not.toContain(ticket);
+  });
+
+  test("is asked for with a token", async () => {
+    expect((await server.post("/events/ticket", {})).json).toMatchObject({ errCode: 1001 });
+    expect((await server.post("/events/ticket", {}, "x")).json).toMatchObject({ errCode: 1503 });
+  });
+
+  test("is good at whichever worker, for whichever door, once", async () => {
+    const workers = await startTestServer({ WORKERS: "2" });
+    try {
+      const token = await workers.userToken("a");
+      const open = (ticket: string, deviceId: string) =>
+        openEvents("1.1", workers.url, `/events?deviceID=${deviceId}&ticket=${ticket}`);
+      const tickets = await Promise.all(Array.from({ length: 8 }, () => getTicket(workers.url, token)));
+      for (const [index, ticket] of tickets.entries()) {
+        const tries = await Promise.all([1, 2, 3].map((one) => open(ticket, `${index}-${one}`)));
+        expect(tries.map(({ status }) => status).toSorted()).toEqual([200, 401, 401]);
+        for (const { kill } of tries) kill();
+      }
+    } finally {
+      await workers.stop();
+    }
   });
 });
 

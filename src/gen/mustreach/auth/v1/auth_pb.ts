@@ -12,7 +12,7 @@ import type { Message } from "@bufbuild/protobuf";
  * Describes the file mustreach/auth/v1/auth.proto.
  */
 export const file_mustreach_auth_v1_auth: GenFile = /*@__PURE__*/
-  fileDesc("ChxtdXN0cmVhY2gvYXV0aC92MS9hdXRoLnByb3RvEhFtdXN0cmVhY2guYXV0aC52MSI/ChRHZXRBZG1pblRva2VuUmVxdWVzdBIOCgZzZWNyZXQYASABKAkSFwoHdXNlcl9pZBgCIAEoCVIGdXNlcklEIkMKFUdldEFkbWluVG9rZW5SZXNwb25zZRINCgV0b2tlbhgBIAEoCRIbChNleHBpcmVfdGltZV9zZWNvbmRzGAIgASgDIk8KE0dldFVzZXJUb2tlblJlcXVlc3QSFwoHdXNlcl9pZBgBIAEoCVIGdXNlcklEEh8KC3BsYXRmb3JtX2lkGAIgASgFUgpwbGF0Zm9ybUlEIkIKFEdldFVzZXJUb2tlblJlc3BvbnNlEg0KBXRva2VuGAEgASgJEhsKE2V4cGlyZV90aW1lX3NlY29uZHMYAiABKAMiIgoRUGFyc2VUb2tlblJlcXVlc3QSDQoFdG9rZW4YASABKAkiawoSUGFyc2VUb2tlblJlc3BvbnNlEhcKB3VzZXJfaWQYASABKAlSBnVzZXJJRBIfCgtwbGF0Zm9ybV9pZBgCIAEoBVIKcGxhdGZvcm1JRBIbChNleHBpcmVfdGltZV9zZWNvbmRzGAMgASgDIk4KEkZvcmNlTG9nb3V0UmVxdWVzdBIXCgd1c2VyX2lkGAEgASgJUgZ1c2VySUQSHwoLcGxhdGZvcm1faWQYAiABKAVSCnBsYXRmb3JtSUQiFQoTRm9yY2VMb2dvdXRSZXNwb25zZTLzBAoLQXV0aFNlcnZpY2USigEKDUdldEFkbWluVG9rZW4SJy5tdXN0cmVhY2guYXV0aC52MS5HZXRBZG1pblRva2VuUmVxdWVzdBooLm11c3RyZWFjaC5hdXRoLnYxLkdldEFkbWluVG9rZW5SZXNwb25zZSIm4uAYAggBgtPkkwIaOgEqIhUvYXV0aC9nZXRfYWRtaW5fdG9rZW4SrQEKDEdldFVzZXJUb2tlbhImLm11c3RyZWFjaC5hdXRoLnYxLkdldFVzZXJUb2tlblJlcXVlc3QaJy5tdXN0cmVhY2guYXV0aC52MS5HZXRVc2VyVG9rZW5SZXNwb25zZSJM4uAYKRonb25seSBhbiBhZG1pbiB0b2tlbiBtYXkgZ2V0IHVzZXIgdG9rZW5zgtPkkwIZOgEqIhQvYXV0aC9nZXRfdXNlcl90b2tlbhJ9CgpQYXJzZVRva2VuEiQubXVzdHJlYWNoLmF1dGgudjEuUGFyc2VUb2tlblJlcXVlc3QaJS5tdXN0cmVhY2guYXV0aC52MS5QYXJzZVRva2VuUmVzcG9uc2UiIuLgGAIIAYLT5JMCFjoBKiIRL2F1dGgvcGFyc2VfdG9rZW4SpwEKC0ZvcmNlTG9nb3V0EiUubXVzdHJlYWNoLmF1dGgudjEuRm9yY2VMb2dvdXRSZXF1ZXN0GiYubXVzdHJlYWNoLmF1dGgudjEuRm9yY2VMb2dvdXRSZXNwb25zZSJJ4uAYKBomb25seSBhbiBhZG1pbiB0b2tlbiBtYXkgbG9nIGEgdXNlciBvdXSC0+STAhc6ASoiEi9hdXRoL2ZvcmNlX2xvZ291dEJOChFtdXN0cmVhY2guYXV0aC52MUIJQXV0aFByb3RvUAFaGG11c3RyZWFjaC9hdXRoL3YxO2F1dGh2MaoCEU11c3RyZWFjaC5BdXRoLlYxYgZwcm90bzM", [file_google_api_annotations, file_mustreach_delivery_v1_delivery]);
+  fileDesc("ChxtdXN0cmVhY2gvYXV0aC92MS9hdXRoLnByb3RvEhFtdXN0cmVhY2guYXV0aC52MSI/ChRHZXRBZG1pblRva2VuUmVxdWVzdBIOCgZzZWNyZXQYASABKAkSFwoHdXNlcl9pZBgCIAEoCVIGdXNlcklEIkMKFUdldEFkbWluVG9rZW5SZXNwb25zZRINCgV0b2tlbhgBIAEoCRIbChNleHBpcmVfdGltZV9zZWNvbmRzGAIgASgDIk8KE0dldFVzZXJUb2tlblJlcXVlc3QSFwoHdXNlcl9pZBgBIAEoCVIGdXNlcklEEh8KC3BsYXRmb3JtX2lkGAIgASgFUgpwbGF0Zm9ybUlEIkIKFEdldFVzZXJUb2tlblJlc3BvbnNlEg0KBXRva2VuGAEgASgJEhsKE2V4cGlyZV90aW1lX3NlY29uZHMYAiABKAMiIgoRUGFyc2VUb2tlblJlcXVlc3QSDQoFdG9rZW4YASABKAkiawoSUGFyc2VUb2tlblJlc3BvbnNlEhcKB3VzZXJfaWQYASABKAlSBnVzZXJJRBIfCgtwbGF0Zm9ybV9pZBgCIAEoBVIKcGxhdGZvcm1JRBIbChNleHBpcmVfdGltZV9zZWNvbmRzGAMgASgDIk4KEkZvcmNlTG9nb3V0UmVxdWVzdBIXCgd1c2VyX2lkGAEgASgJUgZ1c2VySUQSHwoLcGxhdGZvcm1faWQYAiABKAVSCnBsYXRmb3JtSUQiFQoTRm9yY2VMb2dvdXRSZXNwb25zZSISChBHZXRUaWNrZXRSZXF1ZXN0IkAKEUdldFRpY2tldFJlc3BvbnNlEg4KBnRpY2tldBgBIAEoCRIbChNleHBpcmVfdGltZV9zZWNvbmRzGAIgASgDMuwFCgtBdXRoU2VydmljZRKKAQoNR2V0QWRtaW5Ub2tlbhInLm11c3RyZWFjaC5hdXRoLnYxLkdldEFkbWluVG9rZW5SZXF1ZXN0GigubXVzdHJlYWNoLmF1dGgudjEuR2V0QWRtaW5Ub2tlblJlc3BvbnNlIibi4BgCCAGC0+STAho6ASoiFS9hdXRoL2dldF9hZG1pbl90b2tlbhKtAQoMR2V0VXNlclRva2VuEiYubXVzdHJlYWNoLmF1dGgudjEuR2V0VXNlclRva2VuUmVxdWVzdBonLm11c3RyZWFjaC5hdXRoLnYxLkdldFVzZXJUb2tlblJlc3BvbnNlIkzi4BgpGidvbmx5IGFuIGFkbWluIHRva2VuIG1heSBnZXQgdXNlciB0b2tlbnOC0+STAhk6ASoiFC9hdXRoL2dldF91c2VyX3Rva2VuEn0KClBhcnNlVG9rZW4SJC5tdXN0cmVhY2guYXV0aC52MS5QYXJzZVRva2VuUmVxdWVzdBolLm11c3RyZWFjaC5hdXRoLnYxLlBhcnNlVG9rZW5SZXNwb25zZSIi4uAYAggBgtPkkwIWOgEqIhEvYXV0aC9wYXJzZV90b2tlbhKnAQoLRm9yY2VMb2dvdXQSJS5tdXN0cmVhY2guYXV0aC52MS5Gb3JjZUxvZ291dFJlcXVlc3QaJi5tdXN0cmVhY2guYXV0aC52MS5Gb3JjZUxvZ291dFJlc3BvbnNlIkni4BgoGiZvbmx5IGFuIGFkbWluIHRva2VuIG1heSBsb2cgYSB1c2VyIG91dILT5JMCFzoBKiISL2F1dGgvZm9yY2VfbG9nb3V0EncKCUdldFRpY2tldBIjLm11c3RyZWFjaC5hdXRoLnYxLkdldFRpY2tldFJlcXVlc3QaJC5tdXN0cmVhY2guYXV0aC52MS5HZXRUaWNrZXRSZXNwb25zZSIf4uAYAhABgtPkkwITOgEqIg4vZXZlbnRzL3RpY2tldEJOChFtdXN0cmVhY2guYXV0aC52MUIJQXV0aFByb3RvUAFaGG11c3RyZWFjaC9hdXRoL3YxO2F1dGh2MaoCEU11c3RyZWFjaC5BdXRoLlYxYgZwcm90bzM", [file_google_api_annotations, file_mustreach_delivery_v1_delivery]);
 
 /**
  * GetAdminTokenRequest asks for an admin's token.
@@ -227,6 +227,49 @@ export const ForceLogoutResponseSchema: GenMessage<ForceLogoutResponse> = /*@__P
   messageDesc(file_mustreach_auth_v1_auth, 7);
 
 /**
+ * GetTicketRequest is empty.
+ *
+ * @generated from message mustreach.auth.v1.GetTicketRequest
+ */
+export type GetTicketRequest = Message<"mustreach.auth.v1.GetTicketRequest"> & {
+};
+
+/**
+ * Describes the message mustreach.auth.v1.GetTicketRequest.
+ * Use `create(GetTicketRequestSchema)` to create a new message.
+ */
+export const GetTicketRequestSchema: GenMessage<GetTicketRequest> = /*@__PURE__*/
+  messageDesc(file_mustreach_auth_v1_auth, 8);
+
+/**
+ * GetTicketResponse holds a ticket.
+ *
+ * @generated from message mustreach.auth.v1.GetTicketResponse
+ */
+export type GetTicketResponse = Message<"mustreach.auth.v1.GetTicketResponse"> & {
+  /**
+   * The ticket, for the parameter `ticket` of a query.
+   *
+   * @generated from field: string ticket = 1;
+   */
+  ticket: string;
+
+  /**
+   * How long it is good for, in seconds from now: 30.
+   *
+   * @generated from field: int64 expire_time_seconds = 2;
+   */
+  expireTimeSeconds: bigint;
+};
+
+/**
+ * Describes the message mustreach.auth.v1.GetTicketResponse.
+ * Use `create(GetTicketResponseSchema)` to create a new message.
+ */
+export const GetTicketResponseSchema: GenMessage<GetTicketResponse> = /*@__PURE__*/
+  messageDesc(file_mustreach_auth_v1_auth, 9);
+
+/**
  * AuthService mints, reads and revokes tokens, with OpenIM's paths, JSON and HS256 claims.
  *
  * @generated from service mustreach.auth.v1.AuthService
@@ -282,6 +325,17 @@ export const AuthService: GenService<{
     methodKind: "unary";
     input: typeof ForceLogoutRequestSchema;
     output: typeof ForceLogoutResponseSchema;
+  },
+  /**
+   * GetTicket gets a ticket that stands in for the caller's token in the query of `GET /events` and of `/ws`, for what
+   * cannot send a header, such as a browser's EventSource. It is good once, on any instance, for 30 seconds.
+   *
+   * @generated from rpc mustreach.auth.v1.AuthService.GetTicket
+   */
+  getTicket: {
+    methodKind: "unary";
+    input: typeof GetTicketRequestSchema;
+    output: typeof GetTicketResponseSchema;
   },
 }> = /*@__PURE__*/
   serviceDesc(file_mustreach_auth_v1_auth, 0);
