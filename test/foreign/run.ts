@@ -15,7 +15,7 @@ import { startProcess } from "../helpers/process.ts";
 const root = resolve(import.meta.dirname, "../..");
 /** What is installed and compiled is kept here for the next run. */
 const cache = join(root, ".cache", "foreign");
-const names = ["python", "go", "rust"] as const;
+const names = ["python", "go", "connect", "rust", "java"] as const;
 type Name = (typeof names)[number];
 
 const bin = join(cache, "bin");
@@ -33,7 +33,9 @@ const env = {
 const toolchains: Readonly<Record<Name, string[]>> = {
   python: ["python3", "--version"],
   go: ["go", "version"],
+  connect: ["go", "version"],
   rust: ["cargo", "--version"],
+  java: ["mvn", "-Dstyle.color=never", "--version"],
 };
 
 /** What is generated for: the protos of ours that a client uses. The google packages have code in every language. */
@@ -49,22 +51,31 @@ const builds: Readonly<Record<Name, (dir: string) => Promise<string[]>>> = {
     return [python, "client.py"];
   },
 
-  async go(dir) {
-    await run(dir, "go", "install", "google.golang.org/protobuf/cmd/protoc-gen-go@v1.36.12");
-    await run(dir, "go", "install", "google.golang.org/grpc/cmd/protoc-gen-go-grpc@v1.6.2");
-    await mkdir(join(dir, "gen"));
-    await run(dir, "protoc", "-Iproto", "--go_out=gen", "--go-grpc_out=gen", ...protos);
-    await writeFile(join(dir, "gen", "mustreach", "go.mod"), "module mustreach\n\ngo 1.24\n");
-    await run(dir, "go", "mod", "tidy");
-    await run(dir, "go", "build", "-o", "client", ".");
-    return [join(dir, "client")];
-  },
+  go: (dir) => buildGo(dir, "google.golang.org/grpc/cmd/protoc-gen-go-grpc@v1.6.2", "--go-grpc_out=gen"),
+
+  connect: (dir) => buildGo(dir, "connectrpc.com/connect/cmd/protoc-gen-connect-go@v1.21.1", "--connect-go_out=gen"),
 
   async rust(dir) {
     await run(dir, "cargo", "build", "--quiet");
     return [join(cache, "target", "debug", "mustreach-foreign-client")];
   },
+
+  async java(dir) {
+    await run(dir, "mvn", "--quiet", "--batch-mode", "package");
+    return ["java", "-cp", [join(dir, "target", "classes"), join(dir, "target", "lib", "*")].join(delimiter), "Client"];
+  },
 };
+
+async function buildGo(dir: string, plugin: string, ...generate: string[]): Promise<string[]> {
+  await run(dir, "go", "install", "google.golang.org/protobuf/cmd/protoc-gen-go@v1.36.12");
+  await run(dir, "go", "install", plugin);
+  await mkdir(join(dir, "gen"));
+  await run(dir, "protoc", "-Iproto", "--go_out=gen", ...generate, ...protos);
+  await writeFile(join(dir, "gen", "mustreach", "go.mod"), "module mustreach\n\ngo 1.24\n");
+  await run(dir, "go", "mod", "tidy");
+  await run(dir, "go", "build", "-o", "client", ".");
+  return [join(dir, "client")];
+}
 
 async function run(cwd: string, command: string, ...args: string[]): Promise<string> {
   return runWith(env, cwd, command, ...args);
@@ -107,7 +118,7 @@ const found = new Set<Name>();
 for (const name of names) {
   if (asked.length > 0 && !asked.includes(name)) continue;
   const [command = "", ...args] = toolchains[name];
-  const version = await run(root, command, ...args).catch(() => undefined);
+  const version = (await run(root, command, ...args).catch(() => undefined))?.split("\n")[0];
   say(`${name.padEnd(8)}${version ?? `not here: ${command} is missing`}`);
   if (version !== undefined) found.add(name);
   else if (asked.length > 0) process.exitCode = 1;
