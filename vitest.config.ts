@@ -16,8 +16,11 @@ const tier = (name: string, include: string[]) => ({ extends: true, test: { name
 export default defineConfig({
   test: {
     projects: [tier("unit", unit), tier("broker", broker), tier("e2e", e2e)],
-    testTimeout: 30_000,
-    hookTimeout: 60_000,
+    setupFiles: ["test/helpers/patience.ts"],
+    expect: { poll: { timeout: 60_000 } },
+    // A busy machine is slow, and no test is about how fast it is.
+    testTimeout: 120_000,
+    hookTimeout: 120_000,
     // Each file starts a nats-server of its own: more workers than cores would only make them wait for each other.
     maxWorkers: 2,
   },

@@ -10,7 +10,7 @@ import { type ServiceProcess, startProcess, whenGone } from "./helpers/process.t
 const root = resolve(import.meta.dirname, "..");
 // Each test starts a process, with a broker of its own.
 vi.setConfig({ testTimeout: 120_000 });
-const soon = { timeout: 30_000, interval: 50 };
+const often = { interval: 50 };
 const secrets = ["the-first-secret-has-32-bytes-too", "the-second-secret-has-32-bytes-too"] as const;
 
 async function useDir(): Promise<string> {
@@ -61,20 +61,20 @@ test("SIGHUP puts the token secret and the log level of their files in force, an
   await writeFile(secretFile, `${secrets[1]}\n`);
   await writeFile(levelFile, "debug\n");
   process.kill(service.pid, "SIGHUP");
-  await vi.waitFor(() => expect(lines(service, "reloaded")).toMatchObject([{ logLevel: "debug" }]), soon);
+  await vi.waitFor(() => expect(lines(service, "reloaded")).toMatchObject([{ logLevel: "debug" }]), often);
   expect(await callWith(service, secrets[0])).toBe(1505);
   expect(await callWith(service, secrets[1])).toBe(0);
 
   await writeFile(levelFile, "warn");
   process.kill(service.pid, "SIGHUP");
-  await vi.waitFor(() => expect(lines(service, "reloaded")).toHaveLength(2), soon);
+  await vi.waitFor(() => expect(lines(service, "reloaded")).toHaveLength(2), often);
   expect(await callWith(service, secrets[1], "unlogged")).toBe(0);
   await writeFile(levelFile, "info");
   process.kill(service.pid, "SIGHUP");
-  await vi.waitFor(() => expect(lines(service, "reloaded")).toHaveLength(3), soon);
+  await vi.waitFor(() => expect(lines(service, "reloaded")).toHaveLength(3), often);
   expect(await callWith(service, secrets[1], "logged")).toBe(0);
   const logged = () => service.log.map(({ operationID }) => operationID);
-  await vi.waitFor(() => expect(logged()).toContain("logged"), soon);
+  await vi.waitFor(() => expect(logged()).toContain("logged"), often);
   expect(logged()).not.toContain("unlogged");
   expect(await service.kill("SIGTERM")).toBe(0);
 });
@@ -84,7 +84,7 @@ test("SIGHUP with a bad setting changes nothing, and says so", async () => {
   await writeFile(secretFile, `${secrets[1]}\n`);
   await writeFile(levelFile, "loud\n");
   process.kill(service.pid, "SIGHUP");
-  await vi.waitFor(() => expect(lines(service, "cannot reload: all settings stay as they are")).toHaveLength(1), soon);
+  await vi.waitFor(() => expect(lines(service, "cannot reload: all settings stay as they are")).toHaveLength(1), often);
   expect(await callWith(service, secrets[0])).toBe(0);
   expect(await callWith(service, secrets[1])).toBe(1505);
 });
@@ -95,7 +95,7 @@ test("SIGHUP names the settings that need a restart", async () => {
   const { service } = await useService({ SENDER_SYNC_FILE: file });
   await writeFile(file, "false");
   process.kill(service.pid, "SIGHUP");
-  await vi.waitFor(() => expect(lines(service, "reloaded")).toMatchObject([{ needRestart: ["senderSync"] }]), soon);
+  await vi.waitFor(() => expect(lines(service, "reloaded")).toMatchObject([{ needRestart: ["senderSync"] }]), often);
 });
 
 test("the variables that Kubernetes gives a pod for a Service do not stop the start", async () => {
@@ -123,9 +123,9 @@ test("a standard output that is full does not end it", async () => {
   child.stderr?.on("data", (chunk) => {
     log += chunk;
   });
-  await vi.waitFor(() => expect(log).toContain('"msg":"listening"'), soon);
+  await vi.waitFor(() => expect(log).toContain('"msg":"listening"'), often);
   const { adminUrl } = JSON.parse(/^.*"msg":"listening".*$/m.exec(log)?.[0] ?? "");
-  await vi.waitFor(async () => expect((await fetch(`${adminUrl}/healthz`)).status).toBe(200), soon);
+  await vi.waitFor(async () => expect((await fetch(`${adminUrl}/healthz`)).status).toBe(200), often);
   child.kill("SIGTERM");
   expect(await closed).toEqual([0, null]);
   expect(log).toContain('"msg":"stopped"');
@@ -146,7 +146,7 @@ test("on a terminal it prints tokens to try it with, and ends when the terminal 
   terminal.stdout.on("data", (chunk) => {
     printed += chunk;
   });
-  await vi.waitFor(() => expect(printed).toContain("Ctrl-C stops"), soon);
+  await vi.waitFor(() => expect(printed).toContain("Ctrl-C stops"), often);
   expect(printed).toMatch(/^export MUSTREACH_TOKEN=eyJ[\w.-]+\r$/m);
   expect(printed).toMatch(/^export TOKEN=eyJ[\w.-]+\r$/m);
   for (const command of printed.match(/^npm .*$/gm) ?? [""]) expect(command).toMatch(/^npm (?!.*eyJ)/);

@@ -72,7 +72,7 @@ describe("the snippets of README work as they are written, in one terminal:", ()
     } else {
       const program = language === "sh" ? shell(code, env) : await script(language, code, env);
       if (isListener(code)) {
-        await vi.waitFor(() => expect(dataOf(program.output())).toEqual(sent), { timeout: 20_000, interval: 50 });
+        await vi.waitFor(() => expect(dataOf(program.output())).toEqual(sent), { interval: 50 });
         program.signal("SIGINT");
         await program.ended;
         return;
@@ -107,11 +107,11 @@ test("npm start prints commands that show a notification arrive, and Ctrl-C stop
 
   // The other terminals know nothing of the service but what was printed.
   const listener = shell(listen, inheritedEnv());
-  await vi.waitFor(() => expect(listener.errors()).toContain("mustreach listen: ready"), { timeout: 20_000 });
+  await vi.waitFor(() => expect(listener.errors()).toContain("mustreach listen: ready"));
   const sender = shell(send, inheritedEnv());
   expect(await sender.ended, sender.errors()).toBe(0);
   expect(sender.output()).toContain('"errCode":0');
-  await vi.waitFor(() => expect(dataOf(listener.output())).toEqual(['{"id":77}']), { timeout: 20_000, interval: 20 });
+  await vi.waitFor(() => expect(dataOf(listener.output())).toEqual(['{"id":77}']), { interval: 20 });
 
   const broker = Number(/nats-server\[(\d+)\]/.exec(service.errors())?.[1]);
   process.kill(broker, 0);
@@ -123,7 +123,7 @@ test("npm start prints commands that show a notification arrive, and Ctrl-C stop
 
   listener.signal("SIGINT");
   await listener.ended;
-}, 60_000);
+});
 
 test("the account in docs/operating.md is all that an external broker needs", async () => {
   const [accounts = ""] = /^system_account: .*?^}$/ms.exec(read("docs/operating.md")) ?? [];
@@ -137,7 +137,7 @@ test("the account in docs/operating.md is all that an external broker needs", as
   const broker = spawnBroker(path, join(dir, "nats-server.conf"), silent);
   onTestFinished(() => broker.stop());
   const url = `nats://mustreach:p%40ss@127.0.0.1:${port}`;
-  const started = vi.waitFor(() => startTestServer({ NATS_URL: url, HEARTBEAT: "1s" }, dir), { timeout: 20_000 });
+  const started = vi.waitFor(() => startTestServer({ NATS_URL: url, HEARTBEAT: "1s" }, dir));
   const server = await Promise.race([started, broker.exited.then((how) => Promise.reject(new Error(how)))]);
   onTestFinished(() => server.stop());
 
@@ -232,7 +232,6 @@ async function npmStart(): Promise<Service> {
   });
   failed.catch(() => {});
   const started = vi.waitFor(() => expect(program.output()).toContain("Ctrl-C stops"), {
-    timeout: 30_000,
     interval: 20,
   });
   started.catch(() => {});

@@ -9,7 +9,7 @@ import { connectBroker } from "../../src/broker/connect.ts";
 import { type ExternalBrokerOptions, startExternalBroker } from "../helpers/external-broker.ts";
 import { startFakeBroker } from "../helpers/fake-broker.ts";
 
-const patience = { timeout: 20_000, interval: 20 };
+const often = { interval: 20 };
 
 function createLines() {
   const lines: Record<string, unknown>[] = [];
@@ -30,7 +30,7 @@ test("a broker that is not there yet is waited for, and the log says so", async 
   expect(gone.port).not.toBe(port);
   const { lines, log } = createLines();
   const connecting = connectBroker({ servers: [gone.url], requestTimeoutMs: 2_000, waitMs: 60_000, log });
-  await vi.waitFor(() => expect(lines.map(({ msg }) => msg)).toContain("waiting for the broker"), patience);
+  await vi.waitFor(() => expect(lines.map(({ msg }) => msg)).toContain("waiting for the broker"), often);
   await start({ port: gone.port });
   const broker = await connecting;
   onTestFinished(() => broker.close());
@@ -57,7 +57,7 @@ test("refused over and over, the connection comes back when its credentials are 
   await server.pause();
   await server.resume("second");
   const refusals = () => lines.filter(({ err }) => JSON.stringify(err ?? "").includes("AuthorizationError"));
-  await vi.waitFor(() => expect(refusals().length).toBeGreaterThan(3), patience);
+  await vi.waitFor(() => expect(refusals().length).toBeGreaterThan(3), often);
   await server.pause();
   await server.resume("first");
   await broker.whenConnected(Date.now() + 20_000);
@@ -84,7 +84,7 @@ test("credentials are read again at each connect; a file that is broken meanwhil
     await write(content);
     const before = fake.connects.length;
     fake.cut();
-    await vi.waitFor(() => expect(fake.connects.length).toBeGreaterThan(before), patience);
+    await vi.waitFor(() => expect(fake.connects.length).toBeGreaterThan(before), often);
     expect(fake.connects.at(-1)?.jwt).toBe(expected);
   }
   expect(fake.connects[0]?.jwt).toBe("first");

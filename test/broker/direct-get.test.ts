@@ -218,7 +218,7 @@ test("reads are answered over a restart of the broker: those in the dying connec
   expect(await dying).toHaveLength(5);
   for (const found of await Promise.all(away)) expect(found?.subject).toBe("s.b.1");
   reads.close();
-}, 40_000);
+});
 
 test.each([
   ["a page of the index", async (reads: DirectGet) => (await reads.index("S", ["x.*"]))?.messages],

@@ -48,7 +48,7 @@ async function useReader(options: BodyLimitOptions, { method = send as DescMetho
 
   /** The reading of the next upload, once its headers are there. */
   const next = async (index: number) => {
-    await vi.waitFor(() => expect(reads.length).toBeGreaterThan(index), { timeout: 5_000, interval: 2 });
+    await vi.waitFor(() => expect(reads.length).toBeGreaterThan(index), { interval: 2 });
     return { body: reads[index] ?? expect.fail("there is no such body") };
   };
 

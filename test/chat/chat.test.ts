@@ -439,7 +439,7 @@ describe("with a broker of its own", () => {
     expect(kept.filter((subject) => subject.startsWith("conversation."))).toHaveLength(8);
     for (const { broker } of instances) await broker.close();
     await server.remove();
-  }, 60_000);
+  });
 
   async function readAll(chat: Chat, parties: Parties) {
     const messages: Message[] = [];

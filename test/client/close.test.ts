@@ -3,7 +3,7 @@ import type { CursorStore } from "../../src/client/index.ts";
 import { failure } from "../../src/errors.ts";
 import { fakeToken, useClient, useFakeService, ways } from "./fake-service.ts";
 
-const fails = { timeout: 5_000, interval: 2 };
+const often = { interval: 2 };
 
 describe.each(ways)("by %s", (way) => {
   test("close waits for the listener in progress, acknowledges it, then ends the session", async () => {
@@ -23,7 +23,7 @@ describe.each(ways)("by %s", (way) => {
     session.notify(2n);
     session.push("p1");
     session.push("p2");
-    await vi.waitFor(() => expect(seen).toEqual(["key-1", "p1"]), fails);
+    await vi.waitFor(() => expect(seen).toEqual(["key-1", "p1"]), often);
     let leftBeforeAck: boolean | undefined;
     service.onAck = () => {
       leftBeforeAck = session.left.aborted;
@@ -38,7 +38,7 @@ describe.each(ways)("by %s", (way) => {
     expect({ closed, left: session.left.aborted }).toEqual({ closed: false, left: false });
     gate.resolve();
     await closing;
-    await vi.waitFor(() => expect(session.left.aborted).toBe(true), fails);
+    await vi.waitFor(() => expect(session.left.aborted).toBe(true), often);
     expect(leftBeforeAck).toBe(false);
     expect(service.acks.map(({ sequence }) => sequence)).toEqual([1n]);
     expect(seen).toEqual(["key-1", "p1"]);
@@ -60,10 +60,10 @@ describe.each(ways)("by %s", (way) => {
     const session = await service.session();
     session.ready();
     session.notify(1n);
-    await vi.waitFor(() => expect(started).toEqual([1n]), fails);
+    await vi.waitFor(() => expect(started).toEqual([1n]), often);
     session.notify(2n);
     session.notify(3n);
-    await vi.waitFor(() => expect(handled).toBe(3), fails);
+    await vi.waitFor(() => expect(handled).toBe(3), often);
     const closing = client.close();
     gate.resolve();
     await closing;
@@ -84,7 +84,7 @@ describe.each(ways)("by %s", (way) => {
     const session = await service.session();
     session.ready();
     session.notify(1n);
-    await vi.waitFor(() => expect(calls).toBe(1), fails);
+    await vi.waitFor(() => expect(calls).toBe(1), often);
     await client.close();
     expect({ calls, acks: service.acks }).toEqual({ calls: 1, acks: [] });
   });
@@ -107,11 +107,11 @@ describe.each(ways)("by %s", (way) => {
     const session = await service.session();
     session.ready();
     session.notify(1n);
-    await vi.waitFor(() => expect(calls).toBe(1), fails);
+    await vi.waitFor(() => expect(calls).toBe(1), often);
     const patient = client.close();
     await client.close({ deadlineMs: 20 });
     await patient;
-    await vi.waitFor(() => expect(session.left.aborted).toBe(true), fails);
+    await vi.waitFor(() => expect(session.left.aborted).toBe(true), often);
     gate.resolve();
     await new Promise(setImmediate);
     expect({ saved, acks: service.acks }).toEqual({ saved: [0n], acks: [] });
@@ -130,7 +130,7 @@ describe.each(ways)("by %s", (way) => {
     const session = await service.session();
     session.ready();
     session.notify(1n);
-    await vi.waitFor(() => expect(attempts).toBe(1), fails);
+    await vi.waitFor(() => expect(attempts).toBe(1), often);
     await client.close();
     // Once more, for the broker may be back.
     expect(attempts).toBe(2);
@@ -148,12 +148,12 @@ describe.each(ways)("by %s", (way) => {
     const session = await service.session();
     await connecting.close();
     await expect(connected).rejects.toMatchObject({ errCode: 90004 });
-    await vi.waitFor(() => expect(session.left.aborted).toBe(true), fails);
+    await vi.waitFor(() => expect(session.left.aborted).toBe(true), often);
 
     await service.kill();
     const waiting = useClient(service, { reconnect: { minDelayMs: 60_000, maxDelayMs: 60_000 } });
     void waiting.connect();
-    await vi.waitFor(() => expect(waiting.status()).toBe("waiting"), fails);
+    await vi.waitFor(() => expect(waiting.status()).toBe("waiting"), often);
     await waiting.close();
     expect(waiting.status()).toBe("closed");
   });

@@ -2,7 +2,7 @@ import { describe, expect, test, vi } from "vitest";
 import { type CursorStore, memoryCursorStore, webStorageCursorStore } from "../../src/client/index.ts";
 import { fakeToken, useClient, useFakeService, ways } from "./fake-service.ts";
 
-const fails = { timeout: 5_000, interval: 2 };
+const often = { interval: 2 };
 const alice = fakeToken({ UserID: "alice", PlatformID: 5 });
 const aliceKey = '["alice","phone"]';
 
@@ -119,7 +119,7 @@ describe.each(ways)("a client with a cursor store, by %s", (way) => {
     const session = await service.session();
     session.ready();
     session.end();
-    await vi.waitFor(() => expect(client.status()).toBe("closed"), fails);
+    await vi.waitFor(() => expect(client.status()).toBe("closed"), often);
     expect(service.opened()).toBe(1);
   });
 });

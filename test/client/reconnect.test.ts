@@ -4,7 +4,7 @@ import { type ErrorName, errorTable, failure } from "../../src/errors.ts";
 import { Start } from "../../src/gen/mustreach/delivery/v1/delivery_pb.ts";
 import { fakeToken, useClient, useFakeService, ways } from "./fake-service.ts";
 
-const fails = { timeout: 5_000, interval: 2 };
+const often = { interval: 2 };
 
 describe.each(ways)("by %s", (way) => {
   describe("reconnect", () => {
@@ -23,9 +23,9 @@ describe.each(ways)("by %s", (way) => {
       await connecting;
       for (const sequence of [1n, 2n, 3n]) first.notify(sequence);
       await service.acked(1n);
-      await vi.waitFor(() => expect(seen).toEqual([1n, 2n]), fails);
+      await vi.waitFor(() => expect(seen).toEqual([1n, 2n]), often);
       await service.kill();
-      await vi.waitFor(() => expect(client.status()).toBe("waiting"), fails);
+      await vi.waitFor(() => expect(client.status()).toBe("waiting"), often);
       await service.start();
       const second = await service.session();
       expect(second.request.afterSequence).toBe(1n);
@@ -72,7 +72,7 @@ describe.each(ways)("by %s", (way) => {
       const errors: unknown[] = [];
       const client = useClient(service, { onError: (error) => errors.push(error) });
       const connecting = client.connect();
-      await vi.waitFor(() => expect(errors.length).toBeGreaterThan(2), fails);
+      await vi.waitFor(() => expect(errors.length).toBeGreaterThan(2), often);
       expect(errors[0]).toMatchObject({ name: "MustreachClientError", errCode: 90004, errMsg: "NetworkError" });
       await service.start();
       (await service.session()).ready();
@@ -95,7 +95,7 @@ describe.each(ways)("by %s", (way) => {
       expect(performance.now() - advisedAt).toBeGreaterThanOrEqual(248);
       expect(errors).toEqual([]);
       // It does not wait for the service to end the stream.
-      await vi.waitFor(() => expect(session.left.aborted).toBe(true), fails);
+      await vi.waitFor(() => expect(session.left.aborted).toBe(true), often);
     });
 
     test("backs off while connecting fails and begins again at the first delay after a ready", async () => {
@@ -111,7 +111,7 @@ describe.each(ways)("by %s", (way) => {
       // The fifth delay is half of 320 ms.
       expect(performance.now() - refusedAt).toBeGreaterThanOrEqual(158);
       session.ready();
-      await vi.waitFor(() => expect(client.status()).toBe("ready"), fails);
+      await vi.waitFor(() => expect(client.status()).toBe("ready"), often);
       const endedAt = performance.now();
       session.end();
       await service.session();
@@ -129,7 +129,7 @@ describe.each(ways)("by %s", (way) => {
       await connecting;
       const again = await service.session();
       again.ready();
-      await vi.waitFor(() => expect(silent.left.aborted).toBe(true), fails);
+      await vi.waitFor(() => expect(silent.left.aborted).toBe(true), often);
       expect(String(errors[0])).toBe("MustreachClientError: NetworkError (90004): nothing was heard for 300 ms");
     });
 
@@ -152,7 +152,7 @@ describe.each(ways)("by %s", (way) => {
       let beats = 0n;
       const beat = () => session.send({ case: "heartbeat", value: { droppedOnlinePushes: ++beats } });
       const beating = setInterval(beat, 25);
-      await vi.waitFor(() => expect(client.droppedOnlinePushes()).toBeGreaterThan(32), fails);
+      await vi.waitFor(() => expect(client.droppedOnlinePushes()).toBeGreaterThan(32), often);
       clearInterval(beating);
       expect(service.opened()).toBe(1);
     });
@@ -204,7 +204,7 @@ describe.each(ways)("by %s", (way) => {
       const first = await service.session();
       first.ready();
       first.notify(1n);
-      await vi.waitFor(() => expect(attempts).toBe(1), fails);
+      await vi.waitFor(() => expect(attempts).toBe(1), often);
       first.end();
       (await service.session()).ready(1n);
       await service.acked(1n);
@@ -313,9 +313,9 @@ describe.each(ways)("by %s", (way) => {
       await connecting;
       session.notify(1n);
       session.notify(2n);
-      await vi.waitFor(() => expect(seen).toEqual([1n]), fails);
+      await vi.waitFor(() => expect(seen).toEqual([1n]), often);
       session.end(failure("TokenKickedError", "superseded"));
-      await vi.waitFor(() => expect(client.status()).toBe("closed"), fails);
+      await vi.waitFor(() => expect(client.status()).toBe("closed"), often);
       gate.resolve();
       await client.close();
       expect(seen).toEqual([1n]);

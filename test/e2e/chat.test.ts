@@ -122,7 +122,7 @@ describe.concurrent.each([1, 2])("sendMsg at level %i", (reliabilityLevel) => {
     const { id, listen } = newUsers();
     const device = await listen("bob");
     const sent = await send({ sendUserID: id("ann"), recvUserID: id("bob"), data: '{"id":77}', reliabilityLevel });
-    await expect.poll(() => [device.notifications.length, device.messages.length], { timeout: 10_000 }).toEqual([1, 1]);
+    await expect.poll(() => [device.notifications.length, device.messages.length]).toEqual([1, 1]);
     const same = {
       ...sent,
       sendUserID: id("ann"),
@@ -159,7 +159,7 @@ describe.concurrent.each([1, 2])("sendMsg at level %i", (reliabilityLevel) => {
     const bob = await listen("bob");
     const eve = await listen("eve");
     const sent = await send({ sendUserID: id("ann"), recvGroupID, data: "hello", reliabilityLevel });
-    await expect.poll(() => [bob.notifications.length, bob.messages.length], { timeout: 10_000 }).toEqual([1, 1]);
+    await expect.poll(() => [bob.notifications.length, bob.messages.length]).toEqual([1, 1]);
     expect(bob.messages).toMatchObject([{ ...sent, conversationID, conversationSequence: 1n, recvGroupID }]);
 
     // At level 2 after the notification.

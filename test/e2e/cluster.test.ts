@@ -15,7 +15,7 @@ beforeAll(async () => {
   const settings = { HEARTBEAT: "1s", PARTITIONS: "2", REPLICAS: "3" };
   shared.one = await startTestServer({ ...settings, NATS_URL: `${cluster.urls[0]},${cluster.urls[2]}` });
   shared.two = await startTestServer({ ...settings, NATS_URL: `${cluster.urls[1]},${cluster.urls[2]}` });
-}, 60_000);
+});
 afterAll(async () => {
   await shared.one?.stop();
   await shared.two?.stop();
@@ -81,7 +81,7 @@ test("a node is killed in the middle of a stream of sends: what was acknowledged
   const received = dataOf(taken);
   expect(new Set(received).size).toBe(received.length);
   expect(received.filter((data) => !unknown.includes(data))).toEqual(acknowledged);
-}, 60_000);
+});
 
 /** What a session shows next: the code of the error that ends it, or the case of its event. */
 async function outcome(session: DeviceSession): Promise<string> {

@@ -67,7 +67,7 @@ beforeEach(() => {
 
 const groupInfo = { groupId, groupType: 2 };
 
-test("a worker that is killed twice on its way leaves each member exactly one copy", { timeout: 120_000 }, async () => {
+test("a worker that is killed twice on its way leaves each member exactly one copy", async () => {
   const first = await send("through two kills");
   const reached = [await killAfter(0.25)];
   // The dead worker's job holds up what follows it to the group; the reply does not wait for that.
@@ -108,7 +108,7 @@ async function killAfter(share: number): Promise<number> {
   return copies;
 }
 
-test("an expansion that nobody disturbs is measured, beside the same batches bare", { timeout: 120_000 }, async () => {
+test("an expansion that nobody disturbs is measured, beside the same batches bare", async () => {
   const expanding: number[] = [];
   const writing: number[] = [];
   const writeBare = await openBareStreams();

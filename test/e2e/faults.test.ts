@@ -109,7 +109,7 @@ describe("the service is killed", () => {
         acknowledged.push(`${lane}/${i}`);
       }
     });
-    await vi.waitFor(() => expect(acknowledged.length).toBeGreaterThan(300), { timeout: 20_000, interval: 1 });
+    await vi.waitFor(() => expect(acknowledged.length).toBeGreaterThan(300), { interval: 1 });
     await first.kill("SIGKILL");
     await Promise.all(sending);
 
@@ -193,7 +193,7 @@ describe("the broker is killed", () => {
     expect((await server.post("/msg/send_business_notification", rest("alice"), admin)).json.errCode).toBe(90004);
 
     await broker.resume();
-    await vi.waitFor(() => send({ to: "alice", data: "after" }), { timeout: 10_000 });
+    await vi.waitFor(() => send({ to: "alice", data: "after" }));
     const seen: string[] = [];
     while (!seen.includes("after")) seen.push(...dataOf(await session.take(1)));
     expect(seen.length).toBe(new Set(seen).size);
@@ -210,7 +210,7 @@ describe("the broker is killed", () => {
     process.kill(server.brokerPid() ?? 0, "SIGKILL");
     expect(await device.ack(taken[1]?.sequence ?? 0n)).toBe(taken[1]?.sequence);
     // A send that succeeds shows that the broker is back.
-    await vi.waitFor(() => send({ to: "alice", data: "4" }), { timeout: 10_000 });
+    await vi.waitFor(() => send({ to: "alice", data: "4" }));
     await server.stop();
     const restarted = await startServerUntilEnd({}, dataDir);
     const resumed = await openDevice(restarted.url, token).subscribe();
@@ -234,11 +234,8 @@ describe("the client is killed", () => {
     const second = startClient(server.url, token, "never");
     // "1" too, if the first client was killed before its acknowledgement of it was stored: at least once.
     expect((await second.seen("2")).at(-1)).toBe("2");
-    await vi.waitFor(
-      async () => expect((await openDevice(server.url, token, "sdk").subscribe()).ready.pending).toBe(0n),
-      {
-        timeout: 10_000,
-      },
+    await vi.waitFor(async () =>
+      expect((await openDevice(server.url, token, "sdk").subscribe()).ready.pending).toBe(0n),
     );
   });
 });
@@ -407,7 +404,7 @@ function startClient(url: string, token: string, stuckOn: string) {
   return {
     kill,
     async seen(data: string) {
-      await vi.waitFor(() => expect(lines).toContain(data), { timeout: 15_000, interval: 10 });
+      await vi.waitFor(() => expect(lines).toContain(data), { interval: 10 });
       return lines;
     },
   };

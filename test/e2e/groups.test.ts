@@ -597,7 +597,7 @@ describe("while nobody expands group sends", () => {
     const waiting = () => stored("FANOUT", ">");
     const pause = (ms: number) =>
       Promise.all(lanes.map((lane) => consumers.pause("FANOUT", lane, new Date(Date.now() + ms))));
-    await expect.poll(waiting, { timeout: 10_000 }).toBe(0);
+    await expect.poll(waiting).toBe(0);
     await pause(60_000);
     return {
       // The broker looks for waiting messages when a pause is over, not when it is cut short.
@@ -625,7 +625,7 @@ describe("while nobody expands group sends", () => {
     expect(dataOf(await online.take(1))).toEqual(["held"]);
     const late = await Promise.all(names.slice(0, 5).map((name) => group.open(two, name, "late")));
     for (const session of late) expect(dataOf(await session.take(1))).toEqual(["held"]);
-    await expect.poll(() => fanout.waiting(), { timeout: 10_000 }).toBe(0);
+    await expect.poll(() => fanout.waiting()).toBe(0);
     expect(await fanout.inInboxes()).toBe(before + 21);
   });
 
@@ -642,7 +642,7 @@ describe("while nobody expands group sends", () => {
     await fanout.release();
     const ann = await group.open(one, "ann");
     expect(dataOf(await ann.take(3))).toEqual(["first", "second", "third"]);
-    await expect.poll(() => fanout.waiting(), { timeout: 10_000 }).toBe(0);
+    await expect.poll(() => fanout.waiting()).toBe(0);
     const others = await Promise.all([group.open(one, "ben"), group.open(two, "dan"), group.open(two, "owner")]);
     const taken = await Promise.all(others.map(async (session) => dataOf(await session.takeUntilIdle())));
     expect(taken).toEqual([["first", "third"], ["second"], ["first", "second", "third"]]);

@@ -192,7 +192,6 @@ describe("an acknowledgement through another instance than the session's", () =>
     phone.kill();
     // The cursor is stored when the session has ended, which the instance has to notice first.
     await vi.waitFor(async () => expect((await onTwo().subscribe()).ready.resumeSequence).toBe(first?.sequence), {
-      timeout: 5_000,
       interval: 100,
     });
   });
@@ -209,7 +208,6 @@ describe("an acknowledgement that is not made through the instance of the next s
     await vi.waitFor(
       async () => expect((await onOne("phone").subscribe()).ready.resumeSequence).toBe(first?.sequence),
       {
-        timeout: 10_000,
         interval: 100,
       },
     );
@@ -242,7 +240,6 @@ test("one clientMsgID is one notification, through whatever instances it is sent
 /** Resolves when an instance has its broker, or has noticed that it lost it. */
 async function whenReady({ url }: TestServer, ready = true): Promise<void> {
   await vi.waitFor(async () => expect((await fetch(`${url}/readyz`)).status).toBe(ready ? 200 : 503), {
-    timeout: 10_000,
     interval: 20,
   });
 }

@@ -3,7 +3,7 @@ import { startExternalBroker } from "../helpers/external-broker.ts";
 import { spawnService } from "../helpers/process.ts";
 import { startTestServer } from "../helpers/server.ts";
 
-const patience = { timeout: 25_000, interval: 20 };
+const often = { interval: 20 };
 const send = { sendUserID: "imAdmin", recvUserID: "alice", key: "k", data: "d", reliabilityLevel: 2 };
 
 test("a broker that is started after the service is waited for, with a line that names it and no credentials", async () => {
@@ -12,7 +12,7 @@ test("a broker that is started after the service is waited for, with a line that
   const service = await spawnService({ NATS_URL: `nats://anyone:hush@127.0.0.1:${gone.port}`, SEND_TIMEOUT: "1s" });
   onTestFinished(service.remove);
   const lines = () => service.log.filter(({ msg }) => msg === "waiting for the broker");
-  await vi.waitFor(() => expect(lines()).not.toEqual([]), patience);
+  await vi.waitFor(() => expect(lines()).not.toEqual([]), often);
   expect(JSON.stringify(lines())).toContain(`127.0.0.1:${gone.port}`);
   expect(JSON.stringify(service.log)).not.toContain("hush");
   const broker = await startExternalBroker({ port: gone.port, password: "hush" });
@@ -26,7 +26,7 @@ test("a service that waits for its broker stops when it is told to", async () =>
   await gone.remove();
   const service = await spawnService({ NATS_URL: `nats://127.0.0.1:${gone.port}`, SEND_TIMEOUT: "1s" });
   onTestFinished(service.remove);
-  await vi.waitFor(() => expect(service.log.map(({ msg }) => msg)).toContain("waiting for the broker"), patience);
+  await vi.waitFor(() => expect(service.log.map(({ msg }) => msg)).toContain("waiting for the broker"), often);
   expect(await service.kill("SIGTERM")).toBe(130);
 });
 
@@ -44,12 +44,12 @@ test("a broker that refused the credentials for a while is used again when it ta
   await broker.resume("second");
   const refusals = () => server.log.filter(({ err }) => JSON.stringify(err ?? "").includes("AuthorizationError"));
   // Two in a row on one connection used to close it for good.
-  await vi.waitFor(() => expect(refusals().length).toBeGreaterThan(12), patience);
+  await vi.waitFor(() => expect(refusals().length).toBeGreaterThan(12), often);
   expect((await server.post("/msg/send_business_notification", send, token)).json.errCode).toBe(90004);
   await broker.pause();
   await broker.resume("first");
   await vi.waitFor(
     async () => expect((await server.post("/msg/send_business_notification", send, token)).json.errCode).toBe(0),
-    patience,
+    often,
   );
 });

@@ -46,8 +46,7 @@ const receive = async (userId: string, count: number) => {
   return dataOf(await session.take(count));
 };
 
-const whenExpanded = () =>
-  vi.waitFor(async () => expect((await jsm.streams.info("FANOUT")).state.messages).toBe(0), { timeout: 30_000 });
+const whenExpanded = () => vi.waitFor(async () => expect((await jsm.streams.info("FANOUT")).state.messages).toBe(0));
 
 async function createGroup(groupID: string) {
   const groupInfo = { groupID, groupType: 2 };

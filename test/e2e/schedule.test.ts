@@ -166,7 +166,7 @@ describe.concurrent("a notification with sendAt", () => {
     await phone.ack(notification?.sequence ?? 0n);
     // A cursor is stored a second or so after it has moved.
     await expect
-      .poll(() => statusOf(clientMsgID), { timeout: 10_000, interval: 200 })
+      .poll(() => statusOf(clientMsgID), { interval: 200 })
       .toMatchObject({
         counts: one("delivered"),
         recipients: [{ userID, state: "delivered", devices: [{ deviceID: "phone", state: "delivered" }] }],

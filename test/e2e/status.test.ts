@@ -95,7 +95,7 @@ describe.concurrent("the status of a notification", () => {
         expect(status.counts).toEqual(counts({ total: 1, delivered: 1 }));
         return status;
       },
-      { timeout: 10_000, interval: 50 },
+      { interval: 50 },
     );
     expect(delivered.recipients).toEqual([
       {
@@ -143,7 +143,7 @@ describe.concurrent("the status of a notification", () => {
         const status = await getStatus({ clientMsgID });
         expect(status.counts).toEqual(counts({ total: 3, delivered: 1, pending: 2 }));
       },
-      { timeout: 10_000, interval: 50 },
+      { interval: 50 },
     );
     const page = await getStatus({ clientMsgID, state: "pending", pageNumber: 2, showNumber: 1 });
     expect(page).toMatchObject({

@@ -97,13 +97,12 @@ async function openClient(server: TestServer, cursorStore: CursorStore, deviceId
   client.onRecvCustomBusinessMessage(({ data }) => void seen.push(data));
   client.onGap((gap) => void gaps.push(gap));
   await client.connect();
-  const sees = (wanted: readonly string[]) =>
-    vi.waitFor(() => expect(seen).toEqual(wanted), { timeout: 20_000, interval: 20 });
+  const sees = (wanted: readonly string[]) => vi.waitFor(() => expect(seen).toEqual(wanted), { interval: 20 });
   return { client, gaps, sees };
 }
 
 describe("the TypeScript client", () => {
-  test("misses nothing when it is started again and the store is a new one", { timeout: 60_000 }, async () => {
+  test("misses nothing when it is started again and the store is a new one", async () => {
     const cursorStore = memoryCursorStore();
     const { server, send } = await start();
     const before = await openClient(server, cursorStore);
@@ -148,14 +147,14 @@ describe("the TypeScript client", () => {
       ...numbered("next", 1, 5),
       ...numbered("later", 1, 70),
     ]);
-  }, 60_000);
+  });
 });
 
 describe("a store that was replaced by an older copy of itself", () => {
   test.each([
     ["as a whole", ""],
     ["without the cursors", "jetstream/MUSTREACH/streams/INBOX_0"],
-  ])("%s, under a running service, costs no device what is sent next", { timeout: 90_000 }, async (_, part) => {
+  ])("%s, under a running service, costs no device what is sent next", async (_, part) => {
     const { broker, device, send } = await start();
     const copy = `${broker.storeDir}-copy`;
     closing.push(() => rm(copy, { recursive: true, force: true }));
@@ -237,10 +236,10 @@ test("a device that was in an epoch that the store does not know is told, and ge
   const again = await phone.subscribe(at);
   await takeGap(phone, again);
   await handle(phone, again, [...numbered("kept", 1, 3), ...numbered("next", 1, 20)]);
-}, 60_000);
+});
 
 describe("inboxes that were deleted and declared anew under a running service", () => {
-  test("cost no device what is sent next", { timeout: 60_000 }, async () => {
+  test("cost no device what is sent next", async () => {
     const { broker, server, device, send } = await start();
     const phone = device("phone");
     const session = await phone.subscribe();
@@ -260,7 +259,7 @@ describe("inboxes that were deleted and declared anew under a running service", 
     expect(server.log.some(({ msg }) => String(msg).includes("replaced while the broker ran"))).toBe(true);
   });
 
-  test("or while no service ran, cost none either", { timeout: 60_000 }, async () => {
+  test("or while no service ran, cost none either", async () => {
     const { broker, server, device, send } = await start();
     await send("gone", 1, 20);
     const phone = device("phone");
@@ -282,7 +281,7 @@ describe("inboxes that were deleted and declared anew under a running service", 
     }
   });
 
-  test("and cost none that stays connected", { timeout: 60_000 }, async () => {
+  test("and cost none that stays connected", async () => {
     const { broker, device, send } = await start();
     const phone = device("phone");
     const session = await phone.subscribe();

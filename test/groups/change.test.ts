@@ -90,7 +90,7 @@ describe("changes at the same moment", () => {
       }),
       { ...fuzz(8), endOnFailure: true },
     );
-  }, 120_000);
+  });
 });
 
 test("any sequence of changes agrees with a set, at every version and on both sides", async () => {
@@ -128,7 +128,7 @@ test("any sequence of changes agrees with a set, at every version and on both si
     }),
     { ...fuzz(10), endOnFailure: true },
   );
-}, 120_000);
+});
 
 test.each(["add", "remove"] as const)("a dismissal that comes between finding the group and %s wins", async (verb) => {
   const groupId = newGroupId();
@@ -248,7 +248,7 @@ test("changes survive a broker that is killed under them, whole", async () => {
   } finally {
     await own.remove();
   }
-}, 120_000);
+});
 
 test("a change costs one read and one batch, whose records are few", async () => {
   const groupId = newGroupId();

@@ -83,7 +83,7 @@ describe("the members at a version", () => {
     expect(await groups.find(groupId)).toMatchObject({ memberCount: 99_981 });
     expect(await reader.memberIds(groupId)).toHaveLength(99_981);
     expect(await reader.memberIds(groupId, group?.version)).toHaveLength(100_001);
-  }, 120_000);
+  });
 });
 
 describe("a group that was read before", () => {
@@ -208,13 +208,10 @@ test("who left longer ago than the history is forgotten, and nobody else", async
     return Object.keys(state.subjects ?? {}).length;
   };
   const group = toToken(groupId);
-  await vi.waitFor(
-    async () => {
-      expect(await count(`group.${group}.members.*`)).toBe(2);
-      expect(await count(`joined.*.${group}`)).toBe(2);
-    },
-    { timeout: 20_000 },
-  );
+  await vi.waitFor(async () => {
+    expect(await count(`group.${group}.members.*`)).toBe(2);
+    expect(await count(`joined.*.${group}`)).toBe(2);
+  });
   expect(await groups.memberIds(groupId)).toEqual(["ben", "owner"]);
   expect(await groups.find(groupId)).toMatchObject({ memberCount: 2, version: 2 });
   await forgetful.add(groupId, ["ann"], roles.member);

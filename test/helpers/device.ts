@@ -36,7 +36,7 @@ export interface Device {
 /** An open session. Its events are read when they are asked for and not before, so that a test can stop reading. */
 export interface DeviceSession {
   readonly ready: Ready;
-  /** The next event of any kind; undefined at the end of the stream. Rejects after 20 s, and with the stream's error. */
+  /** The next event of any kind; undefined at the end of the stream. Rejects after a minute, and with the stream's error. */
   next(): Promise<DeviceEvent | undefined>;
   /** The next notifications; heartbeats are skipped, any other event is an error. */
   take(count: number): Promise<Notification[]>;
@@ -50,7 +50,7 @@ export interface DeviceSession {
 }
 
 /** How long an event may take, in milliseconds. */
-const eventTimeoutMs = 20_000;
+const eventTimeoutMs = 60_000;
 
 /** A heartbeat that comes this soon after a question, in milliseconds, was on its way before it. */
 const staleHeartbeatMs = 100;

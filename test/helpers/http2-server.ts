@@ -29,7 +29,7 @@ const generous: Limits = {
   pingTimeoutMs: 60_000,
 };
 
-export const until = (condition: () => void, timeout = 5_000) => vi.waitFor(condition, { timeout, interval: 5 });
+export const until = (condition: () => void) => vi.waitFor(condition, { interval: 5 });
 
 /** Serves on a real port; each exchange is recorded, and `react` answers it. */
 export async function useProtocol(

@@ -39,6 +39,8 @@ export const testSettings: TestSettings = {
   PORT: "0",
   ADMIN_PORT: "0",
   TOKEN_SECRET: testSecret,
+  // A busy machine is slow.
+  SEND_TIMEOUT: "20s",
   ...(process.env.MUSTREACH_HTTP2 === undefined ? {} : { HTTP2: process.env.MUSTREACH_HTTP2 }),
 };
 

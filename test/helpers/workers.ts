@@ -31,7 +31,7 @@ export async function startWorkers(settings: TestSettings = {}, dataDir?: string
         () => {
           if (count(msg) < expected) throw new Error(`the log has ${count(msg)} lines ${msg}, not ${expected}`);
         },
-        { timeout: 60_000, interval: 50 },
+        { interval: 50 },
       ),
     async metric(sample) {
       const text = await (await fetch(`${adminUrl}/metrics`)).text();

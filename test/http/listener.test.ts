@@ -19,7 +19,7 @@ import { type HttpHandler, type HttpResponse, toAccept } from "../helpers/http-h
 import { frame, frameType, get, preface, reset, settings, settingsAck, toFrames } from "../helpers/http2-frames.ts";
 
 const curl = async (...args: string[]): Promise<string> =>
-  (await promisify(execFile)("curl", ["--silent", "--show-error", "--max-time", "5", ...args])).stdout;
+  (await promisify(execFile)("curl", ["--silent", "--show-error", "--max-time", "60", ...args])).stdout;
 
 const answer = (res: HttpResponse, body: string): void => {
   res.write(body);
@@ -95,7 +95,7 @@ async function requestHttp2(session: http2.ClientHttp2Session, headers: http2.Ou
   return { status, text, code: stream.rstCode };
 }
 
-const until = (condition: () => void, timeout = 5_000) => vi.waitFor(condition, { timeout, interval: 5 });
+const until = (condition: () => void) => vi.waitFor(condition, { interval: 5 });
 
 /** Fails where the machine does not let a process open as many files, and sockets are files. */
 function requireOpenFiles(count: number): void {
@@ -199,7 +199,7 @@ describe.each(["node", "engine"] as const)("with HTTP/2 of %s", (name) => {
       expect(await elapsed(Promise.all(sockets.map((socket) => once(socket, "connect"))))).toBeLessThan(900);
     });
 
-    test("5,000 connections open at once are all answered", { timeout: 20_000 }, async () => {
+    test("5,000 connections open at once are all answered", async () => {
       const total = 5_000;
       requireOpenFiles(2 * total + 500);
       const waiting: HttpResponse[] = [];
@@ -247,7 +247,7 @@ describe.each(["node", "engine"] as const)("with HTTP/2 of %s", (name) => {
       });
       expect(counts()).toMatchObject({ connections: 300, undecided: 0 });
       for (const { socket } of clients) socket.end();
-      await until(() => expect(counts().connections).toBe(0), 2_000);
+      await until(() => expect(counts().connections).toBe(0));
     });
 
     test("an HTTP/1 client that sends FIN after its request still gets the answer", async () => {
@@ -285,7 +285,7 @@ describe.each(["node", "engine"] as const)("with HTTP/2 of %s", (name) => {
       client.socket.write("GET / HTTP/1.1\r\nHost: x\r\n\r\n");
       await until(() => expect(client.text()).toContain("first"));
       client.socket.end();
-      await until(() => expect(closed).toHaveBeenCalled(), 1_000);
+      await until(() => expect(closed).toHaveBeenCalled());
     });
 
     test("an undecided client that sends FIN is closed", async () => {
@@ -703,7 +703,7 @@ describe.each(["node", "engine"] as const)("with HTTP/2 of %s", (name) => {
         Buffer.concat([preface, settings, settingsAck, frame(frameType.goaway, 0, 0, Buffer.alloc(8))]),
       );
       await once(client.socket, "end");
-      await until(() => expect(counts().connections).toBe(0), 2_500);
+      await until(() => expect(counts().connections).toBe(0));
     });
 
     test("a peer that reads nothing of a large response is destroyed", async () => {
@@ -722,7 +722,7 @@ describe.each(["node", "engine"] as const)("with HTTP/2 of %s", (name) => {
       ]);
       client.socket.write(Buffer.concat([preface, bigWindows, settingsAck, get(1)]));
       await until(() => expect(handler).toHaveBeenCalled());
-      await until(() => expect(counts().connections).toBe(0), 2_500);
+      await until(() => expect(counts().connections).toBe(0));
     });
   });
 

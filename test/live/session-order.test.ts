@@ -109,10 +109,9 @@ describe("the order of sessions", () => {
     expect(storage).toBe("memory");
     // What is left says where the epoch began.
     await vi.waitFor(async () => expect((await broker.jsm.streams.info(sessionStream)).state.messages).toBe(1), {
-      timeout: 15_000,
       interval: 200,
     });
-  }, 30_000);
+  });
 
   test("is kept on disk by a broker that gives the account no memory", async () => {
     const external = await startExternalBroker({ memory: false });

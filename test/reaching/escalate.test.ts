@@ -6,7 +6,7 @@ import { type Received, type TestInstance, useInstances, useReceivers, verify } 
 const server = useBroker();
 const openInstance = useInstances(server);
 const openReceiver = useReceivers();
-const waitFor = <T>(check: () => T | Promise<T>) => vi.waitFor(check, { timeout: 15_000, interval: 10 });
+const waitFor = <T>(check: () => T | Promise<T>) => vi.waitFor(check, { interval: 10 });
 
 /** Stores a notification and puts it into the queue, as `reach` does. */
 async function queue(

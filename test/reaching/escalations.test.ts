@@ -12,7 +12,7 @@ import { useBroker } from "../helpers/broker.ts";
 import { type TestInstance, useInstances } from "../helpers/escalation.ts";
 
 const openInstance = useInstances(useBroker());
-const waitFor = <T>(check: () => T | Promise<T>) => vi.waitFor(check, { timeout: 15_000, interval: 10 });
+const waitFor = <T>(check: () => T | Promise<T>) => vi.waitFor(check, { interval: 10 });
 
 async function sendUnreached(instance: TestInstance, userId: string, data = "hello", expiresAtMs?: number) {
   const sequence = await instance.send(userId, data, expiresAtMs === undefined ? {} : { expiresAtMs });

@@ -6,7 +6,7 @@ import { useBroker } from "../helpers/broker.ts";
 import { type TestInstance, useInstances } from "../helpers/escalation.ts";
 
 const openInstance = useInstances(useBroker());
-const waitFor = <T>(check: () => T | Promise<T>) => vi.waitFor(check, { timeout: 15_000, interval: 10 });
+const waitFor = <T>(check: () => T | Promise<T>) => vi.waitFor(check, { interval: 10 });
 
 const facts = { partition: 1, sequence: 7, userId: "日本 😀", storedAtMs: 1_700_000_000_000 };
 const toEntry = (change: Partial<ReachEntry> = {}): ReachEntry => {

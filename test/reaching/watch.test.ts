@@ -15,7 +15,7 @@ import { eventsOf } from "../helpers/frames.ts";
 
 const server = useBroker();
 const openInstance = useInstances(server);
-const waitFor = <T>(check: () => T | Promise<T>) => vi.waitFor(check, { timeout: 15_000, interval: 10 });
+const waitFor = <T>(check: () => T | Promise<T>) => vi.waitFor(check, { interval: 10 });
 
 /** An `escalate` that takes everything, and what it got. */
 function takeAll() {

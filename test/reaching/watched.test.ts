@@ -12,7 +12,7 @@ import { useBroker } from "../helpers/broker.ts";
 import { type TestInstance, useInstances } from "../helpers/escalation.ts";
 
 const openInstance = useInstances(useBroker());
-const waitFor = <T>(check: () => T | Promise<T>) => vi.waitFor(check, { timeout: 15_000, interval: 10 });
+const waitFor = <T>(check: () => T | Promise<T>) => vi.waitFor(check, { interval: 10 });
 
 async function collect({ broker, laterLooks }: TestInstance) {
   const entries: ReachEntry[] = [];

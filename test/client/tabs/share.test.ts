@@ -7,7 +7,7 @@ import { type FakeService, type FakeSession, fakeToken, useClient, useFakeServic
 // Node's locks and channels are those of the browser, for all of a process: its clients are the tabs here. Real ones are
 // in test/e2e/tabs.test.ts.
 
-const soon = { timeout: 5_000, interval: 2 };
+const often = { interval: 2 };
 const token = fakeToken({ UserID: "alice", PlatformID: 5 });
 
 /** A tab of alice's browser, and what its listener was given. */
@@ -40,7 +40,7 @@ function useSlowListener(client: MustreachClient) {
   return { seen, next: () => gates.shift()?.() };
 }
 
-const sees = (seen: bigint[], ...sequences: bigint[]) => vi.waitFor(() => expect(seen).toEqual(sequences), soon);
+const sees = (seen: bigint[], ...sequences: bigint[]) => vi.waitFor(() => expect(seen).toEqual(sequences), often);
 
 describe("tabs of one device", () => {
   test("share one stream: each gets each notification, and one acknowledges", async () => {
@@ -52,7 +52,7 @@ describe("tabs of one device", () => {
     session.push("hello");
     session.notify(2n);
     for (const { seen } of [first, second, third]) {
-      await vi.waitFor(() => expect(seen.toSorted()).toEqual([0n, 1n, 2n]), soon);
+      await vi.waitFor(() => expect(seen.toSorted()).toEqual([0n, 1n, 2n]), often);
     }
     await service.acked(2n);
     expect(service.opened()).toBe(1);
@@ -102,7 +102,7 @@ describe("tabs of one device", () => {
     next.notify(14n);
     await sees(fast.seen, 11n, 12n, 13n, 14n);
     for (const sequence of [11n, 12n, 13n, 14n]) {
-      await vi.waitFor(() => expect(slow.seen.at(-1)).toBe(sequence), soon);
+      await vi.waitFor(() => expect(slow.seen.at(-1)).toBe(sequence), often);
       slow.next();
     }
     expect(slow.seen).toEqual([11n, 12n, 13n, 14n]);
@@ -147,7 +147,7 @@ describe("tabs of one device", () => {
     next.notify(4n);
     await sees(fast.seen, 1n, 2n, 3n, 4n);
     for (const sequence of [1n, 2n, 3n, 4n]) {
-      await vi.waitFor(() => expect(slow.seen.at(-1)).toBe(sequence), soon);
+      await vi.waitFor(() => expect(slow.seen.at(-1)).toBe(sequence), often);
       slow.next();
     }
     expect(slow.seen).toEqual([1n, 2n, 3n, 4n]);
@@ -196,7 +196,7 @@ describe("tabs of one device", () => {
     const next = await service.session();
     expect(next.request).toMatchObject({ afterSequence: 40n, epoch: "one" });
     place(next, 25n, "one");
-    await vi.waitFor(() => expect(gaps).toMatchObject([[{}], [{}], [{}]]), soon);
+    await vi.waitFor(() => expect(gaps).toMatchObject([[{}], [{}], [{}]]), often);
     for (const sequence of [32n, 36n, 40n, 44n]) notify(next, sequence, "two");
     for (const { seen } of tabs) await sees(seen, 10n, 20n, 30n, 40n, 32n, 36n, 40n, 44n);
     expect(gaps.flat()).toMatchObject(Array(3).fill({ reason: "storeChanged", to: 25n }));
@@ -221,9 +221,9 @@ describe("tabs of one device", () => {
     session.send({ case: "reconnect", value: { afterMs: 1, reason: "restart" } });
     const next = await service.session();
     next.ready();
-    await vi.waitFor(() => expect(tabs.map(({ client }) => client.status())).toEqual(["ready", "ready"]), soon);
+    await vi.waitFor(() => expect(tabs.map(({ client }) => client.status())).toEqual(["ready", "ready"]), often);
     next.end(failure("TokenKickedError", "logged out"));
-    await vi.waitFor(() => expect(tabs.map(({ client }) => client.status())).toEqual(["closed", "closed"]), soon);
+    await vi.waitFor(() => expect(tabs.map(({ client }) => client.status())).toEqual(["closed", "closed"]), often);
     expect(service.opened()).toBe(2);
   });
 
@@ -244,7 +244,7 @@ describe("tabs of one device", () => {
     const tab = useTab(service, { idleTimeoutMs: 200 });
     await openSession(service, tab.client.connect());
     await openSession(service, Promise.resolve());
-    await vi.waitFor(() => expect(tab.client.status()).toBe("ready"), soon);
+    await vi.waitFor(() => expect(tab.client.status()).toBe("ready"), often);
   });
 });
 
