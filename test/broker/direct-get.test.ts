@@ -130,9 +130,10 @@ describe("a read that cannot be answered fails with 90004", () => {
   });
 
   test("at once, when there is no such stream", async () => {
-    const startedAt = performance.now();
-    expect(await get.last("GONE", "x").catch(toErrorFacts)).toMatchObject({ errCode: 90004 });
-    expect(performance.now() - startedAt).toBeLessThan(4_000);
+    if (shared.broker === undefined) throw new Error("no broker");
+    const patient = createDirectGet(shared.broker, { timeoutMs: 600_000 });
+    expect(await patient.last("GONE", "x").catch(toErrorFacts)).toMatchObject({ errCode: 90004 });
+    patient.close();
   });
 
   test("at once when the reader is closed, with 90103", async () => {

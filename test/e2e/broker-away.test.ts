@@ -6,7 +6,7 @@ import { startTestServer, type TestServer } from "../helpers/server.ts";
 
 const openDevice = useDevices();
 const started: { broker?: ExternalBroker; server?: TestServer } = {};
-const settings = { HEARTBEAT: "1s", PARTITIONS: "1", SEND_TIMEOUT: "4s" };
+const settings = { HEARTBEAT: "1s", PARTITIONS: "1", SEND_TIMEOUT: "10m" };
 beforeAll(async () => {
   started.broker = await startExternalBroker();
   started.server = await startTestServer({ ...settings, NATS_URL: started.broker.url });
@@ -20,21 +20,19 @@ test("heartbeats go on while the broker is away, and say so", async () => {
   const { broker, server } = started;
   if (broker === undefined || server === undefined) throw new Error("they are there inside tests only");
   const session = await openDevice(server.url, await server.userToken("alice")).subscribe();
-  /** Whether the next heartbeats say that the broker is away; how long they took, in milliseconds. */
+  /** Reads heartbeats until one says of the broker what is asked for, or so many have come. */
   const heartbeats = async (until: (isAway: boolean) => boolean, count = Number.POSITIVE_INFINITY) => {
-    const startedMs = performance.now();
     for (let seen = 0; seen < count; seen++) {
       const event = await session.next();
       if (event?.case !== "heartbeat") throw new Error(`expected a heartbeat, got ${event?.case}`);
       if (until(event.value.brokerAway)) break;
     }
-    return performance.now() - startedMs;
   };
   await heartbeats((isAway) => !isAway);
   await broker.pause();
   await heartbeats((isAway) => isAway);
-  // At their pace: none of them waits for a read, which takes up to the send timeout.
-  expect(await heartbeats((isAway) => !isAway, 5)).toBeLessThan(10_000);
+  // None of them waits for a read, which takes up to the send timeout: longer than a test may.
+  await heartbeats((isAway) => !isAway, 5);
   await broker.resume();
   await heartbeats((isAway) => !isAway);
   await openSender(server.url, await server.adminToken())({ to: "alice", data: "1" });

@@ -98,7 +98,7 @@ async function untilIdle(session: DeviceSession): Promise<DeviceEvent[]> {
     const event = await session.next();
     if (event?.case !== "heartbeat") events.push(event ?? { case: undefined });
     // One that comes sooner was on its way before the question.
-    else if (performance.now() - askedAt > 100) return events;
+    else if (performance.now() - askedAt > 400) return events;
   }
 }
 

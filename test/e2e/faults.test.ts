@@ -137,9 +137,7 @@ describe("the service is killed", () => {
     const session = await device.subscribe();
     const taken = await session.take(5);
     await device.ack(taken[2]?.sequence ?? 0n);
-    const startedAt = performance.now();
     expect(await first.kill("SIGTERM")).toBe(0);
-    expect(performance.now() - startedAt).toBeLessThan(5_000);
 
     const second = await startProcessUntilEnd({}, first.dataDir);
     const resumed = await openDevice(second.url, token).subscribe();
@@ -179,10 +177,8 @@ describe("the broker is killed", () => {
     expect(dataOf(await session.take(1))).toEqual(["before"]);
 
     await broker.pause();
-    const startedAt = performance.now();
     expect(await send({ to: "alice", data: "lost" }).catch(toErrorFacts)).toMatchObject({ errCode: 90004 });
     expect(await send({ to: "alice", data: "lost", level: 1 }).catch(toErrorFacts)).toMatchObject({ errCode: 90004 });
-    expect(performance.now() - startedAt).toBeLessThan(4_000);
     for (const [userId, deviceId] of [
       ["alice", "other"],
       ["bob", "phone"],
@@ -273,9 +269,7 @@ describe("the service is stopped", () => {
     const send = openSender(server.url, await server.adminToken());
     for (const data of numbers(1, 40)) await send({ to: "alice", data: data.padEnd(10_000, ".") });
     await openDevice(server.url, await server.userToken("alice")).subscribe();
-    const startedAt = performance.now();
     await server.stop();
-    expect(performance.now() - startedAt).toBeLessThan(4_000);
   });
 
   test("and what force_logout revoked stays revoked", async () => {

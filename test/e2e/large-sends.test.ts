@@ -50,8 +50,7 @@ describe("with MUSTREACH_MAX_DATA_BYTES=1048576", () => {
     expect(event.value.data === data).toBe(true);
   });
 
-  test("one byte more is 1001 at once", async () => {
-    const startedAt = performance.now();
+  test("one byte more is 1001", async () => {
     const refused = await send({
       sendUserID: "imAdmin",
       recvUserID: "ann",
@@ -60,7 +59,6 @@ describe("with MUSTREACH_MAX_DATA_BYTES=1048576", () => {
       reliabilityLevel: 2,
     });
     expect(refused).toMatchObject({ errCode: 1001, errDlt: expect.stringContaining("data is 1048577 bytes") });
-    expect(performance.now() - startedAt).toBeLessThan(4_000);
   });
 });
 

@@ -275,13 +275,11 @@ test.each([
   await (await startBroker({ dataDir: dir })).stop();
 });
 
-test.concurrent("a broker that does not react is killed within 5 s", async () => {
+test.concurrent("a broker that does not react is killed", async () => {
   const broker = await startBroker();
   process.kill(broker.pid(), "SIGSTOP");
-  const startedAt = performance.now();
   await broker.remove();
   expect(isAlive(broker.pid())).toBe(false);
-  expect(performance.now() - startedAt).toBeLessThan(5_000);
 });
 
 test.concurrent("a broker that could not write is restarted, and then writes", async ({ onTestFinished }) => {

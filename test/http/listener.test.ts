@@ -1,4 +1,4 @@
-import { execFile } from "node:child_process";
+import { execFile, execFileSync } from "node:child_process";
 import diagnostics from "node:diagnostics_channel";
 import { once } from "node:events";
 import http from "node:http";
@@ -20,6 +20,18 @@ import { frame, frameType, get, preface, reset, settings, settingsAck, toFrames 
 
 const curl = async (...args: string[]): Promise<string> =>
   (await promisify(execFile)("curl", ["--silent", "--show-error", "--max-time", "60", ...args])).stdout;
+
+/** A program that connects 2,000 times to a port of this machine, and says so. */
+const connectMany = `
+  const net = require("node:net");
+  let connected = 0;
+  for (let i = 0; i < 2_000; i++) {
+    net.connect(Number(process.argv[1]), "127.0.0.1", () => {
+      if (++connected < 2_000) return;
+      process.stdout.write(String(connected), () => process.exit());
+    });
+  }
+`;
 
 const answer = (res: HttpResponse, body: string): void => {
   res.write(body);
@@ -105,11 +117,8 @@ function requireOpenFiles(count: number): void {
   throw new Error(`this test opens ${count} files, and this machine allows ${limit}: raise \`ulimit -n\``);
 }
 
-async function elapsed(work: Promise<unknown>): Promise<number> {
-  const start = performance.now();
-  await work;
-  return performance.now() - start;
-}
+/** Far beyond a test's time: what waits for it fails. In milliseconds. */
+const never = 600_000;
 
 async function dribble(socket: net.Socket, bytes: Buffer): Promise<void> {
   for (const byte of bytes) {
@@ -191,12 +200,12 @@ describe.each(["node", "engine"] as const)("with HTTP/2 of %s", (name) => {
       }
     });
 
-    // Where the queue of new connections overflows, clients try again after a second.
-    test("a burst of 2,000 connections fits into the backlog", { retry: 2 }, async () => {
+    test("a burst of 2,000 connections fits into the backlog", async () => {
       const { port } = await useListener();
-      const sockets = Array.from({ length: 2_000 }, () => net.connect({ port, host: "127.0.0.1" }));
-      cleanups.push(() => sockets.map((socket) => socket.resetAndDestroy()));
-      expect(await elapsed(Promise.all(sockets.map((socket) => once(socket, "connect"))))).toBeLessThan(900);
+      // It holds this process up, so that none is accepted before all are connected.
+      expect(execFileSync(process.execPath, ["-e", connectMany, String(port)], { timeout: 60_000 }).toString()).toBe(
+        "2000",
+      );
     });
 
     test("5,000 connections open at once are all answered", async () => {
@@ -403,15 +412,17 @@ describe.each(["node", "engine"] as const)("with HTTP/2 of %s", (name) => {
 
     test("a silent connection is closed after sniffTimeoutMs, and so is one that drips the preface", async () => {
       const { port, counts } = await useListener({ sniffTimeoutMs: 100 });
+      const patient = await useListener();
+      await useSocket(patient.port);
+      await until(() => expect(patient.counts().undecided).toBe(1));
       const silent = await useSocket(port);
       const dripping = await useSocket(port);
       let dripped = 0;
       const drip = setInterval(() => dripping.socket.write(preface.subarray(dripped, ++dripped)), 20);
       cleanups.push(() => clearInterval(drip));
-      const took = await elapsed(Promise.all([silent.closed, dripping.closed]));
-      expect(took).toBeGreaterThan(80);
-      expect(took).toBeLessThan(1_500);
+      await Promise.all([silent.closed, dripping.closed]);
       await until(() => expect(counts()).toMatchObject({ connections: 0, undecided: 0 }));
+      expect(patient.counts().undecided).toBe(1);
     });
 
     test("beyond maxUndecidedSockets the oldest silent connection gives way, counted, and logged once", async () => {
@@ -623,11 +634,12 @@ describe.each(["node", "engine"] as const)("with HTTP/2 of %s", (name) => {
 
     test("an idle HTTP/1 connection is closed after keepAliveTimeoutMs", async () => {
       const { port } = await useListener({ keepAliveTimeoutMs: 1 });
-      const client = await useSocket(port);
-      client.socket.write("GET / HTTP/1.1\r\nHost: x\r\n\r\n");
-      // Node adds a second of its own.
-      expect(await elapsed(client.closed)).toBeLessThan(3_000);
+      const patient = await useListener();
+      const [client, other] = [await useSocket(port), await useSocket(patient.port)];
+      for (const { socket } of [client, other]) socket.write("GET / HTTP/1.1\r\nHost: x\r\n\r\n");
+      await client.closed;
       expect(client.text()).toContain("200 OK");
+      expect(patient.counts().connections).toBe(1);
     });
 
     test.each(["sniffTimeoutMs", "maxConnections", "maxHeaderBytes", "pingTimeoutMs"] as const)(
@@ -657,7 +669,7 @@ describe.each(["node", "engine"] as const)("with HTTP/2 of %s", (name) => {
       });
       const client = await useSocket(port);
       client.socket.write(Buffer.concat([preface, settings, settingsAck, get(1)]));
-      expect(await elapsed(client.closed)).toBeLessThan(1_500);
+      await client.closed;
       expect(toFrames(client.received())).toContainEqual(expect.objectContaining({ type: frameType.ping, flags: 0 }));
       await until(() => expect(closed).toHaveBeenCalled());
       expect(counts().connections).toBe(0);
@@ -761,7 +773,7 @@ describe.each(["node", "engine"] as const)("with HTTP/2 of %s", (name) => {
       await requestHttp2(session);
       const goaway = once(session, "goaway");
       const silent = await useSocket(port);
-      expect(await elapsed(drain(5_000))).toBeLessThan(200);
+      await drain(never);
       expect((await goaway)[0]).toBe(http2.constants.NGHTTP2_NO_ERROR);
       await silent.closed;
       await expect(useSocket(port)).rejects.toThrow("ECONNREFUSED");
@@ -776,9 +788,9 @@ describe.each(["node", "engine"] as const)("with HTTP/2 of %s", (name) => {
       busy.socket.write(Buffer.concat([preface, settings, settingsAck, get(1)]));
       await until(() => expect(toFrames(idle.received()).length).toBeGreaterThan(1));
       await until(() => expect(open).toHaveLength(1));
-      const drained = elapsed(drain(5_000));
+      const drained = drain(never);
       for (const res of open) answer(res, "last answer");
-      expect(await drained).toBeLessThan(2_500);
+      await drained;
       await until(() => {
         const goaway = expect.objectContaining({ type: frameType.goaway });
         expect(toFrames(idle.received())).toContainEqual(goaway);
@@ -802,11 +814,11 @@ describe.each(["node", "engine"] as const)("with HTTP/2 of %s", (name) => {
       streaming.socket.write("GET /begun HTTP/1.1\r\nHost: x\r\n\r\n");
       await until(() => expect(open).toHaveLength(3));
       const done = vi.fn();
-      const drained = drain(5_000).then(done);
+      const drained = drain(never).then(done);
       await wait(50);
       expect(done).not.toHaveBeenCalled();
       for (const res of open) answer(res, "finished");
-      expect(await elapsed(drained)).toBeLessThan(500);
+      await drained;
       expect((await overHttp2).text).toContain("finished");
       await Promise.all([unary.closed, streaming.closed]);
       expect(unary.text()).toMatch(/connection: close\r\n[\s\S]*finished/i);
@@ -818,9 +830,9 @@ describe.each(["node", "engine"] as const)("with HTTP/2 of %s", (name) => {
       const client = await useSocket(port);
       client.socket.write("POST /late HTTP/1.1\r\nHost: x\r\n");
       await until(() => expect(counts()).toMatchObject({ connections: 1, undecided: 0 }));
-      const drained = drain(5_000);
+      const drained = drain(never);
       client.socket.write("Content-Length: 4\r\n\r\nbody");
-      expect(await elapsed(drained)).toBeLessThan(500);
+      await drained;
       await client.closed;
       expect(client.text()).toMatch(/connection: close\r\n[\s\S]*POST \/late over 1.1: body/i);
     });
@@ -834,9 +846,7 @@ describe.each(["node", "engine"] as const)("with HTTP/2 of %s", (name) => {
       const client = await useSocket(port);
       client.socket.write("GET / HTTP/1.1\r\nHost: x\r\n\r\n");
       await until(() => expect(client.text()).toContain("endless"));
-      const took = await elapsed(drain(200));
-      expect(took).toBeGreaterThan(190);
-      expect(took).toBeLessThan(600);
+      await drain(200);
       await client.closed;
       expect(log.warn).toHaveBeenCalledTimes(1);
     });
@@ -850,7 +860,7 @@ describe.each(["node", "engine"] as const)("with HTTP/2 of %s", (name) => {
       const first = drain(Number.POSITIVE_INFINITY).then(done);
       await wait(50);
       expect(done).not.toHaveBeenCalled();
-      expect(await elapsed(Promise.all([first, drain(50), drain(5_000)]))).toBeLessThan(1_000);
+      await Promise.all([first, drain(50), drain(never)]);
       await drain(5_000);
     });
 

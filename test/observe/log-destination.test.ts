@@ -60,9 +60,7 @@ test("a pipe that nobody reads holds up nothing, and what it had no room for is 
   // About 1 MiB waits, the rest is gone.
   const dropped = destination.dropped();
   expect(dropped).toBeGreaterThan(3_000);
-  const askedAtMs = performance.now();
   await flush(destination);
-  expect(performance.now() - askedAtMs).toBeLessThan(5_000);
 
   let text = "";
   await vi.waitFor(() => {

@@ -109,17 +109,16 @@ describe("an escalation", () => {
     await instance.startEscalate(receiver.url, {
       minDelayMs: 100,
       maxDelayMs: 300,
-      maxAttempts: 5,
+      maxAttempts: 12,
       random: () => 0.99,
     });
     await queue(instance, "ann");
     await whenDone(instance);
     const times = receiver.received.map(({ atMs }) => atMs);
     const pauses = times.slice(1).map((atMs, i) => atMs - (times[i] ?? 0));
-    for (const [i, ms] of [99, 198, 297, 297].entries()) {
-      expect(pauses[i]).toBeGreaterThanOrEqual(ms - 5);
-      expect(pauses[i]).toBeLessThan(ms + 1_500);
-    }
+    for (const [i, ms] of [99, 198, 297, 297].entries()) expect(pauses[i]).toBeGreaterThanOrEqual(ms - 5);
+    // Doubled on and on, they would take longer than a test may.
+    expect(pauses).toHaveLength(11);
   });
 
   test("waits at least as long as Retry-After says", async () => {
