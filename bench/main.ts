@@ -31,7 +31,7 @@ const usage = `npm run bench -- [options], or mustreach bench [options]
 Measures this service against floors in the same run, and prints and writes what it has found.
 
   --only ROW       only this row; may be given several times: ${rows.map(({ name }) => name).join(", ")}
-  --quick          short runs: two minutes for all rows
+  --quick          short runs: two minutes for all rows, on a quiet machine
   --passes N       passes of each side that count, besides the warm-up. Default: 5, with --quick 2
   --out DIR        where results.json, results.md and the charts are written. Default: bench/results
   --service DIR    the checkout that is measured. Default: this one
