@@ -25,8 +25,8 @@ export function takeOne(rate: Rate, fullAtMs: number, nowMs: number): number | u
   return waitMs(rate, fullAtMs, nowMs) > 0 ? undefined : Math.max(fullAtMs, nowMs) + rate.intervalMs;
 }
 
-/** How long until there is one to take, in milliseconds; not above 0 when there is. */
-function waitMs({ intervalMs, burstMs }: Rate, fullAtMs: number, nowMs: number): number {
+/** How long until there is one to take from a bucket, in milliseconds; not above 0 when there is. */
+export function waitMs({ intervalMs, burstMs }: Rate, fullAtMs: number, nowMs: number): number {
   return Math.max(fullAtMs, nowMs) + intervalMs - nowMs - burstMs;
 }
 

@@ -3,7 +3,7 @@ import { Code, ConnectError } from "@connectrpc/connect";
 import type { BaseLogger } from "pino";
 import type { FrameSink, FrameSource } from "../answers.ts";
 import type { CallContext } from "../calls/context.ts";
-import { type ErrorName, errorTable } from "../errors.ts";
+import { type ErrorName, errorTable, failure } from "../errors.ts";
 import { ReceiveRequestSchema, Start } from "../gen/mustreach/delivery/v1/delivery_pb.ts";
 import { PullMessagesBySeqsRequestSchema, type SeqRange } from "../gen/mustreach/openim/v1/gateway_pb.ts";
 import type { Position } from "../inbox/lineage.ts";
@@ -107,10 +107,11 @@ export class Client implements WebSocketReceiver, Outlet, FrameSink {
     this.#delivery.stop();
   }
 
-  onClose(): void {
+  onClose(violation: string | undefined): void {
     this.#delivery.cancel();
     this.#source?.cancel();
-    this.#observed?.succeed();
+    if (violation === undefined) this.#observed?.succeed();
+    else this.#observed?.fail(failure("ArgsError", violation));
     this.#identity.context.abort(done);
   }
 

@@ -1,3 +1,4 @@
+import { createRate, takeOne, waitMs } from "../rate-limit.ts";
 import { conversationId, toNumber, toSequence, unreachedNumber } from "./conversation.ts";
 import { Delivery, type Outlet, type Pulled } from "./delivery.ts";
 import type { Batch } from "./held.ts";
@@ -5,6 +6,12 @@ import { encodeProbe } from "./messages.ts";
 
 /** How long a device may take to ask for what it was told of, before it is told again, in milliseconds. */
 const probeAgainMs = 10_000;
+
+/**
+ * Batches that begin at once, and a second; what is stored meanwhile is one batch, and the device asks for that once. After
+ * twenty pushes within ten seconds it gathers further ones, for the longer the more there are.
+ */
+const batches = createRate({ burst: 8, perSecond: 2.5 });
 
 /** An answer that the device has read later than this after its pull, in milliseconds, it may not have waited for. */
 const maxAnswerMs = 8_000;
@@ -28,6 +35,8 @@ export class GoDelivery extends Delivery {
   /** The device's number by epoch, where it is not 0. */
   readonly #numbers = new Map<string, number>();
   #stage: Stage = { kind: "idle" };
+  /** See {@link takeOne}. */
+  #batchesFullAt = 0;
 
   /** @param epochs those of the store, the oldest first. */
   constructor(outlet: Outlet, epochs: readonly string[]) {
@@ -77,16 +86,24 @@ export class GoDelivery extends Delivery {
   protected onLate(): void {
     if (this.#stage.kind === "asking") this.#probe(this.#stage.epochs[0], unreachedNumber);
     if (this.#stage.kind === "probed") this.#tell(this.#stage.batch);
+    if (this.#stage.kind === "idle") this.proceed();
   }
 
   protected pump(): void {
-    while (this.#stage.kind === "idle") {
+    while (this.#stage.kind === "idle" && !this.held.isEmpty()) {
+      const now = performance.now();
+      const fullAt = takeOne(batches, this.#batchesFullAt, now);
+      if (fullAt === undefined) {
+        this.outlet.timers.set(this.timer, waitMs(batches, this.#batchesFullAt, now));
+        return;
+      }
       const batch = this.held.take();
       if (batch === undefined) return;
       if (batch.messages.length === 0) {
         this.acknowledgements.add(batch.last);
       } else {
         this.#stage = { kind: "probed", batch };
+        this.#batchesFullAt = fullAt;
         this.#tell(batch);
       }
     }

@@ -33,6 +33,10 @@ export class Held {
     this.#bytes += item.message?.length ?? 0;
   }
 
+  isEmpty(): boolean {
+    return this.#items.length === 0;
+  }
+
   isFull(): boolean {
     return this.#bytes >= maxHeldBytes;
   }

@@ -158,19 +158,20 @@ describe.each([
 
   test("gets a backlog of 5,000", async () => {
     const userId = newUserId();
-    const sender = openSender(server.url, await server.adminToken());
-    await sendMany(sender, userId, 5_000, String, 128);
-    const installed = await install(server, userId);
-    const other = await openDevice(server.url, installed.token, "other").subscribe({ window: 1_000 });
-    const stored: string[] = [];
-    while (stored.length < 5_000) {
-      const taken = await other.take(500);
-      stored.push(...dataOf(taken));
-      await openDevice(server.url, installed.token, "other").ack(taken.at(-1)?.sequence ?? 0n);
+    const admin = await server.adminToken();
+    const backlog = numbers(1, 5_000);
+    for (let i = 0; i < backlog.length; i += 1_000) {
+      const notifications = backlog
+        .slice(i, i + 1_000)
+        .map((data) => ({ sendUserID: "imAdmin", recvUserID: userId, key: "test", data, reliabilityLevel: 2 }));
+      const { json } = await server.post("/msg/batch_send_business_notification", { notifications }, admin);
+      expect(json).toMatchObject({ errCode: 0 });
     }
-    const app = installed.start();
+    const other = await openDevice(server.url, await server.userToken(userId), "other").subscribe({ window: 1_000 });
+    expect(other.ready.pending).toBe(5_000n);
+    const app = (await install(server, userId)).start();
     await expect.poll(() => got(app).length, { ...soon, timeout: 60_000 }).toBe(5_000);
-    expect(got(app)).toEqual(stored);
+    expect(got(app)).toEqual(backlog);
   }, 120_000);
 
   test("gets a backlog of ten of 200 KB", async () => {
