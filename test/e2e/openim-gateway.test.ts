@@ -36,6 +36,16 @@ async function send(
   const body = { sendUserID: "imAdmin", recvUserID: to, key: "test", data, reliabilityLevel: level };
   const { json } = await of.post("/msg/send_business_notification", body, await of.adminToken());
   expect(json).toMatchObject({ errCode: 0 });
+  return String(json.data?.serverMsgID);
+}
+
+/** Waits until it is stored that a device has handled one. */
+async function untilHandled(serverMsgID: string): Promise<void> {
+  const admin = await server.adminToken();
+  await vi.waitFor(async () => {
+    const { json } = await server.post("/msg/get_delivery_status", { serverMsgID }, admin);
+    expect(json.data).toMatchObject({ counts: { delivered: 1 } });
+  }, soon);
 }
 
 describe("a handshake", () => {
@@ -311,19 +321,18 @@ describe("a device with the Go core", () => {
     const first = start(disk);
     await vi.waitFor(() => expect(got(first)).toHaveLength(3), soon);
     const recorded: GoDisk = new Map(disk);
-    await send(userId, "4");
-    await vi.waitFor(() => expect(got(first)).toHaveLength(4), soon);
-    await new Promise((resolve) => setTimeout(resolve, 2_500));
+    await untilHandled(await send(userId, "4"));
+    expect(got(first)).toHaveLength(4);
     await first.kill();
     await until(start(recorded), ["4"]);
   });
 
   test("that was installed anew gets everything that is retained", async () => {
     const { userId, start } = await install();
-    await send(userId, "1");
+    const sent = await send(userId, "1");
     const first = start(new Map());
     await until(first, ["1"]);
-    await new Promise((resolve) => setTimeout(resolve, 2_500));
+    await untilHandled(sent);
     await first.kill();
     await send(userId, "2");
     await until(start(new Map()), ["1", "2"]);

@@ -28,13 +28,22 @@ async function serve(broker: ExternalBroker, port = 0): Promise<TestServer> {
   return server;
 }
 
-async function sendAll({ url, ...server }: TestServer, list: readonly string[]): Promise<void> {
+/** Sends them one after the other, and resolves to the id of the last. */
+async function sendAll({ url, ...server }: TestServer, list: readonly string[]): Promise<string> {
   const send = openSender(url, await server.adminToken());
-  for (const data of list) await send({ to: "alice", data });
+  let last = "";
+  for (const data of list) last = (await send({ to: "alice", data })).serverMsgId;
+  return last;
 }
 
-/** Longer than it takes until what a device has read is stored as handled, in milliseconds. */
-const settled = () => new Promise((resolve) => setTimeout(resolve, 3_500));
+/** Waits until it is stored that a device has handled one. */
+async function untilHandled(server: TestServer, serverMsgID: string): Promise<void> {
+  const admin = await server.adminToken();
+  await vi.waitFor(async () => {
+    const { json } = await server.post("/msg/get_delivery_status", { serverMsgID }, admin);
+    expect(json.data).toMatchObject({ counts: { delivered: 1 } });
+  }, soon);
+}
 
 describe.each([
   ["JavaScript", (url: string, token: string, disk: GoDisk) => disk && startJsApp(url, "alice", token)],
@@ -52,14 +61,14 @@ describe.each([
     const app = await connect(server);
     const copy = `${broker.storeDir}-copy`;
     onTestFinished(() => rm(copy, { recursive: true, force: true }));
-    await sendAll(server, numbered("kept", 1, 5));
+    const kept = await sendAll(server, numbered("kept", 1, 5));
     await until(app, numbered("kept", 1, 5));
-    await settled();
+    await untilHandled(server, kept);
     await cp(broker.storeDir, copy, { recursive: true });
-    await sendAll(server, numbered("gone", 1, 10));
+    const gone = await sendAll(server, numbered("gone", 1, 10));
     const before = [...numbered("kept", 1, 5), ...numbered("gone", 1, 10)];
     await until(app, before);
-    await settled();
+    await untilHandled(server, gone);
     await broker.pause();
     await rm(broker.storeDir, { recursive: true });
     await cp(copy, broker.storeDir, { recursive: true });
@@ -91,9 +100,8 @@ describe.each([
     const broker = await startBroker();
     const server = await serve(broker);
     const app = await connect(server, disk);
-    await sendAll(server, ["1"]);
-    await until(app, ["1"]);
-    await settled();
+    await untilHandled(server, await sendAll(server, ["1"]));
+    expect(got(app)).toEqual(["1"]);
     await app.kill();
     await sendAll(server, ["2", "3"]);
     await broker.pause();
