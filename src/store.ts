@@ -112,7 +112,7 @@ export async function openStore(connections: Connections, config: Config, log: L
     tombstones: createTombstones(publisher, directGet, partitions),
     live,
     // Over the connection of the writes, so that it leaves in one system call with the next of them.
-    echo: createLive(writes, { partitions, timeoutMs }).push,
+    echo: createLive(writes, { partitions, timeoutMs }).echo,
     // On the connection of the live signals: the broker knows of a subscription before it records the session.
     openSession: await createOpenSession(broker, { partitions, replicas, timeoutMs }),
     cursors,

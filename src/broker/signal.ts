@@ -17,6 +17,24 @@ export function tell(broker: Broker, subject: string, payload?: string): void {
   if (!broker.nc.isClosed()) broker.nc.publish(subject, payload);
 }
 
+const later: { readonly broker: Broker; readonly subject: string; readonly payload: Uint8Array }[] = [];
+
+/**
+ * Tells whoever listens, when everything else that this turn of the event loop has to say is said. It may be lost, and is
+ * while there is no connection, and when it is larger than the broker takes.
+ */
+export function tellLater(broker: Broker, subject: string, payload: Uint8Array): void {
+  // What is written at the end of this turn comes before the second.
+  if (later.push({ broker, subject, payload }) === 1) setImmediate(() => setImmediate(tellAll));
+}
+
+function tellAll(): void {
+  for (const { broker, subject, payload } of later.splice(0)) {
+    if (!broker.isConnected() || broker.nc.isClosed() || broker.nc.isDraining()) continue;
+    if (payload.length <= (broker.nc.info?.max_payload ?? 0)) broker.nc.publish(subject, payload);
+  }
+}
+
 /**
  * Tells whoever listens, once there is a connection; what is told in one turn of the event loop goes out in one write.
  *

@@ -9,6 +9,8 @@ import {
   type Recall,
   RecallSchema,
 } from "../gen/mustreach/delivery/v1/delivery_pb.ts";
+import { compileFlatCodec } from "../grpc/flat-codec.ts";
+import { prefixBytes } from "../grpc/frame.ts";
 import { FieldWriter, toEventFrame } from "./event-frame.ts";
 import { messageToken, recallToken } from "./layout.ts";
 import { type NotificationIds, notificationToken, placeIdsOf } from "./place-id.ts";
@@ -106,18 +108,25 @@ export function decodeNotification({ subject, sequence, payload }: StoredItem): 
 export function encodeItem(item: InboxItem): Uint8Array {
   if (item.kind === "recall") return toBinary(RecallSchema, item.recall);
   if (item.kind === "message") return toBinary(MessageSchema, item.message);
-  return toBinary(NotificationSchema, item.notification);
+  return encodeNotification(item.notification);
+}
+
+const flatNotification = compileFlatCodec(NotificationSchema);
+
+/** Encodes a notification, as protobuf's own code does. */
+export function encodeNotification(notification: Notification): Uint8Array {
+  return flatNotification.write(notification)?.subarray(prefixBytes) ?? toBinary(NotificationSchema, notification);
 }
 
 /** What is stored beside an item. */
 export function itemHeaders(userId: string, item: InboxItem, options: WriteOptions): Record<string, string> {
-  return {
-    [operationHeader]: encodeURIComponent(options.operationId),
-    ...ownerHeader(userId),
-    ...(item.kind === "notification" ? {} : { [kindHeader]: item.kind }),
-    ...(options.expiresAtMs === undefined ? {} : { [expiresHeader]: String(options.expiresAtMs) }),
-    ...(options.escalateAfterMs === undefined ? {} : { [escalateHeader]: String(options.escalateAfterMs) }),
-  };
+  const { operationId, expiresAtMs, escalateAfterMs } = options;
+  const headers = ownerHeader(userId);
+  headers[operationHeader] = encodeURIComponent(operationId);
+  if (item.kind !== "notification") headers[kindHeader] = item.kind;
+  if (expiresAtMs !== undefined) headers[expiresHeader] = String(expiresAtMs);
+  if (escalateAfterMs !== undefined) headers[escalateHeader] = String(escalateAfterMs);
+  return headers;
 }
 
 /** What of {@link itemHeaders} is another for each user. */

@@ -1,6 +1,6 @@
 import { z } from "zod";
 import type { Broker } from "../broker/connect.ts";
-import { listen, push, type Signal, tell } from "../broker/signal.ts";
+import { listen, push, type Signal, tell, tellLater } from "../broker/signal.ts";
 import { toPartition, toToken } from "../broker/subjects.ts";
 import {
   ackSubject,
@@ -60,6 +60,8 @@ export interface Live {
    * @throws NetworkError (90004) when the broker stays away.
    */
   push(userId: string, notification: Uint8Array): Promise<void>;
+  /** As {@link push}, but nobody waits for it, and while the broker stays away it is lost. */
+  echo(userId: string, notification: Uint8Array): void;
   /**
    * Publishes an online push to a group.
    *
@@ -112,6 +114,7 @@ export function createLive(
     },
     push: (userId, notification) =>
       push(broker, pushSubject(...locate(toToken(userId))), notification, Date.now() + timeoutMs),
+    echo: (userId, notification) => tellLater(broker, pushSubject(...locate(toToken(userId))), notification),
     pushGroup: (groupId, notification) =>
       push(broker, groupPushSubject(toToken(groupId)), notification, Date.now() + timeoutMs),
     subscribeGroup: (groupId, onPush) =>

@@ -76,7 +76,7 @@ export async function deliverDue(deps: DeliverDueDeps, due: Delivery): Promise<v
   // The record was kept from when the send was accepted, and may be gone by now.
   await deps.sends.claim(record);
   await deliver(deps, due);
-  await syncSender(deps, notification);
+  syncSender(deps, notification);
 }
 
 /** The stored form of a send that waits. */

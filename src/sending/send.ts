@@ -1,9 +1,9 @@
-import { create, toBinary } from "@bufbuild/protobuf";
+import { create } from "@bufbuild/protobuf";
 import { failure } from "../errors.ts";
 import { type Notification, NotificationSchema } from "../gen/mustreach/delivery/v1/delivery_pb.ts";
 import { Durability } from "../gen/mustreach/msg/v1/msg_pb.ts";
 import type { Inbox } from "../inbox/inbox.ts";
-import { withIds } from "../inbox/items.ts";
+import { encodeNotification, withIds } from "../inbox/items.ts";
 import type { NotificationIds } from "../inbox/place-id.ts";
 import type { Unit } from "../publishing/in-order.ts";
 import type { Recalls } from "../recalling/findings.ts";
@@ -106,7 +106,7 @@ async function pushOnly(deps: SendDeps, request: ValidSend): Promise<Sent> {
   const sent = { serverMsgId: createId(sendTime), clientMsgId: createId(sendTime), sendTime };
   const notification = toNotification(request, sent);
   await push(deps.live, notification);
-  await syncSender(deps, notification);
+  syncSender(deps, notification);
   return sent;
 }
 
@@ -123,7 +123,7 @@ function layOutPlaced(deps: SendDeps, request: ValidSend, operationId: string): 
   const options = { expiresAtMs, escalateAfterMs, operationId };
   const { stream, write, wrote, store } = deps.inbox.placing(request.recvUserId, notification, options);
   const finish = async (ids: NotificationIds): Promise<Sent> => {
-    await syncSender(deps, notification, () => withIds(write.payload, ids));
+    syncSender(deps, notification, () => withIds(write.payload, ids));
     return { ...ids, sendTime };
   };
   return {
@@ -145,7 +145,7 @@ function layOutRecorded(deps: SendDeps, request: ValidSend, operationId: string)
       unit,
       async stored(sequence) {
         along.wrote(sequence);
-        await syncSender(deps, notification, () => along.write.payload);
+        syncSender(deps, notification, () => along.write.payload);
         return record;
       },
       alone: () => sendRecorded(deps, request, operationId),
@@ -171,7 +171,7 @@ async function sendRecorded(deps: SendDeps, request: ValidSend, operationId: str
   if (!isStored && !isRecalled) await (isLater ? deps.later(delivery) : deliver(deps, delivery));
   if (!isRepeat && !isLater) {
     if (!mustReach) await push(deps.live, delivery.notification);
-    await syncSender(deps, delivery.notification);
+    syncSender(deps, delivery.notification);
   }
   return first;
 }
@@ -208,7 +208,7 @@ async function findVersion(
 }
 
 async function push(live: OnlinePush, notification: Notification): Promise<void> {
-  const bytes = toBinary(NotificationSchema, notification);
+  const bytes = encodeNotification(notification);
   if (notification.recvGroupId !== "") await live.pushGroup(notification.recvGroupId, bytes);
   else await live.push(notification.recvUserId, bytes);
 }

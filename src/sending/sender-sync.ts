@@ -1,5 +1,5 @@
-import { toBinary } from "@bufbuild/protobuf";
-import { type Notification, NotificationSchema } from "../gen/mustreach/delivery/v1/delivery_pb.ts";
+import type { Notification } from "../gen/mustreach/delivery/v1/delivery_pb.ts";
+import { encodeNotification } from "../inbox/items.ts";
 
 /** Publishes an online push, encoded, to a user's or a group's connected devices. */
 export interface OnlinePush {
@@ -11,21 +11,21 @@ export interface OnlinePush {
 
 export interface SyncSenderDeps {
   /** Shows senders what they have sent; undefined when that is switched off. */
-  readonly echo: OnlinePush["push"] | undefined;
+  readonly echo: ((userId: string, notification: Uint8Array) => void) | undefined;
 }
 
 /**
  * Shows a notification to a user to the sender's own connected devices as well, when that is switched on: OpenIM's
- * senderSync (push_handler.go). Nothing is stored for them.
+ * senderSync (push_handler.go). Nothing is stored for them, and the send does not wait for it.
  *
  * @param encode its bytes, where they are there already. Default: encodes it.
  */
-export async function syncSender(
+export function syncSender(
   { echo }: SyncSenderDeps,
   notification: Notification,
-  encode: () => Uint8Array = () => toBinary(NotificationSchema, notification),
-): Promise<void> {
+  encode: () => Uint8Array = () => encodeNotification(notification),
+): void {
   const { sendUserId, recvUserId } = notification;
   if (echo === undefined || recvUserId === "" || recvUserId === sendUserId) return;
-  await echo(sendUserId, encode());
+  echo(sendUserId, encode());
 }
