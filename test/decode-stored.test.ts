@@ -1,10 +1,12 @@
 import { create, toBinary } from "@bufbuild/protobuf";
+import { headers, type Msg, type MsgHdrs, MsgHdrsImpl } from "@nats-io/transport-node";
 import { pino } from "pino";
 import { expect, test, vi } from "vitest";
 import { connectBroker } from "../src/broker/connect.ts";
 import { declare } from "../src/broker/declare.ts";
 import { createDirectGet } from "../src/broker/direct-get.ts";
 import { toPartition, toToken } from "../src/broker/subjects.ts";
+import { readHeaders } from "../src/decode-stored.ts";
 import { toErrorFacts } from "../src/errors.ts";
 import { type Message, MessageSchema, NotificationSchema } from "../src/gen/mustreach/delivery/v1/delivery_pb.ts";
 import { encodeItem, itemHeaders } from "../src/inbox/items.ts";
@@ -176,4 +178,41 @@ test("a job that cannot be read does not hold up what follows it, and is told in
   });
   for (const stop of stops) await stop();
   await broker.close();
+});
+
+test("headers are read as the client library reads them, whatever stands before and in the payload", async () => {
+  const connection = await server.connect();
+  const toHeaders = (values: Readonly<Record<string, string>>): MsgHdrs => {
+    const all = headers();
+    for (const [name, value] of Object.entries(values)) all.set(name, value);
+    return all;
+  };
+  const looksLikeHeaders = "\r\nHMSG a 1 12 12\r\nNATS/1.0\r\nA: of the payload\r\n\r\n";
+  const sent: readonly (readonly [payload: string, headers?: MsgHdrs])[] = [
+    ["1", toHeaders({ A: "one", "A-Longer": "another" })],
+    [looksLikeHeaders],
+    ["", toHeaders({ "A-Longer": "NATS/1.0", B: "日本 😀" })],
+    [looksLikeHeaders, toHeaders({ A: "NATS/1.0 200 OK", B: "A: none" })],
+    [`${looksLikeHeaders}2`],
+    ["", headers(408, "Request Timeout")],
+    ["x".repeat(100_000), toHeaders({ B: "of a large one" })],
+    ["\r\n\r\n"],
+  ];
+  const got: Msg[] = [];
+  const subscription = connection.subscribe("headers", { callback: (_, msg) => void got.push(msg) });
+  for (let i = 0; i < 200; i++)
+    for (const [payload, headers] of sent) connection.publish("headers", payload, headers && { headers });
+  await vi.waitFor(() => expect(got).toHaveLength(200 * sent.length), { timeout: 20_000 });
+  subscription.unsubscribe();
+  const decode = vi.spyOn(MsgHdrsImpl, "decode");
+  for (const [i, msg] of got.entries()) {
+    const read = readHeaders(msg);
+    const [payload, wanted] = sent[i % sent.length] ?? [""];
+    expect(msg.string()).toBe(payload);
+    for (const name of ["A", "A-Longer", "B", "HMSG a 1 12 12"]) {
+      expect([i, name, read(name)]).toEqual([i, name, wanted?.get(name) ?? ""]);
+    }
+  }
+  // It is asked for those two only whose values look like a beginning.
+  expect(decode).toHaveBeenCalledTimes(2 * 200);
 });

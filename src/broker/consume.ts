@@ -1,6 +1,7 @@
 import { AckPolicy } from "@nats-io/jetstream";
 import { createInbox, type Msg, nanos } from "@nats-io/transport-node";
 import type { BaseLogger } from "pino";
+import { readHeaders } from "../decode-stored.ts";
 import type { Broker } from "./connect.ts";
 import { isUnknownConsumer } from "./faults.ts";
 import { nextMessageSubject, parseDelivery } from "./subjects.ts";
@@ -196,6 +197,8 @@ export function together(parts: readonly Consumption[]): Consumption {
   };
 }
 
+const positive = Buffer.from("+ACK");
+
 function toDelivery(broker: Broker, msg: Msg, onSettle: () => void): Delivery {
   const reply = msg.reply ?? "";
   let isSettled = false;
@@ -204,7 +207,7 @@ function toDelivery(broker: Broker, msg: Msg, onSettle: () => void): Delivery {
     isSettled = true;
     onSettle();
   };
-  const answer = (verb: string) => {
+  const answer = (verb: string | Uint8Array) => {
     if (isSettled) return;
     msg.respond(verb);
     settle();
@@ -213,8 +216,8 @@ function toDelivery(broker: Broker, msg: Msg, onSettle: () => void): Delivery {
     subject: msg.subject,
     payload: msg.data,
     ...parseDelivery(reply),
-    header: (name) => msg.headers?.get(name) ?? "",
-    ack: () => answer("+ACK"),
+    header: readHeaders(msg),
+    ack: () => answer(positive),
     async doubleAck() {
       await broker.whenConnected(Date.now() + doubleAckTimeoutMs);
       await broker.nc.request(reply, "+ACK", { timeout: doubleAckTimeoutMs });

@@ -1,6 +1,7 @@
 import { createInbox, type Msg } from "@nats-io/transport-node";
 import { failure } from "../errors.ts";
 import { createLimit } from "../in-flight.ts";
+import { readHeaders } from "../decode-stored.ts";
 import type { Broker } from "./connect.ts";
 import { toFailure } from "./faults.ts";
 import { directGetSubject } from "./subjects.ts";
@@ -286,11 +287,12 @@ function limits(
 }
 
 function toDirectMessage(msg: Msg): DirectMessage {
+  const header = readHeaders(msg);
   return {
-    subject: msg.headers?.get("Nats-Subject") ?? "",
-    sequence: Number(msg.headers?.get("Nats-Sequence")),
+    subject: header("Nats-Subject"),
+    sequence: Number(header("Nats-Sequence")),
     payload: msg.data,
-    timeMs: Date.parse(msg.headers?.get("Nats-Time-Stamp") ?? ""),
-    header: (name) => msg.headers?.get(name) ?? "",
+    timeMs: Date.parse(header("Nats-Time-Stamp")),
+    header,
   };
 }

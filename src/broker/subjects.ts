@@ -45,6 +45,7 @@ export function nextMessageSubject(stream: string, consumer: string): string {
  */
 export function parseDelivery(reply: string): { count: number; sequence: number; storedAtMs: number } {
   const tokens = reply.split(".");
-  const [count, sequence, , nanos] = tokens.slice(tokens.length > 9 ? 6 : 4);
+  const first = tokens.length > 9 ? 6 : 4;
+  const [count, sequence, nanos] = [tokens[first], tokens[first + 1], tokens[first + 3]];
   return { count: Number(count), sequence: Number(sequence), storedAtMs: Math.floor(Number(nanos) / 1e6) };
 }
