@@ -1,5 +1,4 @@
-import { randomUUID } from "node:crypto";
-import { type MsgHdrs, MsgHdrsImpl } from "@nats-io/transport-node";
+import { type MsgHdrs, MsgHdrsImpl, nuid } from "@nats-io/transport-node";
 import { z } from "zod";
 import type { Broker } from "./connect.ts";
 import { isGone, isOvertaken, type Refusal, toFailure, toRefusal } from "./faults.ts";
@@ -52,7 +51,7 @@ const pubAck = z.object({
  */
 export async function write(broker: Broker, writes: readonly Write[], timeoutMs: number): Promise<Stored> {
   if (writes.length > maxBatchMessages) throw new RangeError(`a batch holds at most ${maxBatchMessages} messages`);
-  const id = writes.length > 1 ? randomUUID() : undefined;
+  const id = writes.length > 1 ? nuid.next() : undefined;
   for (const [index, one] of writes.entries()) {
     const { subject, payload } = one;
     const isLast = index === writes.length - 1;
@@ -112,25 +111,38 @@ interface BatchPlace {
   readonly isLast: boolean;
 }
 
+/** Headers that are encoded already: the client library's own look at each before they set the next. */
+class EncodedHeaders extends MsgHdrsImpl {
+  readonly #bytes: Uint8Array;
+
+  constructor(lines: string) {
+    super();
+    this.#bytes = Buffer.from(lines === "" ? "" : `NATS/1.0\r\n${lines}\r\n`);
+  }
+
+  override encode(): Uint8Array {
+    return this.#bytes;
+  }
+}
+
 /** What ends a header's line. */
 const lineEnd = /[\r\n]/;
 
-/** All at once: to set one after the other, the client library looks at each before. */
 function toHeaders({ headers, replaces, name, directlyAfter, ttlMs }: Write, batch: BatchPlace | undefined): MsgHdrs {
-  const all: Record<string, string[]> = {};
-  const set = (key: string, value: string) => {
-    if (lineEnd.test(value)) throw new RangeError(`the header ${key} has a line end`);
-    all[key] = [value];
-  };
-  for (const key in headers) set(key, headers[key] ?? "");
-  if (replaces !== undefined) set("Nats-Expected-Last-Subject-Sequence", String(replaces));
-  if (name !== undefined) set("Nats-Msg-Id", name);
-  if (directlyAfter !== undefined) set("Nats-Expected-Last-Msg-Id", directlyAfter);
-  if (ttlMs !== undefined) set("Nats-TTL", `${Math.max(1, Math.ceil(ttlMs / 1_000))}s`);
+  let lines = "";
+  for (const key in headers) lines += toLine(key, headers[key] ?? "");
+  if (replaces !== undefined) lines += toLine("Nats-Expected-Last-Subject-Sequence", String(replaces));
+  if (name !== undefined) lines += toLine("Nats-Msg-Id", name);
+  if (directlyAfter !== undefined) lines += toLine("Nats-Expected-Last-Msg-Id", directlyAfter);
+  if (ttlMs !== undefined) lines += toLine("Nats-TTL", `${Math.max(1, Math.ceil(ttlMs / 1_000))}s`);
   if (batch !== undefined) {
-    set("Nats-Batch-Id", batch.id);
-    set("Nats-Batch-Sequence", String(batch.sequence));
-    if (batch.isLast) set("Nats-Batch-Commit", "1");
+    lines += `Nats-Batch-Id: ${batch.id}\r\nNats-Batch-Sequence: ${batch.sequence}\r\n`;
+    if (batch.isLast) lines += "Nats-Batch-Commit: 1\r\n";
   }
-  return MsgHdrsImpl.fromRecord(all);
+  return new EncodedHeaders(lines);
+}
+
+function toLine(key: string, value: string): string {
+  if (lineEnd.test(value)) throw new RangeError(`the header ${key} has a line end`);
+  return `${key}: ${value}\r\n`;
 }

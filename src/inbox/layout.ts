@@ -96,8 +96,9 @@ export function parseMarkerSubject(subject: string): number {
 
 /** The partition of an {@link inboxSubject}; undefined for another subject. */
 export function parseInboxPartition(subject: string): number | undefined {
-  const [kind, partition] = subject.split(".", 2);
-  return kind === "inbox" ? Number(partition) : undefined;
+  if (!subject.startsWith("inbox.")) return undefined;
+  const begin = "inbox.".length;
+  return Number(subject.slice(begin, subject.indexOf(".", begin)));
 }
 
 /** How the broker turns a stored notification into a hint. */
