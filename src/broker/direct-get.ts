@@ -1,7 +1,7 @@
 import { createInbox, type Msg } from "@nats-io/transport-node";
+import { readHeaders } from "../decode-stored.ts";
 import { failure } from "../errors.ts";
 import { createLimit } from "../in-flight.ts";
-import { readHeaders } from "../decode-stored.ts";
 import type { Broker } from "./connect.ts";
 import { toFailure } from "./faults.ts";
 import { directGetSubject } from "./subjects.ts";

@@ -1,4 +1,5 @@
 import type { Msg } from "@nats-io/transport-node";
+import { readHeaders } from "../decode-stored.ts";
 import { atEndOfTurn } from "../end-of-turn.ts";
 import type { Broker } from "./connect.ts";
 import { toFailure } from "./faults.ts";
@@ -25,7 +26,7 @@ const later: { readonly broker: Broker; readonly subject: string; readonly paylo
  */
 export function tellLater(broker: Broker, subject: string, payload: Uint8Array): void {
   // What is written at the end of this turn comes before the second.
-  if (later.push({ broker, subject, payload }) === 1) setImmediate(() => setImmediate(tellAll));
+  if (later.push({ broker, subject, payload }) === 1) atEndOfTurn(() => atEndOfTurn(tellAll));
 }
 
 function tellAll(): void {
@@ -101,9 +102,9 @@ class Listening {
     if (this.sid > 0) atEndOfTurn(() => this.#subscriptions.unsubscribe(this));
   }
 
-  callback(error: Error | null, { subject, data, headers }: Msg): void {
+  callback(error: Error | null, msg: Msg): void {
     if (error !== null || this.#isStopped) return;
-    this.#onSignal({ subject, payload: data, header: (name) => headers?.get(name) ?? "" });
+    this.#onSignal({ subject: msg.subject, payload: msg.data, header: readHeaders(msg) });
   }
 
   /** Called when it, or the connection, has ended. */
