@@ -18,7 +18,7 @@ const floors: readonly (readonly string[])[] = [
   ["calls", "sending", "receiving", "reaching"],
   ["groups", "chat", "recalling", "live", "tickets"],
   ["inbox", "auth", "websocket"],
-  ["embedded", "http", "grpc", "publishing"],
+  ["embedded", "http", "grpc", "publishing", "broker/consumers"],
   ["broker", "observe"],
   ["data-dir", "decode-stored", "end-of-turn", "in-flight", "json", "limits", "rate-limit"],
   ["config", "errors"],
@@ -223,7 +223,7 @@ function judgeFile(path: string, specifier: string): string | undefined {
 }
 
 function judgePackage(room: string, specifier: string): string | undefined {
-  if (specifier.startsWith("@nats-io/") && room !== "broker") {
+  if (specifier.startsWith("@nats-io/") && room.split("/")[0] !== "broker") {
     return `only broker imports @nats-io (${specifier})`;
   }
   // It runs in browsers, but for the room of Node.

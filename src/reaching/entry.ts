@@ -1,4 +1,4 @@
-import type { Delivery } from "../broker/consume.ts";
+import type { Delivery } from "../broker/consumers/consume.ts";
 
 /** What the consumer `reach` tells of an inbox entry: its headers only. It is held until the first ack or nak. */
 export interface ReachEntry extends Pick<Delivery, "sequence" | "storedAtMs" | "ack" | "nak"> {

@@ -1,7 +1,7 @@
 import { toBinary } from "@bufbuild/protobuf";
 import type { BaseLogger } from "pino";
 import type { Broker } from "../broker/connect.ts";
-import { type Consumption, consume, type Delivery } from "../broker/consume.ts";
+import { type Consumption, consume, type Delivery } from "../broker/consumers/consume.ts";
 import type { DirectGet } from "../broker/direct-get.ts";
 import { toRefusal } from "../broker/faults.ts";
 import { findSurely } from "../broker/leader.ts";

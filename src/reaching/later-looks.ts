@@ -2,7 +2,7 @@ import { randomUUID } from "node:crypto";
 import { create, toBinary } from "@bufbuild/protobuf";
 import type { BaseLogger } from "pino";
 import type { Broker } from "../broker/connect.ts";
-import { type Consumption, consume, type Delivery } from "../broker/consume.ts";
+import { type Consumption, consume, type Delivery } from "../broker/consumers/consume.ts";
 import { toRefusal } from "../broker/faults.ts";
 import { toToken } from "../broker/subjects.ts";
 import { decodeStored } from "../decode-stored.ts";

@@ -1,5 +1,5 @@
 import type { BaseLogger } from "pino";
-import type { Consumption } from "../broker/consume.ts";
+import type { Consumption } from "../broker/consumers/consume.ts";
 import type { Cursors } from "../inbox/cursors.ts";
 import { createDueQueue } from "./due-queue.ts";
 import type { ReachEntry } from "./entry.ts";

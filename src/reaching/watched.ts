@@ -1,6 +1,6 @@
 import type { BaseLogger } from "pino";
 import type { Broker } from "../broker/connect.ts";
-import { type Consumption, consume, type Delivery, together } from "../broker/consume.ts";
+import { type Consumption, consume, type Delivery, together } from "../broker/consumers/consume.ts";
 import { readItemHeaders } from "../inbox/items.ts";
 import { inboxPartitionFilter, inboxStream, parseInboxSubject } from "../inbox/layout.ts";
 import type { ReachEntry } from "./entry.ts";

@@ -1,10 +1,10 @@
 import { create, toBinary } from "@bufbuild/protobuf";
 import type { Logger } from "pino";
 import type { Broker } from "../broker/connect.ts";
+import { work } from "../broker/consumers/work.ts";
 import type { DirectGet } from "../broker/direct-get.ts";
 import { toRefusal } from "../broker/faults.ts";
 import { toPartition, toToken } from "../broker/subjects.ts";
-import { work } from "../broker/work.ts";
 import { decodeStored } from "../decode-stored.ts";
 import { errorTable, failure, toErrorFacts } from "../errors.ts";
 import { MessageSchema, NotificationSchema } from "../gen/mustreach/delivery/v1/delivery_pb.ts";

@@ -1,10 +1,10 @@
 import { create, toBinary } from "@bufbuild/protobuf";
 import type { Logger } from "pino";
 import type { Broker } from "../broker/connect.ts";
+import { work } from "../broker/consumers/work.ts";
 import type { DirectGet } from "../broker/direct-get.ts";
 import { toRefusal } from "../broker/faults.ts";
 import { toToken } from "../broker/subjects.ts";
-import { work } from "../broker/work.ts";
 import { remove } from "../broker/write.ts";
 import { decodeStored } from "../decode-stored.ts";
 import { failure } from "../errors.ts";

@@ -1,10 +1,10 @@
 import { nanos } from "@nats-io/transport-node";
 import { pino } from "pino";
 import { afterEach, describe, expect, test, vi } from "vitest";
-import { type Broker, connectBroker } from "../../src/broker/connect.ts";
-import { type ConsumeOptions, consume, type Delivery } from "../../src/broker/consume.ts";
-import { everything } from "../../src/broker/subjects.ts";
-import { useBroker } from "../helpers/broker.ts";
+import { type Broker, connectBroker } from "../../../src/broker/connect.ts";
+import { type ConsumeOptions, consume, type Delivery } from "../../../src/broker/consumers/consume.ts";
+import { everything } from "../../../src/broker/subjects.ts";
+import { useBroker } from "../../helpers/broker.ts";
 
 const log = pino({ level: "silent" });
 const server = useBroker();

@@ -1,10 +1,10 @@
 import { AckPolicy } from "@nats-io/jetstream";
 import { createInbox, type Msg, nanos } from "@nats-io/transport-node";
 import type { BaseLogger } from "pino";
-import { readHeaders } from "../decode-stored.ts";
-import type { Broker } from "./connect.ts";
-import { isUnknownConsumer } from "./faults.ts";
-import { nextMessageSubject, parseDelivery } from "./subjects.ts";
+import { readHeaders } from "../../decode-stored.ts";
+import type { Broker } from "../connect.ts";
+import { isUnknownConsumer } from "../faults.ts";
+import { nextMessageSubject, parseDelivery } from "../subjects.ts";
 
 /** A message that a durable consumer has delivered to this instance. It is held until the first ack, nak or term. */
 export interface Delivery {

@@ -1,9 +1,9 @@
 import { pino } from "pino";
 import { afterEach, describe, expect, test, vi } from "vitest";
-import { connectBroker } from "../../src/broker/connect.ts";
-import { everything } from "../../src/broker/subjects.ts";
-import { type WorkOptions, work } from "../../src/broker/work.ts";
-import { useBroker } from "../helpers/broker.ts";
+import { connectBroker } from "../../../src/broker/connect.ts";
+import { type WorkOptions, work } from "../../../src/broker/consumers/work.ts";
+import { everything } from "../../../src/broker/subjects.ts";
+import { useBroker } from "../../helpers/broker.ts";
 
 const log = pino({ level: "silent" });
 const server = useBroker();

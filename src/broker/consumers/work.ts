@@ -1,4 +1,4 @@
-import type { Broker } from "./connect.ts";
+import type { Broker } from "../connect.ts";
 import { type ConsumeOptions, consume, type Delivery } from "./consume.ts";
 
 /** A job whose worker has given no sign of life for this long is given to another, in milliseconds. */
