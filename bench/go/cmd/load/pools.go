@@ -121,15 +121,21 @@ func reach(a reachArgs) (any, error) {
 	if err != nil {
 		return nil, err
 	}
-	a.Send.Pace.Calls = int(a.Send.Pace.Rate * a.Send.Pace.Seconds)
+	// All of them, also when the machine stands still for a while: as many are waited for.
+	a.Send.Pace.Calls, a.Send.Pace.Seconds = int(a.Send.Pace.Rate*a.Send.Pace.Seconds), 0
 	arrived := pool.expect(int64(a.Send.Pace.Calls))
-	sends, err := send(a.Send)
+	answer, err := send(a.Send)
 	if err != nil {
 		return nil, err
+	}
+	sends := answer.(measure.Outcome)
+	// What was not taken is not waited for: the pass has failed, and says why.
+	if sends.Errors > 0 {
+		return reached{sends, pool.latencies.Take()}, pool.problem()
 	}
 	if err := pool.wait(arrived); err != nil {
 		return nil, err
 	}
 	pool.acks.Wait()
-	return reached{sends.(measure.Outcome), pool.latencies.Take()}, pool.problem()
+	return reached{sends, pool.latencies.Take()}, pool.problem()
 }
