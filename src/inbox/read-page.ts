@@ -1,4 +1,4 @@
-import type { DirectGet } from "../broker/direct-get.ts";
+import type { DirectGet, DirectMessage } from "../broker/direct-get.ts";
 import type { Epochs } from "./epochs.ts";
 import { type InboxEntry, isTombstone, toEntry } from "./items.ts";
 import { type InboxPlace, inboxDayFilter, inboxFilter, markerFilter, parseInboxPartition, toDay } from "./layout.ts";
@@ -14,6 +14,8 @@ export interface InboxPage {
   readonly pending: number;
   /** Of the partition, by which the entries are labelled. */
   readonly lineage: Lineage;
+  /** There are more than the index answers. */
+  readonly isLong: boolean;
   /** The store does not hold any more what the read was to follow: it was replaced. Then nothing was found. */
   readonly isStoreChanged: boolean;
 }
@@ -28,6 +30,8 @@ export interface ReadOptions {
   readonly limit: number;
   /** Everything stored before this moment (epoch milliseconds) is known already: older day buckets are not asked. */
   readonly knownUntilMs?: number | undefined;
+  /** Whether a page was {@link InboxPage.isLong} a moment ago: then the index is not asked. Default false. */
+  readonly isLong?: boolean | undefined;
 }
 
 /** What {@link readPage} needs. */
@@ -53,38 +57,44 @@ const pageBytes = { each: 8_192, total: 1_048_576 } as const;
  */
 export async function readPage({ get, epochs }: ReadDeps, place: InboxPlace, options: ReadOptions): Promise<InboxPage> {
   const { user, partition, stream } = place;
-  const { after, epoch = "", limit, knownUntilMs } = options;
+  const { after, epoch = "", limit, knownUntilMs, isLong = false } = options;
   await epochs.refresh(partition);
   const range = { from: after + 1, count: limit, maxBytes: Math.min(limit * pageBytes.each, pageBytes.total) };
   const filters =
     knownUntilMs === undefined
       ? [inboxFilter(partition, user)]
       : daysSince(knownUntilMs).map((day) => inboxDayFilter(partition, user, day));
+  const marker = markerFilter(partition);
   // With the markers of epochs, so that what follows one is known to.
-  const indexed = await get.index(stream, [...filters, markerFilter(partition)], range);
+  const indexed = isLong ? undefined : await get.index(stream, [...filters, marker], range);
   const found = indexed ?? (await get.along(stream, inboxFilter(partition, user), range));
-  const upTo = found.upToSequence ?? Number.POSITIVE_INFINITY;
-  // The stream has gone back, or this is a replica that lags behind; or no marker can have been in the page.
-  if (upTo < after || indexed === undefined) await epochs.look(partition);
+  const last = found.messages.at(-1)?.sequence ?? after;
+  // A page along the stream is without them. From the newest that is known on, there is one at least.
+  const newest = epochs.lineage(partition).at(-1)?.first ?? 1;
+  const marked = indexed ?? (await get.index(stream, [marker], { from: newest }));
+  const upTo = marked?.upToSequence ?? (indexed === undefined ? 0 : Number.POSITIVE_INFINITY);
+  // The stream has gone back, or this is a replica that lags behind.
+  if (upTo < last) await epochs.look(partition);
   // The connection may be another by now.
   await epochs.refresh(partition);
   // Another instance may have begun an epoch since the last look, which the page does not show when it began before.
   await epochs.know(partition, after);
-  const messages = found.messages.filter((message) => {
-    const isItem = parseInboxPartition(message.subject) !== undefined;
-    if (!isItem) epochs.learn(partition, message);
-    return isItem && !isTombstone(message);
-  });
-  const last = found.messages.at(-1)?.sequence ?? after;
+  for (const message of marked?.messages ?? []) if (isMarker(message)) epochs.learn(partition, message);
+  const messages = found.messages.filter((message) => !isMarker(message) && !isTombstone(message));
   const throughSequence = found.pending === 0 ? Math.max(last, found.upToSequence ?? 0) : last;
   // No await from here on: what was read is labelled and judged by one lineage.
   const lineage = epochs.lineage(partition);
   if (after > 0 && epochs.placeOf(partition, { epoch, sequence: after }) < after) {
-    return { entries: [], throughSequence: after, pending: 0, lineage, isStoreChanged: true };
+    return { entries: [], throughSequence: after, pending: 0, lineage, isLong: false, isStoreChanged: true };
   }
   epochs.saw(partition, throughSequence);
   const entries = messages.map((message) => toEntry(message, epochAt(lineage, message.sequence)));
-  return { entries, throughSequence, pending: found.pending, lineage, isStoreChanged: false };
+  const isLongNow = indexed === undefined;
+  return { entries, throughSequence, pending: found.pending, lineage, isLong: isLongNow, isStoreChanged: false };
+}
+
+function isMarker({ subject }: DirectMessage): boolean {
+  return parseInboxPartition(subject) === undefined;
 }
 
 function daysSince(timeMs: number): number[] {

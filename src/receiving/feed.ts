@@ -1,3 +1,4 @@
+import { setImmediate as endOfTurn } from "node:timers/promises";
 import { Gap_Reason } from "../gen/mustreach/delivery/v1/delivery_pb.ts";
 import type { InboxEntry } from "../inbox/items.ts";
 import { epochAt, type Position } from "../inbox/lineage.ts";
@@ -25,6 +26,8 @@ export interface ReadRequest {
   readonly limit: number;
   readonly wanted: number;
   readonly knownUntilMs: number | undefined;
+  /** Whether there were more than the index answers a moment ago. Default false. */
+  readonly isLong?: boolean;
 }
 
 /** What a device is to be told next from its inbox; `sequence` is what it acknowledges. */
@@ -56,9 +59,19 @@ export interface FeedOwner {
   onStoreChanged(): void;
 }
 
+/** What was read for a feed. */
+interface Reading {
+  readonly startedMs: number;
+  readonly found: InboxPage;
+  readonly lost: FeedGap | undefined;
+}
+
 const nothing: readonly InboxEntry[] = [];
 
-/** A device's way through its user's inbox, a page at a time. */
+/**
+ * A device's way through its user's inbox, a page at a time. While a device that keeps up is sent one of the largest
+ * pages, the next is read.
+ */
 export class Feed implements TimerOwner {
   readonly #source: FeedSource;
   readonly #owner: FeedOwner;
@@ -76,6 +89,9 @@ export class Feed implements TimerOwner {
   /** When the feed was last at the end of the inbox, in epoch milliseconds; 0 before. */
   #knownUntilMs = 0;
   #lagRetries = 0;
+  #isLong = false;
+  /** The page after the one in memory. */
+  #ahead: Promise<Reading> | undefined = undefined;
   #maxEntries: number = pageEntries.first;
   #lagTimer: Timer | undefined = undefined;
 
@@ -118,7 +134,7 @@ export class Feed implements TimerOwner {
 
   /** Whether the inbox may hold more than the page in memory. */
   mayHaveMore(): boolean {
-    return this.#isStale;
+    return this.#isStale || this.#ahead !== undefined;
   }
 
   /**
@@ -127,31 +143,18 @@ export class Feed implements TimerOwner {
    * @throws NetworkError (90004) when the broker does not answer; the feed is where it was.
    */
   async load(limit: number): Promise<void> {
-    const startedMs = Date.now();
-    // Before the read: a hint that comes while it is under way must lead to another one.
-    this.#isStale = false;
-    try {
-      const found = await this.#source.read({
-        after: this.#through,
-        epoch: this.#epoch,
-        limit: Math.min(limit, this.#maxEntries),
-        wanted: this.#hinted > this.#through ? this.#hinted : 0,
-        knownUntilMs: this.#knownUntilMs || undefined,
-      });
-      if (found.isStoreChanged) {
-        this.#owner.onStoreChanged();
-        return;
-      }
-      const isLongAgo = startedMs - this.#knownUntilMs > maxUncheckedMs;
-      const lost = this.#through > 0 && isLongAgo ? await this.#findLost(found) : undefined;
-      this.#accept(found, lost);
-    } catch (error) {
-      this.#isStale = true;
-      throw error;
+    const reading = this.#ahead ?? this.#read(limit);
+    this.#ahead = undefined;
+    const { startedMs, found, lost } = await reading;
+    if (found.isStoreChanged) {
+      this.#owner.onStoreChanged();
+      return;
     }
+    this.#accept(found, lost);
     if (this.#pendingAfterPage > 0) {
-      this.#maxEntries = Math.min(this.#maxEntries * 4, pageEntries.last);
       this.#isStale = true;
+      if (this.#maxEntries === pageEntries.last) await this.#readAhead(limit);
+      this.#maxEntries = Math.min(this.#maxEntries * 4, pageEntries.last);
       return;
     }
     this.#knownUntilMs = startedMs;
@@ -201,6 +204,35 @@ export class Feed implements TimerOwner {
     if (this.#lagTimer !== undefined) this.#source.timers.clear(this.#lagTimer);
   }
 
+  async #read(limit: number): Promise<Reading> {
+    const startedMs = Date.now();
+    // Before the read: a hint that comes while it is under way must lead to another one.
+    this.#isStale = false;
+    try {
+      const found = await this.#source.read({
+        after: this.#through,
+        epoch: this.#epoch,
+        limit: Math.min(limit, this.#maxEntries),
+        wanted: this.#hinted > this.#through ? this.#hinted : 0,
+        knownUntilMs: this.#knownUntilMs || undefined,
+        isLong: this.#isLong,
+      });
+      const isLongAgo = startedMs - this.#knownUntilMs > maxUncheckedMs;
+      const isChecked = this.#through > 0 && isLongAgo && !found.isStoreChanged;
+      return { startedMs, found, lost: isChecked ? await this.#findLost(found) : undefined };
+    } catch (error) {
+      this.#isStale = true;
+      throw error;
+    }
+  }
+
+  async #readAhead(limit: number): Promise<void> {
+    this.#ahead = this.#read(limit);
+    this.#ahead.catch(() => {}); // Who loads it hears of it.
+    // The broker is asked at the end of this turn: it reads while the page is sent.
+    await endOfTurn();
+  }
+
   #shift(): InboxEntry | undefined {
     const entry = this.#page[this.#at++];
     if (this.#at >= this.#page.length) {
@@ -210,13 +242,15 @@ export class Feed implements TimerOwner {
     return entry;
   }
 
-  #accept({ entries, throughSequence, lineage, pending }: InboxPage, lost: FeedGap | undefined): void {
+  #accept({ entries, throughSequence, lineage, pending, isLong }: InboxPage, lost: FeedGap | undefined): void {
     if (lost !== undefined) this.#gaps = [...(this.#gaps ?? []), lost];
     this.#page = entries.length === 0 ? nothing : entries;
     this.#at = 0;
     this.#through = Math.max(this.#through, throughSequence, lost?.sequence ?? 0);
     this.#epoch = epochAt(lineage, this.#through);
     this.#pendingAfterPage = pending;
+    // Few may be left once it was read to its end.
+    this.#isLong = isLong && pending > 0;
   }
 
   /** What the retention has removed between what is in hand and a page that was read before we look. */

@@ -24,8 +24,7 @@ const never = Number.POSITIVE_INFINITY;
 
 /**
  * One live stream of one device. It does what happens to it at once: to wait takes no promise, no closure and no timer
- * of Node's. Nothing is read from the store before the device has taken what came before, and at most a page of it is in
- * memory.
+ * of Node's. Nothing is read from the store before the device has taken what came before, but one page of a long backlog.
  */
 export class Session implements FeedOwner, TimerOwner {
   readonly deviceId: string;

@@ -32,7 +32,7 @@ export class SharedRead {
   }
 
   /** @param isShared whether the user has other sessions, for which the page is kept. */
-  async read({ after, epoch = "", limit, wanted, knownUntilMs }: ReadRequest, isShared = true): Promise<InboxPage> {
+  async read({ after, epoch = "", limit, wanted, ...known }: ReadRequest, isShared = true): Promise<InboxPage> {
     // A page is of the store as it was then.
     if (this.#newest !== undefined && this.#newest.page.lineage !== this.#inbox.lineage(this.#userId)) {
       this.#newest = undefined;
@@ -43,7 +43,7 @@ export class SharedRead {
     if (newest !== undefined && covered) return sliceAfter(newest.page, after, limit);
 
     const page = await this.#once(`${epoch}/${after}/${limit}`, () =>
-      this.#inbox.read(this.#userId, { after, epoch, limit, knownUntilMs }),
+      this.#inbox.read(this.#userId, { after, epoch, limit, ...known }),
     );
     // A backlog is not kept: only what is new is wanted by several sessions at a time.
     const isKept = isShared && page.pending === 0 && !page.isStoreChanged && page.entries.length <= maxKeptEntries;

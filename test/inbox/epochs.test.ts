@@ -29,8 +29,8 @@ interface Instance {
   readonly broker: Broker;
   readonly epochs: Epochs;
   write(data: string): Promise<void>;
-  /** The epochs and data of what is in alice's inbox. */
-  read(after?: number, epoch?: string): Promise<readonly (readonly [epoch: string, data: string])[]>;
+  /** The epochs and data of what is in alice's inbox. `isLong`: along the stream. */
+  read(after?: number, epoch?: string, isLong?: boolean): Promise<readonly (readonly [epoch: string, data: string])[]>;
 }
 
 async function startBroker(): Promise<ExternalBroker> {
@@ -54,8 +54,8 @@ async function openInstance(
     broker,
     epochs,
     write: (data) => inbox.write("alice", toItem(data), { operationId: "test" }),
-    async read(after = 0, epoch = "") {
-      const { entries } = await inbox.read("alice", { after, epoch, limit: 1_000 });
+    async read(after = 0, epoch = "", isLong = false) {
+      const { entries } = await inbox.read("alice", { after, epoch, limit: 1_000, isLong });
       return entries
         .map(readEntry)
         .map((entry) => [entry.epoch, entry.kind === "notification" ? entry.notification.data : ""]);
@@ -91,6 +91,20 @@ describe("an epoch begins", () => {
     expect(await one.read()).toEqual(await two.read());
   });
 
+  test("and another instance that has just looked sees it in what it reads along the stream", async () => {
+    const server = await startBroker();
+    const one = await openInstance(server);
+    await one.write("1");
+    await one.read();
+    const two = await openInstance(server);
+    await two.write("2");
+    const [first, second] = two.epochs.lineage(0);
+    expect(await one.read(0, "", true)).toEqual([
+      [first?.id, "1"],
+      [second?.id, "2"],
+    ]);
+  });
+
   test("and another instance that has just looked labels with it what a device reads that is further", async () => {
     const server = await startBroker();
     const one = await openInstance(server);
@@ -103,6 +117,7 @@ describe("an epoch begins", () => {
     const [, second] = two.epochs.lineage(0);
     // The marker is before what it asks for.
     expect(await one.read(further, second?.id)).toEqual([[second?.id, "3"]]);
+    expect(await one.read(further, second?.id, true)).toEqual([[second?.id, "3"]]);
   });
 
   test("once for instances that begin to write at the same moment", async () => {

@@ -8,7 +8,7 @@ import { toErrorFacts } from "../../src/errors.ts";
 import { NotificationSchema } from "../../src/gen/mustreach/delivery/v1/delivery_pb.ts";
 import { createInbox, type Inbox } from "../../src/inbox/inbox.ts";
 import { inboxSpecs } from "../../src/inbox/layout.ts";
-import type { InboxPage } from "../../src/inbox/read-page.ts";
+import type { InboxPage, ReadOptions } from "../../src/inbox/read-page.ts";
 import { createPublisher } from "../../src/publishing/publish.ts";
 import { openEpochs } from "../helpers/epochs.ts";
 import { type ExternalBroker, startExternalBroker } from "../helpers/external-broker.ts";
@@ -57,7 +57,7 @@ const write = (userId: string, data: string, { sendTime = Date.now(), expiresAtM
 const dataOf = ({ entries }: InboxPage) =>
   entries.map(readEntry).map((entry) => (entry.kind === "notification" ? entry.notification.data : entry.kind));
 
-const readAll = (userId: string, options: { after?: number; limit?: number; knownUntilMs?: number } = {}) =>
+const readAll = (userId: string, options: Partial<ReadOptions> = {}) =>
   inbox.read(userId, { after: 0, limit: 1_000, ...options });
 
 describe("a read", () => {
@@ -127,14 +127,15 @@ describe("a read", () => {
     await Promise.all(Array.from({ length: 1_100 }, (_, i) => write(user, String(i))));
     const seen: string[] = [];
     let last = 0;
-    for (let after = 0, pending = 1; pending > 0; ) {
-      const page = await readAll(user, { after, limit: 200 });
+    for (let after = 0, pending = 1, isLong = false; pending > 0; ) {
+      const page = await readAll(user, { after, limit: 200, isLong });
+      expect(page.isLong).toBe(true);
       for (const { sequence } of page.entries) {
         expect(sequence).toBeGreaterThan(last);
         last = sequence;
       }
       seen.push(...dataOf(page));
-      ({ throughSequence: after, pending } = page);
+      ({ throughSequence: after, pending, isLong } = page);
     }
     expect(seen.toSorted()).toEqual(Array.from({ length: 1_100 }, (_, i) => String(i)).toSorted());
     await write(user, "newest");

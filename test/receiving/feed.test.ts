@@ -32,10 +32,35 @@ const describeItem = (item: FeedItem | undefined) => {
 async function drain(feed: Feed, limit = 100): Promise<(string | undefined)[]> {
   const taken: (string | undefined)[] = [];
   for (;;) {
-    for (let item = feed.take(); item !== undefined; item = feed.take()) taken.push(describeItem(item));
+    taken.push(...takeAll(feed));
     if (!feed.mayHaveMore()) return taken;
     await feed.load(limit);
   }
+}
+
+const numbers = (count: number) => Array.from({ length: count }, (_, i) => String(i));
+
+function takeAll(feed: Feed): (string | undefined)[] {
+  const taken: (string | undefined)[] = [];
+  for (let item = feed.take(); item !== undefined; item = feed.take()) taken.push(describeItem(item));
+  return taken;
+}
+
+/** A feed that reads the page after the one in memory, or cannot. */
+async function openAhead({ count = 2_000, fails = false } = {}) {
+  const store = createStore();
+  for (const data of numbers(count)) store.add(data);
+  const { feed } = openFeed(store);
+  const taken: (string | undefined)[] = [];
+  for (let page = 0; page < 3; page++) {
+    await feed.load(1_000);
+    taken.push(...takeAll(feed));
+  }
+  const loading = feed.load(1_000);
+  while (store.reads.length < 5) await new Promise((resolve) => setImmediate(resolve));
+  if (fails) store.failure = failure("NetworkError", "test");
+  await loading;
+  return { store, feed, taken };
 }
 
 describe("a feed", () => {
@@ -66,6 +91,27 @@ describe("a feed", () => {
     const { feed } = openFeed(store);
     expect((await drain(feed, 1_000)).length).toBe(500);
     expect(store.reads.map(({ limit }) => limit)).toEqual([16, 64, 256, 512]);
+  });
+
+  test("reads on while a device that keeps up is sent one of the largest pages, and gives all in order", async () => {
+    const { store, feed, taken } = await openAhead();
+    expect(store.reads.map(({ limit }) => limit)).toEqual([16, 64, 256, 512, 512]);
+    expect([...taken, ...(await drain(feed, 1_000))]).toEqual(numbers(2_000));
+  });
+
+  test("tells that it could not read on when it is asked for that, and reads it then", async () => {
+    const { store, feed, taken } = await openAhead({ fails: true });
+    taken.push(...takeAll(feed));
+    await expect(feed.load(1_000)).rejects.toBe(store.failure);
+    store.failure = undefined;
+    expect([...taken, ...(await drain(feed, 1_000))]).toEqual(numbers(2_000));
+  });
+
+  test("looks again after it has read on when there was a hint meanwhile", async () => {
+    const { store, feed, taken } = await openAhead({ count: 1_000 });
+    feed.hint(store.add("1000"));
+    expect([...taken, ...(await drain(feed, 1_000))]).toEqual(numbers(1_001));
+    expect(feed.mayHaveMore()).toBe(false);
   });
 
   test("asks for everything at first, and for what is newer than a complete read afterwards", async () => {

@@ -66,7 +66,9 @@ describe("sessions at different places", () => {
     inboxRead.mockImplementation(
       (_userId, { after }) =>
         new Promise((resolve) =>
-          ends.push(() => resolve({ entries: [], throughSequence: after, pending: 0, lineage, isStoreChanged: false })),
+          ends.push(() =>
+            resolve({ entries: [], throughSequence: after, pending: 0, lineage, isLong: false, isStoreChanged: false }),
+          ),
         ),
     );
     const pages = Promise.all([1, 2, 3, 4, 5].map((after) => read(at(after))));

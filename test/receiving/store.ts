@@ -42,7 +42,7 @@ export function createStore(): Store {
       const page = following.slice(0, limit);
       const pending = following.length - page.length;
       const throughSequence = pending === 0 ? Math.max(last, after) : (page.at(-1)?.sequence ?? after);
-      return { entries: page, throughSequence, pending, lineage, isStoreChanged: false };
+      return { entries: page, throughSequence, pending, lineage, isLong: false, isStoreChanged: false };
     },
     async readInbox(request) {
       store.reads.push(request);
