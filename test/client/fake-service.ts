@@ -3,7 +3,7 @@ import { createServer as createHttp1Server } from "node:http";
 import { createServer as createHttp2Server } from "node:http2";
 import { type AddressInfo, createServer, type Server, type Socket } from "node:net";
 import { create, type MessageInitShape } from "@bufbuild/protobuf";
-import { Code, ConnectError, type ConnectRouter, type HandlerContext } from "@connectrpc/connect";
+import type { ConnectRouter, HandlerContext } from "@connectrpc/connect";
 import { connectNodeAdapter } from "@connectrpc/connect-node";
 import { onTestFinished, vi } from "vitest";
 import { type ClientOptions, createClient, type MustreachClient } from "../../src/client/index.ts";
@@ -61,8 +61,8 @@ export interface FakeService {
   readonly acks: { readonly sequence: bigint; readonly deviceId: string; readonly token: string | null }[];
   /** Resolves when this sequence has been acknowledged, by itself or with a later one. */
   acked(sequence: bigint): Promise<void>;
-  /** Whether it knows Receive; or whether what a device says there comes with the end of the stream only. */
-  hasReceive: boolean | "buffered";
+  /** What happens before a stream of both directions is looked at; throws to refuse it. */
+  onReceive: (left: AbortSignal) => unknown;
   onConnection: () => void;
   /** What happens before an acknowledgement is accepted; throws to refuse it. */
   onAck: (sequence: bigint) => void | Promise<void>;
@@ -117,8 +117,7 @@ export async function useFakeService(way: Way = "Subscribe"): Promise<FakeServic
         yield* openSession(request, context).events();
       },
       async *receive(requests, context) {
-        if (service.hasReceive === false) throw new ConnectError("no such method", Code.Unimplemented);
-        if (service.hasReceive === "buffered") await once(context.signal, "abort");
+        await service.onReceive(context.signal);
         const messages = requests[Symbol.asyncIterator]();
         const { request } = (await messages.next()).value;
         if (request.case !== "subscribe") throw failure("ArgsError", "the first message must be subscribe");
@@ -194,7 +193,7 @@ export async function useFakeService(way: Way = "Subscribe"): Promise<FakeServic
         },
         { timeout: 20_000, interval: 2 },
       ),
-    hasReceive: true,
+    onReceive: () => undefined,
     onConnection: () => {},
     onAck: () => undefined,
     onSend: async () => ({}),

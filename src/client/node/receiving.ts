@@ -1,6 +1,6 @@
 import { setImmediate } from "node:timers/promises";
 import { debuglog } from "node:util";
-import { ConnectError } from "@connectrpc/connect";
+import { Code, ConnectError } from "@connectrpc/connect";
 import { ErrorInfoSchema } from "../../gen/google/rpc/error_details_pb.ts";
 import type { CreateReceiving } from "../wire/delivery.ts";
 import { MustreachClientError, networkErrCode } from "../wire/error.ts";
@@ -23,7 +23,8 @@ export const createReceiving: CreateReceiving | undefined = (baseUrl, other) => 
   let isTold = false;
 
   function giveUp(problem: unknown) {
-    retryAt = Date.now() + retryMs;
+    // One that could not connect may have come a moment too early.
+    if (ConnectError.from(problem).code !== Code.Unavailable) retryAt = Date.now() + retryMs;
     if (isTold) return;
     isTold = true;
     debug("%s: by Subscribe and Ack, since Receive cannot begin: %s", baseUrl, problem);

@@ -1,5 +1,6 @@
 import { once } from "node:events";
 import { type AddressInfo, connect, createServer, type Socket } from "node:net";
+import { Code, ConnectError } from "@connectrpc/connect";
 import { describe, expect, onTestFinished, test, vi } from "vitest";
 import { failure } from "../../../src/errors.ts";
 import { useClient, useFakeService } from "../fake-service.ts";
@@ -175,23 +176,53 @@ describe("where Receive cannot begin", () => {
     expect(connections - before).toBeLessThan(2);
   });
 
-  test("a service that does not know the method is subscribed to", async () => {
+  test("a service that does not know the method is subscribed to, and asked again after ten minutes", async () => {
+    vi.useFakeTimers({ toFake: ["Date"] });
+    onTestFinished(() => void vi.useRealTimers());
     const service = await useFakeService("Receive");
-    service.hasReceive = false;
+    let attempts = 0;
+    service.onReceive = () => {
+      attempts++;
+      throw new ConnectError("no such method", Code.Unimplemented);
+    };
     const client = useClient(service);
     client.onRecvCustomBusinessMessage(() => {});
+    void client.connect();
+    for (const [sequence, attempted, passedMs] of [
+      [1n, 1, 500_000],
+      [2n, 1, 200_000],
+      [3n, 2, 0],
+    ] as const) {
+      const session = await service.session();
+      session.ready();
+      session.notify(sequence);
+      await service.acked(sequence);
+      expect(attempts).toBe(attempted);
+      vi.setSystemTime(Date.now() + passedMs);
+      session.end();
+    }
+  });
+
+  test("for a service that is just coming back, it is tried again with the next session", async () => {
+    const service = await useFakeService("Receive");
+    let attempts = 0;
+    service.onReceive = () => {
+      if (++attempts === 1) throw new ConnectError("no connection", Code.Unavailable);
+    };
+    const client = useClient(service);
     const connecting = client.connect();
-    const session = await service.session();
-    session.ready();
+    const first = await service.session();
+    first.ready();
     await connecting;
-    session.notify(1n);
-    await service.acked(1n);
-    expect(service.opened()).toBe(1);
+    first.end();
+    (await service.session()).ready();
+    await vi.waitFor(() => expect(client.status()).toBe("ready"), soon);
+    expect(attempts).toBe(2);
   });
 
   test("what keeps back what the device says is given up after 3 s", async () => {
     const service = await useFakeService("Receive");
-    service.hasReceive = "buffered";
+    service.onReceive = (left) => once(left, "abort");
     const client = useClient(service);
     const connecting = client.connect();
     const session = await service.session();
