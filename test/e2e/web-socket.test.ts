@@ -295,6 +295,16 @@ describe("a device is told what is wrong, the code and the close, and no other n
     await expect(openWebSocket(`${server.url}/ws`, ["graphql-ws"])).rejects.toThrow("400");
   });
 
+  test("a flood of pings", async () => {
+    const { open, subscribe: subscribeOther, sendAll } = await newUser();
+    const other = await subscribeOther("tablet");
+    const client = await open();
+    for (let i = 0; i < 1_000; i++) client.ws.ping();
+    expect(await endOf(client)).toEqual({ errCode: undefined, closed: 1008 });
+    await sendAll(["still there"]);
+    expect(dataOf(await take(other, 1))).toEqual(["still there"]);
+  });
+
   test("frames that are none", async () => {
     const { subscribe: subscribeOther, sendAll } = await newUser();
     const other = await subscribeOther("tablet");
