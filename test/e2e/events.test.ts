@@ -1,7 +1,7 @@
 import { describe, expect, test, vi } from "vitest";
 import { openSender, useDevices } from "../helpers/device.ts";
 import { type EventStream, type HttpVersion, type ServerSentEvent, useEvents } from "../helpers/events.ts";
-import { useServer } from "../helpers/server.ts";
+import { startTestServer, useServer } from "../helpers/server.ts";
 
 const openDevice = useDevices();
 const openEvents = useEvents();
@@ -186,6 +186,28 @@ describe.each<[door: string, http2: "node" | "engine", version: HttpVersion]>([
     }
     expect(dropped).toBeGreaterThan(0);
     expect(seen + dropped).toBe(count);
+  });
+
+  test("a stop tells when to connect again, and ends the stream; so does a token that expires", async () => {
+    const stopping = await startTestServer({ HTTP2: http2, TOKEN_TTL: "3s" });
+    const open = async (userId: string) => {
+      const token = await stopping.userToken(userId);
+      const stream = await openEvents(version, stopping.url, "/events", { token });
+      expect((await stream.next())?.event).toBe("ready");
+      return stream;
+    };
+    const brief = await open("brief");
+    const end = await brief.next();
+    expect([end?.event, JSON.parse(end?.data ?? "").errCode]).toEqual(["end", 1501]);
+    expect(await brief.next()).toBeUndefined();
+    const stream = await open("stopped");
+    const stopped = stopping.stop();
+    const last = await stream.next();
+    const { afterMs, reason } = JSON.parse(last?.data ?? "");
+    expect(last).toMatchObject({ event: "reconnect", retry: String(afterMs) });
+    expect(reason).toBe("the server is stopping");
+    expect(await stream.next()).toBeUndefined();
+    await stopped;
   });
 
   test("a client that goes ends its session", async () => {
