@@ -5,7 +5,7 @@ import { getHeapSpaceStatistics, setFlagsFromString } from "node:v8";
  * What V8's young generation takes at most, in bytes, both of its halves. It grows with what is alive at a time, as it is
  * when thousands of devices connect at once, to a hundred megabytes, and hardly ever gives anything back.
  */
-const maxBytes = 16_777_216;
+const maxBytes = 33_554_432;
 
 let isBound = false;
 

@@ -1,4 +1,4 @@
-import { createHmac, timingSafeEqual } from "node:crypto";
+import { createHmac, createSecretKey, timingSafeEqual } from "node:crypto";
 import { ConnectError } from "@connectrpc/connect";
 import {
   createRemoteJWKSet,
@@ -149,7 +149,8 @@ const plainToken = /^([\w-]+)\.([\w-]+)\.([\w-]{43})$/;
  * wrong with it is found out in one place. Here it is a tenth of the work: jose's goes over WebCrypto's threads.
  */
 function createPlainReader(secret: string): (token: string) => JWTPayload | undefined {
-  const key = Buffer.from(secret, "utf8");
+  // Made once: to make it is five times the work of a signature.
+  const key = createSecretKey(secret, "utf8");
   return (token) => {
     const [, header = "", claims = "", signature = ""] = plainToken.exec(token) ?? [];
     if (!plainHeaders.has(header)) return undefined;

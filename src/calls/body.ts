@@ -1,3 +1,4 @@
+import type { DescMethod } from "@bufbuild/protobuf";
 import type { HandlerContext } from "@connectrpc/connect";
 import { accessOf, callerKey } from "../auth/caller.ts";
 import { failure } from "../errors.ts";
@@ -48,9 +49,17 @@ export function createBodyLimits(options: BodyLimitOptions): BodyLimits {
   const { maxInstanceBytes = largest * Math.max(2, Math.floor(8 / processes)) } = options;
   const instance = createBodyBudget(maxInstanceBytes);
   const connections = new WeakMap<Connection, readonly BodyBudget[]>();
+  /** One for all calls of a method, by admins and by others. */
+  const limits = { admins: new Map<DescMethod, BodyLimit>(), others: new Map<DescMethod, BodyLimit>() };
   return {
     maxBytes,
-    limitOf: (context) => limitOf(context, maxBytes),
+    limitOf({ method, values }) {
+      const isAdmin = values.get(callerKey)?.isAdmin === true;
+      const known = isAdmin ? limits.admins : limits.others;
+      const limit = known.get(method) ?? toLimit(method, isAdmin, maxBytes);
+      known.set(method, limit);
+      return limit;
+    },
     budgetsOf(connection) {
       const budgets = connections.get(connection) ?? [createBodyBudget(maxConnectionBytes), instance];
       connections.set(connection, budgets);
@@ -63,8 +72,7 @@ export function createBodyLimits(options: BodyLimitOptions): BodyLimits {
  * In the documented order a caller who may not call a method is told so after what is wrong with the body; a body that
  * is no ordinary one is not waited for.
  */
-function limitOf({ method, values }: BodyContext, largest: number): BodyLimit {
-  const isAdmin = values.get(callerKey)?.isAdmin === true;
+function toLimit(method: DescMethod, isAdmin: boolean, largest: number): BodyLimit {
   const maxBytes = isAdmin ? largest : Math.min(largest, maxOrdinaryBytes);
   const access = accessOf(method);
   const tooLarge = () =>

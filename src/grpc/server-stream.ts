@@ -81,6 +81,8 @@ export abstract class ServerStream implements Receiver {
       this.#refuse(thrown);
     }
     this.#reader?.keep();
+    // A stream that goes on may have nothing more to say for hours.
+    if (this.#reader?.hasRest === false) this.#reader = undefined;
     this.#tellKept();
   }
 

@@ -41,17 +41,19 @@ export function createGroupPush(
   live: Pick<Live, "subscribeGroup">,
   joined: (userId: string) => Promise<readonly string[]>,
 ): GroupPush {
-  const groups = new Groups(live);
-  return { join: (userId, receiver) => new Membership(groups, receiver, () => joined(userId)) };
+  const groups = new Groups(live, joined);
+  return { join: (userId, receiver) => new Membership(groups, receiver, userId) };
 }
 
 /** Who receives the pushes to which group. */
 class Groups {
+  readonly joined: (userId: string) => Promise<readonly string[]>;
   readonly #live: Pick<Live, "subscribeGroup">;
   readonly #groups = new Map<string, Group>();
 
-  constructor(live: Pick<Live, "subscribeGroup">) {
+  constructor(live: Pick<Live, "subscribeGroup">, joined: Groups["joined"]) {
     this.#live = live;
+    this.joined = joined;
   }
 
   add(groupId: string, receiver: PushReceiver): void {
@@ -82,7 +84,7 @@ class Groups {
 class Membership implements GroupMembership {
   readonly #groups: Groups;
   readonly #receiver: PushReceiver;
-  readonly #joined: () => Promise<readonly string[]>;
+  readonly #userId: string;
   #mine: Set<string> | undefined = undefined;
   /** The newest version of each group that a signal told of. */
   #versions: Map<string, number> | undefined = undefined;
@@ -91,16 +93,16 @@ class Membership implements GroupMembership {
   #changed: Set<string> | undefined = undefined;
   #isClosed = false;
 
-  constructor(groups: Groups, receiver: PushReceiver, joined: () => Promise<readonly string[]>) {
+  constructor(groups: Groups, receiver: PushReceiver, userId: string) {
     this.#groups = groups;
     this.#receiver = receiver;
-    this.#joined = joined;
+    this.#userId = userId;
   }
 
   async refresh(): Promise<void> {
     this.#changed ??= new Set();
     this.#refreshing++;
-    const groupIds = new Set(await this.#joined().finally(() => this.#refreshing--));
+    const groupIds = new Set(await this.#groups.joined(this.#userId).finally(() => this.#refreshing--));
     for (const groupId of groupIds.union(this.#mine ?? new Set<string>())) {
       if (!this.#changed.has(groupId)) this.#set(groupId, groupIds.has(groupId));
     }

@@ -6,6 +6,7 @@ import type { OpenSession } from "../live/session-order.ts";
 import type { Admission } from "./admission.ts";
 import { sessionEnds } from "./events.ts";
 import { Session } from "./session.ts";
+import type { SessionOpener } from "./session-options.ts";
 import { User, type UserDeps } from "./user.ts";
 
 export interface HubOptions extends UserDeps {
@@ -16,22 +17,18 @@ export interface HubOptions extends UserDeps {
   readonly pushMemory: PushMemory;
 }
 
-/** What a session is opened with. */
-export interface OpenOptions {
+/** What a session is opened with, by whom; its end follows {@link Session.pipe}. */
+export interface OpenOptions extends SessionOpener {
   readonly userId: string;
   readonly deviceId: string;
   /** The address that it is opened from. */
   readonly peer: string;
-  /** Whether the token that opens it has been revoked by now. */
-  readonly isRevoked: () => boolean;
   /** When that token expires, in epoch milliseconds. Default: never. */
   readonly expiresAtMs?: number | undefined;
   /** How many must-reach notifications may be unacknowledged. */
   readonly window: number;
   /** Finds the place after which it continues. */
-  readonly resume: () => Promise<Place>;
-  /** Called when the session has ended, from whatever side, after {@link Session.pipe}. */
-  readonly onEnd?: (() => void) | undefined;
+  findPlace(): Promise<Place>;
 }
 
 /** The sessions of this instance, by user and device. */
@@ -86,21 +83,22 @@ export function createHub(options: HubOptions): Hub {
     users.get(userId)?.sessions.of(toToken(deviceId)) ?? [];
 
   return {
-    async open({ userId, deviceId, peer, isRevoked, expiresAtMs, window, resume, onEnd }) {
+    async open(opener) {
+      const { userId, deviceId, peer, expiresAtMs, window } = opener;
       if (draining) throw failure("ServerStoppingError", "the server is stopping");
       const device = toToken(deviceId);
       const isTakeover = (users.get(userId)?.sessions.of(device).length ?? 0) > 0;
       const exit = await admission.enter({ userId, peer, device, isTakeover });
       const user = join(userId);
       const pushes = pushMemory.openQueue();
-      const session = new Session({ home: user, deviceId, window, pushes, expiresAtMs, exit, onEnd });
+      const session = new Session({ home: user, deviceId, window, pushes, expiresAtMs, exit, opener });
       try {
         user.listen();
         // The opening is recorded over the connection of the live signals, and after they were asked for: its answer
         // says that they are received, without a round trip of their own.
         const record = () => openSession(userId, deviceId);
-        const entering = user.sessions.enter({ session, device, isRevoked }, record);
-        const [place] = await Promise.all([resume(), entering]);
+        const entering = user.sessions.enter({ session, device }, record);
+        const [place] = await Promise.all([opener.findPlace(), entering]);
         if (draining) throw failure("ServerStoppingError", "the server is stopping");
         session.begin(place);
         return session;
@@ -133,8 +131,8 @@ export function createHub(options: HubOptions): Hub {
     },
 
     endRevoked(userId) {
-      for (const { session, isRevoked } of users.get(userId)?.sessions ?? []) {
-        if (isRevoked()) session.end(sessionEnds.revoked());
+      for (const { session } of users.get(userId)?.sessions ?? []) {
+        if (session.opener?.isRevoked()) session.end(sessionEnds.revoked());
       }
     },
 

@@ -1,3 +1,4 @@
+import type { HandlerContext } from "@connectrpc/connect";
 import { type Answers, type FrameSink, type FrameSource, pull } from "../answers.ts";
 import { failure, toWireError } from "../errors.ts";
 import {
@@ -12,9 +13,9 @@ export interface ReceiveDeps {
   /** Opens the session of a device. */
   readonly subscribe: (request: SubscribeRequest, sink: FrameSink) => Subscription;
   /** Records what a device has handled; see `acknowledge` in ack.ts. */
-  readonly acknowledge: (deviceId: string, position: Position) => Promise<unknown>;
+  readonly acknowledge: (userId: string, deviceId: string, position: Position) => Promise<unknown>;
   /** Reads the first message of a device. Throws ArgsError (1001) for one that is wrong. */
-  readonly toRequest: (message: SubscribeMessage) => SubscribeRequest;
+  readonly toRequest: (message: SubscribeMessage, context: HandlerContext) => SubscribeRequest;
   /** Reads what a device has handled. Throws ArgsError (1001) for what is wrong. */
   readonly toPosition: (message: AcknowledgeMessage) => Position;
   /** Reads a window. Throws ArgsError (1001) for one that is wrong. */
@@ -30,12 +31,16 @@ type AcknowledgeMessage = Extract<Request, { case: "acknowledge" }>["value"];
  *
  * @param messages those of the device, for a door that asks for the answers as messages.
  */
-export function receive(deps: ReceiveDeps, messages: AsyncIterable<ReceiveRequest>): Answers<SubscribeResponse> {
+export function receive(
+  deps: ReceiveDeps,
+  messages: AsyncIterable<ReceiveRequest>,
+  context: HandlerContext,
+): Answers<SubscribeResponse> {
   return {
-    pipe: (sink) => new Receiver(deps, sink),
+    pipe: (sink) => new Receiver(deps, context, sink),
     [Symbol.asyncIterator]: () =>
       pull(SubscribeResponseSchema, (sink) => {
-        const receiver = new Receiver(deps, sink);
+        const receiver = new Receiver(deps, context, sink);
         void takeAll(receiver, messages);
         return receiver;
       }),
@@ -53,15 +58,16 @@ async function takeAll(receiver: Receiver, messages: AsyncIterable<ReceiveReques
 
 class Receiver implements FrameSource {
   readonly #deps: ReceiveDeps;
+  readonly #context: HandlerContext;
   readonly #sink: FrameSink;
   #subscription: Subscription | undefined = undefined;
-  #deviceId = "";
   /** The newest acknowledgement that is not recorded yet. */
   #handled: Position | undefined = undefined;
   #isRecording = false;
 
-  constructor(deps: ReceiveDeps, sink: FrameSink) {
+  constructor(deps: ReceiveDeps, context: HandlerContext, sink: FrameSink) {
     this.#deps = deps;
+    this.#context = context;
     this.#sink = sink;
   }
 
@@ -76,14 +82,12 @@ class Receiver implements FrameSource {
   take({ request }: ReceiveRequest): void {
     if (this.#subscription === undefined) {
       if (request.case !== "subscribe") throw failure("ArgsError", "the first message must be subscribe");
-      const subscribe = this.#deps.toRequest(request.value);
-      this.#deviceId = subscribe.deviceId;
-      this.#subscription = this.#deps.subscribe(subscribe, this.#sink);
+      this.#subscription = this.#deps.subscribe(this.#deps.toRequest(request.value, this.#context), this.#sink);
       return;
     }
     switch (request.case) {
       case "acknowledge":
-        this.#acknowledge(this.#deps.toPosition(request.value));
+        this.#acknowledge(this.#subscription, this.#deps.toPosition(request.value));
         break;
       case "changeWindow":
         this.#subscription.setWindow(this.#deps.toWindow(request.value.window));
@@ -109,22 +113,22 @@ class Receiver implements FrameSource {
     else this.#subscription.end({ error: toWireError(error) });
   }
 
-  #acknowledge(position: Position): void {
+  #acknowledge(of: Subscription, position: Position): void {
     const { epoch, sequence = 0 } = this.#handled ?? {};
     if (epoch === position.epoch && sequence >= position.sequence) return;
     this.#handled = position;
     if (this.#isRecording) return;
     this.#isRecording = true;
-    void this.#record();
+    void this.#record(of);
   }
 
-  async #record(): Promise<void> {
+  async #record({ userId, deviceId }: Subscription): Promise<void> {
     try {
       // Those that came together are one.
       await undefined;
       for (let position = this.#handled; position !== undefined; position = this.#handled) {
         this.#handled = undefined;
-        await this.#deps.acknowledge(this.#deviceId, position);
+        await this.#deps.acknowledge(userId, deviceId, position);
       }
     } catch (error) {
       this.fail(error);

@@ -25,19 +25,17 @@ const maxEpochLength = 32;
 
 /** Creates the implementation of DeliveryService, which only translates. */
 export function createDeliveryService(deps: SubscribeDeps & AcknowledgeDeps): ServiceImpl<typeof DeliveryService> {
+  const receiving: ReceiveDeps = {
+    subscribe: (request, sink) => new Subscription(deps, request, sink),
+    acknowledge: (userId, deviceId, position) => acknowledge(deps, userId, deviceId, position),
+    ...{ toRequest, toPosition, toWindow },
+  };
   return {
     subscribe: (request, context) => subscribe(deps, toRequest(request, context), () => context.signal),
 
     receive(requests, context) {
-      const { userId } = requireCaller(context);
-      const receiving: ReceiveDeps = {
-        subscribe: (request, sink) => new Subscription(deps, request, sink),
-        acknowledge: (deviceId, position) => acknowledge(deps, userId, deviceId, position),
-        toRequest: (request) => toRequest(request, context),
-        toPosition,
-        toWindow,
-      };
-      return receive(receiving, requests);
+      requireCaller(context);
+      return receive(receiving, requests, context);
     },
 
     async ack(request, context) {

@@ -15,8 +15,16 @@ export interface SessionOptions {
   readonly expiresAtMs?: number | undefined;
   /** How it is counted out. Default: it was not counted. */
   readonly exit?: () => void;
-  /** Called at the end, whoever ends it. */
-  readonly onEnd?: (() => void) | undefined;
+  /** Default: nobody, whose token is never revoked. */
+  readonly opener?: SessionOpener;
+}
+
+/** Who has opened a session. */
+export interface SessionOpener {
+  /** Whether the token that opened it has been revoked by now. */
+  isRevoked(): boolean;
+  /** Called when the session has ended, from whatever side. */
+  onEnd?(): void;
 }
 
 /** What the sessions of a user have in common. */

@@ -5,7 +5,7 @@ import type { Push, PushQueue } from "../live/push-queue.ts";
 import { Timer, type TimerOwner } from "../timer-wheel.ts";
 import { encodeEvent, encodeGap, encodeHeartbeat, encodeReady, type SessionEnd, sessionEnds } from "./events.ts";
 import { Feed, type FeedItem, type FeedOwner } from "./feed.ts";
-import type { SessionHome, SessionOptions } from "./session-options.ts";
+import type { SessionHome, SessionOpener, SessionOptions } from "./session-options.ts";
 import { Window } from "./window.ts";
 
 /** Pause before the inbox is read again after the broker did not answer, in milliseconds. */
@@ -21,6 +21,7 @@ const maxTurnMs = 100;
 type Loading = "nothing" | "page" | "retry";
 
 const never = Number.POSITIVE_INFINITY;
+const nothing = () => {};
 
 /**
  * One live stream of one device. It does what happens to it at once: to wait takes no promise, no closure and no timer
@@ -30,10 +31,10 @@ export class Session implements FeedOwner, TimerOwner {
   readonly deviceId: string;
   readonly window: Window;
   readonly exit: () => void;
+  readonly opener: SessionOpener | undefined;
   readonly #home: SessionHome;
   readonly #pushes: PushQueue;
   readonly #expiresAtMs: number;
-  readonly #onEnd: (() => void) | undefined;
   readonly #timer = new Timer(this);
   #feed: Feed | undefined = undefined;
   #hinted = 0;
@@ -56,14 +57,14 @@ export class Session implements FeedOwner, TimerOwner {
   #retryAt = never;
   #turnEndsAt = never;
 
-  constructor({ home, deviceId, window, pushes, expiresAtMs, exit, onEnd }: SessionOptions) {
+  constructor({ home, deviceId, window, pushes, expiresAtMs, exit, opener }: SessionOptions) {
     this.deviceId = deviceId;
     this.#home = home;
     this.window = new Window(window);
     this.#pushes = pushes;
     this.#expiresAtMs = expiresAtMs ?? never;
-    this.exit = exit ?? (() => {});
-    this.#onEnd = onEnd;
+    this.exit = exit ?? nothing;
+    this.opener = opener;
   }
 
   /** Says where it continues: everything up to this is not sent. */
@@ -293,6 +294,6 @@ export class Session implements FeedOwner, TimerOwner {
     this.#pushes.close();
     this.#feed?.close();
     this.#home.timers.clear(this.#timer);
-    this.#onEnd?.();
+    this.opener?.onEnd?.();
   }
 }

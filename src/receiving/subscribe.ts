@@ -8,7 +8,7 @@ import type { Inbox } from "../inbox/inbox.ts";
 import { epochAt } from "../inbox/lineage.ts";
 import type { Place } from "../inbox/places.ts";
 import type { SessionEnd } from "./events.ts";
-import type { Hub } from "./hub.ts";
+import type { Hub, OpenOptions } from "./hub.ts";
 import type { Session } from "./session.ts";
 
 /** Where a device asks to continue. */
@@ -69,7 +69,7 @@ export function subscribe(
 }
 
 /** A device's stream: its session, once that is open. */
-export class Subscription implements FrameSource {
+export class Subscription implements FrameSource, OpenOptions {
   readonly #deps: SubscribeDeps;
   readonly #request: SubscribeRequest;
   readonly #sink: FrameSink;
@@ -87,6 +87,41 @@ export class Subscription implements FrameSource {
     this.#sink = sink;
     this.#window = request.window;
     void this.#open();
+  }
+
+  get userId(): string {
+    return this.#request.caller.userId;
+  }
+
+  get deviceId(): string {
+    return this.#request.deviceId;
+  }
+
+  get peer(): string {
+    return this.#request.peer;
+  }
+
+  get expiresAtMs(): number {
+    return this.#request.caller.expiresAtMs;
+  }
+
+  get window(): number {
+    return this.#window;
+  }
+
+  isRevoked(): boolean {
+    return isRevoked(this.#request.caller, this.#deps.revokedAtMs);
+  }
+
+  findPlace(): Promise<Place> {
+    const { deviceId, start, afterSequence, epoch } = this.#request;
+    return this.#deps.resume({ userId: this.userId, deviceId, start, afterSequence, epoch });
+  }
+
+  onEnd(): void {
+    const { hub, cursors } = this.#deps;
+    if (this.#session !== undefined) hub.close(this.userId, this.#session);
+    void cursors.flush(this.userId, this.deviceId);
   }
 
   resume(): void {
@@ -123,16 +158,9 @@ export class Subscription implements FrameSource {
   }
 
   async #open(): Promise<void> {
-    const { hub, resume, revokedAtMs } = this.#deps;
-    const { caller, deviceId, peer, start, afterSequence, epoch, window } = this.#request;
-    const { userId, expiresAtMs } = caller;
+    const { hub } = this.#deps;
     try {
-      this.#session = await hub.open({
-        ...{ userId, deviceId, peer, expiresAtMs, window },
-        isRevoked: () => isRevoked(caller, revokedAtMs),
-        resume: () => resume({ userId, deviceId, start, afterSequence, epoch }),
-        onEnd: () => this.#close(),
-      });
+      this.#session = await hub.open(this);
     } catch (error) {
       if (this.#afterCancel === undefined) this.#sink.end(toWireError(error));
       else this.#afterCancel();
@@ -143,15 +171,8 @@ export class Subscription implements FrameSource {
     if (this.#end !== undefined) this.#session.end(this.#end);
     this.#session.pipe(this.#sink);
     // The token may have been revoked, and the device gone, while the session was being opened.
-    hub.endRevoked(userId);
+    hub.endRevoked(this.userId);
     if (this.#afterCancel !== undefined) this.cancel(this.#afterCancel);
-  }
-
-  #close(): void {
-    const { hub, cursors } = this.#deps;
-    const { caller, deviceId } = this.#request;
-    if (this.#session !== undefined) hub.close(caller.userId, this.#session);
-    void cursors.flush(caller.userId, deviceId);
   }
 }
 

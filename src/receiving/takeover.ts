@@ -7,8 +7,6 @@ export interface Contender {
   readonly session: Session;
   /** The device's token. */
   readonly device: string;
-  /** Whether the token that opened it has been revoked by now. */
-  readonly isRevoked: () => boolean;
 }
 
 /**
@@ -65,9 +63,9 @@ class Contenders implements Takeover {
     return this.#all.length === 0;
   }
 
-  async enter({ session, device, isRevoked }: Contender, record: () => Promise<number>): Promise<void> {
+  async enter({ session, device }: Contender, record: () => Promise<number>): Promise<void> {
     // Before it is recorded: from then on, others may tell of newer ones and of what they have acknowledged.
-    const placed: Placed = { session, device, isRevoked, order: undefined, newest: 0 };
+    const placed: Placed = { session, device, order: undefined, newest: 0 };
     this.#all = [...this.#all, placed];
     try {
       placed.order = await record();

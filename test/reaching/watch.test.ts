@@ -218,7 +218,7 @@ describe("without a webhook", () => {
       peer: "127.0.0.1",
       window: 10,
       isRevoked: () => false,
-      resume: async () => ({ epoch: "", sequence: 0, isStoreChanged: false }),
+      findPlace: async () => ({ epoch: "", sequence: 0, isStoreChanged: false }),
     });
     const events = eventsOf(session);
     expect((await events.next()).value?.event.case).toBe("ready");

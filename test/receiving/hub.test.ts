@@ -69,7 +69,7 @@ interface OpenTestOptions {
   readonly deviceId?: string;
   readonly window?: number;
   readonly isRevoked?: () => boolean;
-  readonly resume?: () => Promise<Place>;
+  readonly findPlace?: () => Promise<Place>;
 }
 
 const open = (hub: Hub, userId: string, options: OpenTestOptions = {}) =>
@@ -79,7 +79,7 @@ const open = (hub: Hub, userId: string, options: OpenTestOptions = {}) =>
     peer: "127.0.0.1",
     window: 10,
     isRevoked: () => false,
-    resume: async () => beginning,
+    findPlace: async () => beginning,
     ...options,
   });
 
@@ -115,7 +115,7 @@ describe("sessions of one instance", () => {
   test("do not count when they could not be opened", async () => {
     const { hub } = await openHub({ maxSessions: 1 });
     const error = failure("NetworkError", "test");
-    const opening = open(hub, newUser(), { resume: () => Promise.reject(error) });
+    const opening = open(hub, newUser(), { findPlace: () => Promise.reject(error) });
     await expect(opening).rejects.toBe(error);
     expect(hub.size()).toBe(0);
     await open(hub, newUser());
@@ -177,7 +177,7 @@ describe("sessions of one instance", () => {
       }),
     });
     await open(hub, newUser(), {
-      async resume() {
+      async findPlace() {
         order.push("resumed");
         return beginning;
       },
@@ -308,7 +308,7 @@ describe("the end of sessions", () => {
     const { hub } = await openHub();
     const ends = (await Promise.all([open(hub, newUser()), open(hub, newUser())])).map(whenEnded);
     const resuming = Promise.withResolvers<Place>();
-    const late = open(hub, newUser(), { resume: () => resuming.promise });
+    const late = open(hub, newUser(), { findPlace: () => resuming.promise });
     await vi.waitFor(() => expect(hub.size()).toBe(3));
     hub.drain();
     expect(await Promise.all(ends)).toEqual(["reconnect", "reconnect"]);

@@ -18,11 +18,12 @@ function openSubscription({ tokenTtlMs = dayMs, heartbeatMs = 3_600_000 } = {}) 
   const flush = vi.fn(async () => {});
   const close = vi.fn();
   const hub: Partial<Hub> = {
-    async open({ deviceId, window, resume, expiresAtMs, onEnd }) {
+    async open(opener) {
+      const { deviceId, window, expiresAtMs } = opener;
       const home = homeOf(createStore(), heartbeatMs);
       const pushes = createPushMemory(10_000_000).openQueue();
-      const session = new Session({ home, deviceId, window, pushes, expiresAtMs, onEnd });
-      session.begin(await resume());
+      const session = new Session({ home, deviceId, window, pushes, expiresAtMs, opener });
+      session.begin(await opener.findPlace());
       return session;
     },
     close,

@@ -28,7 +28,7 @@ const newSession = (): Session => {
 
 /** Enters a session; `record` resolves to its place, now or when the test has it. */
 const enter = async (order: number | Promise<number>, session = newSession(), device = "phone") => {
-  await takeover.enter({ session, device, isRevoked: () => false }, async () => order);
+  await takeover.enter({ session, device }, async () => order);
   return session;
 };
 
