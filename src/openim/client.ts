@@ -178,8 +178,8 @@ export class Client implements WebSocketReceiver, Outlet, FrameSink {
       this.#refuse(request, "ArgsError");
       return;
     }
-    const { conversationId, begin } = range;
-    const pulled = this.#delivery.pull(conversationId, Math.max(1, Number(begin)));
+    const { conversationId, begin, end } = range;
+    const pulled = this.#delivery.pull(conversationId, Number(begin), Number(end));
     if (typeof pulled === "string") {
       this.#refuse(request, "RecordNotFoundError");
       if (pulled === "astray") this.close("again");

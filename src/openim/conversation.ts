@@ -1,3 +1,5 @@
+import type { Lineage } from "../inbox/lineage.ts";
+
 /**
  * How far apart the numbers of two neighbours in an inbox are, as a Go device has them. It takes a push without asking when
  * the last number of all that it has gathered by then is as many above its own as there are: with this, never. So it
@@ -24,4 +26,14 @@ export function toSequence(number: number): number {
  */
 export function conversationId(userId: string, epoch: string): string {
   return epoch === "" ? `n_mustreach_${userId}` : `n_mustreach_${userId}_${epoch}`;
+}
+
+/** How many epochs a device is asked for at most: each is a question of its own. */
+const maxEpochs = 64;
+
+/** The epochs in which a device may have a number, the oldest first: also what was stored before there were any. */
+export function epochsOf(lineage: Lineage): readonly string[] {
+  const ids = lineage.map(({ id }) => id);
+  const isFromBefore = (lineage[0]?.first ?? 1) > 1;
+  return (isFromBefore ? ["", ...ids] : ids).slice(-maxEpochs);
 }

@@ -54,7 +54,7 @@ export abstract class Delivery implements FrameSink, TimerOwner {
   /** The connection is open. */
   abstract begin(): void;
   /** The device asks for what is beyond its number; see conversation.ts. */
-  abstract pull(conversationId: string, begin: number): Pulled;
+  abstract pull(conversationId: string, begin: number, end: number): Pulled;
   /** The device has read all that was sent before the last ping. */
   abstract onPong(): void;
   /** Sends what is next, when nothing is under way. */

@@ -8,6 +8,7 @@ import { CallContext } from "../calls/context.ts";
 import { failure, toErrorFacts } from "../errors.ts";
 import { corsFields } from "../http/cors.ts";
 import type { Inbox } from "../inbox/inbox.ts";
+import type { Lineage } from "../inbox/lineage.ts";
 import { toFailure } from "../json/bind.ts";
 import { errorEnvelope, successEnvelope } from "../json/envelope.ts";
 import { peerOf } from "../observe/peer.ts";
@@ -16,6 +17,7 @@ import { closeCodes } from "../websocket/close-codes.ts";
 import { toTextFrame } from "../websocket/frame.ts";
 import type { Upgrade, WebSocketRoute } from "../websocket/upgrades.ts";
 import { Client, type ClientDeps, type Identity } from "./client.ts";
+import { epochsOf } from "./conversation.ts";
 import { type Handshake, isAnswered, readHandshake, readParameters } from "./handshake.ts";
 import { maxRequestBytes } from "./wire/frames.ts";
 
@@ -30,9 +32,6 @@ export interface GatewayDeps extends CallDeps {
 /** Requests that a device may make at once, and a second: it makes one for each that it is told of. */
 const requestRate = { burst: 128, perSecond: 64 } as const;
 
-/** How many epochs a device is asked for at most: each is a question of its own. */
-const maxEpochs = 64;
-
 /** Creates the door for OpenIM's SDKs: what they exchange over a WebSocket, translated to and from `Receive`. */
 export function createGateway({ delivery, inbox, timers, log, ...deps }: GatewayDeps): WebSocketRoute {
   const { receive } = delivery.methods;
@@ -45,13 +44,10 @@ export function createGateway({ delivery, inbox, timers, log, ...deps }: Gateway
   };
   const clients: ClientDeps = { timers, open, log };
 
-  const epochsOf = async (userId: string): Promise<readonly string[]> => {
+  const readLineage = async (userId: string): Promise<Lineage> => {
     // Also looks what the store is by now.
     await inbox.newestSequence(userId);
-    const lineage = inbox.lineage(userId);
-    const ids = lineage.map(({ id }) => id);
-    const isFromBefore = (lineage[0]?.first ?? 1) > 1;
-    return (isFromBefore ? ["", ...ids] : ids).slice(-maxEpochs);
+    return inbox.lineage(userId);
   };
 
   const identify = async (context: CallContext, handshake: Handshake): Promise<Identity> => {
@@ -63,7 +59,7 @@ export function createGateway({ delivery, inbox, timers, log, ...deps }: Gateway
       throw failure("TokenInvalidError", "the token is of another platform than platformID");
     }
     const deviceId = platformName(handshake.platformId) ?? "default";
-    const epochs = sdk === "go" ? await epochsOf(userId) : [];
+    const epochs = sdk === "go" ? epochsOf(await readLineage(userId)) : [];
     return { context, handshake, userId, deviceId, epochs };
   };
 

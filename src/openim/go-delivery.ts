@@ -48,12 +48,14 @@ export class GoDelivery extends Delivery {
     this.#ask(this.#epochs.toReversed());
   }
 
-  pull(conversation: string, begin: number): Pulled {
+  pull(conversation: string, begin: number, end: number): Pulled {
     const stage = this.#stage;
     if (stage.kind === "asking" && this.#isOf(conversation, stage.epochs[0])) {
       this.#learn(stage.epochs, begin - 1);
       return "asked";
     }
+    // It was asked twice.
+    if (end === unreachedNumber) return "asked";
     if (stage.kind === "idle" || stage.kind === "asking") return this.#isOurs(conversation) ? "astray" : [];
     const { epoch } = stage.batch.last;
     if (!this.#isOf(conversation, epoch)) return this.#isOurs(conversation) ? "astray" : [];

@@ -1,5 +1,6 @@
 // The gateway for OpenIM's SDKs when things go wrong: tokens, handshakes, what no SDK sends, restarts and outages.
 
+import { randomBytes } from "node:crypto";
 import { once } from "node:events";
 import net from "node:net";
 import { gunzipSync, gzipSync } from "node:zlib";
@@ -383,6 +384,23 @@ describe.each([
     await app.saw("OnUserTokenExpired");
     expect(app.events.map(({ event }) => event)).not.toContain("OnKickedOffline");
   });
+});
+
+test("a notification that is too large for the Go SDK is left out and logged, and what follows it comes", async () => {
+  const own = await startTestServer({ MAX_DATA_BYTES: "2000000" });
+  onTestFinished(() => own.stop());
+  const large = randomBytes(1_000_000).toString("base64");
+  for (const data of ["1", large, "3"]) await send("alice", data, 2, own);
+  const go = startGoApp(own.url, "alice", await own.userToken("alice", 2));
+  await until(go, ["1", "3"]);
+  const js = startJsApp(own.url, "alice", await own.userToken("alice"));
+  await vi.waitFor(() => expect(got(js)).toHaveLength(3), soon);
+  expect(got(js)[1] === large).toBe(true);
+  await send("alice", large, 1, own);
+  await send("alice", "5", 1, own);
+  await until(go, ["1", "3", "5"]);
+  await vi.waitFor(() => expect(got(js)).toHaveLength(5), soon);
+  expect(own.log.filter(({ msg }) => /too large for OpenIM's Go SDK/.test(String(msg)))).toHaveLength(2);
 });
 
 /** Asks for a WebSocket, byte by byte. */
