@@ -286,11 +286,11 @@ export const settings = {
     means: "How long a stop waits for requests under way.",
   },
   HTTP2: {
-    is: z.enum(["node", "engine"]),
-    default: "node",
-    expected: "node or engine",
+    is: z.enum(["engine", "node"]),
+    default: "engine",
+    expected: "engine or node",
     means:
-      "What serves HTTP/2: the one of Node, or Mustreach's own, which costs a fraction of its CPU and memory (docs/http2.md).",
+      "What serves HTTP/2: Mustreach's own, at a fraction of the CPU and memory, or the one of Node, the way back (docs/http2.md).",
   },
   LOG_LEVEL: {
     is: z.enum(["trace", "debug", "info", "warn", "error", "fatal", "silent"]),

@@ -173,7 +173,7 @@ export function createServing(options: ServingOptions): Serving {
     accept: routes.accept,
     onUpgrade: webSockets.upgrade,
     log,
-    createHttp2: config.http2 === "engine" ? createEngine : createNodeHttp2,
+    createHttp2: config.http2 === "node" ? createNodeHttp2 : createEngine,
     maxConnections: Math.floor(maxConnections / processes),
     maxUndecidedSockets: Math.floor(maxUndecidedSockets / processes),
   });

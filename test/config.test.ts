@@ -57,7 +57,7 @@ test("without any setting the defaults are in effect", () => {
     heartbeat: 15_000,
     sendTimeout: 5_000,
     drainTimeout: 3_000,
-    http2: "node",
+    http2: "engine",
     logLevel: "info",
     accessLog: "sampled",
   });
@@ -102,7 +102,7 @@ test("every setting can be given", () => {
     HEARTBEAT: "1s",
     SEND_TIMEOUT: "90s",
     DRAIN_TIMEOUT: "15m",
-    HTTP2: "engine",
+    HTTP2: "node",
     LOG_LEVEL: "silent",
     ACCESS_LOG: "off",
   };
@@ -144,7 +144,7 @@ test("every setting can be given", () => {
     heartbeat: 1_000,
     sendTimeout: 90_000,
     drainTimeout: 15 * 60_000,
-    http2: "engine",
+    http2: "node",
     logLevel: "silent",
     accessLog: "off",
   });

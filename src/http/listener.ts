@@ -1,8 +1,8 @@
 import type { AddressInfo, Socket } from "node:net";
 import { createServer, isIPv6 } from "node:net";
 import { setTimeout as delay } from "node:timers/promises";
+import { createEngine } from "../http2/engine/engine.ts";
 import type { Accept } from "../http2/exchange.ts";
-import { createNodeHttp2 } from "../http2/node.ts";
 import type { Protocol, ProtocolOptions } from "../http2/protocol.ts";
 import { createHttp1 } from "./http1.ts";
 import type { ListenerLog, UpgradeHandler } from "./protocols.ts";
@@ -14,7 +14,7 @@ export interface ListenerOptions {
   /** Called for every request of both protocols. */
   accept: Accept;
 
-  /** HTTP/2, as one of its implementations. Default: {@link createNodeHttp2}. */
+  /** HTTP/2, as one of its implementations. Default: {@link createEngine}. */
   createHttp2?: (options: ProtocolOptions) => Protocol;
 
   /** Where refused connections, dead peers and faults of who answers are told. */
@@ -143,7 +143,7 @@ const preface = Buffer.from("PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n", "latin1");
 
 /** Creates the one port of the service; {@link Listener.listen} opens it. */
 export function createListener(options: ListenerOptions): Listener {
-  const { accept, log, onUpgrade, createHttp2 = createNodeHttp2 } = options;
+  const { accept, log, onUpgrade, createHttp2 = createEngine } = options;
   const limits = toLimits(options);
   const http1 = createHttp1({ ...limits, accept, log, onUpgrade, refuse });
   const http2 = createHttp2({ accept, log, limits });

@@ -32,7 +32,7 @@ export type TestSettings = Readonly<Record<string, string>>;
 
 /**
  * What a service of the tests has unless its test says otherwise. What serves HTTP/2 is for who runs the tests to say:
- * `MUSTREACH_HTTP2=engine vitest run` runs all of them over the engine.
+ * `MUSTREACH_HTTP2=node vitest run` runs all of them over Node's.
  */
 export const testSettings: TestSettings = {
   WORKERS: "1",
