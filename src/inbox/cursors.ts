@@ -173,9 +173,11 @@ export function createCursors(broker: Broker, get: DirectGet, options: CursorOpt
     const user = toToken(userId);
     const subject = cursorSubject(user, toToken(deviceId));
     await broker.whenConnected(Date.now() + 1_000);
+    // What is stored meanwhile is ahead of what is read, and by then no longer among those that are.
+    const before = moved.get(subject)?.position;
     const message = await get.last(cursorStream, subject);
     const kept = message && toPosition(message.payload);
-    const ahead = moved.get(subject)?.position;
+    const ahead = moved.get(subject)?.position ?? before;
     return ahead === undefined ? kept : further(user, kept, ahead);
   };
 

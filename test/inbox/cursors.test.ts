@@ -18,8 +18,10 @@ afterEach(async () => {
 
 /** One instance's cursors. Acknowledgements are collected for longer than a test lasts, unless it says otherwise. */
 async function openInstance(
-  { of = server as TestBroker, coalesceMs = 3_600_000, ...more } = {} as {
+  { of = server as TestBroker, coalesceMs = 3_600_000, afterRead = async () => {}, ...more } = {} as {
     of?: TestBroker;
+    /** What happens while the answer to a read of one cursor is on its way. */
+    afterRead?: () => Promise<void>;
     coalesceMs?: number;
     maxUnstored?: number;
     epochs?: CursorEpochs;
@@ -30,11 +32,20 @@ async function openInstance(
   opened.push(() => broker.close());
   const directGet = createDirectGet(broker, { timeoutMs: 1_000 });
   await declare(broker, inboxSpecs({ partitions: 1, retentionMs: 3_600_000, maxStoreBytes: 10_000_000 }), 1);
-  const cursors = createCursors(broker, directGet, {
-    coalesceMs,
-    log,
-    ...more,
-  });
+  const last: typeof directGet.last = async (...args) => {
+    const found = await directGet.last(...args);
+    await afterRead();
+    return found;
+  };
+  const cursors = createCursors(
+    broker,
+    { ...directGet, last },
+    {
+      coalesceMs,
+      log,
+      ...more,
+    },
+  );
   return { ...cursors, broker };
 }
 
@@ -62,6 +73,23 @@ describe("a cursor", () => {
     expect(await elsewhere.read(user, "phone")).toBeUndefined();
     await here.flush(user, "phone");
     expect(await elsewhere.read(user, "phone")).toBe(7);
+  });
+
+  test("that is stored while it is read is not the one before", async () => {
+    const user = newUser();
+    const writer = await openInstance();
+    writer.advance(user, "phone", 7);
+    await writer.flush(user, "phone");
+    let isRead = false;
+    const here = await openInstance({
+      async afterRead() {
+        if (isRead) return;
+        isRead = true;
+        await here.flush(user, "phone");
+      },
+    });
+    here.advance(user, "phone", 9);
+    expect(await here.read(user, "phone")).toBe(9);
   });
 
   test("is stored by itself after a while", async () => {
