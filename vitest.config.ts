@@ -19,8 +19,8 @@ export default defineConfig({
     setupFiles: ["test/helpers/patience.ts"],
     expect: { poll: { timeout: 60_000 } },
     // A busy machine is slow, and no test is about how fast it is.
-    testTimeout: 120_000,
-    hookTimeout: 120_000,
+    testTimeout: 300_000,
+    hookTimeout: 300_000,
     // Each file starts a nats-server of its own: more workers than cores would only make them wait for each other.
     maxWorkers: 2,
   },

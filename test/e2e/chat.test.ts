@@ -90,18 +90,6 @@ interface Conversation {
 
 const numbers = (from: number, to: number) => Array.from({ length: to - from + 1 }, (_, i) => String(from + i));
 
-/** Every event of a session until the service has nothing more to say. */
-async function untilIdle(session: DeviceSession): Promise<DeviceEvent[]> {
-  const events: DeviceEvent[] = [];
-  const askedAt = performance.now();
-  for (;;) {
-    const event = await session.next();
-    if (event?.case !== "heartbeat") events.push(event ?? { case: undefined });
-    // One that comes sooner was on its way before the question.
-    else if (performance.now() - askedAt > 400) return events;
-  }
-}
-
 /** Events as `kind: data`, in their order. */
 function toText(events: readonly DeviceEvent[]): string[] {
   return events.map((event) => {
@@ -143,7 +131,7 @@ describe.concurrent.each([1, 2])("sendMsg at level %i", (reliabilityLevel) => {
   test("stores the copy for one who is offline, and the notification at level 2 only", async () => {
     const { id, open, conversations } = newUsers();
     await send({ sendUserID: id("ann"), recvUserID: id("bob"), data: "hello", reliabilityLevel });
-    const events = await untilIdle(await open("bob"));
+    const events = await (await open("bob")).eventsUntilIdle();
     expect(toText(events)).toEqual(
       reliabilityLevel === 1 ? ["message: hello"] : ["notification: hello", "message: hello"],
     );
@@ -195,7 +183,7 @@ describe.concurrent.each([1, 2])("sendMsg at level %i", (reliabilityLevel) => {
     expect(conversation).toMatchObject({ maxSeq: 1, unreadCount: 1 });
     const { messages } = await pull("bob", { conversationID: conversation?.conversationID });
     expect(messages).toMatchObject([{ conversationSequence: 1, notification: { ...responses[0], data: "once" } }]);
-    const events = toText(await untilIdle(await open("bob")));
+    const events = toText(await (await open("bob")).eventsUntilIdle());
     expect(events.filter((event) => event.startsWith("message"))).toEqual(["message: once"]);
   });
 
@@ -206,7 +194,7 @@ describe.concurrent.each([1, 2])("sendMsg at level %i", (reliabilityLevel) => {
     for (const to of [{ recvUserID: id("bob") }, { recvGroupID }]) {
       await send({ ...to, data: "plain", sendMsg: false, reliabilityLevel });
     }
-    expect(toText(await untilIdle(session))).toEqual(["notification: plain", "notification: plain"]);
+    expect(toText(await session.eventsUntilIdle())).toEqual(["notification: plain", "notification: plain"]);
     expect(await conversations("bob")).toEqual([]);
   });
 });
@@ -418,8 +406,8 @@ describe.concurrent("a message event", () => {
     expect(toText(rest)).toEqual(all.slice(1));
     await third.ack(sequenceOf(rest[1]));
     third.kill();
-    expect(await untilIdle(await phone().subscribe())).toEqual([]);
-    expect(toText(await untilIdle(await phone("tablet").subscribe()))).toEqual(all);
+    expect(await (await phone().subscribe()).eventsUntilIdle()).toEqual([]);
+    expect(toText(await (await phone("tablet").subscribe()).eventsUntilIdle())).toEqual(all);
   });
 
   test("is in the one order of the user with notifications of users and groups", async () => {
@@ -441,7 +429,7 @@ describe.concurrent("a message event", () => {
       last[conversationId] = Number(conversationSequence);
     }
     expect(last).toEqual({ [`sg_${recvGroupID}`]: 6, [`si_${id("ann")}_${id("bob")}`]: 6 });
-    expect(toText(await untilIdle(await open("bob", "late")))).toEqual(toText(events));
+    expect(toText(await (await open("bob", "late")).eventsUntilIdle())).toEqual(toText(events));
   });
 });
 

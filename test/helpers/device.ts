@@ -4,9 +4,7 @@ import { afterAll } from "vitest";
 import { type ErrorFacts, toErrorFacts } from "../../src/errors.ts";
 import {
   DeliveryService,
-  type Heartbeat,
   type Notification,
-  NotificationSchema,
   type Ready,
   type Start,
   type SubscribeResponse,
@@ -47,6 +45,8 @@ export interface DeviceSession {
    * or acknowledged by the time of the call may come after it.
    */
   takeUntilIdle(): Promise<Notification[]>;
+  /** The same of all events, heartbeats left out. */
+  eventsUntilIdle(): Promise<DeviceEvent[]>;
   /** Reads on to the end; resolves to the error that ended the stream, undefined for a stream that just ended. */
   whenEnded(): Promise<ErrorFacts | undefined>;
 }
@@ -92,14 +92,24 @@ async function toSession(events: AsyncIterator<SubscribeResponse>): Promise<Devi
     const event = result.done === true ? undefined : result.value.event;
     if (event?.case === "ready") seen = event.value.resumeSequence;
     else if (event?.case === "notification") seen = event.value.sequence;
+    else if (event?.case === "message") seen = event.value.notification?.sequence ?? seen;
     else if (event?.case === "gap") seen = event.value.to;
     return event;
   };
-  const nextNotification = async (): Promise<Notification | Heartbeat> => {
-    const event = await next();
-    if (event?.case === "heartbeat") return event.value;
-    if (event?.case !== "notification") throw new Error(`expected a notification, got ${event?.case ?? "the end"}`);
-    return event.value;
+  const eventsUntilIdle = async (): Promise<DeviceEvent[]> => {
+    const events: DeviceEvent[] = [];
+    const askedAt = performance.now();
+    for (let isSecond = false; ; ) {
+      const event = await next();
+      if (event?.case !== "heartbeat") {
+        events.push(event ?? { case: undefined });
+        isSecond = false;
+      } else if (performance.now() - askedAt > staleHeartbeatMs) {
+        // Where more is known than was sent, it may be for another device or gone, or its read is slow.
+        if (isSecond || event.value.latestSequence <= seen) return events;
+        isSecond = true;
+      }
+    }
   };
   const first = await next();
   if (first?.case !== "ready") throw new Error(`expected ready, got ${first?.case ?? "the end"}`);
@@ -109,26 +119,13 @@ async function toSession(events: AsyncIterator<SubscribeResponse>): Promise<Devi
     async take(count) {
       const taken: Notification[] = [];
       while (taken.length < count) {
-        const notification = await nextNotification();
-        if (notification.$typeName === NotificationSchema.typeName) taken.push(notification);
+        const event = await next();
+        if (event?.case !== "heartbeat") taken.push(toNotification(event));
       }
       return taken;
     },
-    async takeUntilIdle() {
-      const taken: Notification[] = [];
-      const askedAt = performance.now();
-      for (let isSecond = false; ; ) {
-        const event = await nextNotification();
-        if (event.$typeName === NotificationSchema.typeName) {
-          taken.push(event);
-          isSecond = false;
-        } else if (performance.now() - askedAt > staleHeartbeatMs) {
-          // Where more is known than was sent, it may be for another device or gone, or its read is slow.
-          if (isSecond || event.latestSequence <= seen) return taken;
-          isSecond = true;
-        }
-      }
-    },
+    eventsUntilIdle,
+    takeUntilIdle: async () => (await eventsUntilIdle()).map(toNotification),
     async whenEnded() {
       try {
         while ((await next()) !== undefined);
@@ -138,6 +135,11 @@ async function toSession(events: AsyncIterator<SubscribeResponse>): Promise<Devi
       }
     },
   };
+}
+
+function toNotification(event: DeviceEvent | undefined): Notification {
+  if (event?.case !== "notification") throw new Error(`expected a notification, got ${event?.case ?? "the end"}`);
+  return event.value;
 }
 
 async function inTime<T>(promise: Promise<T>): Promise<T> {

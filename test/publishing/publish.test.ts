@@ -135,7 +135,7 @@ describe("store", () => {
 
   test("fails with 90004 in time when the broker is away", async () => {
     // One after the other, they would take longer than a test may.
-    const publisher = open({ sendTimeoutMs: 2_000 });
+    const publisher = open({ sendTimeoutMs: 5_000 });
     await server.pause();
     const all = await Promise.all(
       Array.from({ length: 100 }, (_, i) => publisher.store("INBOX_0", write(`id-${i}`)).catch(toErrorFacts)),
