@@ -153,7 +153,7 @@ export function createServing(options: ServingOptions): Serving {
         DeadLetterService,
         createDeadLetterService({ deadLetters, replay: (request) => replay(replaying, request) }),
       ),
-      createServiceImplSpec<typeof OpenimService>(OpenimService, createOpenimService()),
+      createServiceImplSpec<typeof OpenimService>(OpenimService, createOpenimService({ conversations })),
     ],
     authenticate,
     redeemTicket: tickets.redeem,

@@ -26,20 +26,43 @@ export function requireReadable(deps: ChatDeps, caller: Caller, conversationId: 
   return requireConversation(deps, caller, conversationId, caller.isAdmin);
 }
 
+/** A conversation that was looked for. */
+export interface Found {
+  /** Whether the user may see it. */
+  readonly isAllowed: boolean;
+  /** Undefined while it holds no copies. */
+  readonly stored: StoredConversation | undefined;
+}
+
+/** Looks for a conversation of a user, as {@link requireOwn} has it. */
+export function findOwn(deps: ChatDeps, userId: string, conversationId: string): Promise<Found> {
+  return findConversation(deps, userId, conversationId, false);
+}
+
 async function requireConversation(
-  { chat, groupIdsOf }: ChatDeps,
+  deps: ChatDeps,
   { userId }: Caller,
   conversationId: string,
   isAny: boolean,
 ): Promise<StoredConversation | undefined> {
+  const { isAllowed, stored } = await findConversation(deps, userId, conversationId, isAny);
+  if (isAllowed) return stored;
+  throw failure("NoPermissionError", "the conversation is not the caller's");
+}
+
+async function findConversation(
+  { chat, groupIdsOf }: ChatDeps,
+  userId: string,
+  conversationId: string,
+  isAny: boolean,
+): Promise<Found> {
   requireId(conversationId, "conversationID", maxConversationIdBytes);
   const named = partiesNamed(conversationId, isAny ? undefined : userId);
   const group = named.find((parties) => "groupId" in parties);
   const isMember = group !== undefined && (await groupIdsOf(userId)).includes(group.groupId);
   // Looked up whether or not the caller may see it, so that the time of a refusal does not tell what exists.
   const stored = await chat.find(named);
-  if (isMember || (stored !== undefined && (isAny || isParticipant(stored, userId)))) return stored;
-  throw failure("NoPermissionError", "the conversation is not the caller's");
+  return { isAllowed: isMember || (stored !== undefined && (isAny || isParticipant(stored, userId))), stored };
 }
 
 function isParticipant({ parties }: StoredConversation, userId: string): boolean {

@@ -7,11 +7,12 @@ import {
   conversationFilter,
   parseConversationSubject,
 } from "./layout.ts";
-import { decodeRecord, infoRecord, maxSubjects, readRecord, readSubjects } from "./records.ts";
+import { decodeRecord, infoRecord, maxSubjects, type Parties, readRecord, readSubjects } from "./records.ts";
 
 /** A user's view of a conversation. */
 export interface UserConversation {
   readonly conversationId: string;
+  readonly parties: Parties;
   /** The place of the newest copy. */
   readonly maxSeq: number;
   /** When the newest copy was sent, in epoch milliseconds. */
@@ -66,8 +67,8 @@ async function readViews(get: DirectGet, user: string, conversations: readonly s
     const info = decodeRecord(infoRecord, records.get(of.info));
     if (info === undefined) return [];
     const { hasReadSeq = 0 } = decodeRecord(readRecord, records.get(of.read)) ?? {};
-    const { conversationId, maxSeq, maxSeqTime } = info;
-    return [{ conversationId, maxSeq, maxSeqTime, hasReadSeq, unreadCount: maxSeq - hasReadSeq }];
+    const { conversationId, parties, maxSeq, maxSeqTime } = info;
+    return [{ conversationId, parties, maxSeq, maxSeqTime, hasReadSeq, unreadCount: maxSeq - hasReadSeq }];
   });
 }
 

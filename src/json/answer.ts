@@ -1,19 +1,23 @@
 import {
   type DescField,
   type DescMessage,
+  getOption,
   type JsonObject,
+  type JsonValue,
   type Message,
   ScalarType,
   toJson,
 } from "@bufbuild/protobuf";
 import { FeatureSet_FieldPresence } from "@bufbuild/protobuf/wkt";
+import { is_data } from "../gen/mustreach/delivery/v1/delivery_pb.ts";
 import type { Fields } from "../http2/exchange.ts";
 import { compileToOpenImJson, droppedFields, headerFields } from "./envelope.ts";
 
 /** An answer over REST: its header fields, and the `data` of its envelope. */
 export interface Answer {
   readonly fields: Fields;
-  readonly data: JsonObject;
+  /** Undefined for a message that has no fields: the envelope is then without it. */
+  readonly data: JsonValue | undefined;
 }
 
 /** Makes a message an answer. */
@@ -27,17 +31,24 @@ interface PlainField {
   readonly localName: string;
   /** Whether a zero is written too. */
   readonly isImplicit: boolean;
+  /** Whether it is left out when it is empty, as OpenIM does with maps. */
+  readonly isMap: boolean;
   readonly write: WriteValue | undefined;
 }
 
 /**
  * Compiles what makes a message the answer of a method: in OpenIM's JSON, and with the fields that OpenIM does not have
- * as header fields. Messages of strings, numbers, enums, messages and lists of them are written directly; any other
- * goes through protobuf's JSON.
+ * as header fields. Messages of strings, numbers, bytes, enums, messages, and lists and maps of them are written directly;
+ * any other goes through protobuf's JSON.
  */
 export function compileAnswer(desc: DescMessage): ToAnswer {
   const write = compilePlain(desc, new Map());
   const toFields = compileHeaderFields(desc);
+  const list = desc.fields.find((field) => getOption(field, is_data))?.jsonName;
+  if (desc.fields.length === 0) return () => nothing;
+  if (write !== undefined && list !== undefined) {
+    return (message) => ({ fields: toFields(message), data: write(message)[list] });
+  }
   if (write !== undefined) return (message) => ({ fields: toFields(message), data: write(message) });
   const toOpenImJson = compileToOpenImJson(desc);
   return (message) => ({
@@ -45,6 +56,8 @@ export function compileAnswer(desc: DescMessage): ToAnswer {
     data: toOpenImJson(toJson(desc, message, { alwaysEmitImplicit: true }) as JsonObject),
   });
 }
+
+const nothing: Answer = { fields: [], data: undefined };
 
 function compileHeaderFields(desc: DescMessage): (message: Message) => Fields {
   const writers = desc.fields.flatMap((field) => {
@@ -74,9 +87,10 @@ function compilePlain(desc: DescMessage, known: Map<DescMessage, WriteMessage>):
   const fields: PlainField[] = [];
   const write: WriteMessage = (message) => {
     const json: JsonObject = {};
-    for (const { jsonName, localName, isImplicit, write } of fields) {
+    for (const { jsonName, localName, isImplicit, isMap, write } of fields) {
       const value: unknown = Reflect.get(message, localName);
       if (!isImplicit && value === undefined) continue;
+      if (isMap && isEmpty(value)) continue;
       json[jsonName] = (write === undefined ? value : write(value as never)) as JsonObject[string];
     }
     return json;
@@ -94,11 +108,24 @@ function compilePlain(desc: DescMessage, known: Map<DescMessage, WriteMessage>):
 function compileField(field: DescField, known: Map<DescMessage, WriteMessage>): PlainField | "other" {
   const { jsonName, localName } = field;
   const isProto3 = field.parent.file.proto.syntax === "proto3";
-  if (!isProto3 || field.oneof !== undefined || field.fieldKind === "map") return "other";
+  if (!isProto3 || field.oneof !== undefined) return "other";
   const item = compileValue(field, known);
   if (item === "other") return "other";
-  const write = field.fieldKind === "list" && item !== undefined ? (list: never[]) => list.map(item) : item;
-  return { jsonName, localName, isImplicit: field.presence === FeatureSet_FieldPresence.IMPLICIT, write };
+  const isMap = field.fieldKind === "map";
+  const isImplicit = field.presence === FeatureSet_FieldPresence.IMPLICIT;
+  return { jsonName, localName, isImplicit, isMap, write: item && writeAll(field, item) };
+}
+
+function writeAll({ fieldKind }: DescField, item: WriteValue): WriteValue {
+  if (fieldKind === "list") return (list: never[]) => list.map(item);
+  if (fieldKind !== "map") return item;
+  return (map: Record<string, never>) =>
+    Object.fromEntries(Object.entries(map).map(([key, value]) => [key, item(value)]));
+}
+
+function isEmpty(map: unknown): boolean {
+  for (const _ in map as Record<string, unknown>) return false;
+  return true;
 }
 
 /** The writer of a value; undefined when it stays as it is. */
@@ -121,6 +148,8 @@ function compileValue(field: DescField, known: Map<DescMessage, WriteMessage>): 
     case ScalarType.INT64:
     case ScalarType.UINT64:
       return (value: bigint) => Number(value);
+    case ScalarType.BYTES:
+      return (value: Uint8Array) => Buffer.from(value.buffer, value.byteOffset, value.length).toString("base64");
     default:
       return "other";
   }

@@ -25,12 +25,11 @@ export function errorEnvelope({ errCode, errMsg, errDlt }: ErrorFacts): string {
   return JSON.stringify({ errCode, errMsg, errDlt });
 }
 
-/** The envelope of a success; an answer without fields has no `data`. */
-export function successEnvelope(data: JsonObject): string {
-  const text = JSON.stringify(data);
-  return text === "{}"
+/** The envelope of a success. */
+export function successEnvelope(data?: JsonValue): string {
+  return data === undefined
     ? '{"errCode":0,"errMsg":"","errDlt":""}'
-    : `{"errCode":0,"errMsg":"","errDlt":"","data":${text}}`;
+    : `{"errCode":0,"errMsg":"","errDlt":"","data":${JSON.stringify(data)}}`;
 }
 
 /** Turns a message's protobuf-JSON into OpenIM's JSON. */

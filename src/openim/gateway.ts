@@ -69,7 +69,7 @@ export function createGateway({ delivery, inbox, timers, log, ...deps }: Gateway
     try {
       const identity = await identify(context, readHandshake(parameters));
       upgrade.accept((connection) => {
-        if (identity.handshake.isAnswered) connection.write(toTextFrame(successEnvelope({})));
+        if (identity.handshake.isAnswered) connection.write(toTextFrame(successEnvelope()));
         return new Client(clients, identity, connection);
       });
     } catch (thrown) {

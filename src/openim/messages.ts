@@ -10,9 +10,14 @@ const sessionTypes = { user: 1, group: 3 } as const;
 
 /** Encodes a notification as OpenIM's SDKs take it, under a number of its conversation; 0 for an online push. */
 export function encodeMessage(notification: Notification, number: number): Uint8Array {
+  return toBinary(MsgDataSchema, create(MsgDataSchema, toMessage(notification, number)));
+}
+
+/** The fields of OpenIM's message for a notification. */
+export function toMessage(notification: Notification, number: number) {
   const { sendUserId, recvUserId, recvGroupId, clientMsgId, serverMsgId, sendTime, key, data } = notification;
   const detail = JSON.stringify({ key, data });
-  const message = create(MsgDataSchema, {
+  return {
     sendId: sendUserId,
     recvId: recvUserId,
     groupId: recvGroupId,
@@ -25,8 +30,7 @@ export function encodeMessage(notification: Notification, number: number): Uint8
     seq: BigInt(number),
     sendTime,
     createTime: sendTime,
-  });
-  return toBinary(MsgDataSchema, message);
+  };
 }
 
 /** Encodes a message without content, which says that there are some up to a number. */

@@ -68,7 +68,7 @@ export function createMsgService(deps: MsgServiceDeps): ServiceImpl<typeof MsgSe
     async getConversations(_request, context) {
       const conversations = await getConversations(deps.conversations, requireCaller(context));
       return {
-        conversations: conversations.map((conversation) => ({
+        conversations: conversations.map(({ parties: _, ...conversation }) => ({
           ...conversation,
           maxSeq: BigInt(conversation.maxSeq),
           hasReadSeq: BigInt(conversation.hasReadSeq),

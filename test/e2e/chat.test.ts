@@ -50,10 +50,9 @@ function newUsers() {
     async call(name: string, path: string, body: object = {}) {
       return (await server.post(path, body, await server.userToken(id(name)))).json;
     },
-    conversations: async (name: string) =>
-      (await as(name, "/conversation/get_all_conversations")).conversations as Conversation[],
-    pull: (name: string, body: object) => as(name, "/msg/pull_msg_by_seq", body),
-    markRead: (name: string, body: object) => as(name, "/msg/mark_conversation_as_read", body),
+    conversations: async (name: string) => (await as(name, "/msg/get_conversations")).conversations as Conversation[],
+    pull: (name: string, body: object) => as(name, "/msg/pull_messages", body),
+    markRead: (name: string, body: object) => as(name, "/msg/mark_as_read", body),
     async newGroup(...names: string[]): Promise<string> {
       const groupID = id("group");
       await must("/group/create_group", {
@@ -163,7 +162,7 @@ describe.concurrent.each([1, 2])("sendMsg at level %i", (reliabilityLevel) => {
       expect(await pull(name, { conversationID })).toMatchObject({ messages: [{ notification: sent }], isEnd: true });
     }
     expect(await conversations("eve")).toEqual([]);
-    expect(await call("eve", "/msg/pull_msg_by_seq", { conversationID })).toMatchObject({ errCode: 1002 });
+    expect(await call("eve", "/msg/pull_messages", { conversationID })).toMatchObject({ errCode: 1002 });
     expect([eve.notifications, eve.messages]).toEqual([[], []]);
   });
 
@@ -200,12 +199,12 @@ describe.concurrent.each([1, 2])("sendMsg at level %i", (reliabilityLevel) => {
 });
 
 describe.concurrent("over REST", () => {
-  test("get_all_conversations answers OpenIM's keys with numbers", async () => {
+  test("get_conversations answers numbers", async () => {
     const { id, call, conversations } = newUsers();
     const { sendTime } = await send({ sendUserID: id("ann"), recvUserID: id("bob"), data: "hello" });
     const conversationID = `si_${id("ann")}_${id("bob")}`;
     const row = { conversationID, maxSeq: 1, hasReadSeq: 0, unreadCount: 1, maxSeqTime: sendTime };
-    expect(await call("bob", "/conversation/get_all_conversations")).toEqual({
+    expect(await call("bob", "/msg/get_conversations")).toEqual({
       errCode: 0,
       errMsg: "",
       errDlt: "",
@@ -213,10 +212,10 @@ describe.concurrent("over REST", () => {
     });
     const [ofSender] = await conversations("ann");
     expect(ofSender).toMatchObject({ conversationID, maxSeq: 1, unreadCount: 0, maxSeqTime: sendTime });
-    expect(await call("nobody", "/conversation/get_all_conversations")).toMatchObject({ data: { conversations: [] } });
+    expect(await call("nobody", "/msg/get_conversations")).toMatchObject({ data: { conversations: [] } });
   });
 
-  test("pull_msg_by_seq answers the copies to both users, and ranges of them", async () => {
+  test("pull_messages answers the copies to both users, and ranges of them", async () => {
     const { id, pull } = newUsers();
     const ids: unknown[] = [];
     for (const data of numbers(1, 5)) {
@@ -255,7 +254,7 @@ describe.concurrent("over REST", () => {
     expect(await dataOf({ begin: 6 })).toEqual([[], true]);
   });
 
-  test("mark_conversation_as_read moves the place forward, never back, for the one user", async () => {
+  test("mark_as_read moves the place forward, never back, for the one user", async () => {
     const { id, conversations, markRead, call, newGroup } = newUsers();
     const recvGroupID = await newGroup("ann", "bob");
     const conversationID = `sg_${recvGroupID}`;
@@ -265,7 +264,7 @@ describe.concurrent("over REST", () => {
       return [hasReadSeq, unreadCount];
     };
     expect(await unread("bob")).toEqual([0, 3]);
-    expect(await call("bob", "/msg/mark_conversation_as_read", { conversationID, hasReadSeq: 2 })).toEqual({
+    expect(await call("bob", "/msg/mark_as_read", { conversationID, hasReadSeq: 2 })).toEqual({
       errCode: 0,
       errMsg: "",
       errDlt: "",
@@ -316,7 +315,7 @@ describe.concurrent("over REST", () => {
     await send({ recvGroupID, data: "hello" });
     await must("/group/kick_group", { groupID: recvGroupID, kickedUserIDs: [id("bob")] });
     await must("/group/invite_user_to_group", { groupID: recvGroupID, invitedUserIDs: [id("cem")] });
-    for (const path of ["/msg/pull_msg_by_seq", "/msg/mark_conversation_as_read"]) {
+    for (const path of ["/msg/pull_messages", "/msg/mark_as_read"]) {
       expect(await call("bob", path, { conversationID })).toMatchObject({ errCode: 1002 });
       expect(await call("cem", path, { conversationID })).toMatchObject({ errCode: 0 });
     }
@@ -325,20 +324,15 @@ describe.concurrent("over REST", () => {
   });
 
   const wrong: [what: string, errCode: number, path: string, body: (id: (name: string) => string) => object][] = [
-    ["no conversation", 1001, "pull_msg_by_seq", () => ({})],
-    ["a place below the first", 1001, "pull_msg_by_seq", (id) => ({ ...conversationOf(id), begin: -1 })],
-    ["too many copies", 1001, "pull_msg_by_seq", (id) => ({ ...conversationOf(id), num: 1_001 })],
-    ["no conversation", 1001, "mark_conversation_as_read", () => ({})],
-    ["a place below the first", 1001, "mark_conversation_as_read", (id) => ({ ...conversationOf(id), hasReadSeq: -1 })],
-    ["another's conversation", 1002, "pull_msg_by_seq", (id) => ({ conversationID: `si_${id("ann")}_${id("cem")}` })],
-    [
-      "another's conversation",
-      1002,
-      "mark_conversation_as_read",
-      (id) => ({ conversationID: `si_${id("ann")}_${id("cem")}` }),
-    ],
-    ["a conversation that is not there", 1002, "pull_msg_by_seq", () => ({ conversationID: "sg_nobody's" })],
-    ["a conversation that is not there", 1002, "mark_conversation_as_read", () => ({ conversationID: "x" })],
+    ["no conversation", 1001, "pull_messages", () => ({})],
+    ["a place below the first", 1001, "pull_messages", (id) => ({ ...conversationOf(id), begin: -1 })],
+    ["too many copies", 1001, "pull_messages", (id) => ({ ...conversationOf(id), num: 1_001 })],
+    ["no conversation", 1001, "mark_as_read", () => ({})],
+    ["a place below the first", 1001, "mark_as_read", (id) => ({ ...conversationOf(id), hasReadSeq: -1 })],
+    ["another's conversation", 1002, "pull_messages", (id) => ({ conversationID: `si_${id("ann")}_${id("cem")}` })],
+    ["another's conversation", 1002, "mark_as_read", (id) => ({ conversationID: `si_${id("ann")}_${id("cem")}` })],
+    ["a conversation that is not there", 1002, "pull_messages", () => ({ conversationID: "sg_nobody's" })],
+    ["a conversation that is not there", 1002, "mark_as_read", () => ({ conversationID: "x" })],
   ];
   test.each(wrong)("%s is answered with %i by %s", async (_, errCode, path, body) => {
     const { id, call } = newUsers();

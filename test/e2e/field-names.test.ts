@@ -60,11 +60,11 @@ describe("and HTTP 200 with 1001 elsewhere", () => {
     "/group/kick_group",
     "/group/get_group_member_list",
     "/group/get_joined_group_list",
-    "/msg/pull_msg_by_seq",
+    "/msg/pull_messages",
     "/msg/recall_business_notification",
     "/msg/get_delivery_status",
-    "/msg/mark_conversation_as_read",
-    "/conversation/get_all_conversations",
+    "/msg/mark_as_read",
+    "/msg/get_conversations",
     "/delivery/list_dead_letters",
   ])("%s", async (at) => {
     for (const wrong of ["{", "[]", '"x"', Buffer.from([0x22, 0xff, 0x22])]) {

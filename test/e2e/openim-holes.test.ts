@@ -172,7 +172,7 @@ describe("hole 4, foreign conversation", () => {
     const service = createRpcClient(MsgService, createConnectTransport({ baseUrl: server.url, httpVersion: "1.1" }));
     const headers = { token };
     for (const conversationID of names) {
-      for (const path of ["/msg/pull_msg_by_seq", "/msg/mark_conversation_as_read"]) {
+      for (const path of ["/msg/pull_messages", "/msg/mark_as_read"]) {
         const { json } = await server.post(path, { userID: alice, conversationID, begin: 1, end: 10 }, token);
         expect(json).toEqual({
           errCode: 1002,
@@ -185,7 +185,7 @@ describe("hole 4, foreign conversation", () => {
     }
     const own = await server.userToken(alice);
     for (const conversationID of names.slice(0, 2)) {
-      const { json } = await server.post("/msg/pull_msg_by_seq", { conversationID }, own);
+      const { json } = await server.post("/msg/pull_messages", { conversationID }, own);
       expect(json).toMatchObject({ data: { messages: [{ notification: { data: "secret" } }] } });
     }
   });
@@ -197,11 +197,7 @@ describe("hole 4, foreign conversation", () => {
       expect((await stranger.subscribe(options)).ready.pending).toBe(0n);
     }
     expect(await (await stranger.subscribe({ start: Start.ALL })).takeUntilIdle()).toEqual([]);
-    const { json } = await server.post(
-      "/conversation/get_all_conversations",
-      { userID: "imAdmin", ownerUserID: "imAdmin" },
-      token,
-    );
+    const { json } = await server.post("/msg/get_conversations", { userID: "imAdmin", ownerUserID: "imAdmin" }, token);
     expect(json.data).toEqual({ conversations: [] });
     await sendAll(bob, ["its own"]);
     expect(dataOf(await (await stranger.subscribe()).take(1))).toEqual(["its own"]);
@@ -304,7 +300,7 @@ describe("hole 3, read error during pull", () => {
     await sendAll(userId, ["1"], { sendUserID: "friend", sendMsg: true });
     const pull = async (path: string) =>
       (await server.post(path, { conversationID: `si_friend_${userId}`, begin: 1, end: 9 }, token)).json;
-    const paths = ["/msg/pull_msg_by_seq", "/conversation/get_all_conversations"];
+    const paths = ["/msg/pull_messages", "/msg/get_conversations"];
     await outage.begin();
     for (const json of await Promise.all(paths.map(pull))) {
       expect(json).toEqual({ errCode: 90004, errMsg: "NetworkError", errDlt: expect.any(String) });

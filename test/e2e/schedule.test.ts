@@ -130,8 +130,7 @@ describe.concurrent("a notification with sendAt", () => {
       names.map(async (name) => openDevice(server.url, await server.userToken(name)).subscribe()),
     );
     const token = await server.userToken(ownerUserID);
-    const conversations = async () =>
-      (await server.post("/conversation/get_all_conversations", {}, token)).json.data?.conversations;
+    const conversations = async () => (await server.post("/msg/get_conversations", {}, token)).json.data?.conversations;
     const sendAt = Date.now() + aheadMs;
     const { clientMsgID } = await send("later", { recvUserID: "", recvGroupID: groupID, sendAt, sendMsg: true });
     expect(await statusOf(clientMsgID)).toMatchObject({ counts: { total: 3, scheduled: 3 } });
@@ -189,7 +188,7 @@ describe.concurrent("a notification with sendAt", () => {
     expect(await session.takeUntilIdle()).toEqual([]);
     expect(await statusOf(clientMsgID)).toMatchObject({ counts: one("recalled") });
     const token = await server.userToken(userID);
-    const { json } = await server.post("/conversation/get_all_conversations", {}, token);
+    const { json } = await server.post("/msg/get_conversations", {}, token);
     expect(json.data).toEqual({ conversations: [] });
   });
 

@@ -146,7 +146,8 @@ test("the envelope of a success has its four keys in the documented order", () =
 });
 
 test("an answer without fields has no data", () => {
-  expect(successEnvelope({})).toBe('{"errCode":0,"errMsg":"","errDlt":""}');
+  expect(successEnvelope()).toBe('{"errCode":0,"errMsg":"","errDlt":""}');
+  expect(successEnvelope({})).toBe('{"errCode":0,"errMsg":"","errDlt":"","data":{}}');
 });
 
 test("the envelope of an error has three keys, whatever else the error knows", () => {

@@ -12,7 +12,633 @@ import type { Message } from "@bufbuild/protobuf";
  * Describes the file mustreach/openim/v1/openim.proto.
  */
 export const file_mustreach_openim_v1_openim: GenFile = /*@__PURE__*/
-  fileDesc("CiBtdXN0cmVhY2gvb3BlbmltL3YxL29wZW5pbS5wcm90bxITbXVzdHJlYWNoLm9wZW5pbS52MSIwChNHZXRVc2Vyc0luZm9SZXF1ZXN0EhkKCHVzZXJfaWRzGAEgAygJUgd1c2VySURzIkkKFEdldFVzZXJzSW5mb1Jlc3BvbnNlEjEKCnVzZXJzX2luZm8YASADKAsyHS5tdXN0cmVhY2gub3BlbmltLnYxLlVzZXJJbmZvIlwKCFVzZXJJbmZvEhcKB3VzZXJfaWQYASABKAlSBnVzZXJJRBIQCghuaWNrbmFtZRgCIAEoCRIZCghmYWNlX3VybBgDIAEoCVIHZmFjZVVSTBIKCgJleBgEIAEoCSI3ChxHZXRJbmNyZW1lbnRhbEZyaWVuZHNSZXF1ZXN0EhcKB3VzZXJfaWQYASABKAlSBnVzZXJJRCI+Ch1HZXRJbmNyZW1lbnRhbEZyaWVuZHNSZXNwb25zZRIPCgd2ZXJzaW9uGAEgASgEEgwKBGZ1bGwYAiABKAgiNgobR2V0RnVsbEZyaWVuZFVzZXJJZHNSZXF1ZXN0EhcKB3VzZXJfaWQYASABKAlSBnVzZXJJRCI5ChxHZXRGdWxsRnJpZW5kVXNlcklkc1Jlc3BvbnNlEhkKCHVzZXJfaWRzGAEgAygJUgd1c2VySURzIi4KE0dldEJsYWNrTGlzdFJlcXVlc3QSFwoHdXNlcl9pZBgBIAEoCVIGdXNlcklEIiUKFEdldEJsYWNrTGlzdFJlc3BvbnNlEg0KBXRvdGFsGAEgASgFIjoKH0dldEluY3JlbWVudGFsSm9pbkdyb3Vwc1JlcXVlc3QSFwoHdXNlcl9pZBgBIAEoCVIGdXNlcklEIkEKIEdldEluY3JlbWVudGFsSm9pbkdyb3Vwc1Jlc3BvbnNlEg8KB3ZlcnNpb24YASABKAQSDAoEZnVsbBgCIAEoCCI1ChpHZXRGdWxsSm9pbkdyb3VwSWRzUmVxdWVzdBIXCgd1c2VyX2lkGAEgASgJUgZ1c2VySUQiOgobR2V0RnVsbEpvaW5Hcm91cElkc1Jlc3BvbnNlEhsKCWdyb3VwX2lkcxgBIAMoCVIIZ3JvdXBJRHMiPQoiR2V0SW5jcmVtZW50YWxDb252ZXJzYXRpb25zUmVxdWVzdBIXCgd1c2VyX2lkGAEgASgJUgZ1c2VySUQiRAojR2V0SW5jcmVtZW50YWxDb252ZXJzYXRpb25zUmVzcG9uc2USDwoHdmVyc2lvbhgBIAEoBBIMCgRmdWxsGAIgASgIIj0KIkdldE5vdE5vdGlmeUNvbnZlcnNhdGlvbklkc1JlcXVlc3QSFwoHdXNlcl9pZBgBIAEoCVIGdXNlcklEIlAKI0dldE5vdE5vdGlmeUNvbnZlcnNhdGlvbklkc1Jlc3BvbnNlEikKEGNvbnZlcnNhdGlvbl9pZHMYASADKAlSD2NvbnZlcnNhdGlvbklEcyJSCh1HZXRBY3RpdmVDb252ZXJzYXRpb25zUmVxdWVzdBIiCg1vd25lcl91c2VyX2lkGAEgASgJUgtvd25lclVzZXJJRBINCgVjb3VudBgCIAEoAyIgCh5HZXRBY3RpdmVDb252ZXJzYXRpb25zUmVzcG9uc2Uy1AwKDU9wZW5pbVNlcnZpY2USigEKDEdldFVzZXJzSW5mbxIoLm11c3RyZWFjaC5vcGVuaW0udjEuR2V0VXNlcnNJbmZvUmVxdWVzdBopLm11c3RyZWFjaC5vcGVuaW0udjEuR2V0VXNlcnNJbmZvUmVzcG9uc2UiJeLgGAIQAYLT5JMCGToBKiIUL3VzZXIvZ2V0X3VzZXJzX2luZm8SsAEKFUdldEluY3JlbWVudGFsRnJpZW5kcxIxLm11c3RyZWFjaC5vcGVuaW0udjEuR2V0SW5jcmVtZW50YWxGcmllbmRzUmVxdWVzdBoyLm11c3RyZWFjaC5vcGVuaW0udjEuR2V0SW5jcmVtZW50YWxGcmllbmRzUmVzcG9uc2UiMOLgGAIQAYLT5JMCJDoBKiIfL2ZyaWVuZC9nZXRfaW5jcmVtZW50YWxfZnJpZW5kcxKuAQoUR2V0RnVsbEZyaWVuZFVzZXJJZHMSMC5tdXN0cmVhY2gub3BlbmltLnYxLkdldEZ1bGxGcmllbmRVc2VySWRzUmVxdWVzdBoxLm11c3RyZWFjaC5vcGVuaW0udjEuR2V0RnVsbEZyaWVuZFVzZXJJZHNSZXNwb25zZSIx4uAYAhABgtPkkwIlOgEqIiAvZnJpZW5kL2dldF9mdWxsX2ZyaWVuZF91c2VyX2lkcxKMAQoMR2V0QmxhY2tMaXN0EigubXVzdHJlYWNoLm9wZW5pbS52MS5HZXRCbGFja0xpc3RSZXF1ZXN0GikubXVzdHJlYWNoLm9wZW5pbS52MS5HZXRCbGFja0xpc3RSZXNwb25zZSIn4uAYAhABgtPkkwIbOgEqIhYvZnJpZW5kL2dldF9ibGFja19saXN0ErwBChhHZXRJbmNyZW1lbnRhbEpvaW5Hcm91cHMSNC5tdXN0cmVhY2gub3BlbmltLnYxLkdldEluY3JlbWVudGFsSm9pbkdyb3Vwc1JlcXVlc3QaNS5tdXN0cmVhY2gub3BlbmltLnYxLkdldEluY3JlbWVudGFsSm9pbkdyb3Vwc1Jlc3BvbnNlIjPi4BgCEAGC0+STAic6ASoiIi9ncm91cC9nZXRfaW5jcmVtZW50YWxfam9pbl9ncm91cHMSqQEKE0dldEZ1bGxKb2luR3JvdXBJZHMSLy5tdXN0cmVhY2gub3BlbmltLnYxLkdldEZ1bGxKb2luR3JvdXBJZHNSZXF1ZXN0GjAubXVzdHJlYWNoLm9wZW5pbS52MS5HZXRGdWxsSm9pbkdyb3VwSWRzUmVzcG9uc2UiL+LgGAIQAYLT5JMCIzoBKiIeL2dyb3VwL2dldF9mdWxsX2pvaW5fZ3JvdXBfaWRzEs4BChtHZXRJbmNyZW1lbnRhbENvbnZlcnNhdGlvbnMSNy5tdXN0cmVhY2gub3BlbmltLnYxLkdldEluY3JlbWVudGFsQ29udmVyc2F0aW9uc1JlcXVlc3QaOC5tdXN0cmVhY2gub3BlbmltLnYxLkdldEluY3JlbWVudGFsQ29udmVyc2F0aW9uc1Jlc3BvbnNlIjzi4BgCEAGC0+STAjA6ASoiKy9jb252ZXJzYXRpb24vZ2V0X2luY3JlbWVudGFsX2NvbnZlcnNhdGlvbnMS0AEKG0dldE5vdE5vdGlmeUNvbnZlcnNhdGlvbklkcxI3Lm11c3RyZWFjaC5vcGVuaW0udjEuR2V0Tm90Tm90aWZ5Q29udmVyc2F0aW9uSWRzUmVxdWVzdBo4Lm11c3RyZWFjaC5vcGVuaW0udjEuR2V0Tm90Tm90aWZ5Q29udmVyc2F0aW9uSWRzUmVzcG9uc2UiPuLgGAIQAYLT5JMCMjoBKiItL2NvbnZlcnNhdGlvbi9nZXRfbm90X25vdGlmeV9jb252ZXJzYXRpb25faWRzErMBChZHZXRBY3RpdmVDb252ZXJzYXRpb25zEjIubXVzdHJlYWNoLm9wZW5pbS52MS5HZXRBY3RpdmVDb252ZXJzYXRpb25zUmVxdWVzdBozLm11c3RyZWFjaC5vcGVuaW0udjEuR2V0QWN0aXZlQ29udmVyc2F0aW9uc1Jlc3BvbnNlIjDi4BgCEAGC0+STAiQ6ASoiHy9qc3Nkay9nZXRfYWN0aXZlX2NvbnZlcnNhdGlvbnNCWAoTbXVzdHJlYWNoLm9wZW5pbS52MUILT3BlbmltUHJvdG9QAVocbXVzdHJlYWNoL29wZW5pbS92MTtvcGVuaW12MaoCE011c3RyZWFjaC5PcGVuaW0uVjFiBnByb3RvMw", [file_google_api_annotations, file_mustreach_delivery_v1_delivery]);
+  fileDesc("CiBtdXN0cmVhY2gvb3BlbmltL3YxL29wZW5pbS5wcm90bxITbXVzdHJlYWNoLm9wZW5pbS52MSJAChpHZXRBbGxDb252ZXJzYXRpb25zUmVxdWVzdBIiCg1vd25lcl91c2VyX2lkGAEgASgJUgtvd25lclVzZXJJRCJbChtHZXRBbGxDb252ZXJzYXRpb25zUmVzcG9uc2USPAoNY29udmVyc2F0aW9ucxgBIAMoCzIlLm11c3RyZWFjaC5vcGVuaW0udjEuVXNlckNvbnZlcnNhdGlvbiK5AwoQVXNlckNvbnZlcnNhdGlvbhIiCg1vd25lcl91c2VyX2lkGAEgASgJUgtvd25lclVzZXJJRBInCg9jb252ZXJzYXRpb25faWQYAiABKAlSDmNvbnZlcnNhdGlvbklEEhQKDHJlY3ZfbXNnX29wdBgDIAEoBRIZChFjb252ZXJzYXRpb25fdHlwZRgEIAEoBRIXCgd1c2VyX2lkGAUgASgJUgZ1c2VySUQSGQoIZ3JvdXBfaWQYBiABKAlSB2dyb3VwSUQSEQoJaXNfcGlubmVkGAcgASgIEhUKDWF0dGFjaGVkX2luZm8YCCABKAkSFwoPaXNfcHJpdmF0ZV9jaGF0GAkgASgIEhUKDWdyb3VwX2F0X3R5cGUYCiABKAUSCgoCZXgYCyABKAkSFQoNYnVybl9kdXJhdGlvbhgMIAEoBRIPCgdtaW5fc2VxGA0gASgDEg8KB21heF9zZXEYDiABKAMSGQoRbXNnX2Rlc3RydWN0X3RpbWUYDyABKAMSIAoYbGF0ZXN0X21zZ19kZXN0cnVjdF90aW1lGBAgASgDEhcKD2lzX21zZ19kZXN0cnVjdBgRIAEoCCJxChNQdWxsTXNnQnlTZXFSZXF1ZXN0EhcKB3VzZXJfaWQYASABKAlSBnVzZXJJRBIyCgpzZXFfcmFuZ2VzGAIgAygLMh4ubXVzdHJlYWNoLm9wZW5pbS52MS5QdWxsUmFuZ2USDQoFb3JkZXIYAyABKAUiXQoJUHVsbFJhbmdlEicKD2NvbnZlcnNhdGlvbl9pZBgBIAEoCVIOY29udmVyc2F0aW9uSUQSDQoFYmVnaW4YAiABKAMSCwoDZW5kGAMgASgDEgsKA251bRgEIAEoAyJpCg5QdWxsZWRNZXNzYWdlcxI2CgRtc2dzGAEgAygLMiIubXVzdHJlYWNoLm9wZW5pbS52MS5QdWxsZWRNZXNzYWdlUgRNc2dzEg4KBmlzX2VuZBgCIAEoCBIPCgdlbmRfc2VxGAMgASgDIvQECg1QdWxsZWRNZXNzYWdlEhcKB3NlbmRfaWQYASABKAlSBnNlbmRJRBIXCgdyZWN2X2lkGAIgASgJUgZyZWN2SUQSGQoIZ3JvdXBfaWQYAyABKAlSB2dyb3VwSUQSIgoNY2xpZW50X21zZ19pZBgEIAEoCVILY2xpZW50TXNnSUQSIgoNc2VydmVyX21zZ19pZBgFIAEoCVILc2VydmVyTXNnSUQSLAoSc2VuZGVyX3BsYXRmb3JtX2lkGAYgASgFUhBzZW5kZXJQbGF0Zm9ybUlEEhcKD3NlbmRlcl9uaWNrbmFtZRgHIAEoCRImCg9zZW5kZXJfZmFjZV91cmwYCCABKAlSDXNlbmRlckZhY2VVUkwSFAoMc2Vzc2lvbl90eXBlGAkgASgFEhAKCG1zZ19mcm9tGAogASgFEhQKDGNvbnRlbnRfdHlwZRgLIAEoBRIPCgdjb250ZW50GAwgASgMEgsKA3NlcRgOIAEoAxIRCglzZW5kX3RpbWUYDyABKAMSEwoLY3JlYXRlX3RpbWUYECABKAMSDgoGc3RhdHVzGBEgASgFEg8KB2lzX3JlYWQYEiABKAgSQAoHb3B0aW9ucxgTIAMoCzIvLm11c3RyZWFjaC5vcGVuaW0udjEuUHVsbGVkTWVzc2FnZS5PcHRpb25zRW50cnkSJQoPYXRfdXNlcl9pZF9saXN0GBUgAygJUgxhdFVzZXJJRExpc3QSFQoNYXR0YWNoZWRfaW5mbxgWIAEoCRIKCgJleBgXIAEoCRouCgxPcHRpb25zRW50cnkSCwoDa2V5GAEgASgJEg0KBXZhbHVlGAIgASgIOgI4ASLlAgoUUHVsbE1zZ0J5U2VxUmVzcG9uc2USQQoEbXNncxgBIAMoCzIzLm11c3RyZWFjaC5vcGVuaW0udjEuUHVsbE1zZ0J5U2VxUmVzcG9uc2UuTXNnc0VudHJ5EloKEW5vdGlmaWNhdGlvbl9tc2dzGAIgAygLMj8ubXVzdHJlYWNoLm9wZW5pbS52MS5QdWxsTXNnQnlTZXFSZXNwb25zZS5Ob3RpZmljYXRpb25Nc2dzRW50cnkaUAoJTXNnc0VudHJ5EgsKA2tleRgBIAEoCRIyCgV2YWx1ZRgCIAEoCzIjLm11c3RyZWFjaC5vcGVuaW0udjEuUHVsbGVkTWVzc2FnZXM6AjgBGlwKFU5vdGlmaWNhdGlvbk1zZ3NFbnRyeRILCgNrZXkYASABKAkSMgoFdmFsdWUYAiABKAsyIy5tdXN0cmVhY2gub3BlbmltLnYxLlB1bGxlZE1lc3NhZ2VzOgI4ASKFAQodTWFya0NvbnZlcnNhdGlvbkFzUmVhZFJlcXVlc3QSJwoPY29udmVyc2F0aW9uX2lkGAEgASgJUg5jb252ZXJzYXRpb25JRBIXCgd1c2VyX2lkGAIgASgJUgZ1c2VySUQSFAoMaGFzX3JlYWRfc2VxGAMgASgDEgwKBHNlcXMYBCADKAMiIAoeTWFya0NvbnZlcnNhdGlvbkFzUmVhZFJlc3BvbnNlIm0KJ0dldENvbnZlcnNhdGlvbnNIYXNSZWFkQW5kTWF4U2VxUmVxdWVzdBIXCgd1c2VyX2lkGAEgASgJUgZ1c2VySUQSKQoQY29udmVyc2F0aW9uX2lkcxgCIAMoCVIPY29udmVyc2F0aW9uSURzIoECCihHZXRDb252ZXJzYXRpb25zSGFzUmVhZEFuZE1heFNlcVJlc3BvbnNlElUKBHNlcXMYASADKAsyRy5tdXN0cmVhY2gub3BlbmltLnYxLkdldENvbnZlcnNhdGlvbnNIYXNSZWFkQW5kTWF4U2VxUmVzcG9uc2UuU2Vxc0VudHJ5EjYKF3Bpbm5lZF9jb252ZXJzYXRpb25faWRzGAIgAygJUhVwaW5uZWRDb252ZXJzYXRpb25JRHMaRgoJU2Vxc0VudHJ5EgsKA2tleRgBIAEoCRIoCgV2YWx1ZRgCIAEoCzIZLm11c3RyZWFjaC5vcGVuaW0udjEuU2VxczoCOAEiQwoEU2VxcxIPCgdtYXhfc2VxGAEgASgDEhQKDGhhc19yZWFkX3NlcRgCIAEoAxIUCgxtYXhfc2VxX3RpbWUYAyABKAMiMAoTR2V0VXNlcnNJbmZvUmVxdWVzdBIZCgh1c2VyX2lkcxgBIAMoCVIHdXNlcklEcyJJChRHZXRVc2Vyc0luZm9SZXNwb25zZRIxCgp1c2Vyc19pbmZvGAEgAygLMh0ubXVzdHJlYWNoLm9wZW5pbS52MS5Vc2VySW5mbyJcCghVc2VySW5mbxIXCgd1c2VyX2lkGAEgASgJUgZ1c2VySUQSEAoIbmlja25hbWUYAiABKAkSGQoIZmFjZV91cmwYAyABKAlSB2ZhY2VVUkwSCgoCZXgYBCABKAkiNwocR2V0SW5jcmVtZW50YWxGcmllbmRzUmVxdWVzdBIXCgd1c2VyX2lkGAEgASgJUgZ1c2VySUQiPgodR2V0SW5jcmVtZW50YWxGcmllbmRzUmVzcG9uc2USDwoHdmVyc2lvbhgBIAEoBBIMCgRmdWxsGAIgASgIIjYKG0dldEZ1bGxGcmllbmRVc2VySWRzUmVxdWVzdBIXCgd1c2VyX2lkGAEgASgJUgZ1c2VySUQiOQocR2V0RnVsbEZyaWVuZFVzZXJJZHNSZXNwb25zZRIZCgh1c2VyX2lkcxgBIAMoCVIHdXNlcklEcyIuChNHZXRCbGFja0xpc3RSZXF1ZXN0EhcKB3VzZXJfaWQYASABKAlSBnVzZXJJRCIlChRHZXRCbGFja0xpc3RSZXNwb25zZRINCgV0b3RhbBgBIAEoBSI6Ch9HZXRJbmNyZW1lbnRhbEpvaW5Hcm91cHNSZXF1ZXN0EhcKB3VzZXJfaWQYASABKAlSBnVzZXJJRCJBCiBHZXRJbmNyZW1lbnRhbEpvaW5Hcm91cHNSZXNwb25zZRIPCgd2ZXJzaW9uGAEgASgEEgwKBGZ1bGwYAiABKAgiNQoaR2V0RnVsbEpvaW5Hcm91cElkc1JlcXVlc3QSFwoHdXNlcl9pZBgBIAEoCVIGdXNlcklEIjoKG0dldEZ1bGxKb2luR3JvdXBJZHNSZXNwb25zZRIbCglncm91cF9pZHMYASADKAlSCGdyb3VwSURzIj0KIkdldEluY3JlbWVudGFsQ29udmVyc2F0aW9uc1JlcXVlc3QSFwoHdXNlcl9pZBgBIAEoCVIGdXNlcklEIkQKI0dldEluY3JlbWVudGFsQ29udmVyc2F0aW9uc1Jlc3BvbnNlEg8KB3ZlcnNpb24YASABKAQSDAoEZnVsbBgCIAEoCCI9CiJHZXROb3ROb3RpZnlDb252ZXJzYXRpb25JZHNSZXF1ZXN0EhcKB3VzZXJfaWQYASABKAlSBnVzZXJJRCJQCiNHZXROb3ROb3RpZnlDb252ZXJzYXRpb25JZHNSZXNwb25zZRIpChBjb252ZXJzYXRpb25faWRzGAEgAygJUg9jb252ZXJzYXRpb25JRHMiUgodR2V0QWN0aXZlQ29udmVyc2F0aW9uc1JlcXVlc3QSIgoNb3duZXJfdXNlcl9pZBgBIAEoCVILb3duZXJVc2VySUQSDQoFY291bnQYAiABKAMiIAoeR2V0QWN0aXZlQ29udmVyc2F0aW9uc1Jlc3BvbnNlMqcSCg1PcGVuaW1TZXJ2aWNlEq4BChNHZXRBbGxDb252ZXJzYXRpb25zEi8ubXVzdHJlYWNoLm9wZW5pbS52MS5HZXRBbGxDb252ZXJzYXRpb25zUmVxdWVzdBowLm11c3RyZWFjaC5vcGVuaW0udjEuR2V0QWxsQ29udmVyc2F0aW9uc1Jlc3BvbnNlIjTi4BgCEAGC0+STAig6ASoiIy9jb252ZXJzYXRpb24vZ2V0X2FsbF9jb252ZXJzYXRpb25zEooBCgxQdWxsTXNnQnlTZXESKC5tdXN0cmVhY2gub3BlbmltLnYxLlB1bGxNc2dCeVNlcVJlcXVlc3QaKS5tdXN0cmVhY2gub3BlbmltLnYxLlB1bGxNc2dCeVNlcVJlc3BvbnNlIiXi4BgCEAGC0+STAhk6ASoiFC9tc2cvcHVsbF9tc2dfYnlfc2VxErIBChZNYXJrQ29udmVyc2F0aW9uQXNSZWFkEjIubXVzdHJlYWNoLm9wZW5pbS52MS5NYXJrQ29udmVyc2F0aW9uQXNSZWFkUmVxdWVzdBozLm11c3RyZWFjaC5vcGVuaW0udjEuTWFya0NvbnZlcnNhdGlvbkFzUmVhZFJlc3BvbnNlIi/i4BgCEAGC0+STAiM6ASoiHi9tc2cvbWFya19jb252ZXJzYXRpb25fYXNfcmVhZBLdAQogR2V0Q29udmVyc2F0aW9uc0hhc1JlYWRBbmRNYXhTZXESPC5tdXN0cmVhY2gub3BlbmltLnYxLkdldENvbnZlcnNhdGlvbnNIYXNSZWFkQW5kTWF4U2VxUmVxdWVzdBo9Lm11c3RyZWFjaC5vcGVuaW0udjEuR2V0Q29udmVyc2F0aW9uc0hhc1JlYWRBbmRNYXhTZXFSZXNwb25zZSI84uAYAhABgtPkkwIwOgEqIisvbXNnL2dldF9jb252ZXJzYXRpb25zX2hhc19yZWFkX2FuZF9tYXhfc2VxEooBCgxHZXRVc2Vyc0luZm8SKC5tdXN0cmVhY2gub3BlbmltLnYxLkdldFVzZXJzSW5mb1JlcXVlc3QaKS5tdXN0cmVhY2gub3BlbmltLnYxLkdldFVzZXJzSW5mb1Jlc3BvbnNlIiXi4BgCEAGC0+STAhk6ASoiFC91c2VyL2dldF91c2Vyc19pbmZvErABChVHZXRJbmNyZW1lbnRhbEZyaWVuZHMSMS5tdXN0cmVhY2gub3BlbmltLnYxLkdldEluY3JlbWVudGFsRnJpZW5kc1JlcXVlc3QaMi5tdXN0cmVhY2gub3BlbmltLnYxLkdldEluY3JlbWVudGFsRnJpZW5kc1Jlc3BvbnNlIjDi4BgCEAGC0+STAiQ6ASoiHy9mcmllbmQvZ2V0X2luY3JlbWVudGFsX2ZyaWVuZHMSrgEKFEdldEZ1bGxGcmllbmRVc2VySWRzEjAubXVzdHJlYWNoLm9wZW5pbS52MS5HZXRGdWxsRnJpZW5kVXNlcklkc1JlcXVlc3QaMS5tdXN0cmVhY2gub3BlbmltLnYxLkdldEZ1bGxGcmllbmRVc2VySWRzUmVzcG9uc2UiMeLgGAIQAYLT5JMCJToBKiIgL2ZyaWVuZC9nZXRfZnVsbF9mcmllbmRfdXNlcl9pZHMSjAEKDEdldEJsYWNrTGlzdBIoLm11c3RyZWFjaC5vcGVuaW0udjEuR2V0QmxhY2tMaXN0UmVxdWVzdBopLm11c3RyZWFjaC5vcGVuaW0udjEuR2V0QmxhY2tMaXN0UmVzcG9uc2UiJ+LgGAIQAYLT5JMCGzoBKiIWL2ZyaWVuZC9nZXRfYmxhY2tfbGlzdBK8AQoYR2V0SW5jcmVtZW50YWxKb2luR3JvdXBzEjQubXVzdHJlYWNoLm9wZW5pbS52MS5HZXRJbmNyZW1lbnRhbEpvaW5Hcm91cHNSZXF1ZXN0GjUubXVzdHJlYWNoLm9wZW5pbS52MS5HZXRJbmNyZW1lbnRhbEpvaW5Hcm91cHNSZXNwb25zZSIz4uAYAhABgtPkkwInOgEqIiIvZ3JvdXAvZ2V0X2luY3JlbWVudGFsX2pvaW5fZ3JvdXBzEqkBChNHZXRGdWxsSm9pbkdyb3VwSWRzEi8ubXVzdHJlYWNoLm9wZW5pbS52MS5HZXRGdWxsSm9pbkdyb3VwSWRzUmVxdWVzdBowLm11c3RyZWFjaC5vcGVuaW0udjEuR2V0RnVsbEpvaW5Hcm91cElkc1Jlc3BvbnNlIi/i4BgCEAGC0+STAiM6ASoiHi9ncm91cC9nZXRfZnVsbF9qb2luX2dyb3VwX2lkcxLOAQobR2V0SW5jcmVtZW50YWxDb252ZXJzYXRpb25zEjcubXVzdHJlYWNoLm9wZW5pbS52MS5HZXRJbmNyZW1lbnRhbENvbnZlcnNhdGlvbnNSZXF1ZXN0GjgubXVzdHJlYWNoLm9wZW5pbS52MS5HZXRJbmNyZW1lbnRhbENvbnZlcnNhdGlvbnNSZXNwb25zZSI84uAYAhABgtPkkwIwOgEqIisvY29udmVyc2F0aW9uL2dldF9pbmNyZW1lbnRhbF9jb252ZXJzYXRpb25zEtABChtHZXROb3ROb3RpZnlDb252ZXJzYXRpb25JZHMSNy5tdXN0cmVhY2gub3BlbmltLnYxLkdldE5vdE5vdGlmeUNvbnZlcnNhdGlvbklkc1JlcXVlc3QaOC5tdXN0cmVhY2gub3BlbmltLnYxLkdldE5vdE5vdGlmeUNvbnZlcnNhdGlvbklkc1Jlc3BvbnNlIj7i4BgCEAGC0+STAjI6ASoiLS9jb252ZXJzYXRpb24vZ2V0X25vdF9ub3RpZnlfY29udmVyc2F0aW9uX2lkcxKzAQoWR2V0QWN0aXZlQ29udmVyc2F0aW9ucxIyLm11c3RyZWFjaC5vcGVuaW0udjEuR2V0QWN0aXZlQ29udmVyc2F0aW9uc1JlcXVlc3QaMy5tdXN0cmVhY2gub3BlbmltLnYxLkdldEFjdGl2ZUNvbnZlcnNhdGlvbnNSZXNwb25zZSIw4uAYAhABgtPkkwIkOgEqIh8vanNzZGsvZ2V0X2FjdGl2ZV9jb252ZXJzYXRpb25zQlgKE211c3RyZWFjaC5vcGVuaW0udjFCC09wZW5pbVByb3RvUAFaHG11c3RyZWFjaC9vcGVuaW0vdjE7b3BlbmltdjGqAhNNdXN0cmVhY2guT3BlbmltLlYxYgZwcm90bzM", [file_google_api_annotations, file_mustreach_delivery_v1_delivery]);
+
+/**
+ * GetAllConversationsRequest names a user.
+ *
+ * @generated from message mustreach.openim.v1.GetAllConversationsRequest
+ */
+export type GetAllConversationsRequest = Message<"mustreach.openim.v1.GetAllConversationsRequest"> & {
+  /**
+   * Whose they are. Required.
+   *
+   * @generated from field: string owner_user_id = 1 [json_name = "ownerUserID"];
+   */
+  ownerUserId: string;
+};
+
+/**
+ * Describes the message mustreach.openim.v1.GetAllConversationsRequest.
+ * Use `create(GetAllConversationsRequestSchema)` to create a new message.
+ */
+export const GetAllConversationsRequestSchema: GenMessage<GetAllConversationsRequest> = /*@__PURE__*/
+  messageDesc(file_mustreach_openim_v1_openim, 0);
+
+/**
+ * GetAllConversationsResponse lists conversations.
+ *
+ * @generated from message mustreach.openim.v1.GetAllConversationsResponse
+ */
+export type GetAllConversationsResponse = Message<"mustreach.openim.v1.GetAllConversationsResponse"> & {
+  /**
+   * The one with the newest copy first.
+   *
+   * @generated from field: repeated mustreach.openim.v1.UserConversation conversations = 1;
+   */
+  conversations: UserConversation[];
+};
+
+/**
+ * Describes the message mustreach.openim.v1.GetAllConversationsResponse.
+ * Use `create(GetAllConversationsResponseSchema)` to create a new message.
+ */
+export const GetAllConversationsResponseSchema: GenMessage<GetAllConversationsResponse> = /*@__PURE__*/
+  messageDesc(file_mustreach_openim_v1_openim, 1);
+
+/**
+ * UserConversation is a user's conversation. How much of it is unread, GetConversationsHasReadAndMaxSeq tells.
+ *
+ * @generated from message mustreach.openim.v1.UserConversation
+ */
+export type UserConversation = Message<"mustreach.openim.v1.UserConversation"> & {
+  /**
+   * Whose it is.
+   *
+   * @generated from field: string owner_user_id = 1 [json_name = "ownerUserID"];
+   */
+  ownerUserId: string;
+
+  /**
+   * `si_<a>_<b>` for two users, `sg_<group>` for a group.
+   *
+   * @generated from field: string conversation_id = 2 [json_name = "conversationID"];
+   */
+  conversationId: string;
+
+  /**
+   * 0: its messages are shown.
+   *
+   * @generated from field: int32 recv_msg_opt = 3;
+   */
+  recvMsgOpt: number;
+
+  /**
+   * 1: with another user. 3: of a group.
+   *
+   * @generated from field: int32 conversation_type = 4;
+   */
+  conversationType: number;
+
+  /**
+   * The other user; empty for a group's.
+   *
+   * @generated from field: string user_id = 5 [json_name = "userID"];
+   */
+  userId: string;
+
+  /**
+   * The group; empty for that with another user.
+   *
+   * @generated from field: string group_id = 6 [json_name = "groupID"];
+   */
+  groupId: string;
+
+  /**
+   * false.
+   *
+   * @generated from field: bool is_pinned = 7;
+   */
+  isPinned: boolean;
+
+  /**
+   * Empty.
+   *
+   * @generated from field: string attached_info = 8;
+   */
+  attachedInfo: string;
+
+  /**
+   * false.
+   *
+   * @generated from field: bool is_private_chat = 9;
+   */
+  isPrivateChat: boolean;
+
+  /**
+   * 0.
+   *
+   * @generated from field: int32 group_at_type = 10;
+   */
+  groupAtType: number;
+
+  /**
+   * Empty.
+   *
+   * @generated from field: string ex = 11;
+   */
+  ex: string;
+
+  /**
+   * 0.
+   *
+   * @generated from field: int32 burn_duration = 12;
+   */
+  burnDuration: number;
+
+  /**
+   * 0: from the first place that is kept.
+   *
+   * @generated from field: int64 min_seq = 13;
+   */
+  minSeq: bigint;
+
+  /**
+   * 0: up to the newest place.
+   *
+   * @generated from field: int64 max_seq = 14;
+   */
+  maxSeq: bigint;
+
+  /**
+   * 0: see MUSTREACH_CHAT_RETENTION.
+   *
+   * @generated from field: int64 msg_destruct_time = 15;
+   */
+  msgDestructTime: bigint;
+
+  /**
+   * 0.
+   *
+   * @generated from field: int64 latest_msg_destruct_time = 16;
+   */
+  latestMsgDestructTime: bigint;
+
+  /**
+   * false.
+   *
+   * @generated from field: bool is_msg_destruct = 17;
+   */
+  isMsgDestruct: boolean;
+};
+
+/**
+ * Describes the message mustreach.openim.v1.UserConversation.
+ * Use `create(UserConversationSchema)` to create a new message.
+ */
+export const UserConversationSchema: GenMessage<UserConversation> = /*@__PURE__*/
+  messageDesc(file_mustreach_openim_v1_openim, 2);
+
+/**
+ * PullMsgBySeqRequest asks for ranges of a user's conversations.
+ *
+ * @generated from message mustreach.openim.v1.PullMsgBySeqRequest
+ */
+export type PullMsgBySeqRequest = Message<"mustreach.openim.v1.PullMsgBySeqRequest"> & {
+  /**
+   * Whose they are. Required.
+   *
+   * @generated from field: string user_id = 1 [json_name = "userID"];
+   */
+  userId: string;
+
+  /**
+   * At most 100, each conversation once. Of a range there are the newest `num` places, 1,000 at most (also for 0), in
+   * about 1 MiB at most.
+   *
+   * @generated from field: repeated mustreach.openim.v1.PullRange seq_ranges = 2;
+   */
+  seqRanges: PullRange[];
+
+  /**
+   * 0: isEnd says that nothing follows. 1: that nothing precedes.
+   *
+   * @generated from field: int32 order = 3;
+   */
+  order: number;
+};
+
+/**
+ * Describes the message mustreach.openim.v1.PullMsgBySeqRequest.
+ * Use `create(PullMsgBySeqRequestSchema)` to create a new message.
+ */
+export const PullMsgBySeqRequestSchema: GenMessage<PullMsgBySeqRequest> = /*@__PURE__*/
+  messageDesc(file_mustreach_openim_v1_openim, 3);
+
+/**
+ * PullRange asks for places of a conversation, both ends inclusive.
+ *
+ * @generated from message mustreach.openim.v1.PullRange
+ */
+export type PullRange = Message<"mustreach.openim.v1.PullRange"> & {
+  /**
+   * Which conversation. Required.
+   *
+   * @generated from field: string conversation_id = 1 [json_name = "conversationID"];
+   */
+  conversationId: string;
+
+  /**
+   * The first place.
+   *
+   * @generated from field: int64 begin = 2;
+   */
+  begin: bigint;
+
+  /**
+   * The last place.
+   *
+   * @generated from field: int64 end = 3;
+   */
+  end: bigint;
+
+  /**
+   * How many at most.
+   *
+   * @generated from field: int64 num = 4;
+   */
+  num: bigint;
+};
+
+/**
+ * Describes the message mustreach.openim.v1.PullRange.
+ * Use `create(PullRangeSchema)` to create a new message.
+ */
+export const PullRangeSchema: GenMessage<PullRange> = /*@__PURE__*/
+  messageDesc(file_mustreach_openim_v1_openim, 4);
+
+/**
+ * PulledMessages is what there is in a range.
+ *
+ * @generated from message mustreach.openim.v1.PulledMessages
+ */
+export type PulledMessages = Message<"mustreach.openim.v1.PulledMessages"> & {
+  /**
+   * In the order of their seq.
+   *
+   * @generated from field: repeated mustreach.openim.v1.PulledMessage msgs = 1 [json_name = "Msgs"];
+   */
+  msgs: PulledMessage[];
+
+  /**
+   * Whether there is no more.
+   *
+   * @generated from field: bool is_end = 2;
+   */
+  isEnd: boolean;
+
+  /**
+   * The seq of the last; 0 for none.
+   *
+   * @generated from field: int64 end_seq = 3;
+   */
+  endSeq: bigint;
+};
+
+/**
+ * Describes the message mustreach.openim.v1.PulledMessages.
+ * Use `create(PulledMessagesSchema)` to create a new message.
+ */
+export const PulledMessagesSchema: GenMessage<PulledMessages> = /*@__PURE__*/
+  messageDesc(file_mustreach_openim_v1_openim, 5);
+
+/**
+ * PulledMessage is a chat copy, as OpenIM's MsgData.
+ *
+ * @generated from message mustreach.openim.v1.PulledMessage
+ */
+export type PulledMessage = Message<"mustreach.openim.v1.PulledMessage"> & {
+  /**
+   * Who sent it.
+   *
+   * @generated from field: string send_id = 1 [json_name = "sendID"];
+   */
+  sendId: string;
+
+  /**
+   * The receiving user; empty for a group's.
+   *
+   * @generated from field: string recv_id = 2 [json_name = "recvID"];
+   */
+  recvId: string;
+
+  /**
+   * The receiving group; empty for a user's.
+   *
+   * @generated from field: string group_id = 3 [json_name = "groupID"];
+   */
+  groupId: string;
+
+  /**
+   * The sender's id of it.
+   *
+   * @generated from field: string client_msg_id = 4 [json_name = "clientMsgID"];
+   */
+  clientMsgId: string;
+
+  /**
+   * The server's id of it.
+   *
+   * @generated from field: string server_msg_id = 5 [json_name = "serverMsgID"];
+   */
+  serverMsgId: string;
+
+  /**
+   * 0: that of a back end.
+   *
+   * @generated from field: int32 sender_platform_id = 6 [json_name = "senderPlatformID"];
+   */
+  senderPlatformId: number;
+
+  /**
+   * Empty.
+   *
+   * @generated from field: string sender_nickname = 7;
+   */
+  senderNickname: string;
+
+  /**
+   * Empty.
+   *
+   * @generated from field: string sender_face_url = 8 [json_name = "senderFaceURL"];
+   */
+  senderFaceUrl: string;
+
+  /**
+   * 1: to a user. 3: to a group.
+   *
+   * @generated from field: int32 session_type = 9;
+   */
+  sessionType: number;
+
+  /**
+   * 200: from the system.
+   *
+   * @generated from field: int32 msg_from = 10;
+   */
+  msgFrom: number;
+
+  /**
+   * 2001: a business notification.
+   *
+   * @generated from field: int32 content_type = 11;
+   */
+  contentType: number;
+
+  /**
+   * JSON: `{"detail":"{\"key\":…,\"data\":…}"}`.
+   *
+   * @generated from field: bytes content = 12;
+   */
+  content: Uint8Array;
+
+  /**
+   * Its place in the conversation.
+   *
+   * @generated from field: int64 seq = 14;
+   */
+  seq: bigint;
+
+  /**
+   * When it was sent, in milliseconds since the Unix epoch.
+   *
+   * @generated from field: int64 send_time = 15;
+   */
+  sendTime: bigint;
+
+  /**
+   * When it was created, in milliseconds since the Unix epoch.
+   *
+   * @generated from field: int64 create_time = 16;
+   */
+  createTime: bigint;
+
+  /**
+   * 2: it was sent.
+   *
+   * @generated from field: int32 status = 17;
+   */
+  status: number;
+
+  /**
+   * Whether the receiver has read it: false.
+   *
+   * @generated from field: bool is_read = 18;
+   */
+  isRead: boolean;
+
+  /**
+   * What is to be done with it: nothing.
+   *
+   * @generated from field: map<string, bool> options = 19;
+   */
+  options: { [key: string]: boolean };
+
+  /**
+   * Who is called upon: nobody.
+   *
+   * @generated from field: repeated string at_user_id_list = 21 [json_name = "atUserIDList"];
+   */
+  atUserIdList: string[];
+
+  /**
+   * Empty.
+   *
+   * @generated from field: string attached_info = 22;
+   */
+  attachedInfo: string;
+
+  /**
+   * Empty.
+   *
+   * @generated from field: string ex = 23;
+   */
+  ex: string;
+};
+
+/**
+ * Describes the message mustreach.openim.v1.PulledMessage.
+ * Use `create(PulledMessageSchema)` to create a new message.
+ */
+export const PulledMessageSchema: GenMessage<PulledMessage> = /*@__PURE__*/
+  messageDesc(file_mustreach_openim_v1_openim, 6);
+
+/**
+ * PullMsgBySeqResponse has what was found.
+ *
+ * @generated from message mustreach.openim.v1.PullMsgBySeqResponse
+ */
+export type PullMsgBySeqResponse = Message<"mustreach.openim.v1.PullMsgBySeqResponse"> & {
+  /**
+   * By conversation. One without messages, and not at its end, was not looked at: the answer is at its limit of about
+   * 8 MiB.
+   *
+   * @generated from field: map<string, mustreach.openim.v1.PulledMessages> msgs = 1;
+   */
+  msgs: { [key: string]: PulledMessages };
+
+  /**
+   * None: what must reach is not read by number.
+   *
+   * @generated from field: map<string, mustreach.openim.v1.PulledMessages> notification_msgs = 2;
+   */
+  notificationMsgs: { [key: string]: PulledMessages };
+};
+
+/**
+ * Describes the message mustreach.openim.v1.PullMsgBySeqResponse.
+ * Use `create(PullMsgBySeqResponseSchema)` to create a new message.
+ */
+export const PullMsgBySeqResponseSchema: GenMessage<PullMsgBySeqResponse> = /*@__PURE__*/
+  messageDesc(file_mustreach_openim_v1_openim, 7);
+
+/**
+ * MarkConversationAsReadRequest names a place in a user's conversation.
+ *
+ * @generated from message mustreach.openim.v1.MarkConversationAsReadRequest
+ */
+export type MarkConversationAsReadRequest = Message<"mustreach.openim.v1.MarkConversationAsReadRequest"> & {
+  /**
+   * The conversation. Required.
+   *
+   * @generated from field: string conversation_id = 1 [json_name = "conversationID"];
+   */
+  conversationId: string;
+
+  /**
+   * The user. Required.
+   *
+   * @generated from field: string user_id = 2 [json_name = "userID"];
+   */
+  userId: string;
+
+  /**
+   * The place up to which the user has read, from 1; an older one changes nothing.
+   *
+   * @generated from field: int64 has_read_seq = 3;
+   */
+  hasReadSeq: bigint;
+
+  /**
+   * Places that have been read: ignored, as what precedes hasReadSeq is.
+   *
+   * @generated from field: repeated int64 seqs = 4;
+   */
+  seqs: bigint[];
+};
+
+/**
+ * Describes the message mustreach.openim.v1.MarkConversationAsReadRequest.
+ * Use `create(MarkConversationAsReadRequestSchema)` to create a new message.
+ */
+export const MarkConversationAsReadRequestSchema: GenMessage<MarkConversationAsReadRequest> = /*@__PURE__*/
+  messageDesc(file_mustreach_openim_v1_openim, 8);
+
+/**
+ * MarkConversationAsReadResponse is empty.
+ *
+ * @generated from message mustreach.openim.v1.MarkConversationAsReadResponse
+ */
+export type MarkConversationAsReadResponse = Message<"mustreach.openim.v1.MarkConversationAsReadResponse"> & {
+};
+
+/**
+ * Describes the message mustreach.openim.v1.MarkConversationAsReadResponse.
+ * Use `create(MarkConversationAsReadResponseSchema)` to create a new message.
+ */
+export const MarkConversationAsReadResponseSchema: GenMessage<MarkConversationAsReadResponse> = /*@__PURE__*/
+  messageDesc(file_mustreach_openim_v1_openim, 9);
+
+/**
+ * GetConversationsHasReadAndMaxSeqRequest names a user's conversations.
+ *
+ * @generated from message mustreach.openim.v1.GetConversationsHasReadAndMaxSeqRequest
+ */
+export type GetConversationsHasReadAndMaxSeqRequest = Message<"mustreach.openim.v1.GetConversationsHasReadAndMaxSeqRequest"> & {
+  /**
+   * Whose they are. Required.
+   *
+   * @generated from field: string user_id = 1 [json_name = "userID"];
+   */
+  userId: string;
+
+  /**
+   * Which. Default: all, as GetAllConversations has them.
+   *
+   * @generated from field: repeated string conversation_ids = 2 [json_name = "conversationIDs"];
+   */
+  conversationIds: string[];
+};
+
+/**
+ * Describes the message mustreach.openim.v1.GetConversationsHasReadAndMaxSeqRequest.
+ * Use `create(GetConversationsHasReadAndMaxSeqRequestSchema)` to create a new message.
+ */
+export const GetConversationsHasReadAndMaxSeqRequestSchema: GenMessage<GetConversationsHasReadAndMaxSeqRequest> = /*@__PURE__*/
+  messageDesc(file_mustreach_openim_v1_openim, 10);
+
+/**
+ * GetConversationsHasReadAndMaxSeqResponse has those of them that hold copies.
+ *
+ * @generated from message mustreach.openim.v1.GetConversationsHasReadAndMaxSeqResponse
+ */
+export type GetConversationsHasReadAndMaxSeqResponse = Message<"mustreach.openim.v1.GetConversationsHasReadAndMaxSeqResponse"> & {
+  /**
+   * By conversation.
+   *
+   * @generated from field: map<string, mustreach.openim.v1.Seqs> seqs = 1;
+   */
+  seqs: { [key: string]: Seqs };
+
+  /**
+   * None.
+   *
+   * @generated from field: repeated string pinned_conversation_ids = 2 [json_name = "pinnedConversationIDs"];
+   */
+  pinnedConversationIds: string[];
+};
+
+/**
+ * Describes the message mustreach.openim.v1.GetConversationsHasReadAndMaxSeqResponse.
+ * Use `create(GetConversationsHasReadAndMaxSeqResponseSchema)` to create a new message.
+ */
+export const GetConversationsHasReadAndMaxSeqResponseSchema: GenMessage<GetConversationsHasReadAndMaxSeqResponse> = /*@__PURE__*/
+  messageDesc(file_mustreach_openim_v1_openim, 11);
+
+/**
+ * Seqs is how far a conversation goes.
+ *
+ * @generated from message mustreach.openim.v1.Seqs
+ */
+export type Seqs = Message<"mustreach.openim.v1.Seqs"> & {
+  /**
+   * The place of the newest copy.
+   *
+   * @generated from field: int64 max_seq = 1;
+   */
+  maxSeq: bigint;
+
+  /**
+   * The place up to which the user has read.
+   *
+   * @generated from field: int64 has_read_seq = 2;
+   */
+  hasReadSeq: bigint;
+
+  /**
+   * When the newest copy was sent, in milliseconds since the Unix epoch.
+   *
+   * @generated from field: int64 max_seq_time = 3;
+   */
+  maxSeqTime: bigint;
+};
+
+/**
+ * Describes the message mustreach.openim.v1.Seqs.
+ * Use `create(SeqsSchema)` to create a new message.
+ */
+export const SeqsSchema: GenMessage<Seqs> = /*@__PURE__*/
+  messageDesc(file_mustreach_openim_v1_openim, 12);
 
 /**
  * GetUsersInfoRequest names users.
@@ -33,7 +659,7 @@ export type GetUsersInfoRequest = Message<"mustreach.openim.v1.GetUsersInfoReque
  * Use `create(GetUsersInfoRequestSchema)` to create a new message.
  */
 export const GetUsersInfoRequestSchema: GenMessage<GetUsersInfoRequest> = /*@__PURE__*/
-  messageDesc(file_mustreach_openim_v1_openim, 0);
+  messageDesc(file_mustreach_openim_v1_openim, 13);
 
 /**
  * GetUsersInfoResponse has one entry for each, in their order.
@@ -54,7 +680,7 @@ export type GetUsersInfoResponse = Message<"mustreach.openim.v1.GetUsersInfoResp
  * Use `create(GetUsersInfoResponseSchema)` to create a new message.
  */
 export const GetUsersInfoResponseSchema: GenMessage<GetUsersInfoResponse> = /*@__PURE__*/
-  messageDesc(file_mustreach_openim_v1_openim, 1);
+  messageDesc(file_mustreach_openim_v1_openim, 14);
 
 /**
  * UserInfo is what an SDK shows of a user.
@@ -96,7 +722,7 @@ export type UserInfo = Message<"mustreach.openim.v1.UserInfo"> & {
  * Use `create(UserInfoSchema)` to create a new message.
  */
 export const UserInfoSchema: GenMessage<UserInfo> = /*@__PURE__*/
-  messageDesc(file_mustreach_openim_v1_openim, 2);
+  messageDesc(file_mustreach_openim_v1_openim, 15);
 
 /**
  * GetIncrementalFriendsRequest says what the SDK has.
@@ -117,7 +743,7 @@ export type GetIncrementalFriendsRequest = Message<"mustreach.openim.v1.GetIncre
  * Use `create(GetIncrementalFriendsRequestSchema)` to create a new message.
  */
 export const GetIncrementalFriendsRequestSchema: GenMessage<GetIncrementalFriendsRequest> = /*@__PURE__*/
-  messageDesc(file_mustreach_openim_v1_openim, 3);
+  messageDesc(file_mustreach_openim_v1_openim, 16);
 
 /**
  * GetIncrementalFriendsResponse has nothing.
@@ -145,7 +771,7 @@ export type GetIncrementalFriendsResponse = Message<"mustreach.openim.v1.GetIncr
  * Use `create(GetIncrementalFriendsResponseSchema)` to create a new message.
  */
 export const GetIncrementalFriendsResponseSchema: GenMessage<GetIncrementalFriendsResponse> = /*@__PURE__*/
-  messageDesc(file_mustreach_openim_v1_openim, 4);
+  messageDesc(file_mustreach_openim_v1_openim, 17);
 
 /**
  * GetFullFriendUserIdsRequest says what the SDK has.
@@ -166,7 +792,7 @@ export type GetFullFriendUserIdsRequest = Message<"mustreach.openim.v1.GetFullFr
  * Use `create(GetFullFriendUserIdsRequestSchema)` to create a new message.
  */
 export const GetFullFriendUserIdsRequestSchema: GenMessage<GetFullFriendUserIdsRequest> = /*@__PURE__*/
-  messageDesc(file_mustreach_openim_v1_openim, 5);
+  messageDesc(file_mustreach_openim_v1_openim, 18);
 
 /**
  * GetFullFriendUserIdsResponse has nothing.
@@ -187,7 +813,7 @@ export type GetFullFriendUserIdsResponse = Message<"mustreach.openim.v1.GetFullF
  * Use `create(GetFullFriendUserIdsResponseSchema)` to create a new message.
  */
 export const GetFullFriendUserIdsResponseSchema: GenMessage<GetFullFriendUserIdsResponse> = /*@__PURE__*/
-  messageDesc(file_mustreach_openim_v1_openim, 6);
+  messageDesc(file_mustreach_openim_v1_openim, 19);
 
 /**
  * GetBlackListRequest asks for a page.
@@ -208,7 +834,7 @@ export type GetBlackListRequest = Message<"mustreach.openim.v1.GetBlackListReque
  * Use `create(GetBlackListRequestSchema)` to create a new message.
  */
 export const GetBlackListRequestSchema: GenMessage<GetBlackListRequest> = /*@__PURE__*/
-  messageDesc(file_mustreach_openim_v1_openim, 7);
+  messageDesc(file_mustreach_openim_v1_openim, 20);
 
 /**
  * GetBlackListResponse has nothing.
@@ -229,7 +855,7 @@ export type GetBlackListResponse = Message<"mustreach.openim.v1.GetBlackListResp
  * Use `create(GetBlackListResponseSchema)` to create a new message.
  */
 export const GetBlackListResponseSchema: GenMessage<GetBlackListResponse> = /*@__PURE__*/
-  messageDesc(file_mustreach_openim_v1_openim, 8);
+  messageDesc(file_mustreach_openim_v1_openim, 21);
 
 /**
  * GetIncrementalJoinGroupsRequest says what the SDK has.
@@ -250,7 +876,7 @@ export type GetIncrementalJoinGroupsRequest = Message<"mustreach.openim.v1.GetIn
  * Use `create(GetIncrementalJoinGroupsRequestSchema)` to create a new message.
  */
 export const GetIncrementalJoinGroupsRequestSchema: GenMessage<GetIncrementalJoinGroupsRequest> = /*@__PURE__*/
-  messageDesc(file_mustreach_openim_v1_openim, 9);
+  messageDesc(file_mustreach_openim_v1_openim, 22);
 
 /**
  * GetIncrementalJoinGroupsResponse has nothing: the groups of this service are for sending to.
@@ -278,7 +904,7 @@ export type GetIncrementalJoinGroupsResponse = Message<"mustreach.openim.v1.GetI
  * Use `create(GetIncrementalJoinGroupsResponseSchema)` to create a new message.
  */
 export const GetIncrementalJoinGroupsResponseSchema: GenMessage<GetIncrementalJoinGroupsResponse> = /*@__PURE__*/
-  messageDesc(file_mustreach_openim_v1_openim, 10);
+  messageDesc(file_mustreach_openim_v1_openim, 23);
 
 /**
  * GetFullJoinGroupIdsRequest says what the SDK has.
@@ -299,7 +925,7 @@ export type GetFullJoinGroupIdsRequest = Message<"mustreach.openim.v1.GetFullJoi
  * Use `create(GetFullJoinGroupIdsRequestSchema)` to create a new message.
  */
 export const GetFullJoinGroupIdsRequestSchema: GenMessage<GetFullJoinGroupIdsRequest> = /*@__PURE__*/
-  messageDesc(file_mustreach_openim_v1_openim, 11);
+  messageDesc(file_mustreach_openim_v1_openim, 24);
 
 /**
  * GetFullJoinGroupIdsResponse has nothing.
@@ -320,7 +946,7 @@ export type GetFullJoinGroupIdsResponse = Message<"mustreach.openim.v1.GetFullJo
  * Use `create(GetFullJoinGroupIdsResponseSchema)` to create a new message.
  */
 export const GetFullJoinGroupIdsResponseSchema: GenMessage<GetFullJoinGroupIdsResponse> = /*@__PURE__*/
-  messageDesc(file_mustreach_openim_v1_openim, 12);
+  messageDesc(file_mustreach_openim_v1_openim, 25);
 
 /**
  * GetIncrementalConversationsRequest says what the SDK has.
@@ -341,7 +967,7 @@ export type GetIncrementalConversationsRequest = Message<"mustreach.openim.v1.Ge
  * Use `create(GetIncrementalConversationsRequestSchema)` to create a new message.
  */
 export const GetIncrementalConversationsRequestSchema: GenMessage<GetIncrementalConversationsRequest> = /*@__PURE__*/
-  messageDesc(file_mustreach_openim_v1_openim, 13);
+  messageDesc(file_mustreach_openim_v1_openim, 26);
 
 /**
  * GetIncrementalConversationsResponse has nothing.
@@ -369,7 +995,7 @@ export type GetIncrementalConversationsResponse = Message<"mustreach.openim.v1.G
  * Use `create(GetIncrementalConversationsResponseSchema)` to create a new message.
  */
 export const GetIncrementalConversationsResponseSchema: GenMessage<GetIncrementalConversationsResponse> = /*@__PURE__*/
-  messageDesc(file_mustreach_openim_v1_openim, 14);
+  messageDesc(file_mustreach_openim_v1_openim, 27);
 
 /**
  * GetNotNotifyConversationIdsRequest asks for all.
@@ -390,7 +1016,7 @@ export type GetNotNotifyConversationIdsRequest = Message<"mustreach.openim.v1.Ge
  * Use `create(GetNotNotifyConversationIdsRequestSchema)` to create a new message.
  */
 export const GetNotNotifyConversationIdsRequestSchema: GenMessage<GetNotNotifyConversationIdsRequest> = /*@__PURE__*/
-  messageDesc(file_mustreach_openim_v1_openim, 15);
+  messageDesc(file_mustreach_openim_v1_openim, 28);
 
 /**
  * GetNotNotifyConversationIdsResponse has nothing.
@@ -411,7 +1037,7 @@ export type GetNotNotifyConversationIdsResponse = Message<"mustreach.openim.v1.G
  * Use `create(GetNotNotifyConversationIdsResponseSchema)` to create a new message.
  */
 export const GetNotNotifyConversationIdsResponseSchema: GenMessage<GetNotNotifyConversationIdsResponse> = /*@__PURE__*/
-  messageDesc(file_mustreach_openim_v1_openim, 16);
+  messageDesc(file_mustreach_openim_v1_openim, 29);
 
 /**
  * GetActiveConversationsRequest asks for the newest.
@@ -439,7 +1065,7 @@ export type GetActiveConversationsRequest = Message<"mustreach.openim.v1.GetActi
  * Use `create(GetActiveConversationsRequestSchema)` to create a new message.
  */
 export const GetActiveConversationsRequestSchema: GenMessage<GetActiveConversationsRequest> = /*@__PURE__*/
-  messageDesc(file_mustreach_openim_v1_openim, 17);
+  messageDesc(file_mustreach_openim_v1_openim, 30);
 
 /**
  * GetActiveConversationsResponse has nothing. The SDK takes an answer without `data` for that.
@@ -454,17 +1080,69 @@ export type GetActiveConversationsResponse = Message<"mustreach.openim.v1.GetAct
  * Use `create(GetActiveConversationsResponseSchema)` to create a new message.
  */
 export const GetActiveConversationsResponseSchema: GenMessage<GetActiveConversationsResponse> = /*@__PURE__*/
-  messageDesc(file_mustreach_openim_v1_openim, 18);
+  messageDesc(file_mustreach_openim_v1_openim, 31);
 
 /**
- * OpenimService answers what OpenIM's SDKs ask for over REST when a user has logged in: of friends, chats and groups to
- * show there are none here, and users are not registered. Any token may call it; the user is the token's.
+ * OpenimService has OpenIM's paths and JSON for what is otherwise another call here, or none. It answers what OpenIM's
+ * SDKs ask for when a user has logged in: of friends, chats and groups to show there are none here, and users are not
+ * registered. And it answers what a back end asks for of conversations, where an admin may act for any user.
  *
  * Errors of all: 1001 for a bad argument, 1501 to 1507 for a bad token.
  *
  * @generated from service mustreach.openim.v1.OpenimService
  */
 export const OpenimService: GenService<{
+  /**
+   * GetAllConversations lists a user's conversations: those with chat copies, the newest first, then those of the groups
+   * of the user without any. At most 1,000 of the former.
+   *
+   * Errors: 1002 for another user's, unless the caller is an admin.
+   *
+   * @generated from rpc mustreach.openim.v1.OpenimService.GetAllConversations
+   */
+  getAllConversations: {
+    methodKind: "unary";
+    input: typeof GetAllConversationsRequestSchema;
+    output: typeof GetAllConversationsResponseSchema;
+  },
+  /**
+   * PullMsgBySeq reads chat copies of a user's conversations by their place. What is not the user's, and what has nothing
+   * there, is not in the answer.
+   *
+   * Errors: 1002 for another user's, unless the caller is an admin.
+   *
+   * @generated from rpc mustreach.openim.v1.OpenimService.PullMsgBySeq
+   */
+  pullMsgBySeq: {
+    methodKind: "unary";
+    input: typeof PullMsgBySeqRequestSchema;
+    output: typeof PullMsgBySeqResponseSchema;
+  },
+  /**
+   * MarkConversationAsRead moves a user's place in a conversation forward, to the newest copy at most.
+   *
+   * Errors: 1002 for another user's, unless the caller is an admin; 1004 for a conversation that is not the user's.
+   *
+   * @generated from rpc mustreach.openim.v1.OpenimService.MarkConversationAsRead
+   */
+  markConversationAsRead: {
+    methodKind: "unary";
+    input: typeof MarkConversationAsReadRequestSchema;
+    output: typeof MarkConversationAsReadResponseSchema;
+  },
+  /**
+   * GetConversationsHasReadAndMaxSeq tells how far a user's conversations go, and how far they have been read: the
+   * difference is unread.
+   *
+   * Errors: 1002 for another user's, unless the caller is an admin.
+   *
+   * @generated from rpc mustreach.openim.v1.OpenimService.GetConversationsHasReadAndMaxSeq
+   */
+  getConversationsHasReadAndMaxSeq: {
+    methodKind: "unary";
+    input: typeof GetConversationsHasReadAndMaxSeqRequestSchema;
+    output: typeof GetConversationsHasReadAndMaxSeqResponseSchema;
+  },
   /**
    * GetUsersInfo tells what is known of users: their ids.
    *

@@ -1,0 +1,240 @@
+import { beforeAll, describe, expect, test } from "vitest";
+import { useServer } from "../helpers/server.ts";
+
+/**
+ * What a back end that was written for OpenIM gets here, call by call: the status, the errCode, and what the answer is
+ * made of. Where it is not what OpenIM's server answers, the row says so, and docs/migrating-from-openim.md why.
+ */
+const server = useServer({ HEARTBEAT: "1s", PARTITIONS: "2" });
+
+/** Who calls: with whose token. */
+type Who = "admin" | "ann" | "bob" | "nobody";
+
+interface Call {
+  readonly what: string;
+  readonly path: string;
+  readonly as?: Who;
+  readonly headers?: Readonly<Record<string, string>>;
+  readonly body: unknown;
+  /** Default 200. */
+  readonly status?: number;
+  /** Default 0. */
+  readonly errCode?: number;
+  /** The whole of `data`; undefined where there is none. */
+  readonly data?: unknown;
+}
+
+const tokens = new Map<Who, string>();
+beforeAll(async () => {
+  tokens.set("admin", await server.adminToken());
+  for (const who of ["ann", "bob"] as const) tokens.set(who, await server.userToken(who));
+  await must("/group/create_group", {
+    ownerUserID: "ann",
+    memberUserIDs: ["bob"],
+    groupInfo: { groupID: "quiet", groupName: "Quiet", groupType: 2 },
+  });
+  for (const data of ["1", "2", "3"]) await send({ sendUserID: "ann", recvUserID: "bob", data });
+});
+
+async function call({ path, as = "admin", headers, body }: Pick<Call, "path" | "as" | "headers" | "body">) {
+  return server.post(path, body, tokens.get(as), headers);
+}
+
+async function must(path: string, body: object): Promise<unknown> {
+  const { json } = await call({ path, body });
+  expect(json).toMatchObject({ errCode: 0, errMsg: "", errDlt: "" });
+  return json.data;
+}
+
+const send = (body: object) =>
+  must("/msg/send_business_notification", { key: "order.paid", sendMsg: true, reliabilityLevel: 2, ...body });
+
+function check(calls: readonly Call[]): void {
+  test.each(calls)("$path: $what", async ({ status = 200, errCode = 0, data, ...request }) => {
+    const answer = await call(request);
+    expect([answer.status, answer.json.errCode]).toEqual([status, errCode]);
+    expect(Object.keys(answer.json)).toEqual(["errCode", "errMsg", "errDlt", ...(data === undefined ? [] : ["data"])]);
+    expect(answer.json.data).toEqual(data);
+    expect(answer.headers.get("content-type")).toBe("application/json");
+    // What a caller reads of a failure is there, and nothing of a success.
+    expect([answer.json.errMsg !== "", answer.json.errDlt !== ""]).toEqual([errCode !== 0, errCode !== 0]);
+  });
+}
+
+/** A row of get_all_conversations, all keys of OpenIM's in its order. */
+function conversation(ownerUserID: string, conversationID: string, peer: { userID?: string; groupID?: string }) {
+  return {
+    ownerUserID,
+    conversationID,
+    recvMsgOpt: 0,
+    conversationType: peer.groupID === undefined ? 1 : 3,
+    userID: peer.userID ?? "",
+    groupID: peer.groupID ?? "",
+    isPinned: false,
+    attachedInfo: "",
+    isPrivateChat: false,
+    groupAtType: 0,
+    ex: "",
+    burnDuration: 0,
+    minSeq: 0,
+    maxSeq: 0,
+    msgDestructTime: 0,
+    latestMsgDestructTime: 0,
+    isMsgDestruct: false,
+  };
+}
+
+const group = (owner: string) => conversation(owner, "sg_quiet", { groupID: "quiet" });
+const ofBob = { conversations: [conversation("bob", "si_ann_bob", { userID: "ann" }), group("bob")] };
+
+describe("conversations: a user's own, and any for an admin", () => {
+  const path = "/conversation/get_all_conversations";
+  check([
+    { path, what: "an admin asks for a user", body: { ownerUserID: "bob" }, data: ofBob },
+    { path, what: "a user asks for itself", as: "bob", body: { ownerUserID: "bob" }, data: ofBob },
+    { path, what: "a key in another case", as: "bob", body: { OwnerUserId: "bob" }, data: ofBob },
+    { path, what: "a user asks for another", as: "ann", body: { ownerUserID: "bob" }, errCode: 1002 },
+    { path, what: "nobody named", body: {}, errCode: 1001 },
+    { path, what: "an empty name", body: { ownerUserID: "" }, errCode: 1001 },
+    { path, what: "a number for a name", body: { ownerUserID: 7 }, errCode: 1001 },
+    { path, what: "no JSON", body: "{", errCode: 1001 },
+    { path, what: "no token", as: "nobody", body: { ownerUserID: "bob" }, errCode: 1001 },
+    // OpenIM: null.
+    { path, what: "a user without any", body: { ownerUserID: "eve" }, data: { conversations: [] } },
+  ]);
+
+  test("a row has OpenIM's keys in their order", async () => {
+    const { json } = await call({ path, body: { ownerUserID: "bob" } });
+    const rows = json.data?.conversations as object[];
+    expect(rows.map((row) => Object.keys(row))).toEqual(ofBob.conversations.map((row) => Object.keys(row)));
+  });
+});
+
+/** A chat copy as OpenIM's MsgData: what was sent is in `content`, in base64. */
+function message(seq: number) {
+  const detail = JSON.stringify({ key: "order.paid", data: String(seq) });
+  return {
+    sendID: "ann",
+    recvID: "bob",
+    groupID: "",
+    clientMsgID: expect.stringMatching(/^[0-9a-f]{32}$/),
+    serverMsgID: expect.any(String),
+    senderPlatformID: 0,
+    senderNickname: "",
+    senderFaceURL: "",
+    sessionType: 1,
+    msgFrom: 200,
+    contentType: 2001,
+    content: Buffer.from(JSON.stringify({ detail })).toString("base64"),
+    seq,
+    sendTime: expect.any(Number),
+    createTime: expect.any(Number),
+    status: 2,
+    isRead: false,
+    atUserIDList: [],
+    attachedInfo: "",
+    ex: "",
+  };
+}
+
+const pulled = (seqs: number[], isEnd: boolean) => ({
+  msgs: { si_ann_bob: { Msgs: seqs.map(message), isEnd, endSeq: seqs.at(-1) } },
+});
+const range = (begin: number, end: number, num: number, conversationID = "si_ann_bob") => ({
+  userID: "bob",
+  seqRanges: [{ conversationID, begin, end, num }],
+});
+
+describe("copies by their place", () => {
+  const path = "/msg/pull_msg_by_seq";
+  check([
+    { path, what: "an admin for a user", body: range(1, 3, 10), data: pulled([1, 2, 3], true) },
+    { path, what: "a user its own", as: "bob", body: range(1, 3, 10), data: pulled([1, 2, 3], true) },
+    { path, what: "the newest num of a range", body: range(1, 3, 2), data: pulled([2, 3], true) },
+    { path, what: "more of them follow", body: range(1, 2, 10), data: pulled([1, 2], false) },
+    { path, what: "beyond the newest", body: range(2, 99, 10), data: pulled([2, 3], true) },
+    { path, what: "backwards, with more before", body: { ...range(2, 3, 9), order: 1 }, data: pulled([2, 3], false) },
+    { path, what: "backwards, to the first", body: { ...range(1, 2, 9), order: 1 }, data: pulled([1, 2], true) },
+    // OpenIM: nothing.
+    { path, what: "no num", body: range(1, 3, 0), data: pulled([1, 2, 3], true) },
+    { path, what: "nothing there", body: range(9, 99, 10), data: {} },
+    { path, what: "an unknown conversation", body: range(1, 9, 9, "si_bob_eve"), data: {} },
+    { path, what: "what must reach", body: range(1, 9, 9, "n_ann_bob"), data: {} },
+    { path, what: "a group's without any", body: range(1, 9, 9, "sg_quiet"), data: {} },
+    { path, what: "no ranges", body: { userID: "bob" }, data: {} },
+    { path, what: "what is not the user's", body: { ...range(1, 3, 10), userID: "eve" }, data: {} },
+    { path, what: "another user's", as: "ann", body: range(1, 3, 10), errCode: 1002 },
+    { path, what: "nobody named", body: { seqRanges: range(1, 3, 10).seqRanges }, errCode: 1001 },
+    { path, what: "another order", body: { ...range(1, 3, 10), order: 2 }, errCode: 1001 },
+    { path, what: "a conversation twice", body: twice(), errCode: 1001 },
+    { path, what: "too many ranges", body: many(101), errCode: 1001 },
+    { path, what: "as many as may be", body: many(100), data: {} },
+  ]);
+
+  function twice() {
+    const { seqRanges } = range(1, 3, 10);
+    return { userID: "bob", seqRanges: [...seqRanges, ...seqRanges] };
+  }
+
+  function many(count: number) {
+    const seqRanges = Array.from({ length: count }, (_, i) => ({
+      conversationID: `sg_${i}`,
+      begin: 1,
+      end: 9,
+      num: 9,
+    }));
+    return { userID: "bob", seqRanges };
+  }
+
+  test("an answer that is full says of the rest that it was not looked at", async () => {
+    const data = "x".repeat(200_000);
+    const senders = Array.from({ length: 10 }, (_, i) => `bulk${i}`);
+    for (const sendUserID of senders) {
+      for (let i = 0; i < 6; i++) await send({ sendUserID, recvUserID: "zed", data, reliabilityLevel: 1 });
+    }
+    const seqRanges = senders.map((sender) => ({ conversationID: `si_${sender}_zed`, begin: 1, end: 6, num: 6 }));
+    const { json } = await call({ path, body: { userID: "zed", seqRanges } });
+    const msgs = json.data?.msgs as Record<string, { Msgs: unknown[]; isEnd: boolean; endSeq: number }>;
+    const found = Object.values(msgs).map(({ Msgs, isEnd, endSeq }) => [Msgs.length, isEnd, endSeq]);
+    expect(found).toHaveLength(10);
+    expect(found.at(0)).toEqual([6, true, 6]);
+    expect(found.at(-1)).toEqual([0, false, 0]);
+  });
+});
+
+describe("what has been read", () => {
+  const path = "/msg/mark_conversation_as_read";
+  const conversationID = "si_ann_bob";
+  const seqs = (hasReadSeq: number) => ({
+    seqs: { si_ann_bob: { maxSeq: 3, hasReadSeq, maxSeqTime: expect.any(Number) } },
+    pinnedConversationIDs: [],
+  });
+  const asked: Pick<Call, "path" | "body"> = {
+    path: "/msg/get_conversations_has_read_and_max_seq",
+    body: { userID: "bob", conversationIDs: [conversationID] },
+  };
+  // One after the other: each sees what those before it have done.
+  check([
+    { ...asked, what: "nothing yet", data: seqs(0) },
+    { path, what: "a user its own", as: "bob", body: { userID: "bob", conversationID, hasReadSeq: 1, seqs: [1] } },
+    { ...asked, what: "as marked", as: "bob", data: seqs(1) },
+    { path, what: "an admin for a user", body: { userID: "bob", conversationID, hasReadSeq: 2 } },
+    { path, what: "never back", body: { userID: "bob", conversationID, hasReadSeq: 1 } },
+    { ...asked, what: "as marked by the admin", data: seqs(2) },
+    { path, what: "another user's", as: "ann", body: { userID: "bob", conversationID, hasReadSeq: 3 }, errCode: 1002 },
+    { path, what: "nobody named", body: { conversationID, hasReadSeq: 3 }, errCode: 1001 },
+    { path, what: "no conversation", body: { userID: "bob", hasReadSeq: 3 }, errCode: 1001 },
+    { path, what: "no place", body: { userID: "bob", conversationID }, errCode: 1001 },
+    { path, what: "not the user's", body: { userID: "eve", conversationID, hasReadSeq: 1 }, errCode: 1004 },
+    { path, what: "unknown", body: { userID: "bob", conversationID: "sg_none", hasReadSeq: 1 }, errCode: 1004 },
+    { path, what: "of a group without any", body: { userID: "bob", conversationID: "sg_quiet", hasReadSeq: 1 } },
+    // OpenIM keeps 99, and counts from there; here what comes next is unread.
+    { path, what: "above the newest", body: { userID: "bob", conversationID, hasReadSeq: 99 } },
+    { ...asked, what: "the newest", data: seqs(3) },
+    { ...asked, what: "another user's", as: "ann", errCode: 1002 },
+    { ...asked, what: "all of the user's", body: { userID: "bob" }, data: seqs(3) },
+    { ...asked, what: "nobody named", body: {}, errCode: 1001 },
+    // Maps are left out when they are empty, lists are not.
+    { ...asked, what: "none", body: { userID: "eve" }, data: { pinnedConversationIDs: [] } },
+  ]);
+});
