@@ -1,6 +1,6 @@
-import { createConnectTransport } from "@connectrpc/connect-web";
 import { beforeEach, describe, expect, onTestFinished, test, vi } from "vitest";
 import { type ClientOptions, createClient } from "../../src/client/index.ts";
+import { clientWays } from "../helpers/client-ways.ts";
 import { openSender, sendMany, useDevices } from "../helpers/device.ts";
 import { useServer } from "../helpers/server.ts";
 
@@ -10,18 +10,20 @@ useDevices();
 const soon = { timeout: 20_000, interval: 5 };
 let users = 0;
 
-/** The ways of a client to the service, each named as the method of its sessions. */
-describe.each<[way: string, own: () => Partial<ClientOptions>]>([
-  ["Receive", () => ({})],
-  ["Subscribe", () => ({ transport: createConnectTransport({ baseUrl: server.url, useBinaryFormat: true }) })],
-])("the client by %s", (way, own) => {
+describe.each(clientWays)("the client by %s", (way, toOptions) => {
   async function setUp() {
     const userId = `client-${++users}`;
     const token = await server.userToken(userId);
     const send = openSender(server.url, await server.adminToken());
     const open = (options: Partial<ClientOptions> = {}) => {
       const seen: string[] = [];
-      const client = createClient({ baseUrl: server.url, token, deviceId: "phone", ...own(), ...options });
+      const client = createClient({
+        baseUrl: server.url,
+        token,
+        deviceId: "phone",
+        ...toOptions(server.url),
+        ...options,
+      });
       onTestFinished(() => client.close({ deadlineMs: 0 }));
       client.onRecvCustomBusinessMessage(({ data }) => void seen.push(data));
       return { client, seen };

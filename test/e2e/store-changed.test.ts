@@ -4,6 +4,7 @@ import { afterEach, describe, expect, test, vi } from "vitest";
 import { type CursorStore, createClient, memoryCursorStore, type NotificationGap } from "../../src/client/index.ts";
 import { toErrorFacts } from "../../src/errors.ts";
 import { Gap_Reason, Start } from "../../src/gen/mustreach/delivery/v1/delivery_pb.ts";
+import { clientWays } from "../helpers/client-ways.ts";
 import { type Device, type DeviceSession, dataOf, openSender, useDevices } from "../helpers/device.ts";
 import { type ExternalBroker, startExternalBroker } from "../helpers/external-broker.ts";
 import { startTestServer, type TestServer } from "../helpers/server.ts";
@@ -86,22 +87,23 @@ async function takeGap(device: Device, session: DeviceSession) {
   await device.ack(to, epoch);
 }
 
-/** The TypeScript client of a device, and what its app has seen. */
-async function openClient(server: TestServer, cursorStore: CursorStore, deviceId = "app") {
-  const token = await server.userToken("alice");
-  const reconnect = { minDelayMs: 10, maxDelayMs: 100 };
-  const client = createClient({ baseUrl: server.url, token, deviceId, cursorStore, reconnect });
-  closing.push(() => client.close({ deadlineMs: 100 }));
-  const seen: string[] = [];
-  const gaps: NotificationGap[] = [];
-  client.onRecvCustomBusinessMessage(({ data }) => void seen.push(data));
-  client.onGap((gap) => void gaps.push(gap));
-  await client.connect();
-  const sees = (wanted: readonly string[]) => vi.waitFor(() => expect(seen).toEqual(wanted), { interval: 20 });
-  return { client, gaps, sees };
-}
+describe.each(clientWays)("the TypeScript client by %s", (_, toOptions) => {
+  /** The client of a device, and what its app has seen. */
+  async function openClient(server: TestServer, cursorStore: CursorStore, deviceId = "app") {
+    const token = await server.userToken("alice");
+    const reconnect = { minDelayMs: 10, maxDelayMs: 100 };
+    const way = toOptions(server.url);
+    const client = createClient({ baseUrl: server.url, token, deviceId, cursorStore, reconnect, ...way });
+    closing.push(() => client.close({ deadlineMs: 100 }));
+    const seen: string[] = [];
+    const gaps: NotificationGap[] = [];
+    client.onRecvCustomBusinessMessage(({ data }) => void seen.push(data));
+    client.onGap((gap) => void gaps.push(gap));
+    await client.connect();
+    const sees = (wanted: readonly string[]) => vi.waitFor(() => expect(seen).toEqual(wanted), { interval: 20 });
+    return { client, gaps, sees };
+  }
 
-describe("the TypeScript client", () => {
   test("misses nothing when it is started again and the store is a new one", async () => {
     const cursorStore = memoryCursorStore();
     const { server, send } = await start();
