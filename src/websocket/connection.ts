@@ -52,6 +52,8 @@ export interface ConnectionDeps {
   readonly messages: Rate;
   readonly timers: TimerWheel;
   readonly log: Log;
+  /** Those that are not over. */
+  readonly open: Set<Connection>;
 }
 
 /** Takes an open WebSocket. Nothing comes before this has returned. */
@@ -65,7 +67,6 @@ export class Connection implements WebSocketConnection, TimerOwner {
   readonly #deps: ConnectionDeps;
   readonly #ws: WebSocket;
   readonly #socket: Socket;
-  readonly #onClose: () => void;
   readonly #timer = new Timer(this);
   /** Undefined once the connection is over. */
   #receiver: WebSocketReceiver | undefined = undefined;
@@ -79,18 +80,29 @@ export class Connection implements WebSocketConnection, TimerOwner {
   #messagesFullAt = 0;
   #pingsFullAt = 0;
 
-  /** @param onClose called when it is over. */
-  constructor(deps: ConnectionDeps, ws: WebSocket, socket: Socket, onClose: () => void) {
+  constructor(deps: ConnectionDeps, ws: WebSocket, socket: Socket) {
     this.protocol = ws.protocol;
     this.#deps = deps;
     this.#ws = ws;
     this.#socket = socket;
-    this.#onClose = onClose;
     this.#bytesRead = socket.bytesRead;
   }
 
   /** Hands the connection to who answers it. */
   serve(open: Open): void {
+    this.#deps.open.add(this);
+    this.#listen();
+    try {
+      this.#receiver = open(this);
+    } catch (err) {
+      this.#fail(err);
+      return;
+    }
+    this.#deps.timers.set(this.#timer, this.#deps.limits.pingIntervalMs);
+  }
+
+  /** By itself, as its listeners hold on to all that is in its scope: what has opened the connection would be the request. */
+  #listen(): void {
     const ws = this.#ws;
     ws.on("message", (data, isBinary) => this.#takeMessage(data as Buffer, isBinary));
     ws.on("ping", () => void this.#takePing());
@@ -104,13 +116,6 @@ export class Connection implements WebSocketConnection, TimerOwner {
     ws.on("error", ({ message }) => this.#finish(message));
     ws.on("close", () => this.#finish(undefined));
     this.#socket.on("drain", () => this.#drain());
-    try {
-      this.#receiver = open(this);
-    } catch (err) {
-      this.#fail(err);
-      return;
-    }
-    this.#deps.timers.set(this.#timer, this.#deps.limits.pingIntervalMs);
   }
 
   write(frame: Uint8Array): boolean {
@@ -211,7 +216,7 @@ export class Connection implements WebSocketConnection, TimerOwner {
 
   #finish(violation: string | undefined): void {
     this.#deps.timers.clear(this.#timer);
-    this.#onClose();
+    this.#deps.open.delete(this);
     const receiver = this.#receiver;
     this.#receiver = undefined;
     try {

@@ -74,7 +74,7 @@ export function createWebSockets(options: WebSocketOptions): WebSockets {
         closeTimeout: limits.closeTimeoutMs,
         handleProtocols: (offered: Set<string>) => protocols.find((protocol) => offered.has(protocol)) ?? false,
       } as const;
-      const deps: ConnectionDeps = { limits, timers, log, pings, messages: createRate(route.messages) };
+      const deps: ConnectionDeps = { limits, timers, log, open, pings, messages: createRate(route.messages) };
       return [path, { route, deps, server: new WebSocketServer(settings) }];
     }),
   );
@@ -102,9 +102,7 @@ export function createWebSockets(options: WebSocketOptions): WebSockets {
         // It was asked for before.
         if (isDraining) return refuse(socket, 503, [], "the server is stopping");
         server.handleUpgrade(req, socket, head, (ws) => {
-          const connection = new Connection(deps, ws, socket, () => open.delete(connection));
-          open.add(connection);
-          connection.serve(opened);
+          new Connection(deps, ws, socket).serve(opened);
         });
       };
       route.answer({
