@@ -2,21 +2,21 @@ import {
   ClosedConnectionError,
   createInbox,
   type Msg,
-  type MsgHdrs,
   type NatsConnection,
   NoRespondersError,
   PermissionViolationError,
   TimeoutError,
 } from "@nats-io/transport-node";
 import { atEndOfTurn } from "../end-of-turn.ts";
+import { type Message, sendMessages } from "./messages.ts";
 
 /**
- * Asks whoever serves a subject.
+ * Sends messages, and asks whoever serves the subject of the last.
  *
  * @throws what the client library's own request does: when there is no answer in time, nobody serves it, it may not be
  * asked, or the connection is closed.
  */
-export type Ask = (subject: string, payload: Uint8Array, headers: MsgHdrs, timeoutMs: number) => Promise<Msg>;
+export type Ask = (messages: readonly Message[], timeoutMs: number) => Promise<Msg>;
 
 interface Question {
   readonly subject: string;
@@ -50,7 +50,7 @@ export function createAsk(nc: NatsConnection): { readonly ask: Ask; complain(err
   void nc.closed().then(() => failAll(new ClosedConnectionError()));
 
   return {
-    ask: (subject, payload, headers, timeoutMs) =>
+    ask: (messages, timeoutMs) =>
       new Promise((resolve, reject) => {
         const token = String(++last);
         const end = () => {
@@ -58,7 +58,7 @@ export function createAsk(nc: NatsConnection): { readonly ask: Ask; complain(err
           open.delete(token);
         };
         const question: Question = {
-          subject,
+          subject: messages.at(-1)?.subject ?? "",
           resolve(answer) {
             end();
             resolve(answer);
@@ -70,15 +70,18 @@ export function createAsk(nc: NatsConnection): { readonly ask: Ask; complain(err
         };
         const timer = setTimeout(() => question.reject(new TimeoutError()), timeoutMs);
         open.set(token, question);
-        atEndOfTurn(() => {
+        const send = () => {
           if (!open.has(token)) return;
           try {
-            nc.publish(subject, payload, { reply: prefix + token, headers });
+            sendMessages(nc, messages, prefix + token);
           } catch (error) {
             end();
             reject(error);
           }
-        });
+        };
+        // Many fill a write by themselves.
+        if (messages.length > 1) send();
+        else atEndOfTurn(send);
       }),
     complain(error) {
       if (!(error instanceof PermissionViolationError)) return;

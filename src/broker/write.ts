@@ -1,7 +1,8 @@
-import { type MsgHdrs, MsgHdrsImpl, nuid } from "@nats-io/transport-node";
+import { nuid } from "@nats-io/transport-node";
 import { z } from "zod";
 import type { Broker } from "./connect.ts";
 import { isGone, isOvertaken, type Refusal, toFailure, toRefusal } from "./faults.ts";
+import type { Message } from "./messages.ts";
 import { again, untilAnswered } from "./until.ts";
 
 /** A message to store. */
@@ -51,21 +52,16 @@ const pubAck = z.object({
  */
 export async function write(broker: Broker, writes: readonly Write[], timeoutMs: number): Promise<Stored> {
   if (writes.length > maxBatchMessages) throw new RangeError(`a batch holds at most ${maxBatchMessages} messages`);
-  const id = writes.length > 1 ? nuid.next() : undefined;
-  for (const [index, one] of writes.entries()) {
-    const { subject, payload } = one;
-    const isLast = index === writes.length - 1;
-    const headers = toHeaders(one, id === undefined ? undefined : { id, sequence: index + 1, isLast });
-    if (!isLast) {
-      broker.nc.publish(subject, payload, { headers });
-      continue;
-    }
-    const answer = await broker.ask(subject, payload, headers, timeoutMs);
-    const { seq, error } = pubAck.parse(answer.json());
-    if (error !== undefined) return { kind: "refused", errCode: error.err_code ?? 0, reason: error.description };
-    return { kind: "stored", sequence: seq ?? 0 };
-  }
-  throw new RangeError("there is nothing to write");
+  const id = nuid.next();
+  const messages = writes.map((one, index) => {
+    const place = { id, sequence: index + 1, isLast: index === writes.length - 1 };
+    return toMessage(one, writes.length === 1 ? undefined : place);
+  });
+  if (messages.length === 0) throw new RangeError("there is nothing to write");
+  const answer = await broker.ask(messages, timeoutMs);
+  const { seq, error } = pubAck.parse(answer.json());
+  if (error !== undefined) return { kind: "refused", errCode: error.err_code ?? 0, reason: error.description };
+  return { kind: "stored", sequence: seq ?? 0 };
 }
 
 /**
@@ -111,24 +107,11 @@ interface BatchPlace {
   readonly isLast: boolean;
 }
 
-/** Headers that are encoded already: the client library's own look at each before they set the next. */
-class EncodedHeaders extends MsgHdrsImpl {
-  readonly #bytes: Uint8Array;
-
-  constructor(lines: string) {
-    super();
-    this.#bytes = Buffer.from(lines === "" ? "" : `NATS/1.0\r\n${lines}\r\n`);
-  }
-
-  override encode(): Uint8Array {
-    return this.#bytes;
-  }
-}
-
 /** What ends a header's line. */
 const lineEnd = /[\r\n]/;
 
-function toHeaders({ headers, replaces, name, directlyAfter, ttlMs }: Write, batch: BatchPlace | undefined): MsgHdrs {
+function toMessage(write: Write, batch: BatchPlace | undefined): Message {
+  const { subject, payload, headers, replaces, name, directlyAfter, ttlMs } = write;
   let lines = "";
   for (const key in headers) lines += toLine(key, headers[key] ?? "");
   if (replaces !== undefined) lines += toLine("Nats-Expected-Last-Subject-Sequence", String(replaces));
@@ -139,7 +122,7 @@ function toHeaders({ headers, replaces, name, directlyAfter, ttlMs }: Write, bat
     lines += `Nats-Batch-Id: ${batch.id}\r\nNats-Batch-Sequence: ${batch.sequence}\r\n`;
     if (batch.isLast) lines += "Nats-Batch-Commit: 1\r\n";
   }
-  return new EncodedHeaders(lines);
+  return { subject, payload, headers: lines };
 }
 
 function toLine(key: string, value: string): string {
