@@ -22,12 +22,13 @@ interface Outbound {
 }
 
 /**
- * Sends messages, the last of which asks for an answer. They are encoded at once: the client library, which is told of
+ * Sends messages. They are encoded at once: the client library, which is told of
  * one after the other, makes five pieces of each and copies all of them together.
  *
+ * @param reply where the last of them is to be answered. Default: nowhere.
  * @throws what the client library's own `publish` does, and then none of them is sent.
  */
-export function sendMessages(nc: NatsConnection, messages: readonly Message[], reply: string): void {
+export function sendMessages(nc: NatsConnection, messages: readonly Message[], reply?: string): void {
   const { protocol }: { readonly protocol?: Outbound } & NatsConnection = nc;
   if (protocol === undefined) throw new TypeError("the client library writes elsewhere");
   if (nc.isClosed()) throw new ClosedConnectionError();
@@ -41,8 +42,8 @@ export function sendMessages(nc: NatsConnection, messages: readonly Message[], r
     const blockBytes = Buffer.byteLength(block);
     const size = blockBytes + payload.length;
     if (size > maxBytes) throw InvalidArgumentError.format("payload", "max_payload size exceeded");
-    const to = index === messages.length - 1 ? `${subject} ${reply}` : subject;
-    const line = `HPUB ${to} ${blockBytes} ${size}\r\n`;
+    const to = reply !== undefined && index === messages.length - 1 ? `${subject} ${reply}` : subject;
+    const line = block === "" ? `PUB ${to} ${size}\r\n` : `HPUB ${to} ${blockBytes} ${size}\r\n`;
     heads.push(line + block);
     bytes += Buffer.byteLength(line) + size + lineEnd.length;
   }

@@ -3,6 +3,7 @@ import { readHeaders } from "../decode-stored.ts";
 import { atEndOfTurn } from "../end-of-turn.ts";
 import type { Broker } from "./connect.ts";
 import { toFailure } from "./faults.ts";
+import { type Message, sendMessages } from "./messages.ts";
 import { untilAnswered } from "./until.ts";
 
 /** A message to whoever listens at the moment; nothing of it is stored or acknowledged. */
@@ -18,22 +19,27 @@ export function tell(broker: Broker, subject: string, payload?: string): void {
   if (!broker.nc.isClosed()) broker.nc.publish(subject, payload);
 }
 
-const later: { readonly broker: Broker; readonly subject: string; readonly payload: Uint8Array }[] = [];
+const later = new Map<Broker, Message[]>();
 
 /**
  * Tells whoever listens, when everything else that this turn of the event loop has to say is said. It may be lost, and is
  * while there is no connection, and when it is larger than the broker takes.
  */
 export function tellLater(broker: Broker, subject: string, payload: Uint8Array): void {
+  const message = { subject, payload, headers: "" };
+  const waiting = later.get(broker);
+  if (waiting !== undefined) return void waiting.push(message);
+  later.set(broker, [message]);
   // What is written at the end of this turn comes before the second.
-  if (later.push({ broker, subject, payload }) === 1) atEndOfTurn(() => atEndOfTurn(tellAll));
+  atEndOfTurn(() => atEndOfTurn(() => tellAll(broker)));
 }
 
-function tellAll(): void {
-  for (const { broker, subject, payload } of later.splice(0)) {
-    if (!broker.isConnected() || broker.nc.isClosed() || broker.nc.isDraining()) continue;
-    if (payload.length <= (broker.nc.info?.max_payload ?? 0)) broker.nc.publish(subject, payload);
-  }
+function tellAll(broker: Broker): void {
+  const { nc } = broker;
+  const maxBytes = nc.info?.max_payload ?? 0;
+  const messages = later.get(broker)?.filter(({ payload }) => payload.length <= maxBytes) ?? [];
+  later.delete(broker);
+  if (messages.length > 0 && broker.isConnected() && !nc.isDraining() && !nc.isClosed()) sendMessages(nc, messages);
 }
 
 /**

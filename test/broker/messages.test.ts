@@ -48,6 +48,16 @@ test("messages arrive as they are, in their order, and the last asks for an answ
   ]);
 });
 
+test("none of them is answered where nobody waits for it", async () => {
+  const { connection, got } = await listen();
+  sendMessages(connection, [message(), message({ subject: "to.last", headers: "A: 1\r\n" })]);
+  await vi.waitFor(() => expect(got).toHaveLength(2));
+  expect(got.map(({ subject, reply }) => [subject, reply])).toEqual([
+    ["to.one", ""],
+    ["to.last", ""],
+  ]);
+});
+
 test("nothing is sent where one is too large, or has no subject", async () => {
   const { connection, got } = await listen();
   const tooLarge = message({ payload: Buffer.alloc((connection.info?.max_payload ?? 0) - 5), headers: "A: 1\r\n" });

@@ -2,7 +2,7 @@ import { pino } from "pino";
 import { beforeEach, describe, expect, test, vi } from "vitest";
 import { type Broker, connectBroker } from "../../src/broker/connect.ts";
 import { declare } from "../../src/broker/declare.ts";
-import { listen, push, tell, whenListening } from "../../src/broker/signal.ts";
+import { listen, push, tell, tellLater, whenListening } from "../../src/broker/signal.ts";
 import { toErrorFacts } from "../../src/errors.ts";
 import { inboxSpecs } from "../../src/inbox/layout.ts";
 import { type ExternalBroker, startExternalBroker } from "../helpers/external-broker.ts";
@@ -48,6 +48,34 @@ describe("push", () => {
     await expect.poll(() => broker.isConnected()).toBe(false);
     const pushing = push(broker, subject, Buffer.from("lost"), Date.now() + 300);
     expect(await pushing.catch(toErrorFacts)).toMatchObject({ errCode: 90004 });
+  });
+});
+
+describe("what is told later", () => {
+  test("comes in order, after what the same turn of the event loop pushes", async () => {
+    const heard: string[] = [];
+    listen(broker, subject, ({ payload }) => void heard.push(Buffer.from(payload).toString()));
+    await whenListening(broker, inTime());
+    for (const text of ["2", "3"]) tellLater(broker, subject, Buffer.from(text));
+    tellLater(broker, subject, new Uint8Array(1_100_000));
+    tellLater(broker, subject, Buffer.from("4"));
+    await push(broker, subject, Buffer.from("1"), inTime());
+    await vi.waitFor(() => expect(heard).toEqual(["1", "2", "3", "4"]));
+  });
+
+  test("is lost while the broker is away, or not to be used any more", async () => {
+    await server.pause();
+    await expect.poll(() => broker.isConnected()).toBe(false);
+    tellLater(broker, subject, Buffer.from("lost"));
+    await server.resume();
+    await broker.whenConnected(inTime());
+    const heard: string[] = [];
+    listen(broker, subject, ({ payload }) => void heard.push(Buffer.from(payload).toString()));
+    await whenListening(broker, inTime());
+    tellLater(broker, subject, Buffer.from("heard"));
+    await vi.waitFor(() => expect(heard).toEqual(["heard"]));
+    tellLater(broker, subject, Buffer.from("lost"));
+    await broker.close();
   });
 });
 
