@@ -7,7 +7,7 @@ import type { Decoder } from "../hpack/fields.ts";
 import { type Limits, type Log, pathOf } from "../protocol.ts";
 import { type Bodies, releaseHeld } from "./bodies.ts";
 import { Budget, Resets } from "./floods.ts";
-import { dropWaiting, earnBySending, grant, sendWaiting, takeDrained } from "./flow.ts";
+import { countWaiting, dropWaiting, earnBySending, grant, judgeWaiting, sendWaiting, takeDrained } from "./flow.ts";
 import type { Bounds } from "./limits.ts";
 import { done, type Stream } from "./stream.ts";
 
@@ -19,6 +19,8 @@ export interface Engine {
   readonly bounds: Bounds;
   /** Counts up for the limits on time: see watch.ts. */
   tick: number;
+  /** What waits on the streams of all connections. */
+  waitingBytes: number;
   readonly connections: Set<Http2Connection>;
   /** Has a connection flushed at the end of this turn of the event loop. */
   schedule(connection: Http2Connection): void;
@@ -46,6 +48,7 @@ export class Http2Connection implements Bodies {
   readonly emptyFrames: Budget;
   readonly resets: Resets;
   waitingBytes = 0;
+  countedBytes = 0;
   sendWindow = initialWindowBytes;
   initialSendWindow = initialWindowBytes;
   receiveWindow: number;
@@ -140,12 +143,6 @@ export class Http2Connection implements Bodies {
     if (!this.emptyFrames.spend()) this.fail(errorCode.enhanceYourCalm, "too many frames carry nothing");
   }
 
-  /** @returns whether it has ended: when too much waits on it. */
-  judgeWaiting(): boolean {
-    if (this.waitingBytes > this.bounds.maxWaitingBytes) this.fail(errorCode.enhanceYourCalm, "answers are not taken");
-    return this.isOver;
-  }
-
   /** Ends a stream without its answer. */
   drop(stream: Stream): void {
     stream.state |= done.all | done.reset;
@@ -168,7 +165,7 @@ export class Http2Connection implements Bodies {
     if (this.isOver) return;
     if (this.resumed.length > 0) for (const stream of this.resumed.splice(0)) releaseHeld(this, stream);
     sendWaiting(this);
-    if (this.judgeWaiting()) return;
+    if (judgeWaiting(this)) return;
     if (this.leaving.length > 0) this.closeLeaving();
     this.output.flush();
     this.tellClosed();
@@ -234,6 +231,7 @@ export class Http2Connection implements Bodies {
     clearTimeout(this.timer);
     this.output.clear();
     for (const stream of this.streams.values()) this.drop(stream);
+    countWaiting(this);
     this.tellClosed();
     this.linger();
   }
@@ -243,6 +241,7 @@ export class Http2Connection implements Bodies {
     clearTimeout(this.timer);
     this.output.flush(true);
     for (const stream of this.streams.values()) this.drop(stream);
+    countWaiting(this);
     this.tellClosed();
     this.socket.end();
     this.socket.resume();

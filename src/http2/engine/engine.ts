@@ -29,6 +29,7 @@ export function createEngine({ accept, log, limits, bounds: given }: EngineOptio
     limits,
     bounds,
     tick: 0,
+    waitingBytes: 0,
     connections,
     schedule(connection) {
       if (scheduled.push(connection) === 1) setImmediate(flushScheduled);

@@ -1,4 +1,4 @@
-import { flag, maxInt31 } from "../frames/frames.ts";
+import { errorCode, flag, maxInt31 } from "../frames/frames.ts";
 import type { Output } from "../frames/output.ts";
 import { maxPayloadBytes, sendDataHead, sendWindowUpdate } from "../frames/send.ts";
 import type { Budget } from "./floods.ts";
@@ -84,6 +84,37 @@ export function dropWaiting(flow: Flow, stream: Stream): void {
   if (stream.backlog === undefined) return;
   flow.waitingBytes -= stream.backlog.bytes;
   stream.backlog = undefined;
+}
+
+/** A connection among all of an engine. */
+interface Waiting extends Flow {
+  readonly engine: { waitingBytes: number; readonly connections: Iterable<Waiting> };
+  /** What of its waiting bytes is counted among those of all. */
+  countedBytes: number;
+  readonly isOver: boolean;
+  fail(code: number, reason: string): undefined;
+}
+
+/** @returns whether the connection has ended: when too much waits on it, or on all of them, and on none more than on it. */
+export function judgeWaiting(connection: Waiting): boolean {
+  const { engine, bounds } = connection;
+  countWaiting(connection);
+  const calm = (one: Waiting) => one.fail(errorCode.enhanceYourCalm, "answers are not taken");
+  if (connection.waitingBytes > bounds.maxWaitingBytes) calm(connection);
+  else if (engine.waitingBytes > bounds.maxWaitingTotalBytes) calm(fullestOf(connection));
+  return connection.isOver;
+}
+
+/** Brings what waits on all connections up to date with what waits on one. */
+export function countWaiting(connection: Waiting): void {
+  connection.engine.waitingBytes += connection.waitingBytes - connection.countedBytes;
+  connection.countedBytes = connection.waitingBytes;
+}
+
+function fullestOf(connection: Waiting): Waiting {
+  let fullest = connection;
+  for (const each of connection.engine.connections) if (each.waitingBytes > fullest.waitingBytes) fullest = each;
+  return fullest;
 }
 
 /** The streams that have been told that too much waits, and where less than half of that does now. */

@@ -2,6 +2,7 @@ import { errorCode, flag, readUint31 } from "../frames/frames.ts";
 import type { DecodedFields } from "../hpack/fields.ts";
 import type { Http2Connection } from "./connection.ts";
 import { endRequest } from "./data.ts";
+import { judgeWaiting } from "./flow.ts";
 import { areTrailers, type Request, toRequest } from "./request.ts";
 import { done, Stream } from "./stream.ts";
 
@@ -104,7 +105,7 @@ function takeTrailers(connection: Http2Connection, stream: Stream, fields: Decod
 function open(connection: Http2Connection, streamId: number, fields: DecodedFields, isEnd: boolean): void {
   const { limits } = connection.engine;
   connection.emptyFrames.earn(connection.bounds.emptyFramesEarned);
-  if (connection.judgeWaiting()) return;
+  if (judgeWaiting(connection)) return;
   if (connection.phase === "last" || connection.streams.size >= limits.maxConcurrentStreams) {
     connection.refuse(streamId, errorCode.refusedStream);
     return;

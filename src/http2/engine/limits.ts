@@ -51,6 +51,11 @@ export const table = {
     unit: "bytes",
     against: "whole answers, which cannot wait to be written, on all streams of a connection: calm",
   },
+  maxWaitingTotalBytes: {
+    value: 536_870_912,
+    unit: "bytes",
+    against: "answers that peers do not take, on all connections together: calm for the one with the most of them",
+  },
   outputBytes: {
     value: 131_072,
     unit: "bytes",

@@ -189,6 +189,28 @@ describe("windows", () => {
     await askHonestly();
   });
 
+  test("answers that are not taken on any connection: the one with the most of them ends, and makes room", async () => {
+    const { peer, start, connectRaw, askHonestly } = await useAttack({
+      react: answerOf(100_000),
+      bounds: { ...exact, maxWaitingTotalBytes: 1_000_000 },
+    });
+    const noWindow = settingsOf([setting.initialWindowSize, 0]);
+    const take = (count: number) => Array.from({ length: count }, (_, at) => get(id(at)));
+    start(noWindow, ...take(3));
+    await peer.frame(({ type }) => type === frameType.headers);
+    for (let round = 0; round < 3; round++) {
+      const { peer: another } = await connectRaw();
+      another.send(preface, settings, settingsAck, noWindow, ...take(6), ping("six"));
+      await another.frame(isPingAck);
+      expect(another.isClosed).toBe(false);
+      another.send(get(id(6)), get(id(7)));
+      await expectCalm(another);
+    }
+    peer.send(ping("there"));
+    await peer.frame(isPingAck);
+    await askHonestly();
+  });
+
   test("a window that shrinks below zero has to be filled again first", async () => {
     const { peer, start } = await useAttack({ react: answerOf(100_000) });
     start(get(1));
