@@ -15,7 +15,7 @@ import { startProcess } from "../helpers/process.ts";
 const root = resolve(import.meta.dirname, "../..");
 /** What is installed and compiled is kept here for the next run. */
 const cache = join(root, ".cache", "foreign");
-const names = ["python", "go", "connect", "rust", "java"] as const;
+const names = ["python", "go", "connect", "openim", "rust", "java"] as const;
 type Name = (typeof names)[number];
 
 const bin = join(cache, "bin");
@@ -34,12 +34,15 @@ const toolchains: Readonly<Record<Name, string[]>> = {
   python: ["python3", "--version"],
   go: ["go", "version"],
   connect: ["go", "version"],
+  openim: ["go", "version"],
   rust: ["cargo", "--version"],
   java: ["mvn", "-Dstyle.color=never", "--version"],
 };
 
 /** What is generated for: the protos of ours that a client uses. The google packages have code in every language. */
 const protos = ["msg/v1/msg.proto", "delivery/v1/delivery.proto"].map((file) => `mustreach/${file}`);
+/** What OpenIM's SDKs exchange with the gateway. */
+const gatewayProtos = ["mustreach/openim/v1/gateway.proto"];
 
 /** Generates and builds a client in its folder, beside `proto/`; resolves to the command that runs it. */
 const builds: Readonly<Record<Name, (dir: string) => Promise<string[]>>> = {
@@ -55,6 +58,8 @@ const builds: Readonly<Record<Name, (dir: string) => Promise<string[]>>> = {
 
   connect: (dir) => buildGo(dir, "connectrpc.com/connect/cmd/protoc-gen-connect-go@v1.21.1", "--connect-go_out=gen"),
 
+  openim: (dir) => compileGo(dir, gatewayProtos),
+
   async rust(dir) {
     await run(dir, "cargo", "build", "--quiet");
     return [join(cache, "target", "debug", "mustreach-foreign-client")];
@@ -67,10 +72,14 @@ const builds: Readonly<Record<Name, (dir: string) => Promise<string[]>>> = {
 };
 
 async function buildGo(dir: string, plugin: string, ...generate: string[]): Promise<string[]> {
-  await run(dir, "go", "install", "google.golang.org/protobuf/cmd/protoc-gen-go@v1.36.12");
   await run(dir, "go", "install", plugin);
+  return compileGo(dir, [...generate, ...protos]);
+}
+
+async function compileGo(dir: string, generate: readonly string[]): Promise<string[]> {
+  await run(dir, "go", "install", "google.golang.org/protobuf/cmd/protoc-gen-go@v1.36.12");
   await mkdir(join(dir, "gen"));
-  await run(dir, "protoc", "-Iproto", "--go_out=gen", ...generate, ...protos);
+  await run(dir, "protoc", "-Iproto", "--go_out=gen", ...generate);
   await writeFile(join(dir, "gen", "mustreach", "go.mod"), "module mustreach\n\ngo 1.24\n");
   await run(dir, "go", "mod", "tidy");
   await run(dir, "go", "build", "-o", "client", ".");
