@@ -157,9 +157,19 @@ export function createListener(options: ListenerOptions): Listener {
   server.maxConnections = limits.maxConnections;
   server.on("drop", () => refuse("maxConnections"));
 
+  // One for all sockets, as there are thousands.
+  function onError(err: Error): void {
+    log.debug({ err }, "socket error");
+  }
+
+  function onClose(this: Socket): void {
+    sockets.delete(this);
+    undecided.delete(this);
+  }
+
   function adopt(socket: Socket): void {
     // For good: whoever owns the socket later, an error without a listener would end the process.
-    socket.on("error", (err) => log.debug({ err }, "socket error"));
+    socket.on("error", onError);
     if (undecided.size >= limits.maxUndecidedSockets) {
       refuse("maxUndecidedSockets");
       // In order of arrival, so this is the oldest. Its "close" comes too late to count it out.
@@ -168,10 +178,7 @@ export function createListener(options: ListenerOptions): Listener {
     }
     sockets.add(socket);
     undecided.add(socket);
-    socket.once("close", () => {
-      sockets.delete(socket);
-      undecided.delete(socket);
-    });
+    socket.on("close", onClose);
     sniff(socket, limits.sniffTimeoutMs, (isHttp2) => {
       undecided.delete(socket);
       (isHttp2 ? http2 : http1).adopt(socket);

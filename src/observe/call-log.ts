@@ -69,7 +69,7 @@ export function createCallLog(
   };
   const answered = createAnsweredCalls(info, accessLog);
 
-  const sinks: Sinks = { log, metrics, answered };
+  const sinks: Sinks = { log, metrics, answered, info };
   const begin = (call: ObservedCall): ObservedOpenCall => new ObservedOpenCall(sinks, call);
 
   return {
@@ -84,6 +84,8 @@ interface Sinks {
   readonly log: Logger;
   readonly metrics: Pick<Metrics, "call">;
   readonly answered: AnsweredCalls;
+  /** Writes a line of which nothing is to be removed. */
+  readonly info: (line: object, msg: string) => void;
 }
 
 /** A class, as there is one for each receiver too. */
@@ -103,7 +105,7 @@ class ObservedOpenCall implements OpenCall, AnsweredCall {
 
   open(): void {
     this.#isStream = true;
-    this.#sinks.log.info(this.toLine(), "stream opened");
+    this.#sinks.info(this.toLine(), "stream opened");
   }
 
   fail(thrown: unknown): ConnectError {
@@ -119,10 +121,10 @@ class ObservedOpenCall implements OpenCall, AnsweredCall {
   }
 
   succeed(): void {
-    const { log, metrics, answered } = this.#sinks;
+    const { info, metrics, answered } = this.#sinks;
     const ms = elapsed(this.#startedMs);
     metrics.call(this.rpc, 0, ms / 1_000);
-    if (this.#isStream) log.info(this.toLine(ms), "call answered");
+    if (this.#isStream) info(this.toLine(ms), "call answered");
     else answered.add(this, ms);
   }
 

@@ -53,6 +53,10 @@ export function createEngine({ accept, log, limits, bounds: given }: EngineOptio
     }
   }
 
+  function onError(err: Error): void {
+    log.debug({ err }, "http2 socket failed");
+  }
+
   function adopt(socket: Socket): void {
     const decoder = createDecoder({ maxTableSize: bounds.headerTableBytes, maxListSize: limits.maxHeaderBytes });
     const connection = new Http2Connection(engine, socket, decoder);
@@ -61,9 +65,10 @@ export function createEngine({ accept, log, limits, bounds: given }: EngineOptio
     // With half-open sockets, connections outlive a client that has closed its side.
     socket.allowHalfOpen = false;
     socket.setNoDelay(true);
-    socket.on("error", (err) => log.debug({ err }, "http2 socket failed"));
-    socket.once("end", () => connection.abandon());
-    socket.once("close", () => {
+    socket.on("error", onError);
+    // Not once: it would keep two objects more for each connection.
+    socket.on("end", () => connection.abandon());
+    socket.on("close", () => {
       connections.delete(connection);
       connection.abandon();
     });
