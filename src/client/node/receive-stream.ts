@@ -53,13 +53,19 @@ export function openReceiveStream(
   };
 }
 
+/** How much may be on its way here, in bytes: HTTP/2's own 65,535 would be little for a round trip to far away. */
+const maxUnreadBytes = 1024 * 1024;
+
 /** What a transport of Connect makes its requests on. */
 type Connection = NonNullable<GrpcTransportOptions["sessionManager"]>;
 
 /** Connects. What goes wrong is told to the requests. */
 function openConnection(baseUrl: string): Connection & { close(): void } {
   const { origin } = new URL(baseUrl);
-  const connection = connect(origin);
+  const connection = connect(origin, { settings: { initialWindowSize: maxUnreadBytes } });
+  connection.once("connect", () => {
+    if (!connection.destroyed) connection.setLocalWindowSize(maxUnreadBytes);
+  });
   // Without a listener it would end the process, also that of a connection which nobody uses any more.
   connection.on("error", () => {});
   return {

@@ -1,7 +1,9 @@
 import { once } from "node:events";
+import { createServer as createHttp2Server } from "node:http2";
 import { type AddressInfo, connect, createServer, type Socket } from "node:net";
 import { Code, ConnectError } from "@connectrpc/connect";
 import { describe, expect, onTestFinished, test, vi } from "vitest";
+import { createClient } from "../../../src/client/index.ts";
 import { failure } from "../../../src/errors.ts";
 import { useClient, useFakeService } from "../fake-service.ts";
 
@@ -260,6 +262,24 @@ test("a connection that has died without an end is given up, and the next sessio
   // What went into the dead one may be lost.
   await service.acked(1n);
   expect(errors[0]).toMatchObject({ errCode: 90004, errDlt: "nothing was heard for 1000 ms" });
+});
+
+test("a megabyte may be on its way here", async () => {
+  const server = createHttp2Server().listen(0, "127.0.0.1");
+  await once(server, "listening");
+  onTestFinished(() => void server.close());
+  const client = createClient({
+    baseUrl: `http://127.0.0.1:${(server.address() as AddressInfo).port}`,
+    token: "token",
+  });
+  onTestFinished(() => client.close());
+  const connected = once(server, "session");
+  client.connect().catch(() => {});
+  const [session] = await connected;
+  await vi.waitFor(() => {
+    expect(session.remoteSettings.initialWindowSize).toBe(1_048_576);
+    expect(session.state.remoteWindowSize).toBe(1_048_576);
+  }, soon);
 });
 
 test("each session is opened with a new token", async () => {
