@@ -42,12 +42,16 @@ export interface Profile {
   open(settings: TabSettings): Promise<OpenTab>;
 }
 
-/** A headless Chromium for all tests of a file, and an origin for its pages. */
-export function useBrowser(): { profile(): Promise<Profile> } {
+/**
+ * A headless Chromium for all tests of a file, and an origin for its pages.
+ *
+ * @param module of this folder, what is in each page.
+ */
+export function useBrowser(module = "tab.ts"): { profile(): Promise<Profile> } {
   const holder: { browser?: Browser; origin?: string } = {};
 
   beforeAll(async () => {
-    const script = await bundle(fileURLToPath(new URL("tab.ts", import.meta.url)));
+    const script = await bundle(fileURLToPath(new URL(module, import.meta.url)));
     const server = createServer(({ url }, response) => {
       const isScript = url === "/tab.js";
       response.setHeader("content-type", isScript ? "text/javascript" : "text/html");
