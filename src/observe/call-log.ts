@@ -111,6 +111,11 @@ class ObservedOpenCall implements OpenCall, AnsweredCall {
   fail(thrown: unknown): ConnectError {
     const { log, metrics } = this.#sinks;
     const error = toWireError(thrown);
+    // That is how a receiver ends: a stream for events has no other end of its caller's.
+    if (this.#isStream && error.code === Code.Canceled) {
+      this.succeed();
+      return error;
+    }
     const { errCode, errMsg, errDlt } = toErrorFacts(error);
     const ms = elapsed(this.#startedMs);
     const line = { ...this.toLine(), ms, errCode, errMsg, errDlt };

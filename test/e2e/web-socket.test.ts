@@ -201,7 +201,7 @@ describe("a WebSocket", () => {
     phone.ws.terminate();
     await vi.waitFor(() => {
       const line = server.log.findLast(({ rpc, msg }) => `${rpc}`.endsWith("/Receive") && msg !== "stream opened");
-      expect(line).toMatchObject({ errDlt: "the caller has gone" });
+      expect(line).toMatchObject({ msg: "call answered" });
     });
   });
 });
