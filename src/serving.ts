@@ -89,7 +89,7 @@ const maxUndecidedSockets = 10_000;
 export function createServing(options: ServingOptions): Serving {
   const { foundation, secret, admission, guesses, processes } = options;
   const { config, log, connections, store, metrics, delivering, tracking } = foundation;
-  const { inbox, live, openSession, cursors, revocations, groups, chat, schedule } = store;
+  const { inbox, live, findPlatforms, openSession, cursors, revocations, groups, chat, schedule } = store;
 
   // Who calls.
   const { adminUserIds } = config;
@@ -153,7 +153,7 @@ export function createServing(options: ServingOptions): Serving {
         DeadLetterService,
         createDeadLetterService({ deadLetters, replay: (request) => replay(replaying, request) }),
       ),
-      createServiceImplSpec<typeof OpenimService>(OpenimService, createOpenimService({ conversations })),
+      createServiceImplSpec<typeof OpenimService>(OpenimService, createOpenimService({ conversations, findPlatforms })),
     ],
     authenticate,
     redeemTicket: tickets.redeem,

@@ -17,6 +17,7 @@ import { createInbox } from "./inbox/inbox.ts";
 import { inboxSpecs } from "./inbox/layout.ts";
 import { maxOverheadBytes } from "./limits.ts";
 import { liveSpecs } from "./live/layout.ts";
+import { createFindPlatforms } from "./live/presence.ts";
 import { createOpenSession } from "./live/session-order.ts";
 import { createLive } from "./live/signals.ts";
 import { storeInOrder, type Unit } from "./publishing/in-order.ts";
@@ -111,6 +112,7 @@ export async function openStore(connections: Connections, config: Config, log: L
     recalls: createRecalls(publisher, directGet, partitions),
     tombstones: createTombstones(publisher, directGet, partitions),
     live,
+    findPlatforms: createFindPlatforms(broker, { partitions, timeoutMs }),
     // Over the connection of the writes, so that it leaves in one system call with the next of them.
     echo: createLive(writes, { partitions, timeoutMs }).echo,
     // On the connection of the live signals: the broker knows of a subscription before it records the session.

@@ -10,13 +10,19 @@ import { untilAnswered } from "./until.ts";
 export interface Signal {
   readonly subject: string;
   readonly payload: Uint8Array;
+  /** Where an answer is expected. */
+  readonly reply?: string | undefined;
   /** The value of a header, or "". */
   header(name: string): string;
 }
 
-/** Tells whoever listens. It may be lost, and is while there is no connection. */
-export function tell(broker: Broker, subject: string, payload?: string): void {
-  if (!broker.nc.isClosed()) broker.nc.publish(subject, payload);
+/**
+ * Tells whoever listens. It may be lost, and is while there is no connection.
+ *
+ * @param reply where an answer is expected. When nobody listens, the broker sends one there, without a body.
+ */
+export function tell(broker: Broker, subject: string, payload?: string, reply?: string): void {
+  if (!broker.nc.isClosed()) broker.nc.publish(subject, payload, reply === undefined ? undefined : { reply });
 }
 
 const later = new Map<Broker, Message[]>();
@@ -110,7 +116,7 @@ class Listening {
 
   callback(error: Error | null, msg: Msg): void {
     if (error !== null || this.#isStopped) return;
-    this.#onSignal({ subject: msg.subject, payload: msg.data, header: readHeaders(msg) });
+    this.#onSignal({ subject: msg.subject, payload: msg.data, reply: msg.reply, header: readHeaders(msg) });
   }
 
   /** Called when it, or the connection, has ended. */

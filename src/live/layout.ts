@@ -20,6 +20,26 @@ export function memberSubject(partition: number, user: string): string {
   return `live.${partition}.${user}.member`;
 }
 
+/** Asks which sessions the user has. */
+export function whoSubject(partition: number, user: string): string {
+  return `live.${partition}.${user}.who`;
+}
+
+/** Where the answers to a question are sent: below `live`, which accounts may use already, and no user's. */
+export function liveAnswerFilter(question: string): string {
+  return `live.answer.${question}.*`;
+}
+
+/** Where the answers about one of those are sent who are asked about. */
+export function liveAnswerSubject(question: string, index: number): string {
+  return `live.answer.${question}.${index}`;
+}
+
+/** About whom a {@link liveAnswerSubject} is. */
+export function parseLiveAnswer(subject: string): number {
+  return Number(subject.slice(subject.lastIndexOf(".") + 1));
+}
+
 /** Carries the body of an online push to a group. */
 export function groupPushSubject(group: string): string {
   return `push.group.${group}`;
@@ -37,13 +57,20 @@ export function liveSessionSubject(partition: number, user: string, device: stri
 
 /** What a message on a {@link liveFilter} subject is. */
 export type LiveSignal =
-  | { readonly kind: "push" | "hint" | "wake" | "member" }
+  | { readonly kind: "push" | "hint" | "wake" | "member" | "who" }
   | { readonly kind: "ack" | "session"; readonly device: string };
 
 /** Reads a `live.<p>.<user>.…` subject; undefined for one that this version does not know. */
 export function parseLiveSubject(subject: string): LiveSignal | undefined {
   const [, , , kind, device] = subject.split(".");
-  if (kind === "push" || kind === "hint" || kind === "wake" || kind === "member") return { kind };
+  switch (kind) {
+    case "push":
+    case "hint":
+    case "wake":
+    case "member":
+    case "who":
+      return { kind };
+  }
   if ((kind === "ack" || kind === "session") && device !== undefined) return { kind, device };
   return undefined;
 }

@@ -45,6 +45,8 @@ export interface LiveListener {
   onAck(deviceToken: string, sequence: number): void;
   /** A device has a session; also of those of this instance. */
   onSession(deviceToken: string, signal: SessionSignal): void;
+  /** Somebody asks for the platforms of the sessions here. */
+  platforms(): readonly number[];
 }
 
 /** The subjects on which instances tell each other about a user, none of them stored. */
@@ -109,6 +111,9 @@ export function createLive(
             return listener.onAck(of.device, Number(toText(signal)));
           case "session":
             return listener.onSession(of.device, readSession(signal));
+          case "who":
+            if (signal.reply) tell(broker, signal.reply, JSON.stringify(listener.platforms()));
+            return;
         }
       });
     },

@@ -1,20 +1,21 @@
 import type { ServiceImpl } from "@connectrpc/connect";
 import { requireCaller } from "../auth/caller.ts";
 import type { ChatDeps } from "../chat/access.ts";
-import { wrongField } from "../errors.ts";
 import type { OpenimService } from "../gen/mustreach/openim/v1/openim_pb.ts";
-import { maxUserIdBytes, requireId } from "../limits.ts";
+import type { FindPlatforms } from "../live/presence.ts";
 import { getAllConversations, getSeqs, markConversationAsRead, pullMsgBySeq } from "./conversations.ts";
-
-/** Users that may be asked for at once. */
-const maxUsers = 1_000;
+import { getUsersInfo, getUsersOnlineStatus, registerUsers } from "./users.ts";
 
 export interface OpenimServiceDeps {
   readonly conversations: ChatDeps;
+  readonly findPlatforms: FindPlatforms;
 }
 
 /** Creates the implementation of OpenimService. */
-export function createOpenimService({ conversations }: OpenimServiceDeps): ServiceImpl<typeof OpenimService> {
+export function createOpenimService({
+  conversations,
+  findPlatforms,
+}: OpenimServiceDeps): ServiceImpl<typeof OpenimService> {
   return {
     async getAllConversations(request, context) {
       return { conversations: await getAllConversations(conversations, requireCaller(context), request) };
@@ -29,13 +30,13 @@ export function createOpenimService({ conversations }: OpenimServiceDeps): Servi
     async getConversationsHasReadAndMaxSeq(request, context) {
       return { seqs: await getSeqs(conversations, requireCaller(context), request) };
     },
-    getUsersInfo({ userIds }) {
-      if (userIds.length > maxUsers) throw wrongField("userIDs", `userIDs must be at most ${maxUsers}`);
-      const usersInfo = userIds.map((id) => {
-        const userId = requireId(id, "userIDs", maxUserIdBytes);
-        return { userId, nickname: userId };
-      });
-      return { usersInfo };
+    userRegister(request, context) {
+      registerUsers(request, context);
+      return {};
+    },
+    getUsersInfo: (request) => ({ usersInfo: getUsersInfo(request) }),
+    async getUsersOnlineStatus(request, context) {
+      return { statuses: await getUsersOnlineStatus(findPlatforms, request, context) };
     },
     getIncrementalFriends: nothing,
     getFullFriendUserIds: nothing,

@@ -21,6 +21,8 @@ export interface SessionOptions {
 
 /** Who has opened a session. */
 export interface SessionOpener {
+  /** The platform that the token names. Default 0: none. */
+  readonly platformId?: number;
   /** Whether the token that opened it has been revoked by now. */
   isRevoked(): boolean;
   /** Called when the session has ended, from whatever side. */

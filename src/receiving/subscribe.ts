@@ -101,6 +101,10 @@ export class Subscription implements FrameSource, OpenOptions {
     return this.#request.peer;
   }
 
+  get platformId(): number {
+    return this.#request.caller.platformId;
+  }
+
   get expiresAtMs(): number {
     return this.#request.caller.expiresAtMs;
   }

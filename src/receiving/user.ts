@@ -135,6 +135,10 @@ export class User implements SessionHome, LiveListener, PushReceiver, TakeoverOw
     this.sessions.hear(device, signal);
   }
 
+  platforms(): number[] {
+    return [...this.sessions].map(({ session }) => session.opener?.platformId ?? 0);
+  }
+
   // The newer session's device may have acknowledged here before we heard of it.
   onReplaced({ deviceId, window }: Session): void {
     if (window.acknowledged() > 0) this.#deps.live.publishAck(this.#userId, deviceId, window.acknowledged());

@@ -55,6 +55,28 @@ async function newUser() {
   };
 }
 
+test("who is online is told by either instance, whichever has the sessions", async () => {
+  const { userId, one, two, admin } = await newUser();
+  const status = async (instance: TestServer, ...userIDs: string[]) =>
+    (await instance.post("/user/get_users_online_status", { userIDs }, admin)).json.data;
+  const online = (...platformIDs: number[]) => ({
+    userID: userId,
+    status: 1,
+    detailPlatformStatus: platformIDs.map((platformID) => ({ platformID, connID: "", isBackground: false, token: "" })),
+  });
+  const offline = (userID: string) => ({ userID, status: 0, detailPlatformStatus: [] });
+  expect(await status(one, userId)).toEqual([offline(userId)]);
+
+  const phone = openDevice(two.url, await two.userToken(userId, 1), "phone");
+  await phone.subscribe();
+  expect(await status(one, "nobody", userId, userId)).toEqual([offline("nobody"), online(1), online(1)]);
+  await openDevice(one.url, await one.userToken(userId, 5), "tab").subscribe();
+  await openDevice(one.url, await one.userToken(userId, 5), "other tab").subscribe();
+  for (const instance of [one, two]) expect(await status(instance, userId)).toEqual([online(1, 5)]);
+  phone.kill();
+  await expect.poll(() => status(one, userId), { timeout: 10_000 }).toEqual([online(5)]);
+});
+
 describe("a notification that is sent through one instance", () => {
   test("reaches the sessions of the other at once, pushed or stored", async () => {
     const { onOne, sendOnTwo } = await newUser();

@@ -238,3 +238,43 @@ describe("what has been read", () => {
     { ...asked, what: "none", body: { userID: "eve" }, data: { pinnedConversationIDs: [] } },
   ]);
 });
+
+describe("users: any id is one", () => {
+  const register = "/user/user_register";
+  const online = "/user/get_users_online_status";
+  const info = "/user/get_users_info";
+  const user = (userID: string) => ({
+    ...{ userID, nickname: userID, faceURL: "", ex: "", createTime: 0, appMangerLevel: 0, globalRecvMsgOpt: 0 },
+  });
+  const offline = (userID: string) => ({ userID, status: 0, detailPlatformStatus: [] });
+  const ids = (count: number) => Array.from({ length: count }, (_, i) => `u${i}`);
+  const users = (...userIDs: string[]) => ({
+    users: userIDs.map((userID) => ({ userID, nickname: "N", faceURL: "f" })),
+  });
+  check([
+    { path: register, what: "a new one", body: users("new") },
+    // OpenIM: 1102.
+    { path: register, what: "a known one", body: users("new") },
+    { path: register, what: "as many as may be", body: users(...ids(1_000)) },
+    { path: register, what: "too many", body: users(...ids(1_001)), errCode: 1001 },
+    { path: register, what: "one twice", body: users("a", "a"), errCode: 1001 },
+    { path: register, what: "none", body: {}, errCode: 1001 },
+    { path: register, what: "an empty id", body: users(""), errCode: 1001 },
+    { path: register, what: "no admin", as: "ann", body: users("new"), errCode: 1002 },
+    {
+      path: info,
+      what: "any",
+      as: "ann",
+      body: { userIDs: ["ann", "x"] },
+      data: { usersInfo: [user("ann"), user("x")] },
+    },
+    { path: info, what: "too many", body: { userIDs: ids(1_001) }, errCode: 1001 },
+    { path: online, what: "offline", body: { userIDs: ["ann", "x"] }, data: [offline("ann"), offline("x")] },
+    { path: online, what: "as many as may be", body: { userIDs: ids(1_000) }, data: ids(1_000).map(offline) },
+    { path: online, what: "too many", body: { userIDs: ids(1_001) }, errCode: 1001 },
+    { path: online, what: "none", body: {}, errCode: 1001 },
+    { path: online, what: "no admin", as: "ann", body: { userIDs: ["ann"] }, errCode: 1002 },
+    { path: online, what: "what does not bind", body: { userIDs: "ann" }, status: 400, errCode: 1001 },
+    { path: register, what: "what does not bind", body: { users: "ann" }, errCode: 1001 },
+  ]);
+});

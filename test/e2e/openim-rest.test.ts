@@ -37,7 +37,8 @@ describe("/user/get_users_info", () => {
     (await server.post("/user/get_users_info", { userIDs }, await server.userToken("alice"))).json;
 
   test("has an entry for each", async () => {
-    const entry = (userID: string) => ({ userID, nickname: userID, faceURL: "", ex: "" });
+    const zeros = { createTime: 0, appMangerLevel: 0, globalRecvMsgOpt: 0 };
+    const entry = (userID: string) => ({ userID, nickname: userID, faceURL: "", ex: "", ...zeros });
     expect(await ask(["alice", "爱丽丝"])).toEqual({
       ...success,
       data: { usersInfo: [entry("alice"), entry("爱丽丝")] },

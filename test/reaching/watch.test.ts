@@ -198,6 +198,7 @@ describe("without a webhook", () => {
             onMember: (change) => listener.onMember(change),
             onAck: (device, sequence) => listener.onAck(device, sequence),
             onSession: (device, signal) => listener.onSession(device, signal),
+            platforms: () => listener.platforms(),
           }),
       },
       openSession: async () => 1,

@@ -12,7 +12,7 @@ import type { Message } from "@bufbuild/protobuf";
  * Describes the file mustreach/openim/v1/openim.proto.
  */
 export const file_mustreach_openim_v1_openim: GenFile = /*@__PURE__*/
-  fileDesc("CiBtdXN0cmVhY2gvb3BlbmltL3YxL29wZW5pbS5wcm90bxITbXVzdHJlYWNoLm9wZW5pbS52MSJAChpHZXRBbGxDb252ZXJzYXRpb25zUmVxdWVzdBIiCg1vd25lcl91c2VyX2lkGAEgASgJUgtvd25lclVzZXJJRCJbChtHZXRBbGxDb252ZXJzYXRpb25zUmVzcG9uc2USPAoNY29udmVyc2F0aW9ucxgBIAMoCzIlLm11c3RyZWFjaC5vcGVuaW0udjEuVXNlckNvbnZlcnNhdGlvbiK5AwoQVXNlckNvbnZlcnNhdGlvbhIiCg1vd25lcl91c2VyX2lkGAEgASgJUgtvd25lclVzZXJJRBInCg9jb252ZXJzYXRpb25faWQYAiABKAlSDmNvbnZlcnNhdGlvbklEEhQKDHJlY3ZfbXNnX29wdBgDIAEoBRIZChFjb252ZXJzYXRpb25fdHlwZRgEIAEoBRIXCgd1c2VyX2lkGAUgASgJUgZ1c2VySUQSGQoIZ3JvdXBfaWQYBiABKAlSB2dyb3VwSUQSEQoJaXNfcGlubmVkGAcgASgIEhUKDWF0dGFjaGVkX2luZm8YCCABKAkSFwoPaXNfcHJpdmF0ZV9jaGF0GAkgASgIEhUKDWdyb3VwX2F0X3R5cGUYCiABKAUSCgoCZXgYCyABKAkSFQoNYnVybl9kdXJhdGlvbhgMIAEoBRIPCgdtaW5fc2VxGA0gASgDEg8KB21heF9zZXEYDiABKAMSGQoRbXNnX2Rlc3RydWN0X3RpbWUYDyABKAMSIAoYbGF0ZXN0X21zZ19kZXN0cnVjdF90aW1lGBAgASgDEhcKD2lzX21zZ19kZXN0cnVjdBgRIAEoCCJxChNQdWxsTXNnQnlTZXFSZXF1ZXN0EhcKB3VzZXJfaWQYASABKAlSBnVzZXJJRBIyCgpzZXFfcmFuZ2VzGAIgAygLMh4ubXVzdHJlYWNoLm9wZW5pbS52MS5QdWxsUmFuZ2USDQoFb3JkZXIYAyABKAUiXQoJUHVsbFJhbmdlEicKD2NvbnZlcnNhdGlvbl9pZBgBIAEoCVIOY29udmVyc2F0aW9uSUQSDQoFYmVnaW4YAiABKAMSCwoDZW5kGAMgASgDEgsKA251bRgEIAEoAyJpCg5QdWxsZWRNZXNzYWdlcxI2CgRtc2dzGAEgAygLMiIubXVzdHJlYWNoLm9wZW5pbS52MS5QdWxsZWRNZXNzYWdlUgRNc2dzEg4KBmlzX2VuZBgCIAEoCBIPCgdlbmRfc2VxGAMgASgDIvQECg1QdWxsZWRNZXNzYWdlEhcKB3NlbmRfaWQYASABKAlSBnNlbmRJRBIXCgdyZWN2X2lkGAIgASgJUgZyZWN2SUQSGQoIZ3JvdXBfaWQYAyABKAlSB2dyb3VwSUQSIgoNY2xpZW50X21zZ19pZBgEIAEoCVILY2xpZW50TXNnSUQSIgoNc2VydmVyX21zZ19pZBgFIAEoCVILc2VydmVyTXNnSUQSLAoSc2VuZGVyX3BsYXRmb3JtX2lkGAYgASgFUhBzZW5kZXJQbGF0Zm9ybUlEEhcKD3NlbmRlcl9uaWNrbmFtZRgHIAEoCRImCg9zZW5kZXJfZmFjZV91cmwYCCABKAlSDXNlbmRlckZhY2VVUkwSFAoMc2Vzc2lvbl90eXBlGAkgASgFEhAKCG1zZ19mcm9tGAogASgFEhQKDGNvbnRlbnRfdHlwZRgLIAEoBRIPCgdjb250ZW50GAwgASgMEgsKA3NlcRgOIAEoAxIRCglzZW5kX3RpbWUYDyABKAMSEwoLY3JlYXRlX3RpbWUYECABKAMSDgoGc3RhdHVzGBEgASgFEg8KB2lzX3JlYWQYEiABKAgSQAoHb3B0aW9ucxgTIAMoCzIvLm11c3RyZWFjaC5vcGVuaW0udjEuUHVsbGVkTWVzc2FnZS5PcHRpb25zRW50cnkSJQoPYXRfdXNlcl9pZF9saXN0GBUgAygJUgxhdFVzZXJJRExpc3QSFQoNYXR0YWNoZWRfaW5mbxgWIAEoCRIKCgJleBgXIAEoCRouCgxPcHRpb25zRW50cnkSCwoDa2V5GAEgASgJEg0KBXZhbHVlGAIgASgIOgI4ASLlAgoUUHVsbE1zZ0J5U2VxUmVzcG9uc2USQQoEbXNncxgBIAMoCzIzLm11c3RyZWFjaC5vcGVuaW0udjEuUHVsbE1zZ0J5U2VxUmVzcG9uc2UuTXNnc0VudHJ5EloKEW5vdGlmaWNhdGlvbl9tc2dzGAIgAygLMj8ubXVzdHJlYWNoLm9wZW5pbS52MS5QdWxsTXNnQnlTZXFSZXNwb25zZS5Ob3RpZmljYXRpb25Nc2dzRW50cnkaUAoJTXNnc0VudHJ5EgsKA2tleRgBIAEoCRIyCgV2YWx1ZRgCIAEoCzIjLm11c3RyZWFjaC5vcGVuaW0udjEuUHVsbGVkTWVzc2FnZXM6AjgBGlwKFU5vdGlmaWNhdGlvbk1zZ3NFbnRyeRILCgNrZXkYASABKAkSMgoFdmFsdWUYAiABKAsyIy5tdXN0cmVhY2gub3BlbmltLnYxLlB1bGxlZE1lc3NhZ2VzOgI4ASKFAQodTWFya0NvbnZlcnNhdGlvbkFzUmVhZFJlcXVlc3QSJwoPY29udmVyc2F0aW9uX2lkGAEgASgJUg5jb252ZXJzYXRpb25JRBIXCgd1c2VyX2lkGAIgASgJUgZ1c2VySUQSFAoMaGFzX3JlYWRfc2VxGAMgASgDEgwKBHNlcXMYBCADKAMiIAoeTWFya0NvbnZlcnNhdGlvbkFzUmVhZFJlc3BvbnNlIm0KJ0dldENvbnZlcnNhdGlvbnNIYXNSZWFkQW5kTWF4U2VxUmVxdWVzdBIXCgd1c2VyX2lkGAEgASgJUgZ1c2VySUQSKQoQY29udmVyc2F0aW9uX2lkcxgCIAMoCVIPY29udmVyc2F0aW9uSURzIoECCihHZXRDb252ZXJzYXRpb25zSGFzUmVhZEFuZE1heFNlcVJlc3BvbnNlElUKBHNlcXMYASADKAsyRy5tdXN0cmVhY2gub3BlbmltLnYxLkdldENvbnZlcnNhdGlvbnNIYXNSZWFkQW5kTWF4U2VxUmVzcG9uc2UuU2Vxc0VudHJ5EjYKF3Bpbm5lZF9jb252ZXJzYXRpb25faWRzGAIgAygJUhVwaW5uZWRDb252ZXJzYXRpb25JRHMaRgoJU2Vxc0VudHJ5EgsKA2tleRgBIAEoCRIoCgV2YWx1ZRgCIAEoCzIZLm11c3RyZWFjaC5vcGVuaW0udjEuU2VxczoCOAEiQwoEU2VxcxIPCgdtYXhfc2VxGAEgASgDEhQKDGhhc19yZWFkX3NlcRgCIAEoAxIUCgxtYXhfc2VxX3RpbWUYAyABKAMiMAoTR2V0VXNlcnNJbmZvUmVxdWVzdBIZCgh1c2VyX2lkcxgBIAMoCVIHdXNlcklEcyJJChRHZXRVc2Vyc0luZm9SZXNwb25zZRIxCgp1c2Vyc19pbmZvGAEgAygLMh0ubXVzdHJlYWNoLm9wZW5pbS52MS5Vc2VySW5mbyJcCghVc2VySW5mbxIXCgd1c2VyX2lkGAEgASgJUgZ1c2VySUQSEAoIbmlja25hbWUYAiABKAkSGQoIZmFjZV91cmwYAyABKAlSB2ZhY2VVUkwSCgoCZXgYBCABKAkiNwocR2V0SW5jcmVtZW50YWxGcmllbmRzUmVxdWVzdBIXCgd1c2VyX2lkGAEgASgJUgZ1c2VySUQiPgodR2V0SW5jcmVtZW50YWxGcmllbmRzUmVzcG9uc2USDwoHdmVyc2lvbhgBIAEoBBIMCgRmdWxsGAIgASgIIjYKG0dldEZ1bGxGcmllbmRVc2VySWRzUmVxdWVzdBIXCgd1c2VyX2lkGAEgASgJUgZ1c2VySUQiOQocR2V0RnVsbEZyaWVuZFVzZXJJZHNSZXNwb25zZRIZCgh1c2VyX2lkcxgBIAMoCVIHdXNlcklEcyIuChNHZXRCbGFja0xpc3RSZXF1ZXN0EhcKB3VzZXJfaWQYASABKAlSBnVzZXJJRCIlChRHZXRCbGFja0xpc3RSZXNwb25zZRINCgV0b3RhbBgBIAEoBSI6Ch9HZXRJbmNyZW1lbnRhbEpvaW5Hcm91cHNSZXF1ZXN0EhcKB3VzZXJfaWQYASABKAlSBnVzZXJJRCJBCiBHZXRJbmNyZW1lbnRhbEpvaW5Hcm91cHNSZXNwb25zZRIPCgd2ZXJzaW9uGAEgASgEEgwKBGZ1bGwYAiABKAgiNQoaR2V0RnVsbEpvaW5Hcm91cElkc1JlcXVlc3QSFwoHdXNlcl9pZBgBIAEoCVIGdXNlcklEIjoKG0dldEZ1bGxKb2luR3JvdXBJZHNSZXNwb25zZRIbCglncm91cF9pZHMYASADKAlSCGdyb3VwSURzIj0KIkdldEluY3JlbWVudGFsQ29udmVyc2F0aW9uc1JlcXVlc3QSFwoHdXNlcl9pZBgBIAEoCVIGdXNlcklEIkQKI0dldEluY3JlbWVudGFsQ29udmVyc2F0aW9uc1Jlc3BvbnNlEg8KB3ZlcnNpb24YASABKAQSDAoEZnVsbBgCIAEoCCI9CiJHZXROb3ROb3RpZnlDb252ZXJzYXRpb25JZHNSZXF1ZXN0EhcKB3VzZXJfaWQYASABKAlSBnVzZXJJRCJQCiNHZXROb3ROb3RpZnlDb252ZXJzYXRpb25JZHNSZXNwb25zZRIpChBjb252ZXJzYXRpb25faWRzGAEgAygJUg9jb252ZXJzYXRpb25JRHMiUgodR2V0QWN0aXZlQ29udmVyc2F0aW9uc1JlcXVlc3QSIgoNb3duZXJfdXNlcl9pZBgBIAEoCVILb3duZXJVc2VySUQSDQoFY291bnQYAiABKAMiIAoeR2V0QWN0aXZlQ29udmVyc2F0aW9uc1Jlc3BvbnNlMqcSCg1PcGVuaW1TZXJ2aWNlEq4BChNHZXRBbGxDb252ZXJzYXRpb25zEi8ubXVzdHJlYWNoLm9wZW5pbS52MS5HZXRBbGxDb252ZXJzYXRpb25zUmVxdWVzdBowLm11c3RyZWFjaC5vcGVuaW0udjEuR2V0QWxsQ29udmVyc2F0aW9uc1Jlc3BvbnNlIjTi4BgCEAGC0+STAig6ASoiIy9jb252ZXJzYXRpb24vZ2V0X2FsbF9jb252ZXJzYXRpb25zEooBCgxQdWxsTXNnQnlTZXESKC5tdXN0cmVhY2gub3BlbmltLnYxLlB1bGxNc2dCeVNlcVJlcXVlc3QaKS5tdXN0cmVhY2gub3BlbmltLnYxLlB1bGxNc2dCeVNlcVJlc3BvbnNlIiXi4BgCEAGC0+STAhk6ASoiFC9tc2cvcHVsbF9tc2dfYnlfc2VxErIBChZNYXJrQ29udmVyc2F0aW9uQXNSZWFkEjIubXVzdHJlYWNoLm9wZW5pbS52MS5NYXJrQ29udmVyc2F0aW9uQXNSZWFkUmVxdWVzdBozLm11c3RyZWFjaC5vcGVuaW0udjEuTWFya0NvbnZlcnNhdGlvbkFzUmVhZFJlc3BvbnNlIi/i4BgCEAGC0+STAiM6ASoiHi9tc2cvbWFya19jb252ZXJzYXRpb25fYXNfcmVhZBLdAQogR2V0Q29udmVyc2F0aW9uc0hhc1JlYWRBbmRNYXhTZXESPC5tdXN0cmVhY2gub3BlbmltLnYxLkdldENvbnZlcnNhdGlvbnNIYXNSZWFkQW5kTWF4U2VxUmVxdWVzdBo9Lm11c3RyZWFjaC5vcGVuaW0udjEuR2V0Q29udmVyc2F0aW9uc0hhc1JlYWRBbmRNYXhTZXFSZXNwb25zZSI84uAYAhABgtPkkwIwOgEqIisvbXNnL2dldF9jb252ZXJzYXRpb25zX2hhc19yZWFkX2FuZF9tYXhfc2VxEooBCgxHZXRVc2Vyc0luZm8SKC5tdXN0cmVhY2gub3BlbmltLnYxLkdldFVzZXJzSW5mb1JlcXVlc3QaKS5tdXN0cmVhY2gub3BlbmltLnYxLkdldFVzZXJzSW5mb1Jlc3BvbnNlIiXi4BgCEAGC0+STAhk6ASoiFC91c2VyL2dldF91c2Vyc19pbmZvErABChVHZXRJbmNyZW1lbnRhbEZyaWVuZHMSMS5tdXN0cmVhY2gub3BlbmltLnYxLkdldEluY3JlbWVudGFsRnJpZW5kc1JlcXVlc3QaMi5tdXN0cmVhY2gub3BlbmltLnYxLkdldEluY3JlbWVudGFsRnJpZW5kc1Jlc3BvbnNlIjDi4BgCEAGC0+STAiQ6ASoiHy9mcmllbmQvZ2V0X2luY3JlbWVudGFsX2ZyaWVuZHMSrgEKFEdldEZ1bGxGcmllbmRVc2VySWRzEjAubXVzdHJlYWNoLm9wZW5pbS52MS5HZXRGdWxsRnJpZW5kVXNlcklkc1JlcXVlc3QaMS5tdXN0cmVhY2gub3BlbmltLnYxLkdldEZ1bGxGcmllbmRVc2VySWRzUmVzcG9uc2UiMeLgGAIQAYLT5JMCJToBKiIgL2ZyaWVuZC9nZXRfZnVsbF9mcmllbmRfdXNlcl9pZHMSjAEKDEdldEJsYWNrTGlzdBIoLm11c3RyZWFjaC5vcGVuaW0udjEuR2V0QmxhY2tMaXN0UmVxdWVzdBopLm11c3RyZWFjaC5vcGVuaW0udjEuR2V0QmxhY2tMaXN0UmVzcG9uc2UiJ+LgGAIQAYLT5JMCGzoBKiIWL2ZyaWVuZC9nZXRfYmxhY2tfbGlzdBK8AQoYR2V0SW5jcmVtZW50YWxKb2luR3JvdXBzEjQubXVzdHJlYWNoLm9wZW5pbS52MS5HZXRJbmNyZW1lbnRhbEpvaW5Hcm91cHNSZXF1ZXN0GjUubXVzdHJlYWNoLm9wZW5pbS52MS5HZXRJbmNyZW1lbnRhbEpvaW5Hcm91cHNSZXNwb25zZSIz4uAYAhABgtPkkwInOgEqIiIvZ3JvdXAvZ2V0X2luY3JlbWVudGFsX2pvaW5fZ3JvdXBzEqkBChNHZXRGdWxsSm9pbkdyb3VwSWRzEi8ubXVzdHJlYWNoLm9wZW5pbS52MS5HZXRGdWxsSm9pbkdyb3VwSWRzUmVxdWVzdBowLm11c3RyZWFjaC5vcGVuaW0udjEuR2V0RnVsbEpvaW5Hcm91cElkc1Jlc3BvbnNlIi/i4BgCEAGC0+STAiM6ASoiHi9ncm91cC9nZXRfZnVsbF9qb2luX2dyb3VwX2lkcxLOAQobR2V0SW5jcmVtZW50YWxDb252ZXJzYXRpb25zEjcubXVzdHJlYWNoLm9wZW5pbS52MS5HZXRJbmNyZW1lbnRhbENvbnZlcnNhdGlvbnNSZXF1ZXN0GjgubXVzdHJlYWNoLm9wZW5pbS52MS5HZXRJbmNyZW1lbnRhbENvbnZlcnNhdGlvbnNSZXNwb25zZSI84uAYAhABgtPkkwIwOgEqIisvY29udmVyc2F0aW9uL2dldF9pbmNyZW1lbnRhbF9jb252ZXJzYXRpb25zEtABChtHZXROb3ROb3RpZnlDb252ZXJzYXRpb25JZHMSNy5tdXN0cmVhY2gub3BlbmltLnYxLkdldE5vdE5vdGlmeUNvbnZlcnNhdGlvbklkc1JlcXVlc3QaOC5tdXN0cmVhY2gub3BlbmltLnYxLkdldE5vdE5vdGlmeUNvbnZlcnNhdGlvbklkc1Jlc3BvbnNlIj7i4BgCEAGC0+STAjI6ASoiLS9jb252ZXJzYXRpb24vZ2V0X25vdF9ub3RpZnlfY29udmVyc2F0aW9uX2lkcxKzAQoWR2V0QWN0aXZlQ29udmVyc2F0aW9ucxIyLm11c3RyZWFjaC5vcGVuaW0udjEuR2V0QWN0aXZlQ29udmVyc2F0aW9uc1JlcXVlc3QaMy5tdXN0cmVhY2gub3BlbmltLnYxLkdldEFjdGl2ZUNvbnZlcnNhdGlvbnNSZXNwb25zZSIw4uAYAhABgtPkkwIkOgEqIh8vanNzZGsvZ2V0X2FjdGl2ZV9jb252ZXJzYXRpb25zQlgKE211c3RyZWFjaC5vcGVuaW0udjFCC09wZW5pbVByb3RvUAFaHG11c3RyZWFjaC9vcGVuaW0vdjE7b3BlbmltdjGqAhNNdXN0cmVhY2guT3BlbmltLlYxYgZwcm90bzM", [file_google_api_annotations, file_mustreach_delivery_v1_delivery]);
+  fileDesc("CiBtdXN0cmVhY2gvb3BlbmltL3YxL29wZW5pbS5wcm90bxITbXVzdHJlYWNoLm9wZW5pbS52MSJAChpHZXRBbGxDb252ZXJzYXRpb25zUmVxdWVzdBIiCg1vd25lcl91c2VyX2lkGAEgASgJUgtvd25lclVzZXJJRCJbChtHZXRBbGxDb252ZXJzYXRpb25zUmVzcG9uc2USPAoNY29udmVyc2F0aW9ucxgBIAMoCzIlLm11c3RyZWFjaC5vcGVuaW0udjEuVXNlckNvbnZlcnNhdGlvbiK5AwoQVXNlckNvbnZlcnNhdGlvbhIiCg1vd25lcl91c2VyX2lkGAEgASgJUgtvd25lclVzZXJJRBInCg9jb252ZXJzYXRpb25faWQYAiABKAlSDmNvbnZlcnNhdGlvbklEEhQKDHJlY3ZfbXNnX29wdBgDIAEoBRIZChFjb252ZXJzYXRpb25fdHlwZRgEIAEoBRIXCgd1c2VyX2lkGAUgASgJUgZ1c2VySUQSGQoIZ3JvdXBfaWQYBiABKAlSB2dyb3VwSUQSEQoJaXNfcGlubmVkGAcgASgIEhUKDWF0dGFjaGVkX2luZm8YCCABKAkSFwoPaXNfcHJpdmF0ZV9jaGF0GAkgASgIEhUKDWdyb3VwX2F0X3R5cGUYCiABKAUSCgoCZXgYCyABKAkSFQoNYnVybl9kdXJhdGlvbhgMIAEoBRIPCgdtaW5fc2VxGA0gASgDEg8KB21heF9zZXEYDiABKAMSGQoRbXNnX2Rlc3RydWN0X3RpbWUYDyABKAMSIAoYbGF0ZXN0X21zZ19kZXN0cnVjdF90aW1lGBAgASgDEhcKD2lzX21zZ19kZXN0cnVjdBgRIAEoCCJxChNQdWxsTXNnQnlTZXFSZXF1ZXN0EhcKB3VzZXJfaWQYASABKAlSBnVzZXJJRBIyCgpzZXFfcmFuZ2VzGAIgAygLMh4ubXVzdHJlYWNoLm9wZW5pbS52MS5QdWxsUmFuZ2USDQoFb3JkZXIYAyABKAUiXQoJUHVsbFJhbmdlEicKD2NvbnZlcnNhdGlvbl9pZBgBIAEoCVIOY29udmVyc2F0aW9uSUQSDQoFYmVnaW4YAiABKAMSCwoDZW5kGAMgASgDEgsKA251bRgEIAEoAyJpCg5QdWxsZWRNZXNzYWdlcxI2CgRtc2dzGAEgAygLMiIubXVzdHJlYWNoLm9wZW5pbS52MS5QdWxsZWRNZXNzYWdlUgRNc2dzEg4KBmlzX2VuZBgCIAEoCBIPCgdlbmRfc2VxGAMgASgDIvQECg1QdWxsZWRNZXNzYWdlEhcKB3NlbmRfaWQYASABKAlSBnNlbmRJRBIXCgdyZWN2X2lkGAIgASgJUgZyZWN2SUQSGQoIZ3JvdXBfaWQYAyABKAlSB2dyb3VwSUQSIgoNY2xpZW50X21zZ19pZBgEIAEoCVILY2xpZW50TXNnSUQSIgoNc2VydmVyX21zZ19pZBgFIAEoCVILc2VydmVyTXNnSUQSLAoSc2VuZGVyX3BsYXRmb3JtX2lkGAYgASgFUhBzZW5kZXJQbGF0Zm9ybUlEEhcKD3NlbmRlcl9uaWNrbmFtZRgHIAEoCRImCg9zZW5kZXJfZmFjZV91cmwYCCABKAlSDXNlbmRlckZhY2VVUkwSFAoMc2Vzc2lvbl90eXBlGAkgASgFEhAKCG1zZ19mcm9tGAogASgFEhQKDGNvbnRlbnRfdHlwZRgLIAEoBRIPCgdjb250ZW50GAwgASgMEgsKA3NlcRgOIAEoAxIRCglzZW5kX3RpbWUYDyABKAMSEwoLY3JlYXRlX3RpbWUYECABKAMSDgoGc3RhdHVzGBEgASgFEg8KB2lzX3JlYWQYEiABKAgSQAoHb3B0aW9ucxgTIAMoCzIvLm11c3RyZWFjaC5vcGVuaW0udjEuUHVsbGVkTWVzc2FnZS5PcHRpb25zRW50cnkSJQoPYXRfdXNlcl9pZF9saXN0GBUgAygJUgxhdFVzZXJJRExpc3QSFQoNYXR0YWNoZWRfaW5mbxgWIAEoCRIKCgJleBgXIAEoCRouCgxPcHRpb25zRW50cnkSCwoDa2V5GAEgASgJEg0KBXZhbHVlGAIgASgIOgI4ASLlAgoUUHVsbE1zZ0J5U2VxUmVzcG9uc2USQQoEbXNncxgBIAMoCzIzLm11c3RyZWFjaC5vcGVuaW0udjEuUHVsbE1zZ0J5U2VxUmVzcG9uc2UuTXNnc0VudHJ5EloKEW5vdGlmaWNhdGlvbl9tc2dzGAIgAygLMj8ubXVzdHJlYWNoLm9wZW5pbS52MS5QdWxsTXNnQnlTZXFSZXNwb25zZS5Ob3RpZmljYXRpb25Nc2dzRW50cnkaUAoJTXNnc0VudHJ5EgsKA2tleRgBIAEoCRIyCgV2YWx1ZRgCIAEoCzIjLm11c3RyZWFjaC5vcGVuaW0udjEuUHVsbGVkTWVzc2FnZXM6AjgBGlwKFU5vdGlmaWNhdGlvbk1zZ3NFbnRyeRILCgNrZXkYASABKAkSMgoFdmFsdWUYAiABKAsyIy5tdXN0cmVhY2gub3BlbmltLnYxLlB1bGxlZE1lc3NhZ2VzOgI4ASKFAQodTWFya0NvbnZlcnNhdGlvbkFzUmVhZFJlcXVlc3QSJwoPY29udmVyc2F0aW9uX2lkGAEgASgJUg5jb252ZXJzYXRpb25JRBIXCgd1c2VyX2lkGAIgASgJUgZ1c2VySUQSFAoMaGFzX3JlYWRfc2VxGAMgASgDEgwKBHNlcXMYBCADKAMiIAoeTWFya0NvbnZlcnNhdGlvbkFzUmVhZFJlc3BvbnNlIm0KJ0dldENvbnZlcnNhdGlvbnNIYXNSZWFkQW5kTWF4U2VxUmVxdWVzdBIXCgd1c2VyX2lkGAEgASgJUgZ1c2VySUQSKQoQY29udmVyc2F0aW9uX2lkcxgCIAMoCVIPY29udmVyc2F0aW9uSURzIoECCihHZXRDb252ZXJzYXRpb25zSGFzUmVhZEFuZE1heFNlcVJlc3BvbnNlElUKBHNlcXMYASADKAsyRy5tdXN0cmVhY2gub3BlbmltLnYxLkdldENvbnZlcnNhdGlvbnNIYXNSZWFkQW5kTWF4U2VxUmVzcG9uc2UuU2Vxc0VudHJ5EjYKF3Bpbm5lZF9jb252ZXJzYXRpb25faWRzGAIgAygJUhVwaW5uZWRDb252ZXJzYXRpb25JRHMaRgoJU2Vxc0VudHJ5EgsKA2tleRgBIAEoCRIoCgV2YWx1ZRgCIAEoCzIZLm11c3RyZWFjaC5vcGVuaW0udjEuU2VxczoCOAEiQwoEU2VxcxIPCgdtYXhfc2VxGAEgASgDEhQKDGhhc19yZWFkX3NlcRgCIAEoAxIUCgxtYXhfc2VxX3RpbWUYAyABKAMiQwoTVXNlclJlZ2lzdGVyUmVxdWVzdBIsCgV1c2VycxgBIAMoCzIdLm11c3RyZWFjaC5vcGVuaW0udjEuVXNlckluZm8iFgoUVXNlclJlZ2lzdGVyUmVzcG9uc2UiPwobR2V0VXNlcnNPbmxpbmVTdGF0dXNSZXF1ZXN0EhkKCHVzZXJfaWRzGAEgAygJUgd1c2VySURzOgXo4BiQAyJdChxHZXRVc2Vyc09ubGluZVN0YXR1c1Jlc3BvbnNlEj0KCHN0YXR1c2VzGAEgAygLMiUubXVzdHJlYWNoLm9wZW5pbS52MS5Vc2VyT25saW5lU3RhdHVzQgSA4RgBIoABChBVc2VyT25saW5lU3RhdHVzEhcKB3VzZXJfaWQYASABKAlSBnVzZXJJRBIOCgZzdGF0dXMYAiABKAUSQwoWZGV0YWlsX3BsYXRmb3JtX3N0YXR1cxgDIAMoCzIjLm11c3RyZWFjaC5vcGVuaW0udjEuUGxhdGZvcm1TdGF0dXMicAoOUGxhdGZvcm1TdGF0dXMSHwoLcGxhdGZvcm1faWQYASABKAVSCnBsYXRmb3JtSUQSFwoHY29ubl9pZBgCIAEoCVIGY29ubklEEhUKDWlzX2JhY2tncm91bmQYAyABKAgSDQoFdG9rZW4YBCABKAkiMAoTR2V0VXNlcnNJbmZvUmVxdWVzdBIZCgh1c2VyX2lkcxgBIAMoCVIHdXNlcklEcyJJChRHZXRVc2Vyc0luZm9SZXNwb25zZRIxCgp1c2Vyc19pbmZvGAEgAygLMh0ubXVzdHJlYWNoLm9wZW5pbS52MS5Vc2VySW5mbyKoAQoIVXNlckluZm8SFwoHdXNlcl9pZBgBIAEoCVIGdXNlcklEEhAKCG5pY2tuYW1lGAIgASgJEhkKCGZhY2VfdXJsGAMgASgJUgdmYWNlVVJMEgoKAmV4GAQgASgJEhMKC2NyZWF0ZV90aW1lGAUgASgDEhgKEGFwcF9tYW5nZXJfbGV2ZWwYBiABKAUSGwoTZ2xvYmFsX3JlY3ZfbXNnX29wdBgHIAEoBSI3ChxHZXRJbmNyZW1lbnRhbEZyaWVuZHNSZXF1ZXN0EhcKB3VzZXJfaWQYASABKAlSBnVzZXJJRCI+Ch1HZXRJbmNyZW1lbnRhbEZyaWVuZHNSZXNwb25zZRIPCgd2ZXJzaW9uGAEgASgEEgwKBGZ1bGwYAiABKAgiNgobR2V0RnVsbEZyaWVuZFVzZXJJZHNSZXF1ZXN0EhcKB3VzZXJfaWQYASABKAlSBnVzZXJJRCI5ChxHZXRGdWxsRnJpZW5kVXNlcklkc1Jlc3BvbnNlEhkKCHVzZXJfaWRzGAEgAygJUgd1c2VySURzIi4KE0dldEJsYWNrTGlzdFJlcXVlc3QSFwoHdXNlcl9pZBgBIAEoCVIGdXNlcklEIiUKFEdldEJsYWNrTGlzdFJlc3BvbnNlEg0KBXRvdGFsGAEgASgFIjoKH0dldEluY3JlbWVudGFsSm9pbkdyb3Vwc1JlcXVlc3QSFwoHdXNlcl9pZBgBIAEoCVIGdXNlcklEIkEKIEdldEluY3JlbWVudGFsSm9pbkdyb3Vwc1Jlc3BvbnNlEg8KB3ZlcnNpb24YASABKAQSDAoEZnVsbBgCIAEoCCI1ChpHZXRGdWxsSm9pbkdyb3VwSWRzUmVxdWVzdBIXCgd1c2VyX2lkGAEgASgJUgZ1c2VySUQiOgobR2V0RnVsbEpvaW5Hcm91cElkc1Jlc3BvbnNlEhsKCWdyb3VwX2lkcxgBIAMoCVIIZ3JvdXBJRHMiPQoiR2V0SW5jcmVtZW50YWxDb252ZXJzYXRpb25zUmVxdWVzdBIXCgd1c2VyX2lkGAEgASgJUgZ1c2VySUQiRAojR2V0SW5jcmVtZW50YWxDb252ZXJzYXRpb25zUmVzcG9uc2USDwoHdmVyc2lvbhgBIAEoBBIMCgRmdWxsGAIgASgIIj0KIkdldE5vdE5vdGlmeUNvbnZlcnNhdGlvbklkc1JlcXVlc3QSFwoHdXNlcl9pZBgBIAEoCVIGdXNlcklEIlAKI0dldE5vdE5vdGlmeUNvbnZlcnNhdGlvbklkc1Jlc3BvbnNlEikKEGNvbnZlcnNhdGlvbl9pZHMYASADKAlSD2NvbnZlcnNhdGlvbklEcyJSCh1HZXRBY3RpdmVDb252ZXJzYXRpb25zUmVxdWVzdBIiCg1vd25lcl91c2VyX2lkGAEgASgJUgtvd25lclVzZXJJRBINCgVjb3VudBgCIAEoAyIgCh5HZXRBY3RpdmVDb252ZXJzYXRpb25zUmVzcG9uc2UysBUKDU9wZW5pbVNlcnZpY2USrgEKE0dldEFsbENvbnZlcnNhdGlvbnMSLy5tdXN0cmVhY2gub3BlbmltLnYxLkdldEFsbENvbnZlcnNhdGlvbnNSZXF1ZXN0GjAubXVzdHJlYWNoLm9wZW5pbS52MS5HZXRBbGxDb252ZXJzYXRpb25zUmVzcG9uc2UiNOLgGAIQAYLT5JMCKDoBKiIjL2NvbnZlcnNhdGlvbi9nZXRfYWxsX2NvbnZlcnNhdGlvbnMSigEKDFB1bGxNc2dCeVNlcRIoLm11c3RyZWFjaC5vcGVuaW0udjEuUHVsbE1zZ0J5U2VxUmVxdWVzdBopLm11c3RyZWFjaC5vcGVuaW0udjEuUHVsbE1zZ0J5U2VxUmVzcG9uc2UiJeLgGAIQAYLT5JMCGToBKiIUL21zZy9wdWxsX21zZ19ieV9zZXESsgEKFk1hcmtDb252ZXJzYXRpb25Bc1JlYWQSMi5tdXN0cmVhY2gub3BlbmltLnYxLk1hcmtDb252ZXJzYXRpb25Bc1JlYWRSZXF1ZXN0GjMubXVzdHJlYWNoLm9wZW5pbS52MS5NYXJrQ29udmVyc2F0aW9uQXNSZWFkUmVzcG9uc2UiL+LgGAIQAYLT5JMCIzoBKiIeL21zZy9tYXJrX2NvbnZlcnNhdGlvbl9hc19yZWFkEt0BCiBHZXRDb252ZXJzYXRpb25zSGFzUmVhZEFuZE1heFNlcRI8Lm11c3RyZWFjaC5vcGVuaW0udjEuR2V0Q29udmVyc2F0aW9uc0hhc1JlYWRBbmRNYXhTZXFSZXF1ZXN0Gj0ubXVzdHJlYWNoLm9wZW5pbS52MS5HZXRDb252ZXJzYXRpb25zSGFzUmVhZEFuZE1heFNlcVJlc3BvbnNlIjzi4BgCEAGC0+STAjA6ASoiKy9tc2cvZ2V0X2NvbnZlcnNhdGlvbnNfaGFzX3JlYWRfYW5kX21heF9zZXESrwEKDFVzZXJSZWdpc3RlchIoLm11c3RyZWFjaC5vcGVuaW0udjEuVXNlclJlZ2lzdGVyUmVxdWVzdBopLm11c3RyZWFjaC5vcGVuaW0udjEuVXNlclJlZ2lzdGVyUmVzcG9uc2UiSuLgGCgaJm9ubHkgYW4gYWRtaW4gdG9rZW4gbWF5IHJlZ2lzdGVyIHVzZXJzgtPkkwIYOgEqIhMvdXNlci91c2VyX3JlZ2lzdGVyEtQBChRHZXRVc2Vyc09ubGluZVN0YXR1cxIwLm11c3RyZWFjaC5vcGVuaW0udjEuR2V0VXNlcnNPbmxpbmVTdGF0dXNSZXF1ZXN0GjEubXVzdHJlYWNoLm9wZW5pbS52MS5HZXRVc2Vyc09ubGluZVN0YXR1c1Jlc3BvbnNlIlfi4BgrGilvbmx5IGFuIGFkbWluIHRva2VuIG1heSBhc2sgd2hvIGlzIG9ubGluZYLT5JMCIjoBKiIdL3VzZXIvZ2V0X3VzZXJzX29ubGluZV9zdGF0dXMSigEKDEdldFVzZXJzSW5mbxIoLm11c3RyZWFjaC5vcGVuaW0udjEuR2V0VXNlcnNJbmZvUmVxdWVzdBopLm11c3RyZWFjaC5vcGVuaW0udjEuR2V0VXNlcnNJbmZvUmVzcG9uc2UiJeLgGAIQAYLT5JMCGToBKiIUL3VzZXIvZ2V0X3VzZXJzX2luZm8SsAEKFUdldEluY3JlbWVudGFsRnJpZW5kcxIxLm11c3RyZWFjaC5vcGVuaW0udjEuR2V0SW5jcmVtZW50YWxGcmllbmRzUmVxdWVzdBoyLm11c3RyZWFjaC5vcGVuaW0udjEuR2V0SW5jcmVtZW50YWxGcmllbmRzUmVzcG9uc2UiMOLgGAIQAYLT5JMCJDoBKiIfL2ZyaWVuZC9nZXRfaW5jcmVtZW50YWxfZnJpZW5kcxKuAQoUR2V0RnVsbEZyaWVuZFVzZXJJZHMSMC5tdXN0cmVhY2gub3BlbmltLnYxLkdldEZ1bGxGcmllbmRVc2VySWRzUmVxdWVzdBoxLm11c3RyZWFjaC5vcGVuaW0udjEuR2V0RnVsbEZyaWVuZFVzZXJJZHNSZXNwb25zZSIx4uAYAhABgtPkkwIlOgEqIiAvZnJpZW5kL2dldF9mdWxsX2ZyaWVuZF91c2VyX2lkcxKMAQoMR2V0QmxhY2tMaXN0EigubXVzdHJlYWNoLm9wZW5pbS52MS5HZXRCbGFja0xpc3RSZXF1ZXN0GikubXVzdHJlYWNoLm9wZW5pbS52MS5HZXRCbGFja0xpc3RSZXNwb25zZSIn4uAYAhABgtPkkwIbOgEqIhYvZnJpZW5kL2dldF9ibGFja19saXN0ErwBChhHZXRJbmNyZW1lbnRhbEpvaW5Hcm91cHMSNC5tdXN0cmVhY2gub3BlbmltLnYxLkdldEluY3JlbWVudGFsSm9pbkdyb3Vwc1JlcXVlc3QaNS5tdXN0cmVhY2gub3BlbmltLnYxLkdldEluY3JlbWVudGFsSm9pbkdyb3Vwc1Jlc3BvbnNlIjPi4BgCEAGC0+STAic6ASoiIi9ncm91cC9nZXRfaW5jcmVtZW50YWxfam9pbl9ncm91cHMSqQEKE0dldEZ1bGxKb2luR3JvdXBJZHMSLy5tdXN0cmVhY2gub3BlbmltLnYxLkdldEZ1bGxKb2luR3JvdXBJZHNSZXF1ZXN0GjAubXVzdHJlYWNoLm9wZW5pbS52MS5HZXRGdWxsSm9pbkdyb3VwSWRzUmVzcG9uc2UiL+LgGAIQAYLT5JMCIzoBKiIeL2dyb3VwL2dldF9mdWxsX2pvaW5fZ3JvdXBfaWRzEs4BChtHZXRJbmNyZW1lbnRhbENvbnZlcnNhdGlvbnMSNy5tdXN0cmVhY2gub3BlbmltLnYxLkdldEluY3JlbWVudGFsQ29udmVyc2F0aW9uc1JlcXVlc3QaOC5tdXN0cmVhY2gub3BlbmltLnYxLkdldEluY3JlbWVudGFsQ29udmVyc2F0aW9uc1Jlc3BvbnNlIjzi4BgCEAGC0+STAjA6ASoiKy9jb252ZXJzYXRpb24vZ2V0X2luY3JlbWVudGFsX2NvbnZlcnNhdGlvbnMS0AEKG0dldE5vdE5vdGlmeUNvbnZlcnNhdGlvbklkcxI3Lm11c3RyZWFjaC5vcGVuaW0udjEuR2V0Tm90Tm90aWZ5Q29udmVyc2F0aW9uSWRzUmVxdWVzdBo4Lm11c3RyZWFjaC5vcGVuaW0udjEuR2V0Tm90Tm90aWZ5Q29udmVyc2F0aW9uSWRzUmVzcG9uc2UiPuLgGAIQAYLT5JMCMjoBKiItL2NvbnZlcnNhdGlvbi9nZXRfbm90X25vdGlmeV9jb252ZXJzYXRpb25faWRzErMBChZHZXRBY3RpdmVDb252ZXJzYXRpb25zEjIubXVzdHJlYWNoLm9wZW5pbS52MS5HZXRBY3RpdmVDb252ZXJzYXRpb25zUmVxdWVzdBozLm11c3RyZWFjaC5vcGVuaW0udjEuR2V0QWN0aXZlQ29udmVyc2F0aW9uc1Jlc3BvbnNlIjDi4BgCEAGC0+STAiQ6ASoiHy9qc3Nkay9nZXRfYWN0aXZlX2NvbnZlcnNhdGlvbnNCWAoTbXVzdHJlYWNoLm9wZW5pbS52MUILT3BlbmltUHJvdG9QAVocbXVzdHJlYWNoL29wZW5pbS92MTtvcGVuaW12MaoCE011c3RyZWFjaC5PcGVuaW0uVjFiBnByb3RvMw", [file_google_api_annotations, file_mustreach_delivery_v1_delivery]);
 
 /**
  * GetAllConversationsRequest names a user.
@@ -641,6 +641,161 @@ export const SeqsSchema: GenMessage<Seqs> = /*@__PURE__*/
   messageDesc(file_mustreach_openim_v1_openim, 12);
 
 /**
+ * UserRegisterRequest names users.
+ *
+ * @generated from message mustreach.openim.v1.UserRegisterRequest
+ */
+export type UserRegisterRequest = Message<"mustreach.openim.v1.UserRegisterRequest"> & {
+  /**
+   * 1 to 1,000, nobody twice. Of each, userID is looked at.
+   *
+   * @generated from field: repeated mustreach.openim.v1.UserInfo users = 1;
+   */
+  users: UserInfo[];
+};
+
+/**
+ * Describes the message mustreach.openim.v1.UserRegisterRequest.
+ * Use `create(UserRegisterRequestSchema)` to create a new message.
+ */
+export const UserRegisterRequestSchema: GenMessage<UserRegisterRequest> = /*@__PURE__*/
+  messageDesc(file_mustreach_openim_v1_openim, 13);
+
+/**
+ * UserRegisterResponse is empty.
+ *
+ * @generated from message mustreach.openim.v1.UserRegisterResponse
+ */
+export type UserRegisterResponse = Message<"mustreach.openim.v1.UserRegisterResponse"> & {
+};
+
+/**
+ * Describes the message mustreach.openim.v1.UserRegisterResponse.
+ * Use `create(UserRegisterResponseSchema)` to create a new message.
+ */
+export const UserRegisterResponseSchema: GenMessage<UserRegisterResponse> = /*@__PURE__*/
+  messageDesc(file_mustreach_openim_v1_openim, 14);
+
+/**
+ * GetUsersOnlineStatusRequest names users.
+ *
+ * @generated from message mustreach.openim.v1.GetUsersOnlineStatusRequest
+ */
+export type GetUsersOnlineStatusRequest = Message<"mustreach.openim.v1.GetUsersOnlineStatusRequest"> & {
+  /**
+   * 1 to 1,000.
+   *
+   * @generated from field: repeated string user_ids = 1 [json_name = "userIDs"];
+   */
+  userIds: string[];
+};
+
+/**
+ * Describes the message mustreach.openim.v1.GetUsersOnlineStatusRequest.
+ * Use `create(GetUsersOnlineStatusRequestSchema)` to create a new message.
+ */
+export const GetUsersOnlineStatusRequestSchema: GenMessage<GetUsersOnlineStatusRequest> = /*@__PURE__*/
+  messageDesc(file_mustreach_openim_v1_openim, 15);
+
+/**
+ * GetUsersOnlineStatusResponse has one entry for each, in their order; over REST it is the list.
+ *
+ * @generated from message mustreach.openim.v1.GetUsersOnlineStatusResponse
+ */
+export type GetUsersOnlineStatusResponse = Message<"mustreach.openim.v1.GetUsersOnlineStatusResponse"> & {
+  /**
+   * Who is online.
+   *
+   * @generated from field: repeated mustreach.openim.v1.UserOnlineStatus statuses = 1;
+   */
+  statuses: UserOnlineStatus[];
+};
+
+/**
+ * Describes the message mustreach.openim.v1.GetUsersOnlineStatusResponse.
+ * Use `create(GetUsersOnlineStatusResponseSchema)` to create a new message.
+ */
+export const GetUsersOnlineStatusResponseSchema: GenMessage<GetUsersOnlineStatusResponse> = /*@__PURE__*/
+  messageDesc(file_mustreach_openim_v1_openim, 16);
+
+/**
+ * UserOnlineStatus tells whether a user is online.
+ *
+ * @generated from message mustreach.openim.v1.UserOnlineStatus
+ */
+export type UserOnlineStatus = Message<"mustreach.openim.v1.UserOnlineStatus"> & {
+  /**
+   * The user.
+   *
+   * @generated from field: string user_id = 1 [json_name = "userID"];
+   */
+  userId: string;
+
+  /**
+   * 1: at least one device is connected. 0: none is.
+   *
+   * @generated from field: int32 status = 2;
+   */
+  status: number;
+
+  /**
+   * On which platforms, each once.
+   *
+   * @generated from field: repeated mustreach.openim.v1.PlatformStatus detail_platform_status = 3;
+   */
+  detailPlatformStatus: PlatformStatus[];
+};
+
+/**
+ * Describes the message mustreach.openim.v1.UserOnlineStatus.
+ * Use `create(UserOnlineStatusSchema)` to create a new message.
+ */
+export const UserOnlineStatusSchema: GenMessage<UserOnlineStatus> = /*@__PURE__*/
+  messageDesc(file_mustreach_openim_v1_openim, 17);
+
+/**
+ * PlatformStatus is a platform on which a user is online.
+ *
+ * @generated from message mustreach.openim.v1.PlatformStatus
+ */
+export type PlatformStatus = Message<"mustreach.openim.v1.PlatformStatus"> & {
+  /**
+   * OpenIM's platformID, of the token; 0 for one that names none.
+   *
+   * @generated from field: int32 platform_id = 1 [json_name = "platformID"];
+   */
+  platformId: number;
+
+  /**
+   * Empty.
+   *
+   * @generated from field: string conn_id = 2 [json_name = "connID"];
+   */
+  connId: string;
+
+  /**
+   * false.
+   *
+   * @generated from field: bool is_background = 3;
+   */
+  isBackground: boolean;
+
+  /**
+   * Empty: nobody is told a token.
+   *
+   * @generated from field: string token = 4;
+   */
+  token: string;
+};
+
+/**
+ * Describes the message mustreach.openim.v1.PlatformStatus.
+ * Use `create(PlatformStatusSchema)` to create a new message.
+ */
+export const PlatformStatusSchema: GenMessage<PlatformStatus> = /*@__PURE__*/
+  messageDesc(file_mustreach_openim_v1_openim, 18);
+
+/**
  * GetUsersInfoRequest names users.
  *
  * @generated from message mustreach.openim.v1.GetUsersInfoRequest
@@ -659,7 +814,7 @@ export type GetUsersInfoRequest = Message<"mustreach.openim.v1.GetUsersInfoReque
  * Use `create(GetUsersInfoRequestSchema)` to create a new message.
  */
 export const GetUsersInfoRequestSchema: GenMessage<GetUsersInfoRequest> = /*@__PURE__*/
-  messageDesc(file_mustreach_openim_v1_openim, 13);
+  messageDesc(file_mustreach_openim_v1_openim, 19);
 
 /**
  * GetUsersInfoResponse has one entry for each, in their order.
@@ -680,7 +835,7 @@ export type GetUsersInfoResponse = Message<"mustreach.openim.v1.GetUsersInfoResp
  * Use `create(GetUsersInfoResponseSchema)` to create a new message.
  */
 export const GetUsersInfoResponseSchema: GenMessage<GetUsersInfoResponse> = /*@__PURE__*/
-  messageDesc(file_mustreach_openim_v1_openim, 14);
+  messageDesc(file_mustreach_openim_v1_openim, 20);
 
 /**
  * UserInfo is what an SDK shows of a user.
@@ -696,7 +851,7 @@ export type UserInfo = Message<"mustreach.openim.v1.UserInfo"> & {
   userId: string;
 
   /**
-   * The user's id, as no names are kept here.
+   * The user's id, as no names are kept here. Ignored in a request.
    *
    * @generated from field: string nickname = 2;
    */
@@ -715,6 +870,27 @@ export type UserInfo = Message<"mustreach.openim.v1.UserInfo"> & {
    * @generated from field: string ex = 4;
    */
   ex: string;
+
+  /**
+   * 0.
+   *
+   * @generated from field: int64 create_time = 5;
+   */
+  createTime: bigint;
+
+  /**
+   * 0.
+   *
+   * @generated from field: int32 app_manger_level = 6;
+   */
+  appMangerLevel: number;
+
+  /**
+   * 0: notifications are shown.
+   *
+   * @generated from field: int32 global_recv_msg_opt = 7;
+   */
+  globalRecvMsgOpt: number;
 };
 
 /**
@@ -722,7 +898,7 @@ export type UserInfo = Message<"mustreach.openim.v1.UserInfo"> & {
  * Use `create(UserInfoSchema)` to create a new message.
  */
 export const UserInfoSchema: GenMessage<UserInfo> = /*@__PURE__*/
-  messageDesc(file_mustreach_openim_v1_openim, 15);
+  messageDesc(file_mustreach_openim_v1_openim, 21);
 
 /**
  * GetIncrementalFriendsRequest says what the SDK has.
@@ -743,7 +919,7 @@ export type GetIncrementalFriendsRequest = Message<"mustreach.openim.v1.GetIncre
  * Use `create(GetIncrementalFriendsRequestSchema)` to create a new message.
  */
 export const GetIncrementalFriendsRequestSchema: GenMessage<GetIncrementalFriendsRequest> = /*@__PURE__*/
-  messageDesc(file_mustreach_openim_v1_openim, 16);
+  messageDesc(file_mustreach_openim_v1_openim, 22);
 
 /**
  * GetIncrementalFriendsResponse has nothing.
@@ -771,7 +947,7 @@ export type GetIncrementalFriendsResponse = Message<"mustreach.openim.v1.GetIncr
  * Use `create(GetIncrementalFriendsResponseSchema)` to create a new message.
  */
 export const GetIncrementalFriendsResponseSchema: GenMessage<GetIncrementalFriendsResponse> = /*@__PURE__*/
-  messageDesc(file_mustreach_openim_v1_openim, 17);
+  messageDesc(file_mustreach_openim_v1_openim, 23);
 
 /**
  * GetFullFriendUserIdsRequest says what the SDK has.
@@ -792,7 +968,7 @@ export type GetFullFriendUserIdsRequest = Message<"mustreach.openim.v1.GetFullFr
  * Use `create(GetFullFriendUserIdsRequestSchema)` to create a new message.
  */
 export const GetFullFriendUserIdsRequestSchema: GenMessage<GetFullFriendUserIdsRequest> = /*@__PURE__*/
-  messageDesc(file_mustreach_openim_v1_openim, 18);
+  messageDesc(file_mustreach_openim_v1_openim, 24);
 
 /**
  * GetFullFriendUserIdsResponse has nothing.
@@ -813,7 +989,7 @@ export type GetFullFriendUserIdsResponse = Message<"mustreach.openim.v1.GetFullF
  * Use `create(GetFullFriendUserIdsResponseSchema)` to create a new message.
  */
 export const GetFullFriendUserIdsResponseSchema: GenMessage<GetFullFriendUserIdsResponse> = /*@__PURE__*/
-  messageDesc(file_mustreach_openim_v1_openim, 19);
+  messageDesc(file_mustreach_openim_v1_openim, 25);
 
 /**
  * GetBlackListRequest asks for a page.
@@ -834,7 +1010,7 @@ export type GetBlackListRequest = Message<"mustreach.openim.v1.GetBlackListReque
  * Use `create(GetBlackListRequestSchema)` to create a new message.
  */
 export const GetBlackListRequestSchema: GenMessage<GetBlackListRequest> = /*@__PURE__*/
-  messageDesc(file_mustreach_openim_v1_openim, 20);
+  messageDesc(file_mustreach_openim_v1_openim, 26);
 
 /**
  * GetBlackListResponse has nothing.
@@ -855,7 +1031,7 @@ export type GetBlackListResponse = Message<"mustreach.openim.v1.GetBlackListResp
  * Use `create(GetBlackListResponseSchema)` to create a new message.
  */
 export const GetBlackListResponseSchema: GenMessage<GetBlackListResponse> = /*@__PURE__*/
-  messageDesc(file_mustreach_openim_v1_openim, 21);
+  messageDesc(file_mustreach_openim_v1_openim, 27);
 
 /**
  * GetIncrementalJoinGroupsRequest says what the SDK has.
@@ -876,7 +1052,7 @@ export type GetIncrementalJoinGroupsRequest = Message<"mustreach.openim.v1.GetIn
  * Use `create(GetIncrementalJoinGroupsRequestSchema)` to create a new message.
  */
 export const GetIncrementalJoinGroupsRequestSchema: GenMessage<GetIncrementalJoinGroupsRequest> = /*@__PURE__*/
-  messageDesc(file_mustreach_openim_v1_openim, 22);
+  messageDesc(file_mustreach_openim_v1_openim, 28);
 
 /**
  * GetIncrementalJoinGroupsResponse has nothing: the groups of this service are for sending to.
@@ -904,7 +1080,7 @@ export type GetIncrementalJoinGroupsResponse = Message<"mustreach.openim.v1.GetI
  * Use `create(GetIncrementalJoinGroupsResponseSchema)` to create a new message.
  */
 export const GetIncrementalJoinGroupsResponseSchema: GenMessage<GetIncrementalJoinGroupsResponse> = /*@__PURE__*/
-  messageDesc(file_mustreach_openim_v1_openim, 23);
+  messageDesc(file_mustreach_openim_v1_openim, 29);
 
 /**
  * GetFullJoinGroupIdsRequest says what the SDK has.
@@ -925,7 +1101,7 @@ export type GetFullJoinGroupIdsRequest = Message<"mustreach.openim.v1.GetFullJoi
  * Use `create(GetFullJoinGroupIdsRequestSchema)` to create a new message.
  */
 export const GetFullJoinGroupIdsRequestSchema: GenMessage<GetFullJoinGroupIdsRequest> = /*@__PURE__*/
-  messageDesc(file_mustreach_openim_v1_openim, 24);
+  messageDesc(file_mustreach_openim_v1_openim, 30);
 
 /**
  * GetFullJoinGroupIdsResponse has nothing.
@@ -946,7 +1122,7 @@ export type GetFullJoinGroupIdsResponse = Message<"mustreach.openim.v1.GetFullJo
  * Use `create(GetFullJoinGroupIdsResponseSchema)` to create a new message.
  */
 export const GetFullJoinGroupIdsResponseSchema: GenMessage<GetFullJoinGroupIdsResponse> = /*@__PURE__*/
-  messageDesc(file_mustreach_openim_v1_openim, 25);
+  messageDesc(file_mustreach_openim_v1_openim, 31);
 
 /**
  * GetIncrementalConversationsRequest says what the SDK has.
@@ -967,7 +1143,7 @@ export type GetIncrementalConversationsRequest = Message<"mustreach.openim.v1.Ge
  * Use `create(GetIncrementalConversationsRequestSchema)` to create a new message.
  */
 export const GetIncrementalConversationsRequestSchema: GenMessage<GetIncrementalConversationsRequest> = /*@__PURE__*/
-  messageDesc(file_mustreach_openim_v1_openim, 26);
+  messageDesc(file_mustreach_openim_v1_openim, 32);
 
 /**
  * GetIncrementalConversationsResponse has nothing.
@@ -995,7 +1171,7 @@ export type GetIncrementalConversationsResponse = Message<"mustreach.openim.v1.G
  * Use `create(GetIncrementalConversationsResponseSchema)` to create a new message.
  */
 export const GetIncrementalConversationsResponseSchema: GenMessage<GetIncrementalConversationsResponse> = /*@__PURE__*/
-  messageDesc(file_mustreach_openim_v1_openim, 27);
+  messageDesc(file_mustreach_openim_v1_openim, 33);
 
 /**
  * GetNotNotifyConversationIdsRequest asks for all.
@@ -1016,7 +1192,7 @@ export type GetNotNotifyConversationIdsRequest = Message<"mustreach.openim.v1.Ge
  * Use `create(GetNotNotifyConversationIdsRequestSchema)` to create a new message.
  */
 export const GetNotNotifyConversationIdsRequestSchema: GenMessage<GetNotNotifyConversationIdsRequest> = /*@__PURE__*/
-  messageDesc(file_mustreach_openim_v1_openim, 28);
+  messageDesc(file_mustreach_openim_v1_openim, 34);
 
 /**
  * GetNotNotifyConversationIdsResponse has nothing.
@@ -1037,7 +1213,7 @@ export type GetNotNotifyConversationIdsResponse = Message<"mustreach.openim.v1.G
  * Use `create(GetNotNotifyConversationIdsResponseSchema)` to create a new message.
  */
 export const GetNotNotifyConversationIdsResponseSchema: GenMessage<GetNotNotifyConversationIdsResponse> = /*@__PURE__*/
-  messageDesc(file_mustreach_openim_v1_openim, 29);
+  messageDesc(file_mustreach_openim_v1_openim, 35);
 
 /**
  * GetActiveConversationsRequest asks for the newest.
@@ -1065,7 +1241,7 @@ export type GetActiveConversationsRequest = Message<"mustreach.openim.v1.GetActi
  * Use `create(GetActiveConversationsRequestSchema)` to create a new message.
  */
 export const GetActiveConversationsRequestSchema: GenMessage<GetActiveConversationsRequest> = /*@__PURE__*/
-  messageDesc(file_mustreach_openim_v1_openim, 30);
+  messageDesc(file_mustreach_openim_v1_openim, 36);
 
 /**
  * GetActiveConversationsResponse has nothing. The SDK takes an answer without `data` for that.
@@ -1080,7 +1256,7 @@ export type GetActiveConversationsResponse = Message<"mustreach.openim.v1.GetAct
  * Use `create(GetActiveConversationsResponseSchema)` to create a new message.
  */
 export const GetActiveConversationsResponseSchema: GenMessage<GetActiveConversationsResponse> = /*@__PURE__*/
-  messageDesc(file_mustreach_openim_v1_openim, 31);
+  messageDesc(file_mustreach_openim_v1_openim, 37);
 
 /**
  * OpenimService has OpenIM's paths and JSON for what is otherwise another call here, or none. It answers what OpenIM's
@@ -1142,6 +1318,29 @@ export const OpenimService: GenService<{
     methodKind: "unary";
     input: typeof GetConversationsHasReadAndMaxSeqRequestSchema;
     output: typeof GetConversationsHasReadAndMaxSeqResponseSchema;
+  },
+  /**
+   * UserRegister is answered as if it registered users. Users are not registered here, so nothing is kept, and doing it
+   * again is no error.
+   *
+   * @generated from rpc mustreach.openim.v1.OpenimService.UserRegister
+   */
+  userRegister: {
+    methodKind: "unary";
+    input: typeof UserRegisterRequestSchema;
+    output: typeof UserRegisterResponseSchema;
+  },
+  /**
+   * GetUsersOnlineStatus tells who has a device connected now, to whatever instance.
+   *
+   * Errors: 1002 for a caller that is not an admin, 90004 when the broker cannot be reached.
+   *
+   * @generated from rpc mustreach.openim.v1.OpenimService.GetUsersOnlineStatus
+   */
+  getUsersOnlineStatus: {
+    methodKind: "unary";
+    input: typeof GetUsersOnlineStatusRequestSchema;
+    output: typeof GetUsersOnlineStatusResponseSchema;
   },
   /**
    * GetUsersInfo tells what is known of users: their ids.
