@@ -32,7 +32,7 @@ export interface SessionOrderOptions {
 
 /**
  * Sequences that an epoch of the memory can use before they would meet those of the next: two years of 1,000 sessions a
- * second. JavaScript's numbers are exact for 131,071 epochs.
+ * second, or one in each half. JavaScript's numbers are exact for 131,071 epochs.
  */
 const epochSize = 2 ** 36;
 
@@ -55,9 +55,9 @@ export async function createOpenSession(broker: Broker, options: SessionOrderOpt
   const countEpoch = async (): Promise<number> => {
     const counted = await write(broker, [{ subject: epochSubject, payload }], countTimeoutMs).catch(() => undefined);
     if (counted?.kind === "stored") return counted.sequence;
-    // With a full disk, which the broker refuses or does not answer, the old count must do: sessions are there to
-    // read, and this instance knows its own. A broker that is away does not answer this either.
-    return (await stateOf(broker, epochStream)).last_seq;
+    // With a full disk, which the broker refuses or does not answer, half an epoch must do: sessions are there to read,
+    // and of what was given in such a half this instance knows its own. A broker that is away does not answer this either.
+    return (await stateOf(broker, epochStream)).last_seq + 0.5;
   };
 
   const findEpoch = async (): Promise<number> => {
