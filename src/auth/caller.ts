@@ -39,7 +39,9 @@ export function requireCaller(context: CallerContext): Caller {
 }
 
 /**
- * The caller of an RPC that only admins may call, by {@link accessOf}.
+ * The caller of an RPC that only admins may call, by {@link accessOf}. The verb asks, and not the gate before it: as with
+ * OpenIM, a body that is wrong is told to anybody with a token (1001) before who may not is told so (1002). Whether each
+ * verb of such a method asks, test/auth/access.test.ts finds out.
  *
  * @throws NoPermissionError (1002), or ArgsError (1001) for a call without a token.
  */
