@@ -140,7 +140,8 @@ export function createDirectGet(broker: Broker, options: { readonly timeoutMs: n
       const token = msg.subject.slice(prefix.length + 1);
       const read = pending.get(token);
       if (read === undefined) return;
-      const status = msg.headers?.code ?? 0;
+      // What has a payload is no status: its headers are read where they are asked for.
+      const status = msg.data.length > 0 ? 0 : (msg.headers?.code ?? 0);
       if (status === 0) {
         read.messages.push(toDirectMessage(msg));
         if (!read.batched) finish(token)?.resolve({ messages: read.messages, pending: 0, upToSequence: undefined });
