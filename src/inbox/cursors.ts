@@ -3,8 +3,10 @@ import { z } from "zod";
 import type { Broker } from "../broker/connect.ts";
 import type { DirectGet, DirectMessage } from "../broker/direct-get.ts";
 import { toPartition, toToken } from "../broker/subjects.ts";
-import { replace } from "../broker/write.ts";
+import { replace, type Write, write as writeOnce } from "../broker/write.ts";
 import { failure } from "../errors.ts";
+import { createLimit } from "../in-flight.ts";
+import { minBatchWrites } from "../publishing/group-commit.ts";
 import { readCursors, trimCursors } from "./device-cursors.ts";
 import type { Epochs } from "./epochs.ts";
 import { cursorStream, cursorSubject, parseCursorSubject } from "./layout.ts";
@@ -84,8 +86,11 @@ const asStored: CursorEpochs = {
 /** How long {@link Cursors.close} and the write of a cursor try, in milliseconds. */
 const timeoutMs = { close: 2_000, write: 2_000 } as const;
 
-/** Cursors that are written at a time. */
+/** Cursors that are written at a time, one by one. */
 const maxWrites = 64;
+
+/** Cursors that are read and written together: multi_last looks at most 1,024 up. */
+const maxTogether = 500;
 
 const stored = z.object({ deviceId: z.string(), sequence: z.number(), epoch: z.string().default("") });
 
@@ -126,7 +131,7 @@ export function createCursors(broker: Broker, get: DirectGet, options: CursorOpt
   const write = async (subject: string): Promise<void> => {
     for (let target = moved.get(subject); target !== undefined; target = moved.get(subject)) {
       const { user, deviceId, position } = target;
-      const payload = Buffer.from(JSON.stringify({ deviceId, ...position }));
+      const payload = encode(deviceId, position);
       const isNew = await replace(broker, Date.now() + timeoutMs.write, async () => {
         await refresh([user]);
         const before = await get.last(cursorStream, subject);
@@ -140,10 +145,39 @@ export function createCursors(broker: Broker, get: DirectGet, options: CursorOpt
     }
   };
 
-  const flushOne = (subject: string): Promise<void> => {
+  /** Stores cursors of devices that have one already, all or none; what is left in `moved` is written one by one. */
+  const writeTogether = async (subjects: readonly string[]): Promise<void> => {
+    const targets = new Map(subjects.map((subject) => [subject, moved.get(subject)]));
+    await refresh([...targets.values()].flatMap((target) => target?.user ?? []));
+    const writes: Write[] = [];
+    for (const { subject, sequence: replaces, payload } of await get.lastOf(cursorStream, subjects)) {
+      const target = targets.get(subject);
+      if (target === undefined) continue;
+      const { user, deviceId, position } = target;
+      const kept = toPosition(payload);
+      if (further(user, kept, position) !== kept)
+        writes.push({ subject, payload: encode(deviceId, position), replaces });
+    }
+    if (writes.length < minBatchWrites) return;
+    const stored = await writeOnce(broker, writes, timeoutMs.write);
+    if (stored.kind === "refused") return;
+    for (const { subject } of writes) {
+      if (moved.get(subject)?.position === targets.get(subject)?.position) moved.delete(subject);
+    }
+  };
+
+  const inTurn = createLimit(maxWrites);
+
+  const writeAfter = async (subject: string, before: Promise<void> | undefined): Promise<void> => {
+    await before;
+    if (moved.has(subject)) await inTurn(1, () => write(subject));
+  };
+
+  /** @param before what may store it. */
+  const flushOne = (subject: string, before?: Promise<void>): Promise<void> => {
     const entry = moved.get(subject);
     if (entry === undefined) return Promise.resolve();
-    entry.writing ??= write(subject)
+    entry.writing ??= writeAfter(subject, before)
       .catch((err: unknown) => log.warn({ err }, "cannot store a cursor now; it is tried again"))
       .finally(() => {
         const current = moved.get(subject);
@@ -152,13 +186,16 @@ export function createCursors(broker: Broker, get: DirectGet, options: CursorOpt
     return entry.writing;
   };
 
-  /** Stores those that have moved by now, a limited number at a time. */
+  /** Stores those that have moved by now. */
   const flushAll = async (): Promise<void> => {
-    const subjects = [...moved.keys()];
-    const worker = async () => {
-      for (let next = subjects.pop(); next !== undefined; next = subjects.pop()) await flushOne(next);
-    };
-    await Promise.all(Array.from({ length: maxWrites }, worker));
+    const all = [...moved.keys()];
+    for (let start = 0; start < all.length; start += maxTogether) {
+      const subjects = all.slice(start, start + maxTogether);
+      const free = subjects.filter((subject) => moved.get(subject)?.writing === undefined);
+      // Whatever is in its way is in that of each of them, and told then.
+      const together = free.length < minBatchWrites ? undefined : writeTogether(free).catch(() => {});
+      await Promise.all(subjects.map((subject) => flushOne(subject, together)));
+    }
   };
 
   let flushing: Promise<void> | undefined;
@@ -241,6 +278,10 @@ export function createCursors(broker: Broker, get: DirectGet, options: CursorOpt
 function toPosition(value: Uint8Array): Position {
   const { epoch, sequence } = decode(value);
   return { epoch, sequence };
+}
+
+function encode(deviceId: string, position: Position): Uint8Array {
+  return Buffer.from(JSON.stringify({ deviceId, ...position }));
 }
 
 function decode(value: Uint8Array): z.infer<typeof stored> {

@@ -3,9 +3,10 @@ import { afterEach, describe, expect, test, vi } from "vitest";
 import { connectBroker } from "../../src/broker/connect.ts";
 import { declare } from "../../src/broker/declare.ts";
 import { createDirectGet } from "../../src/broker/direct-get.ts";
+import { toToken } from "../../src/broker/subjects.ts";
 import { toErrorFacts } from "../../src/errors.ts";
 import { type CursorEpochs, createCursors } from "../../src/inbox/cursors.ts";
-import { inboxSpecs } from "../../src/inbox/layout.ts";
+import { cursorStream, cursorSubject, inboxSpecs } from "../../src/inbox/layout.ts";
 import type { Position } from "../../src/inbox/lineage.ts";
 import { startBroker, type TestBroker, useBroker } from "../helpers/broker.ts";
 
@@ -178,6 +179,44 @@ describe("a cursor", () => {
     expect(await read(user, "*")).toBeUndefined();
     expect(await read(">", ">")).toBeUndefined();
   });
+});
+
+test("many cursors are stored together, but for those that are new or that another instance moved meanwhile", async () => {
+  const [here, elsewhere] = [await openInstance(), await openInstance()];
+  const known = Array.from({ length: 40 }, newUser);
+  const [first = "", overtaken = ""] = known;
+  for (const user of known) here.advance(user, "phone", 1);
+  for (const user of known) await here.flush(user, "phone");
+  const fresh = newUser();
+  for (const user of [...known, fresh]) here.advance(user, "phone", 2);
+  elsewhere.advance(overtaken, "phone", 9);
+  await elsewhere.flush(overtaken, "phone");
+  await here.close();
+  const stored = await Promise.all([...known, fresh].map((user) => elsewhere.read(user, "phone")));
+  expect(stored).toEqual([...known, fresh].map((user) => (user === overtaken ? 9 : 2)));
+  const subject = cursorSubject(toToken(first), toToken("phone"));
+  const message = await elsewhere.broker.jsm.streams.getMessage(cursorStream, { last_by_subj: subject });
+  expect(message?.header.get("Nats-Batch-Id")).not.toBe("");
+});
+
+test("cursors that cannot be stored together are stored one by one", async () => {
+  const [here, elsewhere] = [await openInstance(), await openInstance()];
+  const known = Array.from({ length: 20 }, newUser);
+  for (const user of known) here.advance(user, "phone", 1);
+  for (const user of known) await here.flush(user, "phone");
+  for (const user of known) here.advance(user, "phone", 2);
+  const [overtaken = ""] = known;
+  elsewhere.advance(overtaken, "phone", 9);
+  const { ask } = here.broker;
+  // Between the read and the batch.
+  const asking = vi.spyOn(here.broker, "ask").mockImplementationOnce(async (...asked) => {
+    await elsewhere.flush(overtaken, "phone");
+    return ask(...asked);
+  });
+  await here.close();
+  expect(asking).toHaveBeenCalledTimes(known.length);
+  const stored = await Promise.all(known.map((user) => elsewhere.read(user, "phone")));
+  expect(stored).toEqual(known.map((user) => (user === overtaken ? 9 : 2)));
 });
 
 test("the cursors of all devices of users are found, and of nobody else", async () => {
