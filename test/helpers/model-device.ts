@@ -27,6 +27,13 @@ export interface ModelDevice {
 /** How long a session lives, in milliseconds. */
 const [minLifeMs, maxLifeMs] = [200, 5_000];
 
+/**
+ * So many heartbeats in a row say that there is nothing more. Before the first, the window may have been full. While not
+ * all has come that waited when the session began, the broker may only be slow; of what has expired, less comes.
+ */
+const idleHeartbeats = 2;
+const busyHeartbeats = 15;
+
 /** An acknowledgement gets this long, in milliseconds. */
 const ackTimeoutMs = 5_000;
 
@@ -65,6 +72,8 @@ export function createModelDevice(options: ModelDeviceOptions): ModelDevice {
 
     return {
       kill: device.kill,
+      /** How many events waited for the device. */
+      pending: Number(session.ready.pending),
       /** The kind of the next event; undefined when the session has ended. */
       async next(): Promise<SessionEvent["kind"] | "heartbeat" | undefined> {
         try {
@@ -131,19 +140,21 @@ export function createModelDevice(options: ModelDeviceOptions): ModelDevice {
     async drain() {
       for (const deadline = performance.now() + 60_000; ; await delay(200)) {
         const session = await open(world.pickDoor(random), 1_000).catch(() => undefined);
-        // Two in a row: before the first, the window may have been full.
         let heartbeats = 0;
         let unacknowledged = 0;
-        while (session !== undefined && heartbeats < 2 && performance.now() < deadline) {
+        let events = 0;
+        const isDone = () => heartbeats >= (events < (session?.pending ?? 0) ? busyHeartbeats : idleHeartbeats);
+        while (session !== undefined && !isDone() && performance.now() < deadline) {
           const kind = await session.next();
           if (kind === undefined) break;
           heartbeats = kind === "heartbeat" ? heartbeats + 1 : 0;
+          if (kind !== "heartbeat") events++;
           if (kind !== "heartbeat" && ++unacknowledged < 200) continue;
           unacknowledged = 0;
           await session.acknowledge();
         }
         session?.kill();
-        if (heartbeats === 2) return;
+        if (isDone()) return;
         if (performance.now() > deadline)
           throw new Error(`${deviceId} of ${userId} has not read everything in a minute`);
       }
