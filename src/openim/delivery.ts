@@ -1,13 +1,12 @@
 import type { ConnectError } from "@connectrpc/connect";
 import type { FrameSink } from "../answers.ts";
 import { errorTable, toErrorFacts } from "../errors.ts";
-import type { Notification } from "../gen/mustreach/delivery/v1/delivery_pb.ts";
 import type { Position } from "../inbox/lineage.ts";
 import { Timer, type TimerOwner, type TimerWheel } from "../timer-wheel.ts";
 import { Acknowledgements } from "./acknowledgements.ts";
-import { toNumber } from "./conversation.ts";
-import { Held, type Item, readEvent } from "./held.ts";
-import { encodeMessage } from "./messages.ts";
+import { conversationId } from "./conversation.ts";
+import { Held } from "./held.ts";
+import { readEvent } from "./read-event.ts";
 
 /** The device of a delivery, as its connection has it. */
 export interface Outlet {
@@ -66,21 +65,11 @@ export abstract class Delivery implements FrameSink, TimerOwner {
 
   write(frame: Uint8Array): boolean {
     const event = readEvent(frame);
-    switch (event.case) {
-      case "notification":
-        if (event.value.sequence === 0n) this.#pushOnline(event.value);
-        else this.#hold(event.value, this.encode(event.value));
-        break;
-      // What OpenIM's SDKs have no callback for, or another than for this.
-      case "message":
-        if (event.value.notification !== undefined) this.#hold(event.value.notification, undefined);
-        break;
-      case "recall":
-        this.#hold(event.value, undefined);
-        break;
-      case "gap":
-        this.#hold({ sequence: event.value.to, epoch: event.value.epoch }, undefined);
-        break;
+    if (event.kind === "online") {
+      this.send(conversationId(this.outlet.userId, ""), [event.message]);
+    } else if (event.kind === "stored") {
+      this.held.add(event.item);
+      if (!this.#isEnding && !this.#isOver) this.pump();
     }
     this.#isSourceWaiting = this.held.isFull() || !this.#isWritable;
     return !this.#isSourceWaiting;
@@ -116,13 +105,8 @@ export abstract class Delivery implements FrameSink, TimerOwner {
     else this.onLate();
   }
 
-  /** How a notification is pushed, or answered to a pull. */
-  protected encode(notification: Notification): Uint8Array {
-    return encodeMessage(notification, toNumber(Number(notification.sequence)));
-  }
-
-  protected send(conversationId: string, messages: readonly Uint8Array[]): void {
-    this.#isWritable = this.outlet.push(conversationId, messages) && this.#isWritable;
+  protected send(conversation: string, messages: readonly Uint8Array[]): void {
+    this.#isWritable = this.outlet.push(conversation, messages) && this.#isWritable;
   }
 
   /** Goes on after something has come, or has left. */
@@ -136,15 +120,6 @@ export abstract class Delivery implements FrameSink, TimerOwner {
     if (!this.#isSourceWaiting || this.held.isFull() || !this.#isWritable) return;
     this.#isSourceWaiting = false;
     this.outlet.resume();
-  }
-
-  #hold({ sequence, epoch }: Pick<Notification, "sequence" | "epoch">, message: Item["message"]): void {
-    this.held.add({ sequence: Number(sequence), epoch, message });
-    if (!this.#isEnding && !this.#isOver) this.pump();
-  }
-
-  #pushOnline(notification: Notification): void {
-    this.send(`n_mustreach_${this.outlet.userId}`, [encodeMessage(notification, 0)]);
   }
 
   #endIfDone(): void {

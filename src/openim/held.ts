@@ -1,12 +1,5 @@
-import { fromBinary } from "@bufbuild/protobuf";
-import { type SubscribeResponse, SubscribeResponseSchema } from "../gen/mustreach/delivery/v1/delivery_pb.ts";
 import type { Position } from "../inbox/lineage.ts";
-
-/** What comes next in a user's inbox. */
-export interface Item extends Position {
-  /** As the SDKs take it; undefined for what they have no callback for. */
-  readonly message: Uint8Array | undefined;
-}
+import type { Item } from "./read-event.ts";
 
 /** Items of one epoch that go to a device together. */
 export interface Batch {
@@ -60,17 +53,4 @@ export class Held {
     this.#bytes -= messages.reduce((sum, { length }) => sum + length, 0);
     return { last: items.at(-1) ?? first, messages };
   }
-}
-
-/** Bytes of a frame before its message. */
-const prefixBytes = 5;
-
-/** Events by their frames, which the sessions of a user share. */
-const known = new WeakMap<Uint8Array, SubscribeResponse["event"]>();
-
-/** Reads the event of a session's frame. */
-export function readEvent(frame: Uint8Array): SubscribeResponse["event"] {
-  const event = known.get(frame) ?? fromBinary(SubscribeResponseSchema, frame.subarray(prefixBytes)).event;
-  known.set(frame, event);
-  return event;
 }
