@@ -16,9 +16,9 @@ import type { Delivery, Outlet } from "./delivery.ts";
 import { GoDelivery } from "./go-delivery.ts";
 import type { Handshake } from "./handshake.ts";
 import { JsDelivery } from "./js-delivery.ts";
-import { encodeMessages } from "./messages.ts";
 import { emptyAnswers, identifiers } from "./requests.ts";
 import { type Answer, createFrameCodec, type FrameCodec, type Request } from "./wire/frames.ts";
+import { encodeMessages } from "./wire/messages.ts";
 
 export interface ClientDeps {
   readonly timers: TimerWheel;

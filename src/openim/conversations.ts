@@ -18,7 +18,7 @@ import {
   type UserConversationSchema,
 } from "../gen/mustreach/openim/v1/openim_pb.ts";
 import { maxUserIdBytes, requireId } from "../limits.ts";
-import { toMessage } from "./messages.ts";
+import { toMessage } from "./wire/messages.ts";
 
 /** Conversations in a request. */
 const maxConversations = 100;

@@ -2,7 +2,7 @@ import { createRate, takeOne, waitMs } from "../rate-limit.ts";
 import { conversationId, toNumber, toSequence, unreachedNumber } from "./conversation.ts";
 import { Delivery, type Outlet, type Pulled } from "./delivery.ts";
 import type { Batch } from "./held.ts";
-import { encodeProbe } from "./messages.ts";
+import { encodeProbe } from "./wire/messages.ts";
 
 /** How long a device may take to ask for what it was told of, before it is told again, in milliseconds. */
 const probeAgainMs = 10_000;

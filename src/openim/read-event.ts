@@ -2,7 +2,7 @@ import { fromBinary } from "@bufbuild/protobuf";
 import { SubscribeResponseSchema } from "../gen/mustreach/delivery/v1/delivery_pb.ts";
 import type { Position } from "../inbox/lineage.ts";
 import { toNumber } from "./conversation.ts";
-import { encodeMessage } from "./messages.ts";
+import { encodeMessage } from "./wire/messages.ts";
 
 /** What comes next in a user's inbox. */
 export interface Item extends Position {

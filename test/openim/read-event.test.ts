@@ -3,8 +3,8 @@ import { describe, expect, test } from "vitest";
 import { NotificationSchema } from "../../src/gen/mustreach/delivery/v1/delivery_pb.ts";
 import { MsgDataSchema, PushMessagesSchema } from "../../src/gen/mustreach/openim/v1/gateway_pb.ts";
 import { toEventFrame } from "../../src/inbox/event-frame.ts";
-import { encodeMessages, encodeProbe } from "../../src/openim/messages.ts";
 import { readEvent } from "../../src/openim/read-event.ts";
+import { encodeMessages, encodeProbe } from "../../src/openim/wire/messages.ts";
 import { type EventInit, encodeEvent } from "../../src/receiving/events.ts";
 
 const notification = {

@@ -1,7 +1,7 @@
 import { create, toBinary } from "@bufbuild/protobuf";
 import { BinaryWriter, WireType } from "@bufbuild/protobuf/wire";
-import type { Notification } from "../gen/mustreach/delivery/v1/delivery_pb.ts";
-import { MsgDataSchema, PullMsgsSchema, PushMessagesSchema } from "../gen/mustreach/openim/v1/gateway_pb.ts";
+import type { Notification } from "../../gen/mustreach/delivery/v1/delivery_pb.ts";
+import { MsgDataSchema, PullMsgsSchema, PushMessagesSchema } from "../../gen/mustreach/openim/v1/gateway_pb.ts";
 
 /** OpenIM's constants for what a business notification is. */
 const contentTypes = { businessNotification: 2_001 } as const;
