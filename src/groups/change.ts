@@ -23,9 +23,13 @@ interface ChangeRequest {
   readonly minVersion: number;
   /**
    * Decides, from the group and who of the users is a member now; undefined changes nothing. Called again when
-   * another change came first. What it throws ends the change.
+   * another change came first. What it throws ends the change. Who is to leave and to enter gets another membership.
    */
-  revise(group: GroupRecord | undefined, memberIds: ReadonlySet<string>): GroupRevision | undefined;
+  revise(
+    group: GroupRecord | undefined,
+    memberIds: ReadonlySet<string>,
+    members: readonly Member[],
+  ): GroupRevision | undefined;
 }
 
 interface ChangeOptions {
@@ -65,7 +69,8 @@ export function createChangeGroup(broker: Broker, get: DirectGet, { timeoutMs, h
     const deadlineMs = Date.now() + timeoutMs;
     return replace<GroupRecord | undefined>(broker, deadlineMs, async () => {
       const snapshot = await readGroup(get, groupId, { subjects, minVersion, deadlineMs });
-      const revision = revise(snapshot.group, membersAmong(concerned, snapshot));
+      const members = membersAmong(concerned, snapshot);
+      const revision = revise(snapshot.group, new Set(members.map(({ userId }) => userId)), members);
       if (revision === undefined) return { writes: [], answer: snapshot.group };
       return toRevision(snapshot, revision, historyMs);
     });
@@ -101,12 +106,8 @@ function membersSubject(groupId: string, userId: string): string {
   return groupMembersSubject(toToken(groupId), toToken(userId));
 }
 
-function membersAmong(concerned: ReadonlySet<string>, { memberships }: GroupSnapshot): Set<string> {
-  const memberIds = new Set<string>();
-  for (const record of memberships.values()) {
-    for (const { userId, to } of record) if (to === undefined && concerned.has(userId)) memberIds.add(userId);
-  }
-  return memberIds;
+function membersAmong(concerned: ReadonlySet<string>, { memberships }: GroupSnapshot): Member[] {
+  return [...memberships.values()].flat().filter(({ userId, to }) => to === undefined && concerned.has(userId));
 }
 
 function toRevision(
@@ -143,7 +144,9 @@ function toRevision(
   for (const { userId } of enter) {
     writes.push({ subject: joinedSubject(toToken(userId), groupToken), payload: Buffer.from(group.groupId) });
   }
+  const entered = new Set(enter.map(({ userId }) => userId));
   for (const userId of leave) {
+    if (entered.has(userId)) continue;
     const subject = joinedSubject(toToken(userId), groupToken);
     writes.push({ subject, payload: new Uint8Array(), ttlMs: historyMs });
   }

@@ -4,16 +4,17 @@ import { failure, wrongField } from "../errors.ts";
 import type { CreateGroupRequest } from "../gen/mustreach/directory/v1/directory_pb.ts";
 import { maxGroupIdBytes, maxUserIdBytes, requireId } from "../limits.ts";
 import { type Group, type Groups, roles } from "./groups.ts";
+import { toProfile } from "./records.ts";
 import { requireUsers } from "./requests.ts";
 
 /** OpenIM's type of group, the only one. */
 export const workingGroup = 2;
 
-/** The longest `groupName`, in bytes of UTF-8. */
-const maxGroupNameBytes = 1_024;
+/** The longest `groupName` and `faceURL`, in bytes of UTF-8. */
+const maxNameBytes = 1_024;
 
-/** The longest `ex`, in bytes of UTF-8. */
-const maxExBytes = 16_384;
+/** The longest `ex`, `notification` and `introduction`, in bytes of UTF-8. */
+const maxTextBytes = 16_384;
 
 /**
  * Creates a group with its first members.
@@ -34,15 +35,17 @@ export async function createGroup(
   }
   if (groupInfo === undefined) throw wrongField("groupInfo", "groupInfo is required");
   if (groupInfo.groupId !== "") requireId(groupInfo.groupId, "groupID", maxGroupIdBytes);
-  requireText(groupInfo.groupName, "groupName", maxGroupNameBytes);
-  requireText(groupInfo.ex, "ex", maxExBytes);
+  requireText(groupInfo.groupName, "groupName", maxNameBytes);
+  requireText(groupInfo.faceUrl, "faceURL", maxNameBytes);
+  requireText(groupInfo.ex, "ex", maxTextBytes);
+  requireText(groupInfo.notification, "notification", maxTextBytes);
+  requireText(groupInfo.introduction, "introduction", maxTextBytes);
   if (groupInfo.groupType !== workingGroup)
     throw wrongField("groupInfo.groupType", `groupType must be ${workingGroup}`);
   const { userId: creatorUserId } = requireAdmin(context);
 
   const group = {
-    groupName: groupInfo.groupName,
-    ex: groupInfo.ex,
+    ...toProfile(groupInfo),
     ownerUserId,
     creatorUserId,
     members: [

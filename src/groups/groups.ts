@@ -12,8 +12,10 @@ import { readLast } from "./reads.ts";
 import {
   decodeGroup,
   type Group,
+  type GroupProfile,
   type GroupRecord,
   type Member,
+  noProfile,
   type Role,
   requireActive,
   requireFound,
@@ -24,10 +26,8 @@ import {
 export { type Group, type Member, type Role, roles } from "./records.ts";
 
 /** A group that does not exist yet. */
-interface NewGroup {
+interface NewGroup extends Partial<GroupProfile> {
   readonly groupId: string;
-  readonly groupName: string;
-  readonly ex: string;
   readonly ownerUserId: string;
   readonly creatorUserId: string;
   /** Besides the owner; nobody twice. */
@@ -80,6 +80,11 @@ export interface Groups {
   add(groupId: string, userIds: readonly string[], role: Role): Promise<void>;
   /** Removes users; those who are not members are passed over. Throws ArgsError (1001) for the owner. */
   remove(groupId: string, userIds: readonly string[]): Promise<void>;
+  /**
+   * Makes a member the owner, and the owner a member. Throws ArgsError (1001) when they are not that, but nothing when it
+   * was done before.
+   */
+  transfer(groupId: string, owners: { readonly from: string; readonly to: string }): Promise<void>;
   /** The members at a version that {@link find} answered, also after they left or the group was dismissed. */
   membersAt: MembersAt;
   /** The groups that a user is a member of, without dismissed ones, by group id. */
@@ -171,7 +176,15 @@ export function createGroups(broker: Broker, directGet: DirectGet, options: Grou
         minVersion: 0,
         revise(taken) {
           if (taken !== undefined) return undefined;
-          const group = { ...described, createTime, changeId, memberCount: 0, status: "active", version: 0 } as const;
+          const group = {
+            ...noProfile,
+            ...described,
+            createTime,
+            changeId,
+            memberCount: 0,
+            status: "active",
+            version: 0,
+          } as const;
           return { group, enter, leave: new Set() };
         },
       });
@@ -213,6 +226,26 @@ export function createGroups(broker: Broker, directGet: DirectGet, options: Grou
       const group = requireActive(await find(groupId));
       if (userIds.includes(group.ownerUserId)) throw wrongField("kickedUserIDs", "the owner cannot be removed");
       await removeMembers(group, [...new Set(userIds)]);
+    },
+
+    async transfer(groupId, { from, to }) {
+      const { version } = requireActive(await find(groupId));
+      await change(groupId, {
+        userIds: [from, to],
+        minVersion: version,
+        revise(current, memberIds, members) {
+          const group = requireActive(current);
+          if (group.ownerUserId === to && memberIds.has(from)) return undefined;
+          if (group.ownerUserId !== from) throw wrongField("oldOwnerUserID", "oldOwnerUserID must be the owner");
+          if (!memberIds.has(to)) throw wrongField("newOwnerUserID", "newOwnerUserID must be a member");
+          const joinTimes = new Map(members.map(({ userId, joinTime }) => [userId, joinTime]));
+          const enter = [
+            { userId: from, role: roles.member, joinTime: joinTimes.get(from) ?? group.createTime },
+            { userId: to, role: roles.owner, joinTime: joinTimes.get(to) ?? group.createTime },
+          ];
+          return { group: { ...group, ownerUserId: to }, enter, leave: new Set([from, to]) };
+        },
+      });
     },
 
     async joined(userId) {

@@ -1,10 +1,10 @@
 import { type CallerContext, requireAdmin } from "../auth/caller.ts";
 import { wrongField } from "../errors.ts";
-import type { ListMembersRequest } from "../gen/mustreach/directory/v1/directory_pb.ts";
+import type { GetMembersRequest, ListMembersRequest } from "../gen/mustreach/directory/v1/directory_pb.ts";
 import { maxGroupIdBytes, requireId } from "../limits.ts";
 import { type Groups, type Member, type Role, roles } from "./groups.ts";
 import { requireActive } from "./records.ts";
-import { requirePage } from "./requests.ts";
+import { requirePage, requireUsers } from "./requests.ts";
 
 /** The roles that each `filter` lets through, by its number. */
 const filters: readonly (readonly Role[])[] = [
@@ -18,6 +18,27 @@ const filters: readonly (readonly Role[])[] = [
 
 /** Lists in listing order, by the list they were made from, which stays the same while its group does. */
 const listings = new WeakMap<readonly Member[], readonly Member[]>();
+
+/**
+ * Tells which users are members of a group, and as what.
+ *
+ * @throws as {@link listMembers}.
+ */
+export async function getMembers(
+  { groups }: { readonly groups: Groups },
+  request: GetMembersRequest,
+  context: CallerContext,
+): Promise<Member[]> {
+  const groupId = requireId(request.groupId, "groupID", maxGroupIdBytes);
+  if (request.userIds.length === 0) throw wrongField("userIDs", "userIDs must name a user");
+  requireUsers(request.userIds, "userIDs");
+  requireAdmin(context);
+  const { version } = requireActive(await groups.find(groupId));
+  const wanted = new Set(request.userIds);
+  const members = (await groups.membersAt(groupId, version)).filter(({ userId }) => wanted.has(userId));
+  const byId = new Map(members.map((member) => [member.userId, member]));
+  return request.userIds.flatMap((userId) => byId.get(userId) ?? []);
+}
 
 /**
  * Lists the members of a group, a page at a time.

@@ -9,12 +9,34 @@ export const roles = { owner: 100, admin: 60, member: 20 } as const;
 /** One of {@link roles}. */
 export type Role = (typeof roles)[keyof typeof roles];
 
-/** A group as it is at one version. */
-export interface Group {
-  readonly groupId: string;
+/** What the app says of a group. It is kept, and of no effect here. */
+export interface GroupProfile {
   readonly groupName: string;
   /** The app's own text. */
   readonly ex: string;
+  readonly notification: string;
+  readonly introduction: string;
+  readonly faceUrl: string;
+  readonly needVerification: number;
+  readonly lookMemberInfo: number;
+  readonly applyMemberFriend: number;
+}
+
+/** The profile of a group of which nothing is said. */
+export const noProfile: GroupProfile = {
+  groupName: "",
+  ex: "",
+  notification: "",
+  introduction: "",
+  faceUrl: "",
+  needVerification: 0,
+  lookMemberInfo: 0,
+  applyMemberFriend: 0,
+};
+
+/** A group as it is at one version. */
+export interface Group extends GroupProfile {
+  readonly groupId: string;
   readonly ownerUserId: string;
   readonly creatorUserId: string;
   /** Epoch milliseconds. */
@@ -103,11 +125,10 @@ export function encodeGroup({ status, createTime, version, ...group }: GroupReco
 /** Reads the stored form of a group. */
 export function decodeGroup(payload: Uint8Array): GroupRecord {
   const record = decodeStored(GroupRecordSchema, payload);
-  const { groupId, groupName, ex, ownerUserId, creatorUserId, memberCount, changeId } = record;
+  const { groupId, ownerUserId, creatorUserId, memberCount, changeId } = record;
   return {
     groupId,
-    groupName,
-    ex,
+    ...toProfile(record),
     ownerUserId,
     creatorUserId,
     createTime: Number(record.createTime),
@@ -116,6 +137,13 @@ export function decodeGroup(payload: Uint8Array): GroupRecord {
     version: Number(record.version),
     changeId,
   };
+}
+
+/** The profile in what has more. */
+export function toProfile(described: GroupProfile): GroupProfile {
+  const { groupName, ex, notification, introduction, faceUrl } = described;
+  const { needVerification, lookMemberInfo, applyMemberFriend } = described;
+  return { groupName, ex, notification, introduction, faceUrl, needVerification, lookMemberInfo, applyMemberFriend };
 }
 
 /** The stored form of the memberships of one record. */

@@ -7,7 +7,7 @@ const maxUsers = 100_000;
 
 /** Entries on a page, unless the caller says how many. */
 const defaultShowNumber = 100;
-const maxShowNumber = 1_000;
+const maxShowNumber = 5_000;
 
 /**
  * Checks the users of a request.

@@ -1,13 +1,14 @@
 import type { MessageInitShape } from "@bufbuild/protobuf";
 import type { ServiceImpl } from "@connectrpc/connect";
-import type { GroupInfoSchema, GroupService } from "../gen/mustreach/directory/v1/directory_pb.ts";
-import { addMembers } from "./add-members.ts";
+import type { GroupInfoSchema, GroupMemberSchema, GroupService } from "../gen/mustreach/directory/v1/directory_pb.ts";
+import { addMembers, removeMembers } from "./change-members.ts";
 import { createGroup, workingGroup } from "./create-group.ts";
 import { dismissGroup } from "./dismiss-group.ts";
-import type { Group, Groups } from "./groups.ts";
-import { listGroups } from "./list-groups.ts";
-import { listMembers } from "./list-members.ts";
-import { removeMembers } from "./remove-members.ts";
+import type { Group, Groups, Member } from "./groups.ts";
+import { getGroups, listGroups } from "./list-groups.ts";
+import { getMembers, listMembers } from "./list-members.ts";
+import { toProfile } from "./records.ts";
+import { transferGroup } from "./transfer-group.ts";
 
 /** OpenIM's status of a group that was dismissed. */
 const dismissed = 2;
@@ -32,16 +33,18 @@ export function createGroupService(deps: { readonly groups: Groups }): ServiceIm
     },
     async listMembers(request, context) {
       const { total, members } = await listMembers(deps, request, context);
-      const { groupId } = request;
-      return {
-        total,
-        members: members.map(({ userId, role, joinTime }) => ({
-          groupId,
-          userId,
-          roleLevel: role,
-          joinTime: BigInt(joinTime),
-        })),
-      };
+      return { total, members: members.map((member) => toGroupMember(request.groupId, member)) };
+    },
+    async getMembers(request, context) {
+      const members = await getMembers(deps, request, context);
+      return { members: members.map((member) => toGroupMember(request.groupId, member)) };
+    },
+    async transferGroup(request, context) {
+      await transferGroup(deps, request, context);
+      return {};
+    },
+    async getGroups(request, context) {
+      return { groupInfos: (await getGroups(deps, request, context)).map(toGroupInfo) };
     },
     async listGroups(request, context) {
       const { total, groups } = await listGroups(deps, request, context);
@@ -50,12 +53,18 @@ export function createGroupService(deps: { readonly groups: Groups }): ServiceIm
   };
 }
 
+function toGroupMember(
+  groupId: string,
+  { userId, role, joinTime }: Member,
+): MessageInitShape<typeof GroupMemberSchema> {
+  return { groupId, userId, roleLevel: role, joinTime: BigInt(joinTime) };
+}
+
 function toGroupInfo(group: Group): MessageInitShape<typeof GroupInfoSchema> {
-  const { groupId, groupName, ex, ownerUserId, creatorUserId, memberCount } = group;
+  const { groupId, ownerUserId, creatorUserId, memberCount } = group;
   return {
     groupId,
-    groupName,
-    ex,
+    ...toProfile(group),
     groupType: workingGroup,
     ownerUserId,
     creatorUserId,

@@ -278,3 +278,176 @@ describe("users: any id is one", () => {
     { path: register, what: "what does not bind", body: { users: "ann" }, errCode: 1001 },
   ]);
 });
+
+describe("groups", () => {
+  const groupID = "orders";
+  const texts = {
+    notification: "Read this",
+    introduction: "About orders",
+    faceURL: "https://example.com/g.png",
+    needVerification: 1,
+    lookMemberInfo: 1,
+    applyMemberFriend: 1,
+  };
+  /** All 17 keys of OpenIM's. */
+  const info = (over: object = {}) => ({
+    ...{ groupID, groupName: "Orders", ex: "x", groupType: 2, status: 0, memberCount: 3, ...texts },
+    ...{ ownerUserID: "ann", creatorUserID: "imAdmin", createTime: expect.any(Number) },
+    ...{ notificationUpdateTime: 0, notificationUserID: "", ...over },
+  });
+  /** All 12 keys of OpenIM's. */
+  const member = (userID: string, roleLevel: number) => ({
+    ...{ groupID, userID, roleLevel, joinTime: expect.any(Number) },
+    ...{ nickname: "", faceURL: "", appMangerLevel: 0, joinSource: 0, operatorUserID: "", ex: "" },
+    ...{ muteEndTime: 0, inviterUserID: "" },
+  });
+  const create = "/group/create_group";
+  const groups = "/group/get_groups_info";
+  const members = "/group/get_group_members_info";
+  const list = "/group/get_group_member_list";
+  const transfer = "/group/transfer_group";
+  const joined = "/group/get_joined_group_list";
+  const invite = "/group/invite_user_to_group";
+  const kick = "/group/kick_group";
+  const dismiss = "/group/dismiss_group";
+  const orders = { groupID, groupName: "Orders", ex: "x", groupType: 2, ...texts };
+  const owners = (oldOwnerUserID: string, newOwnerUserID: string) => ({ groupID, oldOwnerUserID, newOwnerUserID });
+  const request = (over: object = {}) => ({
+    ...{ ownerUserID: "ann", adminUserIDs: ["cem"], memberUserIDs: ["bob"] },
+    groupInfo: { ...orders, ...over },
+  });
+  const page = (showNumber: number) => ({ groupID, pagination: { pageNumber: 1, showNumber } });
+  const before = [member("ann", 100), member("cem", 60), member("bob", 20)];
+  // One after the other: each sees what those before it have done.
+  check([
+    { path: create, what: "a user", as: "ann", body: request(), errCode: 1002 },
+    { path: create, what: "another type", body: request({ groupType: 1 }), errCode: 1001 },
+    { path: create, what: "too long a text", body: request({ introduction: "x".repeat(16_385) }), errCode: 1001 },
+    { path: create, what: "too long a picture", body: request({ faceURL: "x".repeat(1_025) }), errCode: 1001 },
+    { path: create, what: "what does not bind", body: { groupInfo: 7 }, errCode: 1001 },
+    { path: create, what: "all that OpenIM keeps", body: request(), data: { groupInfo: info() } },
+    { path: create, what: "an id that is taken", body: request(), errCode: 1202 },
+    {
+      path: groups,
+      what: "what there is of them",
+      body: { groupIDs: [groupID, "no"] },
+      data: { groupInfos: [info()] },
+    },
+    { path: groups, what: "none", body: {}, errCode: 1001 },
+    { path: groups, what: "too many", body: { groupIDs: Array(101).fill("g") }, errCode: 1001 },
+    { path: groups, what: "a user", as: "ann", body: { groupIDs: [groupID] }, errCode: 1002 },
+    {
+      ...{ path: members, what: "those who are", body: { groupID, userIDs: ["eve", "bob", "ann"] } },
+      data: { members: [member("bob", 20), member("ann", 100)] },
+    },
+    { path: members, what: "nobody named", body: { groupID }, errCode: 1001 },
+    { path: members, what: "an unknown group", body: { groupID: "no", userIDs: ["ann"] }, errCode: 1004 },
+    { path: members, what: "a user", as: "ann", body: { groupID, userIDs: ["ann"] }, errCode: 1002 },
+    { path: list, what: "whole rows", body: page(5_000), data: { total: 3, members: before } },
+    // OpenIM: any.
+    { path: list, what: "too large a page", body: page(5_001), errCode: 1001 },
+    // OpenIM: 1001.
+    { path: list, what: "no page", body: { groupID }, data: { total: 3, members: before } },
+    { path: joined, what: "a user its own", as: "bob", body: { fromUserID: "cem" }, errCode: 1002 },
+    { path: joined, what: "an admin any", body: { fromUserID: "cem" }, data: { total: 1, groups: [info()] } },
+    { path: transfer, what: "from who is not the owner", body: owners("bob", "cem"), errCode: 1001 },
+    { path: transfer, what: "to a stranger", body: owners("ann", "eve"), errCode: 1001 },
+    { path: transfer, what: "to oneself", body: owners("ann", "ann"), errCode: 1001 },
+    { path: transfer, what: "nobody named", body: { groupID }, errCode: 1001 },
+    { path: transfer, what: "an unknown group", body: { ...owners("ann", "bob"), groupID: "no" }, errCode: 1004 },
+    { path: transfer, what: "a user", as: "ann", body: owners("ann", "bob"), errCode: 1002 },
+    { path: transfer, what: "to a member", body: owners("ann", "bob") },
+    { path: transfer, what: "again", body: owners("ann", "bob") },
+    {
+      ...{ path: list, what: "with the other owner", body: page(10) },
+      data: { total: 3, members: [member("bob", 100), member("cem", 60), member("ann", 20)] },
+    },
+    {
+      path: groups,
+      what: "the owner",
+      body: { groupIDs: [groupID] },
+      data: { groupInfos: [info({ ownerUserID: "bob" })] },
+    },
+    {
+      path: joined,
+      what: "who was the owner",
+      body: { fromUserID: "ann", pagination: page(1).pagination },
+      data: expect.objectContaining({ total: 2 }),
+    },
+    { path: kick, what: "the owner", body: { groupID, kickedUserIDs: ["bob"] }, errCode: 1001 },
+    { path: kick, what: "who was the owner", body: { groupID, kickedUserIDs: ["ann"] } },
+    // OpenIM: 1101.
+    { path: kick, what: "a stranger", body: { groupID, kickedUserIDs: ["ann"] } },
+    { path: joined, what: "who was kicked", body: { fromUserID: "ann" }, data: expect.objectContaining({ total: 1 }) },
+    { path: invite, what: "a new one", body: { groupID, invitedUserIDs: ["ann"], reason: "back" } },
+    // OpenIM: 500 or 1003.
+    { path: invite, what: "a member", body: { groupID, invitedUserIDs: ["ann"] } },
+    { path: invite, what: "an unknown group", body: { groupID: "no", invitedUserIDs: ["ann"] }, errCode: 1004 },
+    { path: dismiss, what: "a user", as: "ann", body: { groupID }, errCode: 1002 },
+    { path: dismiss, what: "a group", body: { groupID } },
+    { path: dismiss, what: "again", body: { groupID }, errCode: 1204 },
+    { path: transfer, what: "a dismissed one", body: owners("bob", "cem"), errCode: 1204 },
+    {
+      path: groups,
+      what: "a dismissed one",
+      body: { groupIDs: [groupID] },
+      data: { groupInfos: [info({ ownerUserID: "bob", status: 2 })] },
+    },
+    { path: members, what: "of a dismissed one", body: { groupID, userIDs: ["bob"] }, errCode: 1204 },
+  ]);
+});
+
+describe("sends, and what comes before them", () => {
+  const path = "/msg/send_business_notification";
+  const body = { sendUserID: "imAdmin", recvUserID: "ann", key: "k", data: "d" };
+  const accepted = {
+    serverMsgID: expect.any(String),
+    clientMsgID: expect.stringMatching(/^[0-9a-f]{32}$/),
+    sendTime: expect.any(Number),
+  };
+  check([
+    { path, what: "the documented body", body, data: accepted },
+    {
+      path,
+      what: "names in any case",
+      body: { SENDUSERID: "a", recvUserId: "b", KEY: "k", Data: "d" },
+      data: accepted,
+    },
+    { path, what: "null for what is optional", body: { ...body, recvGroupID: null, sendMsg: null }, data: accepted },
+    { path, what: "a level of 0", body: { ...body, reliabilityLevel: 0 }, data: accepted },
+    { path, what: "a level of 2", body: { ...body, reliabilityLevel: 2 }, data: accepted },
+    { path, what: "fields that are none", body: { ...body, other: 1 }, data: accepted },
+    { path, what: "empty data", body: { ...body, data: "" }, data: accepted },
+    // OpenIM takes these.
+    { path, what: "a level of 3", body: { ...body, reliabilityLevel: 3 }, errCode: 1001 },
+    { path, what: "no key", body: { ...body, key: undefined }, errCode: 1001 },
+    { path, what: "no data", body: { ...body, data: undefined }, errCode: 1001 },
+    { path, what: "a control character", body: { ...body, recvUserID: "a\u0007" }, errCode: 1001 },
+    // As OpenIM.
+    { path, what: "no receiver", body: { ...body, recvUserID: "" }, errCode: 1001 },
+    { path, what: "two receivers", body: { ...body, recvGroupID: "quiet" }, errCode: 1001 },
+    { path, what: "no sender", body: { ...body, sendUserID: undefined }, status: 400, errCode: 1001 },
+    { path, what: "a level as a string", body: { ...body, reliabilityLevel: "2" }, status: 400, errCode: 1001 },
+    { path, what: "no JSON", body: "no", status: 400, errCode: 1001 },
+    { path, what: "an unknown group", body: { ...body, recvUserID: "", recvGroupID: "no" }, errCode: 1004 },
+    { path, what: "a dismissed group", body: { ...body, recvUserID: "", recvGroupID: "orders" }, errCode: 1204 },
+    { path, what: "no operationID, before all", body: "no", as: "nobody", headers: { operationID: "" }, errCode: 1001 },
+    { path, what: "no token, before the body", body: "no", as: "nobody", errCode: 1001 },
+    { path, what: "a token that is none", body, as: "nobody", headers: { token: "no" }, errCode: 1503 },
+    { path, what: "a user, after the body", body, as: "ann", errCode: 1002 },
+    { path, what: "a user with a bad body", body: { ...body, recvUserID: "" }, as: "ann", errCode: 1001 },
+    { path: "/auth/parse_token", what: "what does not bind", body: { token: 7 }, as: "nobody", errCode: 1001 },
+  ]);
+
+  test.each(["/msg/send_msg", "/user/no", `${path}/`])("%s is not there", async (path) => {
+    const response = await fetch(`${server.url}${path}`, {
+      method: "POST",
+      headers: { operationID: "op" },
+      body: "{}",
+    });
+    expect([response.status, response.headers.get("content-type")]).toEqual([
+      404,
+      expect.stringMatching(/^text\/plain/),
+    ]);
+  });
+});

@@ -3,7 +3,7 @@ import { toToken } from "../../src/broker/subjects.ts";
 import { toErrorFacts } from "../../src/errors.ts";
 import { roles } from "../../src/groups/groups.ts";
 import { groupInfoSubject, joinedSubject } from "../../src/groups/layout.ts";
-import { encodeGroup, type GroupRecord } from "../../src/groups/records.ts";
+import { encodeGroup, type GroupRecord, noProfile } from "../../src/groups/records.ts";
 import { startBroker, useBroker } from "../helpers/broker.ts";
 import { type GroupsInstance, useGroups, userIds } from "../helpers/groups.ts";
 
@@ -41,6 +41,7 @@ describe("a group that is created", () => {
       ],
     });
     expect(created).toEqual({
+      ...noProfile,
       groupId,
       groupName: "Orders",
       ex: '{"a":1}',
@@ -163,6 +164,32 @@ describe("membership", () => {
     ]);
     await vi.waitFor(() => expect(seen).toHaveLength(5));
     expect(Math.max(...seen.map(Number))).toBeLessThanOrEqual(0);
+  });
+
+  test("of the owner and another member change places, also when both instances do it at once", async () => {
+    const groupId = newId("group");
+    const { version, createTime } = await here.open(groupId, ["ann", "ben"]);
+    const owners = { from: "owner", to: "ann" };
+    await Promise.all([
+      here.transfer(groupId, owners),
+      there.transfer(groupId, owners),
+      here.transfer(groupId, owners),
+    ]);
+    const group = await there.find(groupId);
+    expect(group).toMatchObject({ ownerUserId: "ann", memberCount: 3, version: version + 1 });
+    const rolesAt = async (at: number) =>
+      Object.fromEntries((await there.membersAt(groupId, at)).map(({ userId, role }) => [userId, role]));
+    expect(await rolesAt(version)).toEqual({ owner: 100, ann: 20, ben: 20 });
+    expect(await rolesAt(version + 1)).toEqual({ owner: 20, ann: 100, ben: 20 });
+    const joinTimes = (await there.membersAt(groupId, version + 1)).map(({ joinTime }) => joinTime);
+    expect(joinTimes).toEqual([createTime, createTime, createTime]);
+    for (const userId of ["owner", "ann"]) expect(await there.joinedIds(userId)).toContain(groupId);
+
+    expect(await refusal(here.transfer(groupId, { from: "owner", to: "ben" }))).toBe(1001);
+    expect(await refusal(here.transfer(groupId, { from: "ann", to: "eve" }))).toBe(1001);
+    expect(await refusal(here.transfer(newId("group"), owners))).toBe(1004);
+    await here.remove(groupId, ["owner"]);
+    expect(await here.memberIds(groupId)).toEqual(["ann", "ben"]);
   });
 
   test("of the owner cannot be ended", async () => {

@@ -4,7 +4,7 @@ import { toToken } from "../../src/broker/subjects.ts";
 import { toErrorFacts } from "../../src/errors.ts";
 import { groupInfoSubject } from "../../src/groups/layout.ts";
 import { readGroup, readLast } from "../../src/groups/reads.ts";
-import { encodeGroup, type GroupRecord } from "../../src/groups/records.ts";
+import { encodeGroup, type GroupRecord, noProfile } from "../../src/groups/records.ts";
 
 const message = (subject: string, sequence: number, payload: Uint8Array = Buffer.from(subject)) => ({
   subject,
@@ -97,8 +97,7 @@ describe("a read of all under a filter", () => {
 describe("a group", () => {
   const info = (version: number): GroupRecord => ({
     groupId: "g",
-    groupName: "",
-    ex: "",
+    ...noProfile,
     ownerUserId: "owner",
     creatorUserId: "imAdmin",
     createTime: 1,

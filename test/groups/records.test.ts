@@ -1,6 +1,13 @@
 import fc from "fast-check";
 import { describe, expect, test } from "vitest";
-import { isMemberAt, type Membership, reviseMemberships } from "../../src/groups/records.ts";
+import {
+  decodeGroup,
+  encodeGroup,
+  isMemberAt,
+  type Membership,
+  noProfile,
+  reviseMemberships,
+} from "../../src/groups/records.ts";
 import { fuzz } from "../helpers/fuzz.ts";
 
 const membership = (userId: string, from: number, to?: number, leaveTime = 0): Membership => ({
@@ -84,4 +91,21 @@ describe("a revision", () => {
       fuzz(100),
     );
   });
+});
+
+test("a group that was stored before it had a profile has an empty one", () => {
+  const group = { ...noProfile, groupName: "Orders", ex: "x", groupId: "g", ownerUserId: "o", creatorUserId: "c" };
+  const record = { ...group, createTime: 1, memberCount: 1, status: "active", version: 1, changeId: "1" } as const;
+  // A field with its zero value is not written: the bytes are those of then.
+  const stored = encodeGroup(record);
+  expect(decodeGroup(stored)).toEqual(record);
+  const told = {
+    ...record,
+    notification: "n",
+    introduction: "i",
+    faceUrl: "f",
+    needVerification: 2,
+    lookMemberInfo: 1,
+  };
+  expect(decodeGroup(encodeGroup(told))).toEqual(told);
 });

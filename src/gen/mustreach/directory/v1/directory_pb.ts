@@ -12,7 +12,7 @@ import type { Message } from "@bufbuild/protobuf";
  * Describes the file mustreach/directory/v1/directory.proto.
  */
 export const file_mustreach_directory_v1_directory: GenFile = /*@__PURE__*/
-  fileDesc("CiZtdXN0cmVhY2gvZGlyZWN0b3J5L3YxL2RpcmVjdG9yeS5wcm90bxIWbXVzdHJlYWNoLmRpcmVjdG9yeS52MSLhAQoJR3JvdXBJbmZvEhkKCGdyb3VwX2lkGAEgASgJUgdncm91cElEEhIKCmdyb3VwX25hbWUYAiABKAkSCgoCZXgYAyABKAkSEgoKZ3JvdXBfdHlwZRgEIAEoBRIiCg1vd25lcl91c2VyX2lkGAUgASgJUgtvd25lclVzZXJJRBImCg9jcmVhdG9yX3VzZXJfaWQYBiABKAlSDWNyZWF0b3JVc2VySUQSEwoLY3JlYXRlX3RpbWUYByABKAMSFAoMbWVtYmVyX2NvdW50GAggASgFEg4KBnN0YXR1cxgJIAEoBSJoCgtHcm91cE1lbWJlchIZCghncm91cF9pZBgBIAEoCVIHZ3JvdXBJRBIXCgd1c2VyX2lkGAIgASgJUgZ1c2VySUQSEgoKcm9sZV9sZXZlbBgDIAEoBRIRCglqb2luX3RpbWUYBCABKAMiNgoKUGFnaW5hdGlvbhITCgtwYWdlX251bWJlchgBIAEoBRITCgtzaG93X251bWJlchgCIAEoBSK9AQoSQ3JlYXRlR3JvdXBSZXF1ZXN0EiIKDW93bmVyX3VzZXJfaWQYASABKAlSC293bmVyVXNlcklEEiYKD21lbWJlcl91c2VyX2lkcxgCIAMoCVINbWVtYmVyVXNlcklEcxIkCg5hZG1pbl91c2VyX2lkcxgDIAMoCVIMYWRtaW5Vc2VySURzEjUKCmdyb3VwX2luZm8YBCABKAsyIS5tdXN0cmVhY2guZGlyZWN0b3J5LnYxLkdyb3VwSW5mbyJMChNDcmVhdGVHcm91cFJlc3BvbnNlEjUKCmdyb3VwX2luZm8YASABKAsyIS5tdXN0cmVhY2guZGlyZWN0b3J5LnYxLkdyb3VwSW5mbyJHChNEaXNtaXNzR3JvdXBSZXF1ZXN0EhkKCGdyb3VwX2lkGAEgASgJUgdncm91cElEEhUKDWRlbGV0ZV9tZW1iZXIYAiABKAgiFgoURGlzbWlzc0dyb3VwUmVzcG9uc2UiaAoRQWRkTWVtYmVyc1JlcXVlc3QSGQoIZ3JvdXBfaWQYASABKAlSB2dyb3VwSUQSKAoQaW52aXRlZF91c2VyX2lkcxgCIAMoCVIOaW52aXRlZFVzZXJJRHMSDgoGcmVhc29uGAMgASgJIhQKEkFkZE1lbWJlcnNSZXNwb25zZSJpChRSZW1vdmVNZW1iZXJzUmVxdWVzdBIZCghncm91cF9pZBgBIAEoCVIHZ3JvdXBJRBImCg9raWNrZWRfdXNlcl9pZHMYAiADKAlSDWtpY2tlZFVzZXJJRHMSDgoGcmVhc29uGAMgASgJIhcKFVJlbW92ZU1lbWJlcnNSZXNwb25zZSKIAQoSTGlzdE1lbWJlcnNSZXF1ZXN0EhkKCGdyb3VwX2lkGAEgASgJUgdncm91cElEEjYKCnBhZ2luYXRpb24YAiABKAsyIi5tdXN0cmVhY2guZGlyZWN0b3J5LnYxLlBhZ2luYXRpb24SDgoGZmlsdGVyGAMgASgFEg8KB2tleXdvcmQYBCABKAkiWgoTTGlzdE1lbWJlcnNSZXNwb25zZRINCgV0b3RhbBgBIAEoBRI0CgdtZW1iZXJzGAIgAygLMiMubXVzdHJlYWNoLmRpcmVjdG9yeS52MS5Hcm91cE1lbWJlciJtChFMaXN0R3JvdXBzUmVxdWVzdBIgCgxmcm9tX3VzZXJfaWQYASABKAlSCmZyb21Vc2VySUQSNgoKcGFnaW5hdGlvbhgCIAEoCzIiLm11c3RyZWFjaC5kaXJlY3RvcnkudjEuUGFnaW5hdGlvbiJWChJMaXN0R3JvdXBzUmVzcG9uc2USDQoFdG90YWwYASABKAUSMQoGZ3JvdXBzGAIgAygLMiEubXVzdHJlYWNoLmRpcmVjdG9yeS52MS5Hcm91cEluZm8yvAgKDEdyb3VwU2VydmljZRKxAQoLQ3JlYXRlR3JvdXASKi5tdXN0cmVhY2guZGlyZWN0b3J5LnYxLkNyZWF0ZUdyb3VwUmVxdWVzdBorLm11c3RyZWFjaC5kaXJlY3RvcnkudjEuQ3JlYXRlR3JvdXBSZXNwb25zZSJJ4uAYJxolb25seSBhbiBhZG1pbiB0b2tlbiBtYXkgY3JlYXRlIGdyb3Vwc4LT5JMCGDoBKiITL2dyb3VwL2NyZWF0ZV9ncm91cBK2AQoMRGlzbWlzc0dyb3VwEisubXVzdHJlYWNoLmRpcmVjdG9yeS52MS5EaXNtaXNzR3JvdXBSZXF1ZXN0GiwubXVzdHJlYWNoLmRpcmVjdG9yeS52MS5EaXNtaXNzR3JvdXBSZXNwb25zZSJL4uAYKBomb25seSBhbiBhZG1pbiB0b2tlbiBtYXkgZGlzbWlzcyBncm91cHOC0+STAhk6ASoiFC9ncm91cC9kaXNtaXNzX2dyb3VwErQBCgpBZGRNZW1iZXJzEikubXVzdHJlYWNoLmRpcmVjdG9yeS52MS5BZGRNZW1iZXJzUmVxdWVzdBoqLm11c3RyZWFjaC5kaXJlY3RvcnkudjEuQWRkTWVtYmVyc1Jlc3BvbnNlIk/i4BglGiNvbmx5IGFuIGFkbWluIHRva2VuIG1heSBhZGQgbWVtYmVyc4LT5JMCIDoBKiIbL2dyb3VwL2ludml0ZV91c2VyX3RvX2dyb3VwErYBCg1SZW1vdmVNZW1iZXJzEiwubXVzdHJlYWNoLmRpcmVjdG9yeS52MS5SZW1vdmVNZW1iZXJzUmVxdWVzdBotLm11c3RyZWFjaC5kaXJlY3RvcnkudjEuUmVtb3ZlTWVtYmVyc1Jlc3BvbnNlIkji4BgoGiZvbmx5IGFuIGFkbWluIHRva2VuIG1heSByZW1vdmUgbWVtYmVyc4LT5JMCFjoBKiIRL2dyb3VwL2tpY2tfZ3JvdXASuQEKC0xpc3RNZW1iZXJzEioubXVzdHJlYWNoLmRpcmVjdG9yeS52MS5MaXN0TWVtYmVyc1JlcXVlc3QaKy5tdXN0cmVhY2guZGlyZWN0b3J5LnYxLkxpc3RNZW1iZXJzUmVzcG9uc2UiUeLgGCYaJG9ubHkgYW4gYWRtaW4gdG9rZW4gbWF5IGxpc3QgbWVtYmVyc4LT5JMCIToBKiIcL2dyb3VwL2dldF9ncm91cF9tZW1iZXJfbGlzdBKSAQoKTGlzdEdyb3VwcxIpLm11c3RyZWFjaC5kaXJlY3RvcnkudjEuTGlzdEdyb3Vwc1JlcXVlc3QaKi5tdXN0cmVhY2guZGlyZWN0b3J5LnYxLkxpc3RHcm91cHNSZXNwb25zZSIt4uAYAhABgtPkkwIhOgEqIhwvZ3JvdXAvZ2V0X2pvaW5lZF9ncm91cF9saXN0QmcKFm11c3RyZWFjaC5kaXJlY3RvcnkudjFCDkRpcmVjdG9yeVByb3RvUAFaIm11c3RyZWFjaC9kaXJlY3RvcnkvdjE7ZGlyZWN0b3J5djGqAhZNdXN0cmVhY2guRGlyZWN0b3J5LlYxYgZwcm90bzM", [file_google_api_annotations, file_mustreach_delivery_v1_delivery]);
+  fileDesc("CiZtdXN0cmVhY2gvZGlyZWN0b3J5L3YxL2RpcmVjdG9yeS5wcm90bxIWbXVzdHJlYWNoLmRpcmVjdG9yeS52MSLOAwoJR3JvdXBJbmZvEhkKCGdyb3VwX2lkGAEgASgJUgdncm91cElEEhIKCmdyb3VwX25hbWUYAiABKAkSCgoCZXgYAyABKAkSEgoKZ3JvdXBfdHlwZRgEIAEoBRIiCg1vd25lcl91c2VyX2lkGAUgASgJUgtvd25lclVzZXJJRBImCg9jcmVhdG9yX3VzZXJfaWQYBiABKAlSDWNyZWF0b3JVc2VySUQSEwoLY3JlYXRlX3RpbWUYByABKAMSFAoMbWVtYmVyX2NvdW50GAggASgFEg4KBnN0YXR1cxgJIAEoBRIUCgxub3RpZmljYXRpb24YCiABKAkSFAoMaW50cm9kdWN0aW9uGAsgASgJEhkKCGZhY2VfdXJsGAwgASgJUgdmYWNlVVJMEhkKEW5lZWRfdmVyaWZpY2F0aW9uGA0gASgFEhgKEGxvb2tfbWVtYmVyX2luZm8YDiABKAUSGwoTYXBwbHlfbWVtYmVyX2ZyaWVuZBgPIAEoBRIgChhub3RpZmljYXRpb25fdXBkYXRlX3RpbWUYECABKAMSMAoUbm90aWZpY2F0aW9uX3VzZXJfaWQYESABKAlSEm5vdGlmaWNhdGlvblVzZXJJRCK5AgoLR3JvdXBNZW1iZXISGQoIZ3JvdXBfaWQYASABKAlSB2dyb3VwSUQSFwoHdXNlcl9pZBgCIAEoCVIGdXNlcklEEhIKCnJvbGVfbGV2ZWwYAyABKAUSEQoJam9pbl90aW1lGAQgASgDEhAKCG5pY2tuYW1lGAUgASgJEhkKCGZhY2VfdXJsGAYgASgJUgdmYWNlVVJMEhgKEGFwcF9tYW5nZXJfbGV2ZWwYByABKAUSEwoLam9pbl9zb3VyY2UYCCABKAUSKAoQb3BlcmF0b3JfdXNlcl9pZBgJIAEoCVIOb3BlcmF0b3JVc2VySUQSCgoCZXgYCiABKAkSFQoNbXV0ZV9lbmRfdGltZRgLIAEoAxImCg9pbnZpdGVyX3VzZXJfaWQYDCABKAlSDWludml0ZXJVc2VySUQiNgoKUGFnaW5hdGlvbhITCgtwYWdlX251bWJlchgBIAEoBRITCgtzaG93X251bWJlchgCIAEoBSK9AQoSQ3JlYXRlR3JvdXBSZXF1ZXN0EiIKDW93bmVyX3VzZXJfaWQYASABKAlSC293bmVyVXNlcklEEiYKD21lbWJlcl91c2VyX2lkcxgCIAMoCVINbWVtYmVyVXNlcklEcxIkCg5hZG1pbl91c2VyX2lkcxgDIAMoCVIMYWRtaW5Vc2VySURzEjUKCmdyb3VwX2luZm8YBCABKAsyIS5tdXN0cmVhY2guZGlyZWN0b3J5LnYxLkdyb3VwSW5mbyJMChNDcmVhdGVHcm91cFJlc3BvbnNlEjUKCmdyb3VwX2luZm8YASABKAsyIS5tdXN0cmVhY2guZGlyZWN0b3J5LnYxLkdyb3VwSW5mbyJHChNEaXNtaXNzR3JvdXBSZXF1ZXN0EhkKCGdyb3VwX2lkGAEgASgJUgdncm91cElEEhUKDWRlbGV0ZV9tZW1iZXIYAiABKAgiFgoURGlzbWlzc0dyb3VwUmVzcG9uc2UiaAoRQWRkTWVtYmVyc1JlcXVlc3QSGQoIZ3JvdXBfaWQYASABKAlSB2dyb3VwSUQSKAoQaW52aXRlZF91c2VyX2lkcxgCIAMoCVIOaW52aXRlZFVzZXJJRHMSDgoGcmVhc29uGAMgASgJIhQKEkFkZE1lbWJlcnNSZXNwb25zZSJpChRSZW1vdmVNZW1iZXJzUmVxdWVzdBIZCghncm91cF9pZBgBIAEoCVIHZ3JvdXBJRBImCg9raWNrZWRfdXNlcl9pZHMYAiADKAlSDWtpY2tlZFVzZXJJRHMSDgoGcmVhc29uGAMgASgJIhcKFVJlbW92ZU1lbWJlcnNSZXNwb25zZSKHAQoUVHJhbnNmZXJHcm91cFJlcXVlc3QSGQoIZ3JvdXBfaWQYASABKAlSB2dyb3VwSUQSKQoRb2xkX293bmVyX3VzZXJfaWQYAiABKAlSDm9sZE93bmVyVXNlcklEEikKEW5ld19vd25lcl91c2VyX2lkGAMgASgJUg5uZXdPd25lclVzZXJJRCIXChVUcmFuc2Zlckdyb3VwUmVzcG9uc2UiLwoQR2V0R3JvdXBzUmVxdWVzdBIbCglncm91cF9pZHMYASADKAlSCGdyb3VwSURzIksKEUdldEdyb3Vwc1Jlc3BvbnNlEjYKC2dyb3VwX2luZm9zGAEgAygLMiEubXVzdHJlYWNoLmRpcmVjdG9yeS52MS5Hcm91cEluZm8iSQoRR2V0TWVtYmVyc1JlcXVlc3QSGQoIZ3JvdXBfaWQYASABKAlSB2dyb3VwSUQSGQoIdXNlcl9pZHMYAiADKAlSB3VzZXJJRHMiSgoSR2V0TWVtYmVyc1Jlc3BvbnNlEjQKB21lbWJlcnMYASADKAsyIy5tdXN0cmVhY2guZGlyZWN0b3J5LnYxLkdyb3VwTWVtYmVyIogBChJMaXN0TWVtYmVyc1JlcXVlc3QSGQoIZ3JvdXBfaWQYASABKAlSB2dyb3VwSUQSNgoKcGFnaW5hdGlvbhgCIAEoCzIiLm11c3RyZWFjaC5kaXJlY3RvcnkudjEuUGFnaW5hdGlvbhIOCgZmaWx0ZXIYAyABKAUSDwoHa2V5d29yZBgEIAEoCSJaChNMaXN0TWVtYmVyc1Jlc3BvbnNlEg0KBXRvdGFsGAEgASgFEjQKB21lbWJlcnMYAiADKAsyIy5tdXN0cmVhY2guZGlyZWN0b3J5LnYxLkdyb3VwTWVtYmVyIm0KEUxpc3RHcm91cHNSZXF1ZXN0EiAKDGZyb21fdXNlcl9pZBgBIAEoCVIKZnJvbVVzZXJJRBI2CgpwYWdpbmF0aW9uGAIgASgLMiIubXVzdHJlYWNoLmRpcmVjdG9yeS52MS5QYWdpbmF0aW9uIlYKEkxpc3RHcm91cHNSZXNwb25zZRINCgV0b3RhbBgBIAEoBRIxCgZncm91cHMYAiADKAsyIS5tdXN0cmVhY2guZGlyZWN0b3J5LnYxLkdyb3VwSW5mbzLpDAoMR3JvdXBTZXJ2aWNlErEBCgtDcmVhdGVHcm91cBIqLm11c3RyZWFjaC5kaXJlY3RvcnkudjEuQ3JlYXRlR3JvdXBSZXF1ZXN0GisubXVzdHJlYWNoLmRpcmVjdG9yeS52MS5DcmVhdGVHcm91cFJlc3BvbnNlIkni4BgnGiVvbmx5IGFuIGFkbWluIHRva2VuIG1heSBjcmVhdGUgZ3JvdXBzgtPkkwIYOgEqIhMvZ3JvdXAvY3JlYXRlX2dyb3VwErYBCgxEaXNtaXNzR3JvdXASKy5tdXN0cmVhY2guZGlyZWN0b3J5LnYxLkRpc21pc3NHcm91cFJlcXVlc3QaLC5tdXN0cmVhY2guZGlyZWN0b3J5LnYxLkRpc21pc3NHcm91cFJlc3BvbnNlIkvi4BgoGiZvbmx5IGFuIGFkbWluIHRva2VuIG1heSBkaXNtaXNzIGdyb3Vwc4LT5JMCGToBKiIUL2dyb3VwL2Rpc21pc3NfZ3JvdXAStAEKCkFkZE1lbWJlcnMSKS5tdXN0cmVhY2guZGlyZWN0b3J5LnYxLkFkZE1lbWJlcnNSZXF1ZXN0GioubXVzdHJlYWNoLmRpcmVjdG9yeS52MS5BZGRNZW1iZXJzUmVzcG9uc2UiT+LgGCUaI29ubHkgYW4gYWRtaW4gdG9rZW4gbWF5IGFkZCBtZW1iZXJzgtPkkwIgOgEqIhsvZ3JvdXAvaW52aXRlX3VzZXJfdG9fZ3JvdXAStgEKDVJlbW92ZU1lbWJlcnMSLC5tdXN0cmVhY2guZGlyZWN0b3J5LnYxLlJlbW92ZU1lbWJlcnNSZXF1ZXN0Gi0ubXVzdHJlYWNoLmRpcmVjdG9yeS52MS5SZW1vdmVNZW1iZXJzUmVzcG9uc2UiSOLgGCgaJm9ubHkgYW4gYWRtaW4gdG9rZW4gbWF5IHJlbW92ZSBtZW1iZXJzgtPkkwIWOgEqIhEvZ3JvdXAva2lja19ncm91cBK7AQoNVHJhbnNmZXJHcm91cBIsLm11c3RyZWFjaC5kaXJlY3RvcnkudjEuVHJhbnNmZXJHcm91cFJlcXVlc3QaLS5tdXN0cmVhY2guZGlyZWN0b3J5LnYxLlRyYW5zZmVyR3JvdXBSZXNwb25zZSJN4uAYKRonb25seSBhbiBhZG1pbiB0b2tlbiBtYXkgdHJhbnNmZXIgZ3JvdXBzgtPkkwIaOgEqIhUvZ3JvdXAvdHJhbnNmZXJfZ3JvdXASrwEKCUdldEdyb3VwcxIoLm11c3RyZWFjaC5kaXJlY3RvcnkudjEuR2V0R3JvdXBzUmVxdWVzdBopLm11c3RyZWFjaC5kaXJlY3RvcnkudjEuR2V0R3JvdXBzUmVzcG9uc2UiTeLgGCgaJm9ubHkgYW4gYWRtaW4gdG9rZW4gbWF5IGFzayBmb3IgZ3JvdXBzgtPkkwIbOgEqIhYvZ3JvdXAvZ2V0X2dyb3Vwc19pbmZvEroBCgpHZXRNZW1iZXJzEikubXVzdHJlYWNoLmRpcmVjdG9yeS52MS5HZXRNZW1iZXJzUmVxdWVzdBoqLm11c3RyZWFjaC5kaXJlY3RvcnkudjEuR2V0TWVtYmVyc1Jlc3BvbnNlIlXi4BgpGidvbmx5IGFuIGFkbWluIHRva2VuIG1heSBhc2sgZm9yIG1lbWJlcnOC0+STAiI6ASoiHS9ncm91cC9nZXRfZ3JvdXBfbWVtYmVyc19pbmZvErkBCgtMaXN0TWVtYmVycxIqLm11c3RyZWFjaC5kaXJlY3RvcnkudjEuTGlzdE1lbWJlcnNSZXF1ZXN0GisubXVzdHJlYWNoLmRpcmVjdG9yeS52MS5MaXN0TWVtYmVyc1Jlc3BvbnNlIlHi4BgmGiRvbmx5IGFuIGFkbWluIHRva2VuIG1heSBsaXN0IG1lbWJlcnOC0+STAiE6ASoiHC9ncm91cC9nZXRfZ3JvdXBfbWVtYmVyX2xpc3QSkgEKCkxpc3RHcm91cHMSKS5tdXN0cmVhY2guZGlyZWN0b3J5LnYxLkxpc3RHcm91cHNSZXF1ZXN0GioubXVzdHJlYWNoLmRpcmVjdG9yeS52MS5MaXN0R3JvdXBzUmVzcG9uc2UiLeLgGAIQAYLT5JMCIToBKiIcL2dyb3VwL2dldF9qb2luZWRfZ3JvdXBfbGlzdEJnChZtdXN0cmVhY2guZGlyZWN0b3J5LnYxQg5EaXJlY3RvcnlQcm90b1ABWiJtdXN0cmVhY2gvZGlyZWN0b3J5L3YxO2RpcmVjdG9yeXYxqgIWTXVzdHJlYWNoLkRpcmVjdG9yeS5WMWIGcHJvdG8z", [file_google_api_annotations, file_mustreach_delivery_v1_delivery]);
 
 /**
  * GroupInfo describes a group.
@@ -82,6 +82,62 @@ export type GroupInfo = Message<"mustreach.directory.v1.GroupInfo"> & {
    * @generated from field: int32 status = 9;
    */
   status: number;
+
+  /**
+   * A text for its members. Kept as it is given. At most 16,384 bytes of UTF-8.
+   *
+   * @generated from field: string notification = 10;
+   */
+  notification: string;
+
+  /**
+   * What it is about. Kept as it is given. At most 16,384 bytes of UTF-8.
+   *
+   * @generated from field: string introduction = 11;
+   */
+  introduction: string;
+
+  /**
+   * Where its picture is. Kept as it is given. At most 1,024 bytes of UTF-8.
+   *
+   * @generated from field: string face_url = 12 [json_name = "faceURL"];
+   */
+  faceUrl: string;
+
+  /**
+   * Whether joining needs consent, as OpenIM numbers it. Kept as it is given: only admins add members here.
+   *
+   * @generated from field: int32 need_verification = 13;
+   */
+  needVerification: number;
+
+  /**
+   * Whether members see each other's profiles, as OpenIM numbers it. Kept as it is given.
+   *
+   * @generated from field: int32 look_member_info = 14;
+   */
+  lookMemberInfo: number;
+
+  /**
+   * Whether members may befriend each other, as OpenIM numbers it. Kept as it is given.
+   *
+   * @generated from field: int32 apply_member_friend = 15;
+   */
+  applyMemberFriend: number;
+
+  /**
+   * 0. Ignored in a request.
+   *
+   * @generated from field: int64 notification_update_time = 16;
+   */
+  notificationUpdateTime: bigint;
+
+  /**
+   * Empty. Ignored in a request.
+   *
+   * @generated from field: string notification_user_id = 17 [json_name = "notificationUserID"];
+   */
+  notificationUserId: string;
 };
 
 /**
@@ -124,6 +180,62 @@ export type GroupMember = Message<"mustreach.directory.v1.GroupMember"> & {
    * @generated from field: int64 join_time = 4;
    */
   joinTime: bigint;
+
+  /**
+   * Empty, as are the others below: OpenIM's rows have them.
+   *
+   * @generated from field: string nickname = 5;
+   */
+  nickname: string;
+
+  /**
+   * Empty.
+   *
+   * @generated from field: string face_url = 6 [json_name = "faceURL"];
+   */
+  faceUrl: string;
+
+  /**
+   * 0.
+   *
+   * @generated from field: int32 app_manger_level = 7;
+   */
+  appMangerLevel: number;
+
+  /**
+   * 0.
+   *
+   * @generated from field: int32 join_source = 8;
+   */
+  joinSource: number;
+
+  /**
+   * Empty.
+   *
+   * @generated from field: string operator_user_id = 9 [json_name = "operatorUserID"];
+   */
+  operatorUserId: string;
+
+  /**
+   * Empty.
+   *
+   * @generated from field: string ex = 10;
+   */
+  ex: string;
+
+  /**
+   * 0.
+   *
+   * @generated from field: int64 mute_end_time = 11;
+   */
+  muteEndTime: bigint;
+
+  /**
+   * Empty.
+   *
+   * @generated from field: string inviter_user_id = 12 [json_name = "inviterUserID"];
+   */
+  inviterUserId: string;
 };
 
 /**
@@ -147,7 +259,7 @@ export type Pagination = Message<"mustreach.directory.v1.Pagination"> & {
   pageNumber: number;
 
   /**
-   * Entries on a page: 1 to 1,000. Default (0): 100.
+   * Entries on a page: 1 to 5,000. Default (0): 100.
    *
    * @generated from field: int32 show_number = 2;
    */
@@ -369,6 +481,147 @@ export const RemoveMembersResponseSchema: GenMessage<RemoveMembersResponse> = /*
   messageDesc(file_mustreach_directory_v1_directory, 10);
 
 /**
+ * TransferGroupRequest names the owners.
+ *
+ * @generated from message mustreach.directory.v1.TransferGroupRequest
+ */
+export type TransferGroupRequest = Message<"mustreach.directory.v1.TransferGroupRequest"> & {
+  /**
+   * The group. Required.
+   *
+   * @generated from field: string group_id = 1 [json_name = "groupID"];
+   */
+  groupId: string;
+
+  /**
+   * The owner until now. Required.
+   *
+   * @generated from field: string old_owner_user_id = 2 [json_name = "oldOwnerUserID"];
+   */
+  oldOwnerUserId: string;
+
+  /**
+   * The owner from now on. Required.
+   *
+   * @generated from field: string new_owner_user_id = 3 [json_name = "newOwnerUserID"];
+   */
+  newOwnerUserId: string;
+};
+
+/**
+ * Describes the message mustreach.directory.v1.TransferGroupRequest.
+ * Use `create(TransferGroupRequestSchema)` to create a new message.
+ */
+export const TransferGroupRequestSchema: GenMessage<TransferGroupRequest> = /*@__PURE__*/
+  messageDesc(file_mustreach_directory_v1_directory, 11);
+
+/**
+ * TransferGroupResponse is empty.
+ *
+ * @generated from message mustreach.directory.v1.TransferGroupResponse
+ */
+export type TransferGroupResponse = Message<"mustreach.directory.v1.TransferGroupResponse"> & {
+};
+
+/**
+ * Describes the message mustreach.directory.v1.TransferGroupResponse.
+ * Use `create(TransferGroupResponseSchema)` to create a new message.
+ */
+export const TransferGroupResponseSchema: GenMessage<TransferGroupResponse> = /*@__PURE__*/
+  messageDesc(file_mustreach_directory_v1_directory, 12);
+
+/**
+ * GetGroupsRequest names groups.
+ *
+ * @generated from message mustreach.directory.v1.GetGroupsRequest
+ */
+export type GetGroupsRequest = Message<"mustreach.directory.v1.GetGroupsRequest"> & {
+  /**
+   * 1 to 100.
+   *
+   * @generated from field: repeated string group_ids = 1 [json_name = "groupIDs"];
+   */
+  groupIds: string[];
+};
+
+/**
+ * Describes the message mustreach.directory.v1.GetGroupsRequest.
+ * Use `create(GetGroupsRequestSchema)` to create a new message.
+ */
+export const GetGroupsRequestSchema: GenMessage<GetGroupsRequest> = /*@__PURE__*/
+  messageDesc(file_mustreach_directory_v1_directory, 13);
+
+/**
+ * GetGroupsResponse describes groups.
+ *
+ * @generated from message mustreach.directory.v1.GetGroupsResponse
+ */
+export type GetGroupsResponse = Message<"mustreach.directory.v1.GetGroupsResponse"> & {
+  /**
+   * In the order of the request.
+   *
+   * @generated from field: repeated mustreach.directory.v1.GroupInfo group_infos = 1;
+   */
+  groupInfos: GroupInfo[];
+};
+
+/**
+ * Describes the message mustreach.directory.v1.GetGroupsResponse.
+ * Use `create(GetGroupsResponseSchema)` to create a new message.
+ */
+export const GetGroupsResponseSchema: GenMessage<GetGroupsResponse> = /*@__PURE__*/
+  messageDesc(file_mustreach_directory_v1_directory, 14);
+
+/**
+ * GetMembersRequest names users.
+ *
+ * @generated from message mustreach.directory.v1.GetMembersRequest
+ */
+export type GetMembersRequest = Message<"mustreach.directory.v1.GetMembersRequest"> & {
+  /**
+   * The group. Required.
+   *
+   * @generated from field: string group_id = 1 [json_name = "groupID"];
+   */
+  groupId: string;
+
+  /**
+   * The users: 1 to 100,000, nobody twice.
+   *
+   * @generated from field: repeated string user_ids = 2 [json_name = "userIDs"];
+   */
+  userIds: string[];
+};
+
+/**
+ * Describes the message mustreach.directory.v1.GetMembersRequest.
+ * Use `create(GetMembersRequestSchema)` to create a new message.
+ */
+export const GetMembersRequestSchema: GenMessage<GetMembersRequest> = /*@__PURE__*/
+  messageDesc(file_mustreach_directory_v1_directory, 15);
+
+/**
+ * GetMembersResponse has the members among them.
+ *
+ * @generated from message mustreach.directory.v1.GetMembersResponse
+ */
+export type GetMembersResponse = Message<"mustreach.directory.v1.GetMembersResponse"> & {
+  /**
+   * In the order of the request.
+   *
+   * @generated from field: repeated mustreach.directory.v1.GroupMember members = 1;
+   */
+  members: GroupMember[];
+};
+
+/**
+ * Describes the message mustreach.directory.v1.GetMembersResponse.
+ * Use `create(GetMembersResponseSchema)` to create a new message.
+ */
+export const GetMembersResponseSchema: GenMessage<GetMembersResponse> = /*@__PURE__*/
+  messageDesc(file_mustreach_directory_v1_directory, 16);
+
+/**
  * ListMembersRequest asks for a page of a group's members.
  *
  * @generated from message mustreach.directory.v1.ListMembersRequest
@@ -408,7 +661,7 @@ export type ListMembersRequest = Message<"mustreach.directory.v1.ListMembersRequ
  * Use `create(ListMembersRequestSchema)` to create a new message.
  */
 export const ListMembersRequestSchema: GenMessage<ListMembersRequest> = /*@__PURE__*/
-  messageDesc(file_mustreach_directory_v1_directory, 11);
+  messageDesc(file_mustreach_directory_v1_directory, 17);
 
 /**
  * ListMembersResponse is a page of members.
@@ -436,7 +689,7 @@ export type ListMembersResponse = Message<"mustreach.directory.v1.ListMembersRes
  * Use `create(ListMembersResponseSchema)` to create a new message.
  */
 export const ListMembersResponseSchema: GenMessage<ListMembersResponse> = /*@__PURE__*/
-  messageDesc(file_mustreach_directory_v1_directory, 12);
+  messageDesc(file_mustreach_directory_v1_directory, 18);
 
 /**
  * ListGroupsRequest asks for a page of a user's groups.
@@ -464,7 +717,7 @@ export type ListGroupsRequest = Message<"mustreach.directory.v1.ListGroupsReques
  * Use `create(ListGroupsRequestSchema)` to create a new message.
  */
 export const ListGroupsRequestSchema: GenMessage<ListGroupsRequest> = /*@__PURE__*/
-  messageDesc(file_mustreach_directory_v1_directory, 13);
+  messageDesc(file_mustreach_directory_v1_directory, 19);
 
 /**
  * ListGroupsResponse is a page of groups.
@@ -492,7 +745,7 @@ export type ListGroupsResponse = Message<"mustreach.directory.v1.ListGroupsRespo
  * Use `create(ListGroupsResponseSchema)` to create a new message.
  */
 export const ListGroupsResponseSchema: GenMessage<ListGroupsResponse> = /*@__PURE__*/
-  messageDesc(file_mustreach_directory_v1_directory, 14);
+  messageDesc(file_mustreach_directory_v1_directory, 20);
 
 /**
  * GroupService keeps the groups that notifications can be sent to, with OpenIM's paths and JSON. Only an admin token
@@ -548,6 +801,37 @@ export const GroupService: GenService<{
     methodKind: "unary";
     input: typeof RemoveMembersRequestSchema;
     output: typeof RemoveMembersResponseSchema;
+  },
+  /**
+   * TransferGroup gives a group another owner, a member until then; who was the owner is a member afterwards. 1001 when
+   * they are not that.
+   *
+   * @generated from rpc mustreach.directory.v1.GroupService.TransferGroup
+   */
+  transferGroup: {
+    methodKind: "unary";
+    input: typeof TransferGroupRequestSchema;
+    output: typeof TransferGroupResponseSchema;
+  },
+  /**
+   * GetGroups describes groups, dismissed ones too; an unknown one is left out.
+   *
+   * @generated from rpc mustreach.directory.v1.GroupService.GetGroups
+   */
+  getGroups: {
+    methodKind: "unary";
+    input: typeof GetGroupsRequestSchema;
+    output: typeof GetGroupsResponseSchema;
+  },
+  /**
+   * GetMembers tells which of some users are members of a group, and as what.
+   *
+   * @generated from rpc mustreach.directory.v1.GroupService.GetMembers
+   */
+  getMembers: {
+    methodKind: "unary";
+    input: typeof GetMembersRequestSchema;
+    output: typeof GetMembersResponseSchema;
   },
   /**
    * ListMembers lists the members of a group, a page at a time: the owner, then admins, then members, each by the time

@@ -10,7 +10,7 @@ import type { Message } from "@bufbuild/protobuf";
  * Describes the file mustreach/store/v1/group.proto.
  */
 export const file_mustreach_store_v1_group: GenFile = /*@__PURE__*/
-  fileDesc("Ch5tdXN0cmVhY2gvc3RvcmUvdjEvZ3JvdXAucHJvdG8SEm11c3RyZWFjaC5zdG9yZS52MSLUAQoLR3JvdXBSZWNvcmQSEAoIZ3JvdXBfaWQYASABKAkSEgoKZ3JvdXBfbmFtZRgCIAEoCRIKCgJleBgDIAEoCRIVCg1vd25lcl91c2VyX2lkGAQgASgJEhcKD2NyZWF0b3JfdXNlcl9pZBgFIAEoCRITCgtjcmVhdGVfdGltZRgGIAEoAxIUCgxtZW1iZXJfY291bnQYByABKAUSFAoMaXNfZGlzbWlzc2VkGAggASgIEg8KB3ZlcnNpb24YCSABKAMSEQoJY2hhbmdlX2lkGAogASgJItABCg1NZW1iZXJzUmVjb3JkEkEKC21lbWJlcnNoaXBzGAEgAygLMiwubXVzdHJlYWNoLnN0b3JlLnYxLk1lbWJlcnNSZWNvcmQuTWVtYmVyc2hpcBp8CgpNZW1iZXJzaGlwEg8KB3VzZXJfaWQYASABKAkSDAoEcm9sZRgCIAEoBRIRCglqb2luX3RpbWUYAyABKAMSFAoMZnJvbV92ZXJzaW9uGAQgASgDEhIKCnRvX3ZlcnNpb24YBSABKAMSEgoKbGVhdmVfdGltZRgGIAEoA0JTChJtdXN0cmVhY2guc3RvcmUudjFCCkdyb3VwUHJvdG9QAVoabXVzdHJlYWNoL3N0b3JlL3YxO3N0b3JldjGqAhJNdXN0cmVhY2guU3RvcmUuVjFiBnByb3RvMw");
+  fileDesc("Ch5tdXN0cmVhY2gvc3RvcmUvdjEvZ3JvdXAucHJvdG8SEm11c3RyZWFjaC5zdG9yZS52MSLkAgoLR3JvdXBSZWNvcmQSEAoIZ3JvdXBfaWQYASABKAkSEgoKZ3JvdXBfbmFtZRgCIAEoCRIKCgJleBgDIAEoCRIVCg1vd25lcl91c2VyX2lkGAQgASgJEhcKD2NyZWF0b3JfdXNlcl9pZBgFIAEoCRITCgtjcmVhdGVfdGltZRgGIAEoAxIUCgxtZW1iZXJfY291bnQYByABKAUSFAoMaXNfZGlzbWlzc2VkGAggASgIEg8KB3ZlcnNpb24YCSABKAMSEQoJY2hhbmdlX2lkGAogASgJEhQKDG5vdGlmaWNhdGlvbhgLIAEoCRIUCgxpbnRyb2R1Y3Rpb24YDCABKAkSEAoIZmFjZV91cmwYDSABKAkSGQoRbmVlZF92ZXJpZmljYXRpb24YDiABKAUSGAoQbG9va19tZW1iZXJfaW5mbxgPIAEoBRIbChNhcHBseV9tZW1iZXJfZnJpZW5kGBAgASgFItABCg1NZW1iZXJzUmVjb3JkEkEKC21lbWJlcnNoaXBzGAEgAygLMiwubXVzdHJlYWNoLnN0b3JlLnYxLk1lbWJlcnNSZWNvcmQuTWVtYmVyc2hpcBp8CgpNZW1iZXJzaGlwEg8KB3VzZXJfaWQYASABKAkSDAoEcm9sZRgCIAEoBRIRCglqb2luX3RpbWUYAyABKAMSFAoMZnJvbV92ZXJzaW9uGAQgASgDEhIKCnRvX3ZlcnNpb24YBSABKAMSEgoKbGVhdmVfdGltZRgGIAEoA0JTChJtdXN0cmVhY2guc3RvcmUudjFCCkdyb3VwUHJvdG9QAVoabXVzdHJlYWNoL3N0b3JlL3YxO3N0b3JldjGqAhJNdXN0cmVhY2guU3RvcmUuVjFiBnByb3RvMw");
 
 /**
  * GroupRecord is a group as it is at one version.
@@ -87,6 +87,48 @@ export type GroupRecord = Message<"mustreach.store.v1.GroupRecord"> & {
    * @generated from field: string change_id = 10;
    */
   changeId: string;
+
+  /**
+   * What its members are to read; kept for the app, as are those below.
+   *
+   * @generated from field: string notification = 11;
+   */
+  notification: string;
+
+  /**
+   * What it is about.
+   *
+   * @generated from field: string introduction = 12;
+   */
+  introduction: string;
+
+  /**
+   * Where its picture is.
+   *
+   * @generated from field: string face_url = 13;
+   */
+  faceUrl: string;
+
+  /**
+   * OpenIM's setting of that name.
+   *
+   * @generated from field: int32 need_verification = 14;
+   */
+  needVerification: number;
+
+  /**
+   * OpenIM's setting of that name.
+   *
+   * @generated from field: int32 look_member_info = 15;
+   */
+  lookMemberInfo: number;
+
+  /**
+   * OpenIM's setting of that name.
+   *
+   * @generated from field: int32 apply_member_friend = 16;
+   */
+  applyMemberFriend: number;
 };
 
 /**
