@@ -315,6 +315,7 @@ describe("on one broker", () => {
       expect(await ids()).toEqual([all[0], all[3], all[2], all[1]].map(idOf));
       expect(await view(there, me, pair(me, x))).toEqual({
         conversationId: last.conversationId,
+        parties: pair(me, x),
         maxSeq: 2,
         maxSeqTime: Number(last.notification.sendTime),
         hasReadSeq: 2,

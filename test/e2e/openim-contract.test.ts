@@ -1,5 +1,5 @@
 import { beforeAll, describe, expect, test } from "vitest";
-import { useServer } from "../helpers/server.ts";
+import { testSecret, useServer } from "../helpers/server.ts";
 
 /**
  * What a back end that was written for OpenIM gets here, call by call: the status, the errCode, and what the answer is
@@ -397,6 +397,46 @@ describe("groups", () => {
   ]);
 });
 
+describe("tokens", () => {
+  const user = "/auth/get_user_token";
+  const admin = "/auth/get_admin_token";
+  const parse = "/auth/parse_token";
+  const logout = "/auth/force_logout";
+  const minted = { token: expect.any(String), expireTimeSeconds: 7_776_000 };
+  const secret = testSecret;
+  check([
+    { path: admin, what: "the secret", as: "nobody", body: { secret, userID: "imAdmin" }, data: minted },
+    { path: admin, what: "another", as: "nobody", body: { secret: "no", userID: "imAdmin" }, errCode: 1002 },
+    { path: admin, what: "who is no admin", as: "nobody", body: { secret, userID: "ann" }, errCode: 1001 },
+    { path: user, what: "a platform", body: { userID: "ann", platformID: 1 }, data: minted },
+    // OpenIM: 1004.
+    { path: user, what: "anybody", body: { userID: "who", platformID: 11 }, data: minted },
+    { path: user, what: "the admin's platform", body: { userID: "ann", platformID: 10 }, errCode: 1002 },
+    { path: user, what: "an admin", body: { userID: "imAdmin", platformID: 1 }, errCode: 1002 },
+    // OpenIM takes these.
+    { path: user, what: "no platform", body: { userID: "ann" }, errCode: 1001 },
+    { path: user, what: "a platform that is none", body: { userID: "ann", platformID: 99 }, errCode: 1001 },
+    { path: user, what: "by a user", as: "ann", body: { userID: "ann", platformID: 1 }, errCode: 1002 },
+    { path: parse, what: "none", as: "nobody", body: { token: "no" }, errCode: 1503 },
+    { path: logout, what: "a user", body: { userID: "gone", platformID: 1 } },
+    { path: logout, what: "a platform that is none", body: { userID: "gone", platformID: 99 }, errCode: 1001 },
+  ]);
+
+  test("parse_token answers what is in one, in whole seconds", async () => {
+    const body = { token: tokens.get("bob") };
+    const { json } = await call({ path: parse, as: "nobody", body });
+    expect(json.data).toEqual({ userID: "bob", platformID: 5, expireTimeSeconds: expect.any(Number) });
+    expect(Number.isInteger(json.data?.expireTimeSeconds)).toBe(true);
+    const [, claims = ""] = String(body.token).split(".");
+    expect(JSON.parse(Buffer.from(claims, "base64url").toString())).toMatchObject({
+      UserID: "bob",
+      PlatformID: 5,
+      iat: expect.toSatisfy(Number.isInteger),
+      exp: json.data?.expireTimeSeconds,
+    });
+  });
+});
+
 describe("sends, and what comes before them", () => {
   const path = "/msg/send_business_notification";
   const body = { sendUserID: "imAdmin", recvUserID: "ann", key: "k", data: "d" };
@@ -436,8 +476,40 @@ describe("sends, and what comes before them", () => {
     { path, what: "a token that is none", body, as: "nobody", headers: { token: "no" }, errCode: 1503 },
     { path, what: "a user, after the body", body, as: "ann", errCode: 1002 },
     { path, what: "a user with a bad body", body: { ...body, recvUserID: "" }, as: "ann", errCode: 1001 },
+    // OpenIM: 400.
+    { path, what: "a byte order mark", body: `\ufeff${JSON.stringify(body)}`, data: accepted },
+    // OpenIM takes these.
+    { path, what: "a second object", body: `${JSON.stringify(body)}{}`, status: 400, errCode: 1001 },
+    {
+      path,
+      what: "a lone surrogate",
+      body: '{"sendUserID":"a","recvUserID":"\\ud800","key":"k","data":"d"}',
+      status: 400,
+      errCode: 1001,
+    },
+    { path, what: "too long a key", body: { ...body, key: "k".repeat(1_025) }, errCode: 1001 },
+    { path, what: "too much data", body: { ...body, data: "x".repeat(262_145) }, errCode: 1001 },
+    { path, what: "as much data as may be", body: { ...body, data: "x".repeat(262_144) }, data: accepted },
+    { path, what: "a level beyond all", body: { ...body, reliabilityLevel: 10 ** 12 }, status: 400, errCode: 1001 },
+    { path, what: "a level of -1", body: { ...body, reliabilityLevel: -1 }, errCode: 1001 },
+    { path, what: "too long an operationID", body, headers: { operationID: "o".repeat(257) }, errCode: 1001 },
+    { path, what: "a header in another case", body, headers: { OPERATIONID: "o" }, data: accepted },
+    { path, what: "any Content-Type", body, headers: { "content-type": "text/plain" }, data: accepted },
+    { path: `${path}?a=b`, what: "a query", body, data: accepted },
     { path: "/auth/parse_token", what: "what does not bind", body: { token: 7 }, as: "nobody", errCode: 1001 },
   ]);
+
+  test("a token may be a bearer's", async () => {
+    const headers = { authorization: `Bearer ${tokens.get("admin")}` };
+    expect((await call({ path, as: "nobody", headers, body })).json.data).toEqual(accepted);
+  });
+
+  test("a preflight is answered, and another method is not", async () => {
+    const preflight = await fetch(`${server.url}${path}`, { method: "OPTIONS" });
+    expect([preflight.status, await preflight.text()]).toEqual([200, '"Options Request!"']);
+    const get = await fetch(`${server.url}${path}`);
+    expect([get.status, get.headers.get("content-type")]).toEqual([404, expect.stringMatching(/^text\/plain/)]);
+  });
 
   test.each(["/msg/send_msg", "/user/no", `${path}/`])("%s is not there", async (path) => {
     const response = await fetch(`${server.url}${path}`, {
