@@ -563,7 +563,7 @@ export type GetConversationsHasReadAndMaxSeqRequest = Message<"mustreach.openim.
   userId: string;
 
   /**
-   * Which. Default: all, as GetAllConversations has them.
+   * Which of the 1,000 with the newest copies. Default: all of them.
    *
    * @generated from field: repeated string conversation_ids = 2 [json_name = "conversationIDs"];
    */
