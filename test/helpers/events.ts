@@ -1,6 +1,5 @@
 import http from "node:http";
 import http2 from "node:http2";
-import { createInterface } from "node:readline";
 import type { Readable } from "node:stream";
 import { afterAll } from "vitest";
 
@@ -42,7 +41,8 @@ export function useEvents() {
   return openEvents;
 }
 
-async function openEvents(
+/** Opens a stream of server-sent events. */
+export async function openEvents(
   version: HttpVersion,
   url: string,
   pathAndQuery: string,
@@ -50,14 +50,14 @@ async function openEvents(
 ): Promise<EventStream> {
   const response = await (version === "2" ? get2(url, pathAndQuery, headers) : get1(url, pathAndQuery, headers));
   opened.push(response.kill);
-  const lines = createInterface({ input: response.body })[Symbol.asyncIterator]();
+  const lines = readLines(response.body);
   const nextBlock = async (): Promise<ServerSentEvent | undefined> => {
     const fields: Record<string, string> = {};
     for (;;) {
       const line = await lines.next();
       if (line.done) return undefined;
       if (line.value === "") return fields;
-      const [, name = "", value = ""] = /^([^:]*):? ?(.*)$/.exec(line.value) ?? [];
+      const [, name = "", value = ""] = /^([^:]*):? ?(.*)$/s.exec(line.value) ?? [];
       fields[name] = value;
     }
   };
@@ -80,6 +80,19 @@ async function openEvents(
     resume: () => void response.body.resume(),
     kill: response.kill,
   };
+}
+
+/** Lines as an event stream has them: U+2028, at which node:readline ends one, too, is a character of its data. */
+async function* readLines(body: Readable): AsyncGenerator<string, undefined> {
+  let rest = "";
+  body.setEncoding("utf8");
+  for await (const chunk of body) {
+    const lines = `${rest}${chunk}`.split("\n");
+    rest = lines.pop() ?? "";
+    yield* lines;
+  }
+  if (rest !== "") yield rest;
+  return undefined;
 }
 
 interface Response {
