@@ -9,11 +9,12 @@ import { DeadLetterService } from "../../src/gen/mustreach/delivery/v1/dead_lett
 import { access as accessOption, DeliveryService } from "../../src/gen/mustreach/delivery/v1/delivery_pb.ts";
 import { GroupService } from "../../src/gen/mustreach/directory/v1/directory_pb.ts";
 import { MsgService } from "../../src/gen/mustreach/msg/v1/msg_pb.ts";
+import { OpenimService } from "../../src/gen/mustreach/openim/v1/openim_pb.ts";
 import { useServer } from "../helpers/server.ts";
 
 const server = useServer();
 const serviceOf = (name: string) => ({ name: "S", method: [{ name, inputType: ".M", outputType: ".M" }] });
-const services = [AuthService, MsgService, DeliveryService, GroupService, DeadLetterService];
+const services = [AuthService, MsgService, DeliveryService, GroupService, DeadLetterService, OpenimService];
 const methods = services.flatMap((service) => service.methods.map((method) => ({ service, method })));
 
 const send = { sendUserId: "imAdmin", recvUserId: "alice", key: "k", data: "d" };
@@ -31,6 +32,14 @@ const requests: Readonly<Record<string, object>> = {
   AddMembers: { ...group, invitedUserIds: ["bob"] },
   RemoveMembers: { ...group, kickedUserIds: ["alice"] },
   ListMembers: group,
+  TransferGroup: { ...group, oldOwnerUserId: "bob", newOwnerUserId: "alice" },
+  GetGroups: { groupIds: ["crew"] },
+  GetMembers: { ...group, userIds: ["alice"] },
+  UserRegister: { users: [{ userId: "bob" }] },
+  GetUsersOnlineStatus: { userIds: ["bob"] },
+  GetAllConversations: { ownerUserId: "alice" },
+  PullMsgBySeq: { userId: "alice" },
+  GetConversationsHasReadAndMaxSeq: { userId: "alice" },
   ReplayDeadLetters: { all: true },
   Receive: { request: { case: "subscribe", value: {} } },
 };
