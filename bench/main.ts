@@ -8,6 +8,7 @@ import { createLauncher, type Launcher, tokenSecret } from "./processes.ts";
 import { type Results, type RowResult, toLines, writeResults } from "./report.ts";
 import type { Bench, Row } from "./row.ts";
 import { batchSend } from "./rows/batch-send.ts";
+import { doors } from "./rows/doors.ts";
 import { drain } from "./rows/drain.ts";
 import { groupSend } from "./rows/group-send.ts";
 import { growth } from "./rows/growth.ts";
@@ -22,7 +23,7 @@ import { storedSend } from "./rows/stored-send.ts";
 
 /** In the order in which they run: the quick ones first. */
 const rows: readonly Row[] = [
-  ...[grpcSend, restSend, push, idleMemory, openReceiver, reconnect],
+  ...[grpcSend, restSend, push, idleMemory, doors, openReceiver, reconnect],
   ...[drain, storedSend, batchSend, reach, groupSend, growth],
 ];
 

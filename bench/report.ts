@@ -61,7 +61,8 @@ export function toLines(rows: readonly RowResult[]): string[] {
           const verdict = judge(line.ours, line.floor, line.targets).toUpperCase().padEnd(6);
           const floor =
             line.floor === undefined ? "" : `, ${line.floorIs}: ${format(line.floor)} (${formatRatio(line)})`;
-          return `${verdict}  ${line.what}: ${format(line.ours)} ${line.unit}${floor}; target ${line.targets.map(formatTarget).join(", ")}`;
+          const targets = line.targets.length === 0 ? "" : `; target ${line.targets.map(formatTarget).join(", ")}`;
+          return `${verdict}  ${line.what}: ${format(line.ours)} ${line.unit}${floor}${targets}`;
         })
       : [`FAILED  ${row.name}: ${row.problem}`],
   );

@@ -10,6 +10,7 @@ func main() {
 		"create-group":    measure.Typed(createGroup),
 		"open-receivers":  measure.Typed(openPool),
 		"close-receivers": measure.Typed(closePool),
+		"probe":           measure.Typed(probe),
 		"push":            measure.Typed(push),
 		"reach":           measure.Typed(reach),
 		"drain":           measure.Typed(drain),

@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"io"
 	"os"
 	"sync"
 	"sync/atomic"
@@ -33,6 +34,8 @@ type openArgs struct {
 	AckEvery int `json:"ackEvery"`
 	// MaxAcks a receiver; 0: no limit.
 	MaxAcks int `json:"maxAcks"`
+	// Door by which they receive, of the doors beside gRPC; empty: by gRPC.
+	Door string `json:"door"`
 	// Parallel is how many are opened at a time; 0: all.
 	Parallel int `json:"parallel"`
 	// Await so many notifications each, before the receivers count as open.
@@ -47,6 +50,8 @@ type receiver struct {
 	// Of both directions, and only one at a time may send.
 	stream  grpc.ClientStream
 	sending sync.Mutex
+	// What ends the connection of another door than gRPC.
+	closer io.Closer
 	// What came last, and what has come: a push by its ordinal, a stored notification by its sequence.
 	lastOrdinal  int64
 	lastSequence uint64
@@ -79,7 +84,11 @@ var (
 func openReceivers(a openArgs) (*receivers, measure.Percentiles, error) {
 	ctx, cancel := context.WithCancel(context.Background())
 	pool := &receivers{openArgs: a, cancel: cancel}
-	for n := 0; n < a.Users.Count; n += max(1, a.PerConnection) {
+	begin, isOther := doors[a.Door]
+	if a.Door != "" && !isOther {
+		return nil, measure.Percentiles{}, fmt.Errorf("there is no door %s", a.Door)
+	}
+	for n := 0; !isOther && n < a.Users.Count; n += max(1, a.PerConnection) {
 		conn, err := dial(a.Address)
 		if err != nil {
 			return nil, measure.Percentiles{}, err
@@ -96,14 +105,19 @@ func openReceivers(a openArgs) (*receivers, measure.Percentiles, error) {
 	errs := make(chan error, a.Users.Count)
 	for n := range a.Users.Count {
 		user := a.Users.user(n)
-		r := &receiver{pool: pool, conn: pool.conns[n/max(1, a.PerConnection)], lastOrdinal: -1}
-		r.ctx = metadata.AppendToOutgoingContext(ctx, "token", mint(user, webPlatform))
+		r := &receiver{pool: pool, ctx: ctx, lastOrdinal: -1}
+		open := func() error { return begin(r, user) }
+		if !isOther {
+			r.conn = pool.conns[n/max(1, a.PerConnection)]
+			r.ctx = metadata.AppendToOutgoingContext(ctx, "token", mint(user, webPlatform))
+			open = r.open
+		}
 		pool.all = append(pool.all, r)
 		wait.Go(func() {
 			turns <- struct{}{}
 			defer func() { <-turns }()
 			start := time.Now()
-			if err := r.open(); err != nil {
+			if err := open(); err != nil {
 				errs <- fmt.Errorf("%s: %w", user, err)
 				return
 			}
@@ -271,5 +285,10 @@ func (p *receivers) close() {
 	p.cancel()
 	for _, conn := range p.conns {
 		_ = conn.Close()
+	}
+	for _, r := range p.all {
+		if r.closer != nil {
+			_ = r.closer.Close()
+		}
 	}
 }
