@@ -2,7 +2,8 @@
 
 import { afterAll, beforeAll, describe, expect, test, vi } from "vitest";
 import { createTokenMinter } from "../../src/auth/mint-token.ts";
-import type { Ability, Arrival, Door, DoorDevice, DoorEnd, DoorSession } from "../helpers/door.ts";
+import type { Ability } from "../helpers/door.ts";
+import { createDoorUsers, dataOf, endOf, enter, take } from "../helpers/door-users.ts";
 import { ownDoors } from "../helpers/doors.ts";
 import { type ExternalBroker, startExternalBroker } from "../helpers/external-broker.ts";
 import { foreignDoors } from "../helpers/foreign-doors.ts";
@@ -30,81 +31,13 @@ const connectBroker = () => {
 
 const numbers = (from: number, to: number) => Array.from({ length: to - from + 1 }, (_, i) => String(from + i));
 
-/** Asks as an admin; resolves to the answer's data. */
-async function ask(path: string, body: object): Promise<Record<string, unknown>> {
-  const { json } = await service().post(path, body, await service().adminToken());
-  expect(json).toMatchObject({ errCode: 0 });
-  return json.data ?? {};
-}
-
-let users = 0;
-
-/** A user, and what is sent to them. */
-function newUser() {
-  const userId = `user-${++users}`;
-  const toBody = (data: string, level: 1 | 2 = 2) => ({
-    ...{ sendUserID: "imAdmin", recvUserID: userId, key: "test", data, reliabilityLevel: level },
-  });
-  const send = async (data: string, level: 1 | 2 = 2) =>
-    String((await ask("/msg/send_business_notification", toBody(data, level))).serverMsgID);
-  /** A device of the user; each platform is another one to the doors that know no names. */
-  const device = async (deviceId: string, platformId: number, token?: string): Promise<DoorDevice> => ({
-    ...{ url: service().url, userId, deviceId, platformId, disk: new Map() },
-    token: token ?? (await service().userToken(userId, platformId)),
-  });
-  return {
-    userId,
-    send,
-    device,
-    phone: (token?: string) => device("phone", 5, token),
-    tablet: () => device("tablet", 9),
-    sendAll: async (all: readonly string[]) => {
-      const notifications = all.map((data) => toBody(data));
-      await ask("/msg/batch_send_business_notification", { notifications });
-    },
-    /** Sends to a group in which the user is the only member. */
-    async sendToGroup(data: string) {
-      const groupID = `crew-${userId}`;
-      const groupInfo = { groupID, groupType: 2, groupName: "crew" };
-      await ask("/group/create_group", { ownerUserID: userId, memberUserIDs: [], groupInfo });
-      await ask("/msg/send_business_notification", { ...toBody(data), recvUserID: "", recvGroupID: groupID });
-    },
-  };
-}
+const { ask, newUser, amongOthers } = createDoorUsers(service);
 
 /** Waits until it is stored that the only device of the only recipient has handled it. */
 async function untilHandled(serverMsgID: string): Promise<void> {
   await vi.waitFor(async () =>
     expect(await ask("/msg/get_delivery_status", { serverMsgID })).toMatchObject({ counts: { delivered: 1 } }),
   );
-}
-
-async function enter(door: Door, device: DoorDevice): Promise<DoorSession> {
-  const session = await door.open(device);
-  if ("kind" in session) throw new Error(`it ended with ${session.how}`);
-  return session;
-}
-
-/** The next notifications, each acknowledged unless they are not to be. What else comes is an error. */
-async function take(session: DoorSession, count: number, isAcknowledged = true): Promise<Arrival[]> {
-  const taken: Arrival[] = [];
-  while (taken.length < count) {
-    const arrival = await session.next();
-    if (arrival.kind !== "notification") throw new Error(`got ${JSON.stringify(arrival, text)}`);
-    if (isAcknowledged && arrival.sequence > 0n) await session.acknowledge(arrival);
-    taken.push(arrival);
-  }
-  return taken;
-}
-
-const text = (_: string, value: unknown) => (typeof value === "bigint" ? String(value) : value);
-const dataOf = (arrivals: readonly Arrival[]) => arrivals.map(({ data }) => data);
-
-/** The end of a session that gets nothing more. */
-async function endOf(session: DoorSession | DoorEnd): Promise<string> {
-  const end = "kind" in session ? session : await session.next();
-  if (end.kind !== "end") throw new Error(`got ${end.kind}`);
-  return end.how;
 }
 
 describe.each([...ownDoors, ...foreignDoors(connectBroker)])("by $name, a device", (door) => {
@@ -235,30 +168,11 @@ describe.each([...ownDoors, ...foreignDoors(connectBroker)])("by $name, a device
     expect(dataOf(await take(session, 1))).toEqual(["2"]);
   });
 
-  /** A device whose session is to end, and others: one of the same user and one of another. */
-  async function amongOthers(token?: (userId: string) => Promise<string>) {
-    const [user, stranger] = [newUser(), newUser()];
-    const device = await user.phone(await token?.(user.userId));
-    const others = [await enter(door, await user.tablet()), await enter(door, await stranger.phone())];
-    return {
-      ...user,
-      device,
-      /** Each of the others gets the next, and no more. */
-      async expectOthersGo() {
-        for (const data of ["still", "there"]) {
-          await user.send(data);
-          await stranger.send(data);
-          for (const other of others) expect(dataOf(await take(other, 1))).toEqual([data]);
-        }
-      },
-    };
-  }
-
   testWith(
     ["tokens"],
     "is told that its token was revoked, then and when it comes back; others notice nothing",
     async () => {
-      const { userId, device, send, phone, expectOthersGo } = await amongOthers();
+      const { userId, device, send, phone, expectOthersGo } = await amongOthers(door);
       const session = await enter(door, device);
       await ask("/auth/force_logout", { userID: userId, platformID: device.platformId });
       expect(await endOf(session)).toBe(door.ends.revoked);
@@ -275,14 +189,14 @@ describe.each([...ownDoors, ...foreignDoors(connectBroker)])("by $name, a device
   testWith(["tokens"], "is told that its token has expired; others notice nothing", async () => {
     // Where opening takes longer than that, it is told as well.
     const mint = createTokenMinter({ secret: testSecret, ttlMs: 1_000 });
-    const { device, expectOthersGo } = await amongOthers();
+    const { device, expectOthersGo } = await amongOthers(door);
     const { token } = await mint({ userId: device.userId, platformId: device.platformId });
     expect(await endOf(await door.open({ ...device, token }))).toBe(door.ends.expired);
     await expectOthersGo();
   });
 
   test("that is cut off leaves others as they were", async () => {
-    const { device, expectOthersGo } = await amongOthers();
+    const { device, expectOthersGo } = await amongOthers(door);
     const session = await enter(door, device);
     await session.kill();
     await expectOthersGo();
