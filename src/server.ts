@@ -7,6 +7,7 @@ import { startAdmin } from "./doors/admin.ts";
 import { findNatsServer } from "./embedded/find.ts";
 import { type EmbeddedBroker, startEmbeddedBroker } from "./embedded/start.ts";
 import { openFoundation } from "./foundation.ts";
+import type { ListenerAddress } from "./http/listener.ts";
 import { startJobs } from "./jobs.ts";
 import { maxOverheadBytes } from "./limits.ts";
 import { createAdmission } from "./receiving/admission.ts";
@@ -76,10 +77,15 @@ export async function startServer(config: Config, log: Logger): Promise<Server> 
     const jobs = await startJobs(foundation);
     started.push(jobs.stop);
     const { adminHost: host, adminPort } = config;
+    let address: ListenerAddress | undefined;
+    const apiAddress = () => address;
     const admin =
-      adminPort === undefined ? undefined : await startAdmin({ host, port: adminPort, health, metrics, log });
+      adminPort === undefined
+        ? undefined
+        : await startAdmin({ host, port: adminPort, health, metrics, apiAddress, log });
     if (admin !== undefined) started.push(admin.stop);
-    const { url, port } = await serving.listen();
+    address = await serving.listen();
+    const { url, port } = address;
     started.push(() => serving.drain());
     const adminUrl = admin?.url;
     const { version, durability } = foundation.store.audit();

@@ -17,7 +17,7 @@ const floors: readonly (readonly string[])[] = [
   ["doors/events", "openim/wire"],
   ["calls", "sending", "receiving", "reaching"],
   ["groups", "chat", "recalling", "live", "tickets"],
-  ["inbox", "auth", "websocket"],
+  ["inbox", "auth", "websocket", "console"],
   ["embedded", "http", "grpc", "publishing", "broker/consumers"],
   ["broker", "observe"],
   ["data-dir", "decode-stored", "end-of-turn", "in-flight", "json", "limits", "rate-limit"],
@@ -37,6 +37,8 @@ const annexes: Readonly<Record<string, readonly string[]>> = {
   "client/node": ["client/wire", "gen"],
   "client/tabs": ["client/wire", "gen"],
   "client/wire": ["gen"],
+  // Runs in a browser, as it is.
+  "console/page": [],
   // Runs before anything is installed.
   setup: [],
 };

@@ -1,4 +1,5 @@
-import { createListener, type ListenerLog } from "../http/listener.ts";
+import { openConsole } from "../console/console.ts";
+import { createListener, type ListenerAddress, type ListenerLog } from "../http/listener.ts";
 import { createPages, healthz, notFound, toJsonPage } from "../http/pages.ts";
 import { deaf } from "../http/receiver.ts";
 import { readTarget } from "../http/target.ts";
@@ -12,6 +13,8 @@ export interface AdminOptions {
   readonly port: number;
   readonly health: Health;
   readonly metrics: Pick<Metrics, "text">;
+  /** Where the API answers; undefined before it does. */
+  readonly apiAddress: () => ListenerAddress | undefined;
   readonly log: ListenerLog;
 }
 
@@ -27,11 +30,14 @@ const drainMs = 500;
 
 /**
  * Opens the operator's port: `/metrics`, `/readyz` with its reasons, and `/healthz`. They tell of the inside and ask
- * for no token, so they have a port of their own, and no web page of another origin may read them.
+ * for no token, so they have a port of their own, and no web page of another origin may read them. And `/console`, a
+ * page that can do what the token can that it is given.
  *
  * @throws an error that names the setting when the port is taken.
  */
-export async function startAdmin({ host, port, health, metrics, log }: AdminOptions): Promise<Admin> {
+export async function startAdmin(options: AdminOptions): Promise<Admin> {
+  const { host, port, health, metrics, apiAddress, log } = options;
+  const answerConsole = await openConsole({ apiAddress });
   const pages = createPages({
     "/healthz": healthz,
     "/metrics": async () => ({ status: 200, ...(await metrics.text()) }),
@@ -43,7 +49,8 @@ export async function startAdmin({ host, port, health, metrics, log }: AdminOpti
   const listener = createListener({
     log,
     accept: (exchange) => {
-      if (!pages(exchange, readTarget(exchange.headers).path)) notFound(exchange);
+      const target = readTarget(exchange.headers);
+      if (!pages(exchange, target.path) && !answerConsole(exchange, target)) notFound(exchange);
       return deaf;
     },
   });
