@@ -73,7 +73,8 @@ export const settings = {
     is: z.union([z.literal("off").transform(() => undefined), port]),
     default: "10003",
     expected: "a port, 0 to 65535, or off",
-    means: "The operator's port: `/metrics`, and `/readyz` with its reasons. 0 takes a free one, `off` opens none.",
+    means:
+      "The operator's port: `/console`, `/metrics`, and `/readyz` with its reasons. 0 takes a free one, `off` opens none.",
   },
   WORKERS: {
     is: z.union([z.literal("auto"), count(1, 64)]),

@@ -29,7 +29,7 @@ export async function tryIt({ server, config, isTerminal }: TryItOptions): Promi
   const asAdmin = isTerminal
     ? `export TOKEN=${await tokenOf(admin, adminPlatform)}`
     : `${whereSecretIs(config)}\nexport TOKEN=$(npm run -s mustreach -- token --admin)`;
-  const operator = adminUrl === undefined ? "" : `For the operator: ${adminUrl}/metrics and ${adminUrl}/readyz. `;
+  const operator = adminUrl === undefined ? "" : `For the operator: ${adminUrl}/console, /metrics and /readyz. `;
   return `
 Mustreach answers at ${url}. Try it:
 

@@ -4,7 +4,7 @@ import { createServer } from "node:http";
 import type { AddressInfo } from "node:net";
 import { delimiter, join } from "node:path";
 import { fileURLToPath } from "node:url";
-import { type Browser, type BrowserContext, chromium, type Page } from "playwright-core";
+import { type Browser, type BrowserContext, type BrowserContextOptions, chromium, type Page } from "playwright-core";
 import { rolldown } from "rolldown";
 import { beforeAll, onTestFinished } from "vitest";
 import type { Tab } from "./tab.ts";
@@ -42,12 +42,19 @@ export interface Profile {
   open(settings: TabSettings): Promise<OpenTab>;
 }
 
+/** The browser of a file's tests. */
+export interface TestBrowser {
+  profile(): Promise<Profile>;
+  /** A page of any address, in a profile of its own. */
+  visit(url: string, options?: BrowserContextOptions): Promise<Page>;
+}
+
 /**
  * A headless Chromium for all tests of a file, and an origin for its pages.
  *
  * @param module of this folder, what is in each page.
  */
-export function useBrowser(module = "tab.ts"): { profile(): Promise<Profile> } {
+export function useBrowser(module = "tab.ts"): TestBrowser {
   const holder: { browser?: Browser; origin?: string } = {};
 
   beforeAll(async () => {
@@ -67,11 +74,21 @@ export function useBrowser(module = "tab.ts"): { profile(): Promise<Profile> } {
     };
   });
 
+  async function newContext(options?: BrowserContextOptions): Promise<BrowserContext> {
+    if (holder.browser === undefined) throw new Error("the browser is there inside tests only");
+    const context = await holder.browser.newContext(options);
+    onTestFinished(() => context.close());
+    return context;
+  }
+
   return {
+    async visit(url, options) {
+      const page = await (await newContext(options)).newPage();
+      await page.goto(url);
+      return page;
+    },
     async profile() {
-      if (holder.browser === undefined) throw new Error("the browser is there inside tests only");
-      const context = await holder.browser.newContext();
-      onTestFinished(() => context.close());
+      const context = await newContext();
       return { open: (settings) => openTab(context, `${holder.origin}/#${new URLSearchParams({ ...settings })}`) };
     },
   };

@@ -1,11 +1,22 @@
 // @ts-check
 import { openApi } from "./api.js";
+import { openCharts } from "./charts.js";
+import { openDeadLetters } from "./dead-letters.js";
+import { openDevices } from "./device.js";
 import { attempt, element, find, onSubmit } from "./element.js";
+import { openGroups } from "./groups.js";
 import { openSend } from "./send.js";
 import { openStatus } from "./status.js";
 
 /** The parts of the page, by the id of their section. Each is opened when somebody has signed in. */
-const parts = { send: openSend, status: openStatus };
+const parts = {
+  send: openSend,
+  status: openStatus,
+  device: openDevices,
+  dead: openDeadLetters,
+  groups: openGroups,
+  live: openCharts,
+};
 
 const signIn = find(document, "#sign-in");
 const signInForm = /** @type {HTMLFormElement} */ (find(signIn, "form"));
