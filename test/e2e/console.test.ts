@@ -43,7 +43,7 @@ test("an operator sends, sees it arrive at a device that acknowledges, and sees 
 
   await turnTo(page, "Send");
   await page.getByLabel("Its id", { exact: true }).fill("alice");
-  await page.getByLabel("Data", { exact: true }).fill('{"text":"<img src=x onerror=alert(1)>"}');
+  await page.locator("#send [name=data]").fill('{"text":"<img src=x onerror=alert(1)>"}');
   expect(await page.locator("#code").textContent()).toContain(`curl -sS ${server.url}/msg/send_business_notification`);
   await page.getByRole("button", { name: "Send", exact: true }).click();
   await page.getByText("Sent, fsynced.").waitFor();
@@ -71,7 +71,7 @@ test("an operator sends, sees it arrive at a device that acknowledges, and sees 
   expect(complaints).toEqual([]);
 });
 
-test("a device that acknowledges by itself gets more than its window", async () => {
+test("a search finds what is stored, and a device that acknowledges by itself gets more than its window", async () => {
   const { page, complaints } = await visit();
   const token = await server.adminToken();
   const notifications = Array.from({ length: 70 }, (_, index) => ({
@@ -79,6 +79,17 @@ test("a device that acknowledges by itself gets more than its window", async () 
   }));
   expect((await server.post("/msg/batch_send_business_notification", { notifications }, token)).json.errCode).toBe(0);
   await signIn(page, token);
+
+  await turnTo(page, "Search");
+  await page.locator("#search").getByLabel("User").fill("bob");
+  await page.locator("#search").getByLabel("Key").fill("key-6");
+  await page.getByRole("button", { name: "Search" }).click();
+  await page.getByText("11 of 70 stored for bob.").waitFor();
+  expect(await page.locator("#found b").first().textContent()).toBe("key-69");
+  await page.locator("#found").getByRole("link", { name: "Status" }).first().click();
+  // The search was no device.
+  await page.getByText("no device has acknowledged anything yet").waitFor();
+
   await turnTo(page, "Devices");
   await page.locator("#device").getByLabel("User").fill("bob");
   await page.getByRole("button", { name: "Connect" }).click();

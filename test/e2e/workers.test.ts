@@ -93,6 +93,7 @@ describe("two workers", () => {
     await vi.waitFor(async () => expect(await service.metric("mustreach_sessions")).toBe(1));
     expect(await service.metric("mustreach_workers")).toBe(2);
     expect(await (await fetch(`${service.adminUrl}/readyz`)).json()).toMatchObject({ ready: true, problems: [] });
+    expect(await (await fetch(`${service.adminUrl}/console/service.json`)).json()).toEqual({ api: service.url });
     expect(await service.kill("SIGTERM")).toBe(0);
   });
 

@@ -25,10 +25,10 @@ export function openDevices(section, api, signal) {
 /**
  * One device, online.
  *
- * @param {Pick<import("./session.js").SessionOptions, "api" | "userId" | "deviceId">} options
+ * @param {import("./session.js").Device} device
  * @param {AbortSignal} signal
  */
-function openDevice(options, signal) {
+function openDevice(device, signal) {
   const state = element("span", { class: "pill offline", role: "status" }, "offline");
   const problem = element("p", { class: "error" });
   const events = element("ol", { class: "events", "aria-label": "Events, the newest first" });
@@ -42,7 +42,7 @@ function openDevice(options, signal) {
   const card = element(
     "article",
     { class: "card" },
-    element("div", { class: "head" }, element("h3", {}, `${options.userId} · ${options.deviceId}`), state),
+    element("div", { class: "head" }, element("h3", {}, `${device.userId} · ${device.deviceId}`), state),
     element(
       "div",
       { class: "tools" },
@@ -63,7 +63,7 @@ function openDevice(options, signal) {
   const connect = () => {
     const own = new AbortController();
     session = own;
-    /** @type {import("./session.js").SessionOptions["onState"]} */
+    /** @type {import("./session.js").SessionListener["onState"]} */
     const onState = (now, why = "") => {
       if (session !== own && session !== undefined) return;
       if (now === "offline") session = undefined;
@@ -72,7 +72,7 @@ function openDevice(options, signal) {
       problem.textContent = why;
       toggle.textContent = session === undefined ? "Go online" : "Go offline";
     };
-    receive({ ...options, onState, onEvent }, own.signal);
+    receive(device, { onState, onEvent }, own.signal);
   };
 
   const disconnect = () => session?.abort();
@@ -83,7 +83,7 @@ function openDevice(options, signal) {
     card.remove();
   };
 
-  /** @type {import("./session.js").SessionOptions["onEvent"]} */
+  /** @type {import("./session.js").SessionListener["onEvent"]} */
   const onEvent = (event, data) => {
     if (event === "heartbeat" && data.droppedOnlinePushes === undefined && !data.brokerAway) return;
     const { sequence = "0", epoch = "" } = placeOf(event, data);
@@ -121,7 +121,7 @@ function openDevice(options, signal) {
   const acknowledgeTo = async (sequence, epoch) => {
     isAcknowledging = true;
     try {
-      await acknowledge(options, { sequence: String(sequence), epoch });
+      await acknowledge(device, { sequence: String(sequence), epoch });
       // An acknowledgement covers all before it.
       const isCovered = (/** @type {Place} */ place) => place.epoch === epoch && place.sequence <= sequence;
       for (const { button, item } of open.filter(isCovered)) {

@@ -5,6 +5,7 @@ import { openDeadLetters } from "./dead-letters.js";
 import { openDevices } from "./device.js";
 import { attempt, element, find, onSubmit } from "./element.js";
 import { openGroups } from "./groups.js";
+import { openSearch } from "./search.js";
 import { openSend } from "./send.js";
 import { openStatus } from "./status.js";
 
@@ -12,6 +13,7 @@ import { openStatus } from "./status.js";
 const parts = {
   send: openSend,
   status: openStatus,
+  search: openSearch,
   device: openDevices,
   dead: openDeadLetters,
   groups: openGroups,
@@ -32,6 +34,7 @@ let session = new AbortController();
 
 onSubmit(signInForm, ({ token = "" }, button) =>
   attempt(find(signIn, "output"), button, async () => {
+    if (base === undefined) throw new Error("the service is starting: reload this page in a moment");
     const api = await openApi(base, token);
     signInForm.reset();
     session = new AbortController();

@@ -15,10 +15,13 @@ const webPlatform = 5;
 /**
  * @typedef {"connecting" | "online" | "offline"} SessionState
  *
- * @typedef {object} SessionOptions
+ * @typedef {object} Device
  * @property {import("./api.js").Api} api
  * @property {string} userId
  * @property {string} deviceId
+ * @property {string} [token] the one of its last session
+ *
+ * @typedef {object} SessionListener
  * @property {(state: SessionState, why?: string) => void} onState
  * @property {(event: string, data: any) => void} onEvent
  */
@@ -27,10 +30,12 @@ const webPlatform = 5;
  * Receives as a device, until the signal is aborted or an error is final: with a token of the user, which is got anew each
  * time.
  *
- * @param {SessionOptions} options
+ * @param {Device} device
+ * @param {SessionListener} listener
  * @param {AbortSignal} signal
  */
-export async function receive({ api, userId, deviceId, onState, onEvent }, signal) {
+export async function receive(device, { onState, onEvent }, signal) {
+  const { api, userId, deviceId } = device;
   let failures = 0;
   for (;;) {
     onState("connecting");
@@ -46,7 +51,8 @@ export async function receive({ api, userId, deviceId, onState, onEvent }, signa
       watch = setTimeout(stop, silentMs);
     };
     try {
-      const { token } = await api.post("/auth/get_user_token", { userID: userId, platformID: webPlatform });
+      const token = await getUserToken(api, userId);
+      device.token = token;
       const path = `/events?${new URLSearchParams({ deviceID: deviceId })}`;
       const response = await api.stream(path, connection.signal, token);
       for await (const { event, data } of readEvents(response, alive)) {
@@ -91,12 +97,22 @@ function delay(ms, signal) {
 }
 
 /**
- * Acknowledges as a device.
+ * Acknowledges as a device that has had a session.
  *
- * @param {Pick<SessionOptions, "api" | "userId" | "deviceId">} options
+ * @param {Device} device
  * @param {{ sequence: string, epoch: string }} place
  */
-export async function acknowledge({ api, userId, deviceId }, { sequence, epoch }) {
-  const { token } = await api.post("/auth/get_user_token", { userID: userId, platformID: webPlatform });
+export async function acknowledge({ api, deviceId, token }, { sequence, epoch }) {
   await api.post("/ack", { deviceID: deviceId, sequence, epoch }, token);
+}
+
+/**
+ * A token of a user, whoever that is.
+ *
+ * @param {import("./api.js").Api} api
+ * @param {string} userID
+ * @returns {Promise<string>}
+ */
+export async function getUserToken(api, userID) {
+  return (await api.post("/auth/get_user_token", { userID, platformID: webPlatform })).token;
 }

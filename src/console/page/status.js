@@ -125,7 +125,7 @@ function* draw({ serverMsgID, clientMsgID, sendTime, counts, recipients }) {
 
 /** @param {any} recipient */
 function devicesOf({ devices }) {
-  if (devices.length === 0) return [element("li", { class: "hint" }, "no device has connected yet")];
+  if (devices.length === 0) return [element("li", { class: "hint" }, "no device has acknowledged anything yet")];
   return devices.map((/** @type {any} */ { deviceID, state, acknowledgedTime }) =>
     element(
       "li",
