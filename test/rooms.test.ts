@@ -31,11 +31,14 @@ const floors: readonly (readonly string[])[] = [
 
 /** Rooms beside the house: what each may import besides itself. */
 const annexes: Readonly<Record<string, readonly string[]>> = {
-  cli: ["client", "client/wire", "main", "server", "auth", "config", "gen"],
+  cli: ["client", "client/connect", "client/wire", "main", "server", "auth", "config", "gen"],
   client: ["client/tabs", "client/wire", "gen"],
+  // Connect and protobuf: the way in Node, and with a transport.
+  "client/connect": ["client/wire", "gen"],
   // What is another thing in a browser: it is imported by condition (package.json), and never by its path.
-  "client/node": ["client/wire", "gen"],
+  "client/node": ["client/connect", "client/wire", "gen"],
   "client/tabs": ["client/wire", "gen"],
+  "client/web": ["client/connect", "client/wire", "gen"],
   "client/wire": ["gen"],
   // Runs in a browser, as it is.
   "console/page": [],

@@ -1,7 +1,7 @@
 import { ConnectError } from "@connectrpc/connect";
 import { Command, CommanderError } from "commander";
+import { fromConnectError } from "../client/connect/error.ts";
 import { MustreachClientError } from "../client/index.ts";
-import { toClientError } from "../client/wire/error.ts";
 import { ConfigError } from "../config.ts";
 import { benchCommand } from "./bench.ts";
 import { deadLettersCommand } from "./dead-letters.ts";
@@ -45,7 +45,7 @@ function prepare(command: Command): void {
 }
 
 function describe(thrown: unknown): string {
-  const error = thrown instanceof ConnectError ? toClientError(thrown) : thrown;
+  const error = thrown instanceof ConnectError ? fromConnectError(thrown) : thrown;
   if (error instanceof MustreachClientError) return `${error.errCode} ${error.errMsg}: ${error.errDlt}`;
   return error instanceof Error ? error.message : "the command failed";
 }

@@ -1,5 +1,5 @@
 import type { Client } from "@connectrpc/connect";
-import { toClientError } from "../client/wire/error.ts";
+import { fromConnectError } from "../client/connect/error.ts";
 import { MsgService } from "../gen/mustreach/msg/v1/msg_pb.ts";
 import { type AdminFlags, type AdminService, openAdminService } from "./admin.ts";
 
@@ -34,7 +34,7 @@ export async function callAbout<T>(
   try {
     return await callBy(/^[0-9a-f]{32}$/.test(id) ? { serverMsgId: id } : { clientMsgId: id });
   } catch (thrown) {
-    if (toClientError(thrown).errCode !== notFoundErrCode) throw thrown;
+    if (fromConnectError(thrown).errCode !== notFoundErrCode) throw thrown;
   }
   return callBy({ clientMsgId: id });
 }

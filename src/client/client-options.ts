@@ -40,8 +40,8 @@ export interface ClientOptions {
   readonly shareStream?: boolean | undefined;
 
   /**
-   * How calls travel. Default: Connect over fetch, to baseUrl; in Node a session is a gRPC stream over HTTP/2, where the
-   * service and what is in between can do that.
+   * How calls travel, and sessions. Default: Connect over fetch, to baseUrl; a session is a WebSocket in a browser and a
+   * gRPC stream over HTTP/2 in Node, where the service and what is in between can do that.
    */
   readonly transport?: Transport | undefined;
 

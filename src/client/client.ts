@@ -1,6 +1,4 @@
-import { createClient as createRpcClient } from "@connectrpc/connect";
-import { createReceiving } from "#client/receiving";
-import { DeliveryService, Start } from "../gen/mustreach/delivery/v1/delivery_pb.ts";
+import { createCalls, createCallsOver, createReceiving } from "#client/receiving";
 import { createAcker } from "./ack.ts";
 import type { ClientOptions, ClientStatus } from "./client-options.ts";
 import { memoryCursorStore, toCursor } from "./cursor-store.ts";
@@ -20,10 +18,10 @@ import {
 import { canShare, shareDelivery } from "./tabs/share.ts";
 import type { Cursor } from "./wire/cursor.ts";
 import type { Delivery } from "./wire/delivery.ts";
-import { isFatal, MustreachClientError, networkErrCode } from "./wire/error.ts";
-import { runSessions, type SessionEvent } from "./wire/session.ts";
+import { isFatal, MustreachClientError, toNetworkError } from "./wire/error.ts";
+import type { SessionEvent } from "./wire/event.ts";
+import { runSessions } from "./wire/session.ts";
 import { createTokenSource, toDeviceKey } from "./wire/token.ts";
-import { createFetchTransport } from "./wire/transport.ts";
 import { createBackoff, untilAborted, withDeadline } from "./wire/wait.ts";
 
 /** One device of one user. Every `on…` returns a function that unregisters the listener. */
@@ -88,7 +86,8 @@ const ackTimeoutMs = 10_000;
 /** How many online pushes may wait for a slow listener. */
 const maxWaitingPushes = 1_000;
 
-const starts = { resume: Start.RESUME, new: Start.NEW, all: Start.ALL } as const;
+/** The numbers of mustreach.delivery.v1.Start. */
+const starts = { resume: 1, new: 2, all: 3 } as const;
 
 /**
  * Creates a client that is not connected yet.
@@ -102,10 +101,12 @@ export function createClient(options: ClientOptions): MustreachClient {
   const store = options.cursorStore ?? memoryCursorStore();
   const tokens = createTokenSource(options.token);
   const { shareStream = canShare() } = options;
-  const calls = createRpcClient(DeliveryService, options.transport ?? createFetchTransport(options.baseUrl));
-  const isOneWay = shareStream || options.transport !== undefined;
-  const receiving = isOneWay ? undefined : createReceiving?.(options.baseUrl, calls);
-  let service: Delivery = receiving ?? calls;
+  const { baseUrl, transport } = options;
+  const calls = transport === undefined ? createCalls(baseUrl) : createCallsOver(transport);
+  const streams = transport === undefined ? createReceiving(baseUrl, calls) : undefined;
+  /** Tabs that share a stream acknowledge by calls, since each of them waits for its answer. */
+  const receiving = shareStream ? undefined : streams;
+  let service: Delivery = streams ?? calls;
 
   const listeners = createListeners<[BusinessNotification], void | Promise<void>>();
   const gapListeners = createListeners<[NotificationGap], void | Promise<void>>();
@@ -119,7 +120,7 @@ export function createClient(options: ClientOptions): MustreachClient {
   // Closing has two steps: from draining on nothing new begins, from ended on nothing has an effect.
   const draining = new AbortController();
   const ended = new AbortController();
-  const closed = new MustreachClientError({ errCode: networkErrCode, errMsg: "NetworkError", errDlt: "client closed" });
+  const closed = toNetworkError("client closed");
 
   const opened = Promise.withResolvers<void>();
   let running: Promise<void> | undefined;
@@ -139,7 +140,7 @@ export function createClient(options: ClientOptions): MustreachClient {
       if (!draining.signal.aborted && receiving?.acknowledge({ sequence, epoch })) return false;
       const request = { deviceId: sessionDeviceId, sequence, epoch };
       await withDeadline(ackTimeoutMs, ended.signal, (signal) =>
-        tokens.use((token) => service.ack(request, { headers: { token }, signal })),
+        tokens.use((token) => service.ack(request, { token, signal })),
       );
       return true;
     },
@@ -182,7 +183,7 @@ export function createClient(options: ClientOptions): MustreachClient {
       throw new MustreachClientError({ errCode: 1505, errMsg: "TokenUnknownError", errDlt });
     }
     if (shareStream && deviceKey === undefined) {
-      const name = `mustreach ${new URL(options.baseUrl).href} ${key}`;
+      const name = `mustreach ${new URL(baseUrl).href} ${key}`;
       service = shareDelivery({ service, name, idleTimeoutMs, ackTimeoutMs, ended: ended.signal });
     }
     deviceKey = key;
@@ -192,7 +193,7 @@ export function createClient(options: ClientOptions): MustreachClient {
     after = mustReach.begin(key, saved);
     const request = { deviceId: deviceId ?? "", window, start: starts[start] };
     const place = after === undefined ? {} : { afterSequence: after.sequence, epoch: after.epoch };
-    return service.subscribe({ ...request, ...place }, { headers: { token }, signal });
+    return service.subscribe({ ...request, ...place }, { token, signal });
   }
 
   function onEvent(event: SessionEvent) {

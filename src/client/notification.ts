@@ -1,4 +1,5 @@
-import type { Gap, Message, Notification, Recall } from "../gen/mustreach/delivery/v1/delivery_pb.ts";
+import type { Notification, Recall } from "../gen/mustreach/delivery/v1/delivery_pb.ts";
+import type { Plain, PlainGap, PlainMessage } from "./wire/event.ts";
 
 /** A business notification as a listener gets it, under OpenIM's names. */
 export interface BusinessNotification {
@@ -71,7 +72,7 @@ export interface NotificationGap {
 }
 
 /** Translates from the wire. */
-export function toBusinessNotification(wire: Notification): BusinessNotification {
+export function toBusinessNotification(wire: Plain<Notification>): BusinessNotification {
   return {
     key: wire.key,
     data: wire.data,
@@ -91,18 +92,18 @@ export function toChatMessage({
   conversationId,
   conversationSequence,
   notification,
-}: Message): ChatMessage | undefined {
+}: PlainMessage): ChatMessage | undefined {
   if (notification === undefined) return undefined;
   return { ...toBusinessNotification(notification), conversationID: conversationId, conversationSequence };
 }
 
 /** Translates from the wire. */
-export function toRecalledNotification({ serverMsgId, clientMsgId, sequence }: Recall): RecalledNotification {
+export function toRecalledNotification({ serverMsgId, clientMsgId, sequence }: Plain<Recall>): RecalledNotification {
   return { serverMsgID: serverMsgId, clientMsgID: clientMsgId, sequence };
 }
 
 /** Translates from the wire. */
-export function toNotificationGap({ from, to, reason }: Gap): NotificationGap {
+export function toNotificationGap({ from, to, reason }: PlainGap): NotificationGap {
   return { from, to, reason: gapReasons[reason] ?? "unknown" };
 }
 

@@ -1,8 +1,7 @@
-import { createClient as createRpcClient, type Transport } from "@connectrpc/connect";
-import { MsgService } from "../gen/mustreach/msg/v1/msg_pb.ts";
+import type { Transport } from "@connectrpc/connect";
+import { createCalls, createCallsOver } from "#client/receiving";
 import { toClientError } from "./wire/error.ts";
 import { createTokenSource, type Token } from "./wire/token.ts";
-import { createFetchTransport } from "./wire/transport.ts";
 import { createBackoff, wait, withDeadline } from "./wire/wait.ts";
 
 export interface SenderOptions {
@@ -108,10 +107,10 @@ const attemptTimeoutMs = 10_000;
  * @throws {TypeError} for a baseUrl that is not an http or https address.
  */
 export function createSender(options: SenderOptions): Sender {
-  const { baseUrl, transport = createFetchTransport(baseUrl), random } = options;
+  const { baseUrl, transport, random } = options;
   const { timeoutMs, ...delays } = { minDelayMs: 200, maxDelayMs: 5_000, timeoutMs: 30_000, ...options.retry };
   const tokens = createTokenSource(options.token);
-  const service = createRpcClient(MsgService, transport);
+  const service = transport === undefined ? createCalls(baseUrl) : createCallsOver(transport);
 
   return {
     async send(notification, { signal } = {}) {
@@ -136,8 +135,7 @@ export function createSender(options: SenderOptions): Sender {
           const { serverMsgId, clientMsgId, sendTime, durability } = await withDeadline(
             attemptTimeoutMs,
             signal,
-            (attempt) =>
-              tokens.use((token) => service.sendBusinessNotification(request, { headers: { token }, signal: attempt })),
+            (attempt) => tokens.use((token) => service.send(request, { token, signal: attempt })),
           );
           return {
             serverMsgID: serverMsgId,

@@ -7,7 +7,7 @@ import { connectNodeAdapter } from "@connectrpc/connect-node";
 import { CommanderError } from "commander";
 import { afterEach, describe, expect, test, vi } from "vitest";
 import { deadLettersCommand } from "../../src/cli/dead-letters.ts";
-import { toClientError } from "../../src/client/wire/error.ts";
+import { fromConnectError } from "../../src/client/connect/error.ts";
 import { failure } from "../../src/errors.ts";
 import {
   DeadLetterSchema,
@@ -71,7 +71,7 @@ async function run(...args: string[]): Promise<string> {
   for (const child of command.commands) child.exitOverride().configureOutput({ writeErr: () => {} });
   // An error of the service is told in the client's words, as main.ts does.
   const rethrow = (thrown: unknown) => {
-    throw thrown instanceof ConnectError ? toClientError(thrown) : thrown;
+    throw thrown instanceof ConnectError ? fromConnectError(thrown) : thrown;
   };
   await command
     .parseAsync(args, { from: "user" })

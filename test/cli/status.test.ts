@@ -7,7 +7,7 @@ import { type Command, CommanderError } from "commander";
 import { afterEach, describe, expect, test, vi } from "vitest";
 import { recallCommand } from "../../src/cli/recall.ts";
 import { statusCommand } from "../../src/cli/status.ts";
-import { toClientError } from "../../src/client/wire/error.ts";
+import { fromConnectError } from "../../src/client/connect/error.ts";
 import { failure } from "../../src/errors.ts";
 import { DeliveryState, MsgService } from "../../src/gen/mustreach/msg/v1/msg_pb.ts";
 
@@ -73,7 +73,7 @@ async function run(command: Command, ...args: string[]): Promise<unknown[]> {
   command.exitOverride().configureOutput({ writeErr: () => {} });
   // An error of the service is told in the client's words, as main.ts does.
   const rethrow = (thrown: unknown) => {
-    throw thrown instanceof ConnectError ? toClientError(thrown) : thrown;
+    throw thrown instanceof ConnectError ? fromConnectError(thrown) : thrown;
   };
   await command
     .parseAsync(args, { from: "user" })

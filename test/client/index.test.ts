@@ -1,46 +1,50 @@
 import { readFile } from "node:fs/promises";
+import { fileURLToPath } from "node:url";
+import { gzipSync } from "node:zlib";
+import { rolldown } from "rolldown";
 import { expect, test } from "vitest";
-import packageJson from "../../package.json" with { type: "json" };
 
-const root = new URL("../../", import.meta.url);
+const root = fileURLToPath(new URL("../../", import.meta.url));
 
-/** What a bundler for browsers takes for the modules that are others in Node. */
-const byCondition: Record<string, string> = { "#client/receiving": packageJson.imports["#client/receiving"].default };
+/** What a page loads of the client, in bytes of gzip. */
+const maxGzipBytes = 12_000;
 
-/** Every module that `entry` reaches by relative imports and those by condition, with what it imports from packages. */
-async function walk(entry: URL) {
-  const files = new Map<string, string>();
-  const packages = new Set<string>();
-  const pending = [entry];
-  for (let url = pending.pop(); url !== undefined; url = pending.pop()) {
-    if (files.has(url.href)) continue;
-    const source = await readFile(url, "utf8");
-    files.set(url.href, source);
-    for (const [, specifier = ""] of source.matchAll(/\b(?:from|import)\s*\(?\s*"([^"]+)"/g)) {
-      const place = byCondition[specifier];
-      if (place !== undefined) pending.push(new URL(place, root));
-      else if (specifier.startsWith(".")) pending.push(new URL(specifier, url));
-      else packages.add(specifier);
+/** The client as a bundler for browsers makes it: what a page loads at once, and what it loads when it is needed. */
+async function bundle() {
+  const build = await rolldown({ input: `${root}src/client/index.ts`, platform: "browser", logLevel: "silent" });
+  const { output } = await build.generate({ format: "esm", minify: true });
+  await build.close();
+  const chunks = output.filter((part) => part.type === "chunk");
+  const byName = new Map(chunks.map((chunk) => [chunk.fileName, chunk]));
+  const first = new Set(chunks.filter(({ isEntry }) => isEntry));
+  for (const { imports } of first) {
+    for (const name of imports) {
+      const chunk = byName.get(name);
+      if (chunk !== undefined) first.add(chunk);
     }
   }
-  return { files, packages };
+  return { first: [...first], later: chunks.filter((chunk) => !first.has(chunk)) };
 }
 
-test("the client imports nothing that a browser does not have", async () => {
-  const client = new URL("../../src/client/", import.meta.url);
-  const { files, packages } = await walk(new URL("index.ts", client));
-  expect([...packages].sort()).toEqual([
-    "@bufbuild/protobuf",
-    "@bufbuild/protobuf/codegenv2",
-    "@bufbuild/protobuf/wkt",
-    "@connectrpc/connect",
-    "@connectrpc/connect-web",
-  ]);
-  const gen = new URL("../../src/gen/", import.meta.url).href;
-  for (const [href, source] of files) {
-    expect(href.startsWith(client.href) || href.startsWith(gen), href).toBe(true);
-    const code = source.replace(/\/\*[\s\S]*?\*\/|\/\/.*/g, "");
-    if (href.startsWith(client.href)) expect(code, href).not.toMatch(/\b(Buffer|process|require|__dirname)\b/);
+test("a page loads no more than 12 KB, and no package", async () => {
+  const { first, later } = await bundle();
+  const modules = first.flatMap(({ moduleIds }) => moduleIds);
+  expect(modules.length).toBeGreaterThan(20);
+  for (const id of modules) expect(id.replace(root, "")).toMatch(/^src\/client\/(?!node|connect)|^\0rolldown/);
+  expect(gzipSync(first.map(({ code }) => code).join("\n")).length).toBeLessThan(maxGzipBytes);
+  // Connect, for whoever gives a transport.
+  expect(later.flatMap(({ moduleIds }) => moduleIds).join()).toContain("@connectrpc/connect");
+});
+
+test("the client uses nothing that a browser does not have", async () => {
+  const { first, later } = await bundle();
+  const chunks = [...first, ...later];
+  expect(chunks.flatMap(({ imports }) => imports).filter((name) => !chunks.some((c) => c.fileName === name))).toEqual(
+    [],
+  );
+  const own = chunks.flatMap(({ moduleIds }) => moduleIds).filter((id) => id.startsWith(`${root}src/client/`));
+  for (const id of own) {
+    const code = (await readFile(id, "utf8")).replace(/\/\*[\s\S]*?\*\/|\/\/.*/g, "");
+    expect(code, id).not.toMatch(/\b(Buffer|process|require|__dirname)\b|"node:/);
   }
-  expect(files.size).toBeGreaterThan(15);
 });

@@ -115,7 +115,7 @@ async function openTab(context: BrowserContext, url: string): Promise<OpenTab> {
 /** One script of a module and all that it imports. */
 async function bundle(input: string): Promise<string> {
   const build = await rolldown({ input, platform: "browser", logLevel: "silent" });
-  const { output } = await build.generate({ format: "iife" });
+  const { output } = await build.generate({ format: "iife", codeSplitting: false });
   await build.close();
   return output[0].code;
 }

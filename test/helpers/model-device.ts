@@ -1,5 +1,5 @@
 import { setTimeout as delay } from "node:timers/promises";
-import { toClientError } from "../../src/client/wire/error.ts";
+import { fromConnectError } from "../../src/client/connect/error.ts";
 import type { DeviceEvent, useDevices } from "./device.ts";
 import type { DeviceHistory, SessionEvent, SessionHistory } from "./model-history.ts";
 import type { Door, Random, World } from "./model-world.ts";
@@ -87,7 +87,7 @@ export function createModelDevice(options: ModelDeviceOptions): ModelDevice {
           }
           record.end = event?.case === "reconnect" ? event.value.reason : "the stream ended";
         } catch (error) {
-          const { errMsg, errDlt } = toClientError(error);
+          const { errMsg, errDlt } = fromConnectError(error);
           record.end = `${errMsg}: ${errDlt}`;
         }
         record.endedAt = world.now();
@@ -101,7 +101,7 @@ export function createModelDevice(options: ModelDeviceOptions): ModelDevice {
         const { delivery, name } = random.chance(0.8) ? door : random.pick(world.doors());
         const request = { deviceId, sequence: BigInt(sequence) };
         await delivery.ack(request, { headers: { token }, timeoutMs: ackTimeoutMs }).catch((error: unknown) => {
-          const { errCode, errDlt } = toClientError(error);
+          const { errCode, errDlt } = fromConnectError(error);
           if (errCode === 90004) return;
           const about = `${name} refused the acknowledgement of ${sequence}: ${errCode} ${errDlt}`;
           record.events.push({ at: world.now(), kind: "other", sequence: 0, about });

@@ -2,7 +2,7 @@ import { setTimeout as delay } from "node:timers/promises";
 import { type Client, ConnectError, createClient } from "@connectrpc/connect";
 import { createGrpcTransport, Http2SessionManager } from "@connectrpc/connect-node";
 import { jetstreamManager } from "@nats-io/jetstream";
-import { toClientError } from "../../src/client/wire/error.ts";
+import { fromConnectError } from "../../src/client/connect/error.ts";
 import { ErrorInfoSchema } from "../../src/gen/google/rpc/error_details_pb.ts";
 import { DeliveryService } from "../../src/gen/mustreach/delivery/v1/delivery_pb.ts";
 import { GroupService } from "../../src/gen/mustreach/directory/v1/directory_pb.ts";
@@ -165,7 +165,7 @@ export async function startWorld(settings: TestSettings): Promise<World> {
       } catch (error) {
         // A stream that is cut off while an instance stops is "internal" to Connect, but says nothing of the service's.
         const isAnswer = error instanceof ConnectError && error.findDetails(ErrorInfoSchema).length > 0;
-        const errCode = isAnswer ? toClientError(error).errCode : 90_004;
+        const errCode = isAnswer ? fromConnectError(error).errCode : 90_004;
         const outcome = errCode === 90004 || errCode === 500 ? "unknown" : "refused";
         return { by: caller, startedAt, endedAt: now(), outcome, errCode, serverMsgId: "" };
       }

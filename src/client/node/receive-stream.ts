@@ -1,19 +1,15 @@
 import { connect } from "node:http2";
 import { create, type MessageInitShape } from "@bufbuild/protobuf";
-import { type CallOptions, createClient } from "@connectrpc/connect";
+import { createClient } from "@connectrpc/connect";
 import { createGrpcTransport, type GrpcTransportOptions } from "@connectrpc/connect-node";
 import {
   DeliveryService,
   type ReceiveRequest,
   ReceiveRequestSchema,
-  type SubscribeRequestSchema,
-  type SubscribeResponse,
 } from "../../gen/mustreach/delivery/v1/delivery_pb.ts";
-import type { Cursor } from "../wire/cursor.ts";
-import { createGrowingWindow } from "./growing-window.ts";
-
-/** A stream that is open. */
-export type ReceiveStream = ReturnType<typeof openReceiveStream>;
+import type { CallOptions, Subscription } from "../wire/delivery.ts";
+import { createGrowingWindow } from "../wire/growing-window.ts";
+import type { ReceiveStream } from "../wire/stream-receiving.ts";
 
 /**
  * Opens a Receive stream over gRPC, on an HTTP/2 connection of its own: what follows a stream that has died is not to
@@ -21,31 +17,31 @@ export type ReceiveStream = ReturnType<typeof openReceiveStream>;
  */
 export function openReceiveStream(
   baseUrl: string,
-  request: MessageInitShape<typeof SubscribeRequestSchema>,
-  options: CallOptions,
-) {
+  request: Subscription,
+  { token, signal }: CallOptions,
+): ReceiveStream {
   const connection = openConnection(baseUrl);
   const service = createClient(DeliveryService, createGrpcTransport({ baseUrl, sessionManager: connection }));
   const requests = createQueue<ReceiveRequest>();
   const say = (said: NonNullable<MessageInitShape<typeof ReceiveRequestSchema>["request"]>) =>
     requests.put(create(ReceiveRequestSchema, { request: said }));
   say({ case: "subscribe", value: request });
-  const events = service.receive(requests, options)[Symbol.asyncIterator]();
+  const events = service.receive(requests, { headers: { token }, signal })[Symbol.asyncIterator]();
   const window = request.window
     ? undefined
     : createGrowingWindow((to) => say({ case: "changeWindow", value: { window: to } }));
 
   return {
-    /** The next event. */
-    async next(): Promise<IteratorResult<SubscribeResponse>> {
+    async next() {
       const next = await events.next();
       if (next.done !== true) window?.came(next.value);
       return next;
     },
-    acknowledge({ sequence, epoch }: Cursor) {
+    acknowledge({ sequence, epoch }) {
       say({ case: "acknowledge", value: { sequence, epoch } });
       window?.acknowledged(sequence);
     },
+    acknowledged: (sequence) => window?.acknowledged(sequence),
     pause() {
       say({ case: "pause", value: { isPaused: true } });
     },

@@ -1,19 +1,9 @@
-import { create, fromBinary, toBinary } from "@bufbuild/protobuf";
-import {
-  AckRequestSchema,
-  type AckResponse,
-  AckResponseSchema,
-  Start,
-  type SubscribeRequest,
-  SubscribeRequestSchema,
-  type SubscribeResponse,
-  SubscribeResponseSchema,
-} from "../../gen/mustreach/delivery/v1/delivery_pb.ts";
 import { type Cursor, placeOf } from "../wire/cursor.ts";
-import type { Delivery } from "../wire/delivery.ts";
+import type { Delivery, Subscription } from "../wire/delivery.ts";
+import { charsOf, type Received, type SessionEvent } from "../wire/event.ts";
 import { runSession, type SessionEnd } from "../wire/session.ts";
 import { withDeadline } from "../wire/wait.ts";
-import { type LeaderMessage, packError, packEvent, type TabMessage } from "./tab-message.ts";
+import { type LeaderMessage, packError, type TabMessage } from "./tab-message.ts";
 
 export interface LeaderOptions {
   /** The service itself. */
@@ -34,13 +24,16 @@ export interface LeaderOptions {
 
 /** The last events are kept for tabs that are a little behind, so that the stream need not begin anew for them. */
 const maxKeptEvents = 1_000;
-const maxKeptBytes = 4 * 1024 * 1024;
+const maxKeptChars = 4 * 1024 * 1024;
+
+/** The numbers of mustreach.delivery.v1.Start. */
+const starts = { resume: 1, all: 3 } as const;
 
 type Subscribe = Extract<TabMessage, { kind: "subscribe" }>;
 
 /** A stream to the service that is ready. */
 interface Upstream {
-  readonly ready: Extract<SubscribeResponse["event"], { case: "ready" }>;
+  readonly ready: Extract<SessionEvent, { case: "ready" }>;
   readonly stop: AbortController;
 }
 
@@ -54,8 +47,8 @@ export function createLeader({ service, post, idleTimeoutMs, ackTimeoutMs, ended
   /** Everything after `base` up to `received` has come, and is kept here. */
   let base = 0n;
   let received = 0n;
-  const kept: { readonly sequence: bigint; readonly event: Uint8Array }[] = [];
-  let keptBytes = 0;
+  const kept: { readonly sequence: bigint; readonly event: Received }[] = [];
+  let keptChars = 0;
   /** The epochs of what has come since the store was replaced, as far as this tab knows. */
   let epochs = new Set<string>();
   /** Where the store went on when it was replaced; what was further in the epochs before that is to be had again. */
@@ -63,7 +56,7 @@ export function createLeader({ service, post, idleTimeoutMs, ackTimeoutMs, ended
   /** Up to here some tab has handled everything, as far as is known: where a new tab begins. */
   let acked: Cursor | undefined;
   /** The highest acknowledgement that this stream was told of. */
-  let newest: { readonly sequence: bigint; readonly answer: Promise<AckResponse> } | undefined;
+  let newest: { readonly sequence: bigint; readonly answer: Promise<{ readonly sequence: bigint }> } | undefined;
 
   function cutOff(sequence: bigint, epoch: string) {
     cut = { sequence, before: epochs };
@@ -78,27 +71,27 @@ export function createLeader({ service, post, idleTimeoutMs, ackTimeoutMs, ended
     base = sequence;
     received = sequence;
     kept.length = 0;
-    keptBytes = 0;
+    keptChars = 0;
   }
 
-  function keep({ sequence, epoch }: Cursor, event: Uint8Array) {
+  function keep({ sequence, epoch }: Cursor, event: Received) {
     // The same sequence in another epoch is another event.
     if (sequence <= received && epoch !== "" && !epochs.has(epoch)) cutOff(sequence - 1n, epoch);
     epochs.add(epoch);
     if (sequence <= received) return;
     received = sequence;
     kept.push({ sequence, event });
-    keptBytes += event.length;
-    while (kept.length > maxKeptEvents || keptBytes > maxKeptBytes) {
+    keptChars += charsOf(event);
+    while (kept.length > maxKeptEvents || keptChars > maxKeptChars) {
       const oldest = kept.shift();
       if (oldest === undefined) return;
       base = oldest.sequence;
-      keptBytes -= oldest.event.length;
+      keptChars -= charsOf(oldest.event);
     }
   }
 
   /** Begins the stream anew, and tells when it is ready; resolves to its end when that comes before. */
-  function open(request: SubscribeRequest, token: string, onReady: () => void): Promise<SessionEnd | undefined> {
+  function open(request: Subscription, token: string, onReady: () => void): Promise<SessionEnd | undefined> {
     if (ended.aborted) return Promise.resolve({ ready: false });
     const stop = new AbortController();
     const { promise: opened, resolve } = Promise.withResolvers<SessionEnd | undefined>();
@@ -106,23 +99,22 @@ export function createLeader({ service, post, idleTimeoutMs, ackTimeoutMs, ended
     upstream = undefined;
     const own: { upstream?: Upstream } = {};
 
-    function onEvent(event: SubscribeResponse["event"]) {
+    function onEvent(event: SessionEvent) {
       if (stop.signal.aborted) return;
-      const response = create(SubscribeResponseSchema, { event });
       if (event.case === "ready") {
         own.upstream = { ready: event, stop };
         begin(own.upstream, request);
         onReady();
         return resolve(undefined);
       }
-      const bytes = packEvent(response);
-      const place = placeOf(response);
-      if (place.sequence > 0n) keep(place, bytes);
-      post({ kind: "event", event: bytes });
+      const received = { event };
+      const place = placeOf(received);
+      if (place.sequence > 0n) keep(place, received);
+      post({ kind: "event", event: received });
     }
 
     void runSession({
-      open: async (signal) => service.subscribe(request, { headers: { token }, signal }),
+      open: async (signal) => service.subscribe(request, { token, signal }),
       onEvent,
       idleTimeoutMs,
       ended: AbortSignal.any([ended, stop.signal]),
@@ -135,16 +127,16 @@ export function createLeader({ service, post, idleTimeoutMs, ackTimeoutMs, ended
     return opened;
   }
 
-  function begin(next: Upstream, request: SubscribeRequest) {
+  function begin(next: Upstream, request: Subscription) {
     const { resumeSequence, epoch } = next.ready.value;
     upstream = next;
     newest = undefined;
     if (request.afterSequence !== undefined && request.afterSequence > resumeSequence) {
-      epochs.add(request.epoch);
+      epochs.add(request.epoch ?? "");
       return cutOff(resumeSequence, epoch);
     }
     epochs.add(epoch);
-    if (request.afterSequence === undefined && request.start !== Start.ALL) {
+    if (request.afterSequence === undefined && request.start !== starts.all) {
       const isFurther = acked !== undefined && acked.sequence > resumeSequence;
       acked = isFurther ? acked : { sequence: resumeSequence, epoch };
     }
@@ -154,17 +146,17 @@ export function createLeader({ service, post, idleTimeoutMs, ackTimeoutMs, ended
     restartAt(resumeSequence);
   }
 
-  async function subscribe({ stream, token, request: bytes, received: had, epoch: hadIn }: Subscribe): Promise<void> {
-    const request = fromBinary(SubscribeRequestSchema, bytes);
+  async function subscribe({ stream, token, request: asked, received: had, epoch: hadIn }: Subscribe): Promise<void> {
+    let request = asked;
     const { deviceId, window } = request;
     let place = had ?? request.afterSequence;
-    let epoch = had === undefined ? request.epoch : (hadIn ?? "");
+    let epoch = (had === undefined ? request.epoch : hadIn) ?? "";
     let hasBegun = false;
     if (cut !== undefined && place !== undefined && place > cut.sequence && cut.before.has(epoch)) {
       // It begins anew with a record of its own, which is told where the store goes on.
       if (had !== undefined) return post({ kind: "ended", stream });
       place = cut.sequence;
-      request.afterSequence = cut.sequence;
+      request = { ...request, afterSequence: cut.sequence };
     }
 
     /** Begins the stream of the tab, if all that it has not got is kept or still to come. */
@@ -177,15 +169,15 @@ export function createLeader({ service, post, idleTimeoutMs, ackTimeoutMs, ended
       const value = { ...upstream.ready.value, resumeSequence: after };
       if (place !== undefined) value.epoch = epoch;
       else if (acked !== undefined) value.epoch = acked.epoch;
-      const ready = packEvent(create(SubscribeResponseSchema, { event: { case: "ready", value } }));
+      const ready: Received = { event: { case: "ready", value } };
       const events = kept.filter(({ sequence }) => sequence > after).map(({ event }) => event);
       post({ kind: "begun", stream, events: [ready, ...events] });
     }
 
-    async function openAt(asked: SubscribeRequest): Promise<SessionEnd | undefined> {
-      return open(asked, token, () => {
+    async function openAt(from: Subscription): Promise<SessionEnd | undefined> {
+      return open(from, token, () => {
         // Where the service says: it may not know the place that was asked for.
-        if (asked === request || asked.afterSequence === request.afterSequence) {
+        if (from === request || from.afterSequence === request.afterSequence) {
           place = upstream?.ready.value.resumeSequence;
           epoch = upstream?.ready.value.epoch ?? "";
         }
@@ -193,7 +185,7 @@ export function createLeader({ service, post, idleTimeoutMs, ackTimeoutMs, ended
       });
     }
 
-    const resume = create(SubscribeRequestSchema, { deviceId, window, start: Start.RESUME });
+    const resume = { deviceId, window, start: starts.resume };
     const isFirst = received === 0n && acked === undefined;
     let end: SessionEnd | undefined;
     if (upstream !== undefined) join();
@@ -213,8 +205,7 @@ export function createLeader({ service, post, idleTimeoutMs, ackTimeoutMs, ended
     post({ kind: "ended" });
   }
 
-  async function ack({ call, token, request: bytes }: Extract<TabMessage, { kind: "ack" }>) {
-    const request = fromBinary(AckRequestSchema, bytes);
+  async function ack({ call, token, request }: Extract<TabMessage, { kind: "ack" }>) {
     const { sequence } = request;
     // Each tab acknowledges what it has handled. One that tells no news waits for the answer to the news; if that is
     // refused, it may be for a token that is not its own.
@@ -222,14 +213,12 @@ export function createLeader({ service, post, idleTimeoutMs, ackTimeoutMs, ended
     let response = isNews ? undefined : await newest?.answer.catch(() => undefined);
     try {
       if (response === undefined) {
-        const answer = withDeadline(ackTimeoutMs, ended, (signal) =>
-          service.ack(request, { headers: { token }, signal }),
-        );
+        const answer = withDeadline(ackTimeoutMs, ended, (signal) => service.ack(request, { token, signal }));
         newest = { sequence, answer };
         response = await answer;
       }
       if (sequence > (acked?.sequence ?? 0n)) acked = { sequence, epoch: request.epoch };
-      post({ kind: "acked", call, response: toBinary(AckResponseSchema, response) });
+      post({ kind: "acked", call, sequence: response.sequence });
     } catch (thrown) {
       post({ kind: "refused", call, error: packError(thrown) });
     }

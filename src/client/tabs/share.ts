@@ -1,17 +1,10 @@
-import { create, fromBinary, toBinary } from "@bufbuild/protobuf";
-import {
-  AckRequestSchema,
-  type AckResponse,
-  AckResponseSchema,
-  SubscribeRequestSchema,
-  type SubscribeResponse,
-  SubscribeResponseSchema,
-} from "../../gen/mustreach/delivery/v1/delivery_pb.ts";
+import type { AckRequest } from "../../gen/mustreach/delivery/v1/delivery_pb.ts";
 import { type Cursor, placeOf } from "../wire/cursor.ts";
-import type { Delivery } from "../wire/delivery.ts";
+import type { Delivery, Subscription } from "../wire/delivery.ts";
 import type { MustreachClientError } from "../wire/error.ts";
+import type { Plain, Received } from "../wire/event.ts";
 import { createLeader, type LeaderOptions } from "./lead.ts";
-import { isStoreChange, type LeaderMessage, type Message, unpackError, unpackEvent } from "./tab-message.ts";
+import { isStoreChange, type LeaderMessage, type Message, unpackError } from "./tab-message.ts";
 
 export interface ShareOptions extends Omit<LeaderOptions, "post"> {
   /** Names the device: tabs of one name share a stream. */
@@ -21,20 +14,20 @@ export interface ShareOptions extends Omit<LeaderOptions, "post"> {
 /** A stream as this tab sees it. */
 interface Stream {
   readonly token: string;
-  readonly request: Uint8Array;
+  readonly request: Subscription;
   /** Up to where it has got everything, once it has begun. */
   received: Cursor | undefined;
   /** Whether the leader of now knows of it. */
   joined: boolean;
-  readonly waiting: SubscribeResponse[];
+  readonly waiting: Received[];
   end: { readonly error?: MustreachClientError } | undefined;
   wake: () => void;
 }
 
 interface Call {
   readonly token: string;
-  readonly request: Uint8Array;
-  readonly settle: PromiseWithResolvers<AckResponse>;
+  readonly request: Plain<AckRequest>;
+  readonly settle: PromiseWithResolvers<{ readonly sequence: bigint }>;
 }
 
 /** Whether this is a page or a worker of a browser that has what sharing takes. */
@@ -91,12 +84,10 @@ export function shareDelivery({ name, ...options }: ShareOptions): Delivery {
         for (const [id, call] of calls) ask(id, call);
         return;
       case "begun":
-        return begin(streams.get(message.stream), message.events.map(unpackEvent));
-      case "event": {
-        const event = unpackEvent(message.event);
-        for (const stream of streams.values()) if (stream.joined) put(stream, event);
+        return begin(streams.get(message.stream), message.events);
+      case "event":
+        for (const stream of streams.values()) if (stream.joined) put(stream, message.event);
         return;
-      }
       case "ended": {
         const one = message.stream === undefined ? undefined : streams.get(message.stream);
         const all = message.stream === undefined ? [...streams.values()].filter(({ joined }) => joined) : [];
@@ -104,7 +95,7 @@ export function shareDelivery({ name, ...options }: ShareOptions): Delivery {
         return;
       }
       case "acked":
-        return calls.get(message.call)?.settle.resolve(fromBinary(AckResponseSchema, message.response));
+        return calls.get(message.call)?.settle.resolve({ sequence: message.sequence });
       case "refused":
         return calls.get(message.call)?.settle.reject(unpackError(message.error));
     }
@@ -119,7 +110,7 @@ export function shareDelivery({ name, ...options }: ShareOptions): Delivery {
     channel.post({ kind: "ack", call: id, token, request });
   }
 
-  function begin(stream: Stream | undefined, [ready, ...events]: SubscribeResponse[]) {
+  function begin(stream: Stream | undefined, [ready, ...events]: readonly Received[]) {
     if (stream === undefined || stream.joined || ready?.event.case !== "ready") return;
     stream.joined = true;
     if (stream.received === undefined) {
@@ -131,7 +122,7 @@ export function shareDelivery({ name, ...options }: ShareOptions): Delivery {
     stream.wake();
   }
 
-  function put(stream: Stream, event: SubscribeResponse) {
+  function put(stream: Stream, event: Received) {
     const place = placeOf(event);
     if (place.sequence > 0n && !isStoreChange(event)) {
       if (place.sequence <= (stream.received?.sequence ?? 0n)) return;
@@ -143,19 +134,18 @@ export function shareDelivery({ name, ...options }: ShareOptions): Delivery {
 
   function end(stream: Stream, { reconnectAfterMs, error }: Extract<LeaderMessage, { kind: "ended" }>) {
     if (reconnectAfterMs !== undefined) {
-      const value = { $typeName: "mustreach.delivery.v1.Reconnect", afterMs: reconnectAfterMs, reason: "" } as const;
-      stream.waiting.push(create(SubscribeResponseSchema, { event: { case: "reconnect", value } }));
+      stream.waiting.push({ event: { case: "reconnect", value: { afterMs: reconnectAfterMs } } });
     }
     stream.end = error === undefined ? {} : { error: unpackError(error) };
     stream.wake();
   }
 
   return {
-    async *subscribe(request, { headers, signal } = {}) {
+    async *subscribe(request, { token, signal }) {
       const id = crypto.randomUUID();
       const stream: Stream = {
-        token: tokenOf(headers),
-        request: toBinary(SubscribeRequestSchema, create(SubscribeRequestSchema, request)),
+        token,
+        request,
         received: undefined,
         joined: false,
         waiting: [],
@@ -163,11 +153,11 @@ export function shareDelivery({ name, ...options }: ShareOptions): Delivery {
         wake: () => undefined,
       };
       const wake = () => stream.wake();
-      signal?.addEventListener("abort", wake);
+      signal.addEventListener("abort", wake);
       streams.set(id, stream);
       try {
         join(id, stream);
-        while (signal?.aborted !== true) {
+        while (!signal.aborted) {
           const event = stream.waiting.shift();
           if (event !== undefined) yield event;
           else if (stream.end?.error !== undefined) throw stream.end.error;
@@ -180,31 +170,27 @@ export function shareDelivery({ name, ...options }: ShareOptions): Delivery {
         }
       } finally {
         streams.delete(id);
-        signal?.removeEventListener("abort", wake);
+        signal.removeEventListener("abort", wake);
       }
     },
 
-    async ack(request, { headers, signal } = {}) {
+    async ack(request, { token, signal }) {
       const id = crypto.randomUUID();
       const call: Call = {
-        token: tokenOf(headers),
-        request: toBinary(AckRequestSchema, create(AckRequestSchema, request)),
-        settle: Promise.withResolvers<AckResponse>(),
+        token,
+        request,
+        settle: Promise.withResolvers<{ readonly sequence: bigint }>(),
       };
-      const abort = () => call.settle.reject(signal?.reason);
-      signal?.addEventListener("abort", abort);
+      const abort = () => call.settle.reject(signal.reason);
+      signal.addEventListener("abort", abort);
       calls.set(id, call);
       try {
         ask(id, call);
         return await call.settle.promise;
       } finally {
         calls.delete(id);
-        signal?.removeEventListener("abort", abort);
+        signal.removeEventListener("abort", abort);
       }
     },
   };
-}
-
-function tokenOf(headers: HeadersInit | undefined): string {
-  return new Headers(headers).get("token") ?? "";
 }

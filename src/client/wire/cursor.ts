@@ -1,4 +1,4 @@
-import type { SubscribeResponse } from "../../gen/mustreach/delivery/v1/delivery_pb.ts";
+import type { Received } from "./event.ts";
 
 /** How far a device has handled its notifications. */
 export interface Cursor {
@@ -13,7 +13,7 @@ export interface Cursor {
 export const beginning: Cursor = { sequence: 0n, epoch: "" };
 
 /** The place of an event in the user's order, with the sequence 0 when it has none. */
-export function placeOf({ event }: SubscribeResponse): Cursor {
+export function placeOf({ event }: Received): Cursor {
   switch (event.case) {
     case "notification":
     case "recall":

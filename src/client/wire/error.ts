@@ -1,6 +1,3 @@
-import { Code, ConnectError } from "@connectrpc/connect";
-import { ErrorInfoSchema, RetryInfoSchema } from "../../gen/google/rpc/error_details_pb.ts";
-
 /** What OpenIM's envelope says of an error. */
 export interface ErrorFacts {
   /** OpenIM's code, such as 1501. */
@@ -55,48 +52,56 @@ export function isFatal(error: MustreachClientError): boolean {
   return fatalErrCodes.has(error.errCode);
 }
 
-/**
- * Reads the OpenIM facts of any thrown value from its google.rpc.ErrorInfo detail. Without one it comes from a proxy
- * or from the wire, and the Connect code decides.
- */
+/** Any thrown value as an error of the client: what is not one already is of the way to the service. */
 export function toClientError(thrown: unknown): MustreachClientError {
   if (thrown instanceof MustreachClientError) return thrown;
-  const error = ConnectError.from(thrown);
-  const metadata = error.findDetails(ErrorInfoSchema)[0]?.metadata;
-  const errCode = Number(metadata?.errCode);
-  if (metadata !== undefined && Number.isInteger(errCode)) {
-    const { errMsg = "", errDlt = "" } = metadata;
-    return new MustreachClientError({ errCode, errMsg, errDlt }, { cause: error, ...toRetry(error) });
-  }
-  const [code, errMsg] = toFacts(error);
-  return new MustreachClientError({ errCode: code, errMsg, errDlt: error.rawMessage }, { cause: error });
+  return toNetworkError(thrown instanceof Error ? thrown.message : String(thrown), thrown);
 }
 
-function toRetry(error: ConnectError): { readonly retryAfterMs?: number } {
-  const delay = error.findDetails(RetryInfoSchema)[0]?.retryDelay;
-  return delay === undefined
-    ? {}
-    : { retryAfterMs: Number(delay.seconds) * 1_000 + Math.ceil(delay.nanos / 1_000_000) };
+/** The way to the service is broken. */
+export function toNetworkError(errDlt: string, cause?: unknown): MustreachClientError {
+  const options = cause === undefined ? {} : { cause };
+  return new MustreachClientError({ errCode: networkErrCode, errMsg: "NetworkError", errDlt }, options);
 }
 
-function toFacts(error: ConnectError): readonly [errCode: number, errMsg: string] {
-  switch (error.code) {
-    case Code.InvalidArgument:
-    case Code.OutOfRange:
-    case Code.ResourceExhausted:
-      return [1001, "ArgsError"];
-    case Code.PermissionDenied:
-      return [1002, "NoPermissionError"];
-    case Code.Unauthenticated:
-      return [1505, "TokenUnknownError"];
-    case Code.Unavailable:
-    case Code.DeadlineExceeded:
-    case Code.Canceled:
-    case Code.DataLoss:
-      return [networkErrCode, "NetworkError"];
+/**
+ * What an error means that the service gave no facts with, by its gRPC code.
+ *
+ * @param isBroken whether it was caused by something on the way.
+ */
+export function factsOfCode(code: number, isBroken: boolean): Omit<ErrorFacts, "errDlt"> {
+  const network = { errCode: networkErrCode, errMsg: "NetworkError" };
+  switch (code) {
+    case grpcCodes.invalid_argument:
+    case grpcCodes.out_of_range:
+    case grpcCodes.resource_exhausted:
+      return { errCode: 1001, errMsg: "ArgsError" };
+    case grpcCodes.permission_denied:
+      return { errCode: 1002, errMsg: "NoPermissionError" };
+    case grpcCodes.unauthenticated:
+      return { errCode: 1505, errMsg: "TokenUnknownError" };
+    case grpcCodes.unavailable:
+    case grpcCodes.deadline_exceeded:
+    case grpcCodes.canceled:
+    case grpcCodes.data_loss:
+      return network;
     default:
-      // fetch reports a failed connection as a TypeError, which Connect keeps as the cause; an error that the service
-      // sent has no cause.
-      return error.cause === undefined ? [500, "ServerInternalError"] : [networkErrCode, "NetworkError"];
+      return isBroken ? network : { errCode: 500, errMsg: "ServerInternalError" };
   }
 }
+
+/** gRPC's codes that say what to do, under Connect's names. */
+export const grpcCodes = {
+  canceled: 1,
+  unknown: 2,
+  invalid_argument: 3,
+  deadline_exceeded: 4,
+  permission_denied: 7,
+  resource_exhausted: 8,
+  out_of_range: 11,
+  unimplemented: 12,
+  internal: 13,
+  unavailable: 14,
+  data_loss: 15,
+  unauthenticated: 16,
+} as const;

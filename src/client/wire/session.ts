@@ -1,12 +1,10 @@
-import type { SubscribeResponse } from "../../gen/mustreach/delivery/v1/delivery_pb.ts";
-import { isFatal, MustreachClientError, networkErrCode, toClientError, tokenExpiredErrCode } from "./error.ts";
+import { isFatal, MustreachClientError, toClientError, tokenExpiredErrCode, toNetworkError } from "./error.ts";
+import type { Received, SessionEvent } from "./event.ts";
 import { type BackoffOptions, createBackoff, untilAborted, wait } from "./wait.ts";
-
-export type SessionEvent = SubscribeResponse["event"];
 
 export interface SessionOptions {
   /** Starts the stream. */
-  readonly open: (signal: AbortSignal) => Promise<AsyncIterable<SubscribeResponse>>;
+  readonly open: (signal: AbortSignal) => Promise<AsyncIterable<Received>>;
 
   /** Told of each event but `reconnect`. */
   readonly onEvent: (event: SessionEvent) => void;
@@ -41,8 +39,7 @@ export async function runSession({ open, onEvent, idleTimeoutMs, ended }: Sessio
   function stayAwake() {
     clearTimeout(watchdog);
     watchdog = setTimeout(() => {
-      const errDlt = `nothing was heard for ${idleTimeoutMs} ms`;
-      silent.abort(new MustreachClientError({ errCode: networkErrCode, errMsg: "NetworkError", errDlt }));
+      silent.abort(toNetworkError(`nothing was heard for ${idleTimeoutMs} ms`));
     }, idleTimeoutMs);
   }
 

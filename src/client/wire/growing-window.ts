@@ -1,5 +1,5 @@
-import type { SubscribeResponse } from "../../gen/mustreach/delivery/v1/delivery_pb.ts";
-import { placeOf } from "../wire/cursor.ts";
+import { placeOf } from "./cursor.ts";
+import { charsOf, type Received } from "./event.ts";
 
 /** How many notifications may wait here: the service's default, then `times` as many at each step up to the most. */
 const windows = { first: 64, times: 4, most: 1_000 } as const;
@@ -31,7 +31,7 @@ export function createGrowingWindow(change: (window: number) => void, now: () =>
 
   return {
     /** An event has come. */
-    came(response: SubscribeResponse) {
+    came(response: Received) {
       const { sequence } = placeOf(response);
       if (sequence === 0n) return;
       const chars = charsOf(response);
@@ -53,9 +53,4 @@ export function createGrowingWindow(change: (window: number) => void, now: () =>
       set(Math.min(window * windows.times, windows.most));
     },
   };
-}
-
-function charsOf({ event }: SubscribeResponse): number {
-  if (event.case === "notification") return event.value.data.length;
-  return event.case === "message" ? (event.value.notification?.data.length ?? 0) : 0;
 }

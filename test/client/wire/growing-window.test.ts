@@ -1,6 +1,6 @@
 import { create } from "@bufbuild/protobuf";
 import { expect, test } from "vitest";
-import { createGrowingWindow } from "../../../src/client/node/growing-window.ts";
+import { createGrowingWindow } from "../../../src/client/wire/growing-window.ts";
 import { SubscribeResponseSchema } from "../../../src/gen/mustreach/delivery/v1/delivery_pb.ts";
 
 function setUp() {
