@@ -20,6 +20,7 @@ import type { Cursor } from "./wire/cursor.ts";
 import type { Delivery } from "./wire/delivery.ts";
 import { isFatal, MustreachClientError, toNetworkError } from "./wire/error.ts";
 import type { SessionEvent } from "./wire/event.ts";
+import { watchPresence } from "./wire/presence.ts";
 import { runSessions } from "./wire/session.ts";
 import { createTokenSource, toDeviceKey } from "./wire/token.ts";
 import { createBackoff, untilAborted, withDeadline } from "./wire/wait.ts";
@@ -120,6 +121,7 @@ export function createClient(options: ClientOptions): MustreachClient {
   // Closing has two steps: from draining on nothing new begins, from ended on nothing has an effect.
   const draining = new AbortController();
   const ended = new AbortController();
+  const presence = watchPresence({ network: shareStream, ended: ended.signal });
   const closed = toNetworkError("client closed");
 
   const opened = Promise.withResolvers<void>();
@@ -184,7 +186,7 @@ export function createClient(options: ClientOptions): MustreachClient {
     }
     if (shareStream && deviceKey === undefined) {
       const name = `mustreach ${new URL(baseUrl).href} ${key}`;
-      service = shareDelivery({ service, name, idleTimeoutMs, ackTimeoutMs, ended: ended.signal });
+      service = shareDelivery({ service, name, idleTimeoutMs, ackTimeoutMs, presence, ended: ended.signal });
     }
     deviceKey = key;
     // The store of tabs that share holds what the fastest has handled; this one goes on after what it has handled itself.
@@ -235,6 +237,7 @@ export function createClient(options: ClientOptions): MustreachClient {
       onEvent,
       idleTimeoutMs,
       reconnect,
+      presence,
       tokenRenewable: tokens.renewable,
       draining: draining.signal,
       ended: ended.signal,

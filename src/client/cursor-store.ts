@@ -63,10 +63,12 @@ export function toCursor(saved: Cursor | bigint | undefined): Cursor | undefined
   return typeof saved === "bigint" ? { sequence: saved, epoch: "" } : saved;
 }
 
-function toSaved(cursor: Cursor | undefined): Cursor | bigint | undefined {
+/** The reverse of {@link toCursor}. */
+export function toSaved(cursor: Cursor | undefined): Cursor | bigint | undefined {
   return cursor?.epoch === "" ? cursor.sequence : cursor;
 }
 
-function replaces(cursor: Cursor, saved: Cursor | undefined): boolean {
+/** Whether a cursor takes the place of the one that is saved. */
+export function replaces(cursor: Cursor, saved: Cursor | undefined): boolean {
   return saved === undefined || saved.epoch !== cursor.epoch || cursor.sequence > saved.sequence;
 }

@@ -3,6 +3,7 @@
 export { createClient, type MustreachClient } from "./client.ts";
 export type { ClientOptions, ClientStatus } from "./client-options.ts";
 export { type CursorStore, memoryCursorStore, webStorageCursorStore } from "./cursor-store.ts";
+export { indexedDbCursorStore } from "./indexed-db-cursor-store.ts";
 export type { BusinessNotification, ChatMessage, NotificationGap, RecalledNotification } from "./notification.ts";
 export {
   createSender,

@@ -26,6 +26,7 @@ export interface TabSettings {
   readonly token: string;
   readonly deviceId?: string;
   readonly shareStream?: "false";
+  readonly cursorStore?: "localStorage" | "indexedDB";
 }
 
 /** A page of the test's origin with `test/helpers/tab.ts` in it. */
@@ -39,7 +40,8 @@ export interface OpenTab {
 
 /** A profile of its own, in which tabs know each other. */
 export interface Profile {
-  open(settings: TabSettings): Promise<OpenTab>;
+  /** Opens a page, with a Content-Security-Policy if one is given. */
+  open(settings: TabSettings, policy?: string): Promise<OpenTab>;
 }
 
 /** The browser of a file's tests. */
@@ -59,8 +61,10 @@ export function useBrowser(module = "tab.ts"): TestBrowser {
 
   beforeAll(async () => {
     const script = await bundle(fileURLToPath(new URL(module, import.meta.url)));
-    const server = createServer(({ url }, response) => {
+    const server = createServer(({ url = "/" }, response) => {
       const isScript = url === "/tab.js";
+      const policy = new URL(url, "http://localhost").searchParams.get("policy");
+      if (policy !== null) response.setHeader("content-security-policy", policy);
       response.setHeader("content-type", isScript ? "text/javascript" : "text/html");
       response.end(isScript ? script : '<!doctype html><title>tab</title><script src="/tab.js"></script>');
     }).listen(0, "127.0.0.1");
@@ -89,7 +93,12 @@ export function useBrowser(module = "tab.ts"): TestBrowser {
     },
     async profile() {
       const context = await newContext();
-      return { open: (settings) => openTab(context, `${holder.origin}/#${new URLSearchParams({ ...settings })}`) };
+      return {
+        open(settings, policy) {
+          const query = policy === undefined ? "" : `?${new URLSearchParams({ policy })}`;
+          return openTab(context, `${holder.origin}/${query}#${new URLSearchParams({ ...settings })}`);
+        },
+      };
     },
   };
 }

@@ -1,6 +1,7 @@
 import { type Cursor, placeOf } from "../wire/cursor.ts";
 import type { Delivery, Subscription } from "../wire/delivery.ts";
 import { charsOf, type Received, type SessionEvent } from "../wire/event.ts";
+import type { Presence } from "../wire/presence.ts";
 import { runSession, type SessionEnd } from "../wire/session.ts";
 import { withDeadline } from "../wire/wait.ts";
 import { type LeaderMessage, packError, type TabMessage } from "./tab-message.ts";
@@ -17,6 +18,9 @@ export interface LeaderOptions {
 
   /** How long an acknowledgement may take, in milliseconds. */
   readonly ackTimeoutMs: number;
+
+  /** Whether this device can be reached at all. */
+  readonly presence: Presence;
 
   /** Ends the leading. */
   readonly ended: AbortSignal;
@@ -42,7 +46,7 @@ interface Upstream {
  * acknowledgements there. A tab that is behind what is kept has the stream begin anew at its place; those that are
  * further on drop what they have had.
  */
-export function createLeader({ service, post, idleTimeoutMs, ackTimeoutMs, ended }: LeaderOptions) {
+export function createLeader({ service, post, idleTimeoutMs, ackTimeoutMs, presence, ended }: LeaderOptions) {
   let upstream: Upstream | undefined;
   /** Everything after `base` up to `received` has come, and is kept here. */
   let base = 0n;
@@ -117,7 +121,7 @@ export function createLeader({ service, post, idleTimeoutMs, ackTimeoutMs, ended
       open: async (signal) => service.subscribe(request, { token, signal }),
       onEvent,
       idleTimeoutMs,
-      ended: AbortSignal.any([ended, stop.signal]),
+      ended: AbortSignal.any([ended, stop.signal, presence.away()]),
     }).then((end) => {
       resolve(end);
       if (own.upstream === undefined || own.upstream !== upstream) return;

@@ -1,5 +1,6 @@
 import { isFatal, MustreachClientError, toClientError, tokenExpiredErrCode, toNetworkError } from "./error.ts";
 import type { Received, SessionEvent } from "./event.ts";
+import type { Presence } from "./presence.ts";
 import { type BackoffOptions, createBackoff, untilAborted, wait } from "./wait.ts";
 
 export interface SessionOptions {
@@ -79,6 +80,9 @@ export interface SessionsOptions extends SessionOptions {
   /** Aborted when the client closes: no further session begins. */
   readonly draining: AbortSignal;
 
+  /** Whether this device can be reached at all. */
+  readonly presence: Presence;
+
   /** Told before a session begins. */
   readonly onConnecting: () => void;
 
@@ -88,14 +92,17 @@ export interface SessionsOptions extends SessionOptions {
 
 /** Runs one session after another until the client closes (undefined) or an error is fatal (that error). */
 export async function runSessions(options: SessionsOptions): Promise<MustreachClientError | undefined> {
-  const { reconnect, tokenRenewable, draining, onConnecting, onWaiting } = options;
+  const { reconnect, tokenRenewable, draining, ended, presence, onConnecting, onWaiting } = options;
   const { minDelayMs, random = Math.random } = reconnect;
   const backoff = createBackoff(reconnect);
   let renewed = false;
 
   while (!draining.aborted) {
     onConnecting();
-    const { ready, error, reconnectAfterMs } = await runSession(options);
+    const { ready, error, reconnectAfterMs } = await runSession({
+      ...options,
+      ended: AbortSignal.any([ended, presence.away()]),
+    });
     if (draining.aborted) break;
     if (ready) {
       backoff.reset();
@@ -109,7 +116,9 @@ export async function runSessions(options: SessionsOptions): Promise<MustreachCl
     onWaiting(error);
     const adviceMs = reconnectAfterMs === undefined ? undefined : Math.min(Math.max(reconnectAfterMs, 0), maxAdviceMs);
     const delayMs = adviceMs === undefined ? backoff.next() : adviceMs + Math.max(minDelayMs, adviceMs / 2) * random();
-    await wait(delayMs, draining);
+    const back = presence.back();
+    await wait(delayMs, AbortSignal.any([draining, back]));
+    if (back.aborted) backoff.reset();
   }
   return undefined;
 }
