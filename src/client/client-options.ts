@@ -35,7 +35,8 @@ export interface ClientOptions {
    * Whether the tabs of one origin, baseUrl and device share one stream: each of them gets everything, and what one has
    * handled is acknowledged. `window` and `start` are those of the tab that opens it; a later one begins after what is
    * acknowledged. Default: where there are Web Locks and broadcast channels, that is in browsers. Without sharing, two
-   * clients of one device end each other, and six devices take all HTTP/1.1 connections of a browser to a host.
+   * clients of one device end each other; and without WebSockets six devices take all HTTP/1.1 connections of a browser
+   * to a host.
    */
   readonly shareStream?: boolean | undefined;
 

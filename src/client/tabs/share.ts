@@ -37,8 +37,8 @@ export function canShare(): boolean {
 }
 
 /**
- * The service, through one stream for all tabs of a device: a browser opens six HTTP/1.1 connections to a host, and six
- * streams would leave none for an acknowledgement. The tab that holds a Web Lock leads; when it closes or crashes the
+ * The service, through one stream for all tabs of a device: a browser opens six HTTP/1.1 connections to a host, and where
+ * there are no WebSockets six streams would leave none for an acknowledgement. The tab that holds a Web Lock leads; when it closes or crashes the
  * browser gives the lock to the next one, and the streams of the others go on there after what they have got.
  */
 export function shareDelivery({ name, ...options }: ShareOptions): Delivery {
