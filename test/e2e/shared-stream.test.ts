@@ -17,14 +17,29 @@ const seed = Number(process.env.MODEL_SEED ?? 1);
 const steps = 150;
 const often = { interval: 10 };
 
+const way = vi.hoisted(() => ({ isWeb: false }));
+vi.mock("#client/receiving", async (original) => {
+  const node = await original<typeof import("#client/receiving")>();
+  const web = await import("../../src/client/web/receiving.ts");
+  const chosen = () => (way.isWeb ? web : node);
+  return {
+    createCalls: (baseUrl: string) => chosen().createCalls(baseUrl),
+    createReceiving: (...args: Parameters<typeof node.createReceiving>) => chosen().createReceiving(...args),
+  };
+});
+
 const server = useServer();
 
-test.each([seed, seed + 1])(
-  "no tab misses anything, whatever happens (MODEL_SEED=%d)",
+test.each([
+  [seed, "in Node"],
+  [seed + 1, "of a browser"],
+])(
+  "no tab misses anything, whatever happens (MODEL_SEED=%d, the way %s)",
   {
     timeout: 180_000,
   },
-  async (seed) => {
+  async (seed, how) => {
+    way.isWeb = how === "of a browser";
     const random = createRandom(seed, "tabs");
     const proxy = await useProxy();
     const user = `tabs-${seed}`;

@@ -27,8 +27,9 @@ export const createReceiving: CreateReceiving = (baseUrl, other) =>
   createStreamReceiving({
     open: (request, options) => openSocketStream(baseUrl, request, options),
     isOfService: (thrown) => thrown instanceof MustreachClientError && thrown.errCode !== networkErrCode,
-    // A browser does not tell why a WebSocket was not opened.
-    isUnreachable: () => false,
+    // A browser does not tell why a WebSocket was refused, so the next session tries again: only waiting for one that
+    // hangs would take its time.
+    isUnreachable: (thrown) => !(thrown instanceof DOMException && thrown.name === "TimeoutError"),
     toError: toClientError,
     toBroken: toClientError,
     turn: endOfTurn,
