@@ -67,6 +67,8 @@ export function openSocketStream(
       finish({ error: thrown });
     }
   };
+  // Where a policy of the page forbids it, there is no close after this.
+  socket.onerror = () => finish({ error: toNetworkError("the WebSocket failed") });
   socket.onclose = ({ code }) =>
     finish(code === serviceRestart ? {} : { error: toNetworkError(`the WebSocket was closed with ${code}`) });
 
