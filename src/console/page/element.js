@@ -103,8 +103,14 @@ export function onSubmit(form, onSubmit) {
   });
 }
 
-/** @param {number | string} ms since the Unix epoch */
+/**
+ * A time for people: of today, without the day.
+ *
+ * @param {number | string} ms since the Unix epoch
+ */
 export function toTime(ms) {
   const at = new Date(Number(ms));
-  return element("time", { datetime: at.toISOString(), title: at.toString() }, at.toLocaleString());
+  const isToday = at.toDateString() === new Date().toDateString();
+  const text = isToday ? at.toLocaleTimeString() : at.toLocaleString();
+  return element("time", { datetime: at.toISOString(), title: at.toString() }, text);
 }
