@@ -33,7 +33,7 @@ export const doors: Row = {
 
   async run(bench): Promise<Findings> {
     const raw = await bench.launch.floor("raw-sockets");
-    const count = bench.quick ? 10 : 50;
+    const count = bench.quick ? 5 : 50;
     const openRaw = (name: string, receivers: number) =>
       bench.load.run("open-raw", { name, address: raw.address, count: receivers, bytes: pushFrame.length });
     await openRaw("few", before);

@@ -34,9 +34,9 @@ var dialer = websocket.Dialer{ReadBufferSize: 1024, WriteBufferSize: 256, Handsh
 
 const (
 	pushed         = 2001
-	openingTimeout = 30 * time.Second
-	// How long one probe may take to come to all.
-	probeTimeout = 2 * time.Second
+	openingTimeout = 60 * time.Second
+	// When a probe has come to nobody more for so long, it has come to all whose session was open.
+	probeQuiet = 3 * time.Second
 )
 
 // event is one of our own protocol in JSON, by its case.
@@ -315,8 +315,11 @@ func probe(a probeArgs) (any, error) {
 			return nil, err
 		}
 		all := before + int64(len(pool.all))
-		for until := time.Now().Add(probeTimeout); pool.arrived.Load() < all && time.Now().Before(until); {
+		for last, since := before, time.Now(); last < all && time.Since(since) < probeQuiet; {
 			time.Sleep(time.Millisecond)
+			if arrived := pool.arrived.Load(); arrived != last {
+				last, since = arrived, time.Now()
+			}
 		}
 		if err := pool.problem(); err != nil {
 			return nil, err
@@ -328,5 +331,5 @@ func probe(a probeArgs) (any, error) {
 			return nil, nil
 		}
 	}
-	return nil, fmt.Errorf("no push has come to all %d in time", len(pool.all))
+	return nil, fmt.Errorf("two pushes have not come to all %d in time", len(pool.all))
 }
