@@ -164,3 +164,21 @@ test("a dead letter is read, and given to the webhook again", async () => {
   await vi.waitFor(() => expect(posts).toHaveLength(2), soon);
   expect(complaints).toEqual([]);
 });
+
+test("a device that a newer session has ended does not take it back by itself", async () => {
+  const { page } = await visit();
+  await signIn(page, await server.adminToken());
+  await turnTo(page, "Devices");
+  await page.locator("#device").getByLabel("User").fill("twin");
+  for (const cards of [1, 2]) {
+    await page.getByRole("button", { name: "Connect" }).click();
+    await vi.waitFor(async () => expect(await page.locator("article").count()).toBe(cards), soon);
+    await page.locator("article").first().locator(".pill.online").waitFor();
+  }
+  const older = page.locator("article").last();
+  await older.getByText(/^1506 /).waitFor();
+  expect(await older.locator(".pill").textContent()).toBe("offline");
+  expect(await page.locator("article").first().locator(".pill").textContent()).toBe("online");
+  await older.getByRole("button", { name: "Remove" }).click();
+  expect(await page.locator("article").count()).toBe(1);
+});
