@@ -4,6 +4,9 @@ import { describe } from "vitest";
 // files read it when they are imported.
 process.env.MUSTREACH_HTTP2 = "node";
 
-describe.each(["protocols", "foreign-grpc", "receive", "session-limits"])("over node:http2, %s", async (file) => {
-  await import(`./${file}.test.ts`);
-});
+describe.each(["protocols", "command-lines", "foreign-grpc", "receive", "session-limits"])(
+  "over node:http2, %s",
+  async (file) => {
+    await import(`./${file}.test.ts`);
+  },
+);
