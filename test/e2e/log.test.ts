@@ -40,7 +40,7 @@ async function start(script: string, dir: string): Promise<Service> {
     printed += chunk;
   });
   await vi.waitFor(() => expect(printed).toContain("Ctrl-C stops"), often);
-  const [url = "", adminUrl = ""] = ["answers at (\\S+)\\. Try", "(http\\S+)/metrics"].map(
+  const [url = "", adminUrl = ""] = ["answers at (\\S+)\\. Try", "operator: (http\\S+)/console"].map(
     (pattern) => new RegExp(pattern).exec(printed)?.[1] ?? "",
   );
   return { child, url, adminUrl };
