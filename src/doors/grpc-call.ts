@@ -1,6 +1,7 @@
 import { Code, ConnectError } from "@connectrpc/connect";
 import type { BodyLimits } from "../calls/body.ts";
 import { admit, type CallDeps, toObserved } from "../calls/call.ts";
+import { callEnded, callerGone } from "../calls/call-ends.ts";
 import type { CallContext } from "../calls/context.ts";
 import { failure } from "../errors.ts";
 import { acceptedEncodings } from "../grpc/inflate.ts";
@@ -24,10 +25,6 @@ export interface GrpcDoor extends Pick<CallDeps, "authenticate" | "callLog"> {
   /** Those whose message has come in this turn of the event loop, and whose request goes on. */
   readonly unended: GrpcCall[];
 }
-
-// Made once: abort() without a reason would build a DOMException with its stack for every call.
-const done = new ConnectError("the call has ended", Code.Canceled);
-const callerGone = new ConnectError("the caller has gone", Code.Canceled);
 
 /** A call on its way: one object, from its headers to the end of its stream. */
 export abstract class GrpcCall extends ServerStream implements Body, TimerOwner {
@@ -121,7 +118,7 @@ export abstract class GrpcCall extends ServerStream implements Body, TimerOwner 
     if (this.#timer !== undefined) this.door.timers.clear(this.#timer);
     this.door.open.delete(this);
     this.setTaken(0);
-    this.context.abort(done);
+    this.context.abort(callEnded);
   }
 
   /** The header fields of the answer. */
@@ -155,7 +152,7 @@ export abstract class GrpcCall extends ServerStream implements Body, TimerOwner 
       pushStatus(trailers, error);
       this.exchange.end(trailers);
     }
-    this.context.abort(error ?? done);
+    this.context.abort(error ?? callEnded);
   }
 
   /** Has the budgets of all bodies know how much is kept for this one. */

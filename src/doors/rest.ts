@@ -1,8 +1,9 @@
 import { type DescMessage, type DescMethod, fromBinary, getOption, hasOption, type Message } from "@bufbuild/protobuf";
-import { Code, ConnectError, type ServiceImplSpec } from "@connectrpc/connect";
+import type { ConnectError, ServiceImplSpec } from "@connectrpc/connect";
 import type { BaseLogger } from "pino";
 import type { BodyLimits } from "../calls/body.ts";
 import { type CallDeps, call, receiveMessage, type UnaryMethod } from "../calls/call.ts";
+import { callEnded } from "../calls/call-ends.ts";
 import { CallContext } from "../calls/context.ts";
 import { IncomingBody } from "../calls/incoming-body.ts";
 import { errorTable, retryAfterMsOf, toErrorFacts, toWireError } from "../errors.ts";
@@ -36,9 +37,6 @@ interface Route {
   readonly method: UnaryMethod;
   readonly toAnswer: ToAnswer;
 }
-
-// abort() without a reason would build a DOMException with its stack for every request.
-const done = new ConnectError("the call has ended", Code.Canceled);
 
 /**
  * Creates the REST door: one table of paths, from the google.api.http annotations.
@@ -81,7 +79,7 @@ export function createRest({ services, isStrict = false, bodyLimits, log, ...dep
     const { method } = route.method;
     const context = new CallContext({ method, protocolName: "rest", url, headers, peer, isHostBad });
     const body = new IncomingBody(exchange, bodyLimits);
-    body.closed = () => context.abort(done);
+    body.closed = () => context.abort(callEnded);
     serve(route, exchange, context, body).catch((err: unknown) => {
       log.error({ err, path: target.path }, "request failed");
       exchange.end([":status", "500"]);

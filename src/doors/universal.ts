@@ -1,5 +1,6 @@
-import { Code, ConnectError, type ContextValues } from "@connectrpc/connect";
+import type { ContextValues } from "@connectrpc/connect";
 import type { UniversalServerRequest, UniversalServerResponse } from "@connectrpc/connect/protocol";
+import { callerGone } from "../calls/call-ends.ts";
 import { toHeaders } from "../calls/context.ts";
 import { encodeEmpty, toEncoding } from "../calls/decode.ts";
 import type { IncomingBody } from "../calls/incoming-body.ts";
@@ -7,9 +8,6 @@ import { corsFields } from "../http/cors.ts";
 import type { Target } from "../http/target.ts";
 import type { Exchange, Fields } from "../http2/exchange.ts";
 import { BodyStream } from "./body-stream.ts";
-
-// Without one, abort() would build a DOMException with its stack.
-const callerGone = new ConnectError("the caller has gone", Code.Canceled);
 
 /** A request as Connect's handlers take it. */
 type UniversalRequest = UniversalServerRequest & {

@@ -1,16 +1,12 @@
 import type { Message } from "@bufbuild/protobuf";
-import { Code, ConnectError } from "@connectrpc/connect";
+import type { ConnectError } from "@connectrpc/connect";
 import type { FrameSink, FrameSource } from "../../answers.ts";
 import type { Gate } from "../../auth/authenticate.ts";
 import { admit, type CallDeps, openStream, type StreamMethod, toObserved } from "../../calls/call.ts";
+import { callEnded } from "../../calls/call-ends.ts";
 import type { CallContext } from "../../calls/context.ts";
 import { toFailure } from "../../json/bind.ts";
 import type { OpenCall } from "../../observe/call-log.ts";
-
-// abort() without a reason would build a DOMException with its stack for every call.
-const done = new ConnectError("the call has ended", Code.Canceled);
-
-export const callerGone = new ConnectError("the caller has gone", Code.Canceled);
 
 /** A device's stream through a door of JSON: one object, from its request to its end. */
 export abstract class EventCall implements FrameSink {
@@ -84,6 +80,6 @@ export abstract class EventCall implements FrameSink {
     this.source?.cancel();
     this.source = undefined;
     this.tellEnd(error);
-    this.context.abort(error ?? done);
+    this.context.abort(error ?? callEnded);
   }
 }

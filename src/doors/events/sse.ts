@@ -1,13 +1,14 @@
 import type { ConnectError } from "@connectrpc/connect";
 import type { Gate } from "../../auth/authenticate.ts";
 import type { CallDeps, StreamMethod } from "../../calls/call.ts";
+import { callerGone } from "../../calls/call-ends.ts";
 import { CallContext } from "../../calls/context.ts";
 import { corsFields } from "../../http/cors.ts";
 import type { Target } from "../../http/target.ts";
 import type { Exchange, Fields, Receiver } from "../../http2/exchange.ts";
 import { peerOf } from "../../observe/peer.ts";
 import { toErrorAnswer } from "./error-answer.ts";
-import { callerGone, EventCall } from "./event-call.ts";
+import { EventCall } from "./event-call.ts";
 import { encodeOnce, type JsonEvent } from "./event-json.ts";
 import { readQuery, toEventId, toSubscribeRequest } from "./query.ts";
 

@@ -1,6 +1,7 @@
 import type { ConnectError } from "@connectrpc/connect";
 import type { Gate } from "../../auth/authenticate.ts";
 import type { CallDeps, StreamMethod } from "../../calls/call.ts";
+import { callerGone } from "../../calls/call-ends.ts";
 import { CallContext } from "../../calls/context.ts";
 import { failure } from "../../errors.ts";
 import type { ReceiveRequest } from "../../gen/mustreach/delivery/v1/delivery_pb.ts";
@@ -12,7 +13,7 @@ import type { WebSocketConnection, WebSocketReceiver } from "../../websocket/con
 import { toTextFrame } from "../../websocket/frame.ts";
 import type { Upgrade, WebSocketRoute } from "../../websocket/upgrades.ts";
 import { toErrorAnswer } from "./error-answer.ts";
-import { callerGone, EventCall } from "./event-call.ts";
+import { EventCall } from "./event-call.ts";
 import { encodeOnce } from "./event-json.ts";
 import { readQuery } from "./query.ts";
 import { readSocketMessage, type SocketMessage } from "./socket-message.ts";
