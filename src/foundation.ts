@@ -6,9 +6,9 @@ import { DeliveryService } from "./gen/mustreach/delivery/v1/delivery_pb.ts";
 import type { Readiness } from "./observe/health.ts";
 import { droppedLines } from "./observe/log.ts";
 import { createMetrics } from "./observe/metrics.ts";
-import { createWebhook, type Webhook } from "./reaching/webhook.ts";
 import { removeEverywhere } from "./recalling/remove-everywhere.ts";
 import { openStore, type Store } from "./store.ts";
+import { createWebhook, type Webhook } from "./webhook/post.ts";
 
 /** What jobs and doors stand on, each process its own: the connections to the broker, what is kept there, the metrics. */
 export type Foundation = Awaited<ReturnType<typeof openFoundation>>;

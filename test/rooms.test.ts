@@ -18,7 +18,7 @@ const floors: readonly (readonly string[])[] = [
   ["calls", "sending", "receiving", "reaching"],
   ["groups", "chat", "recalling", "live", "tickets"],
   ["inbox", "auth", "websocket", "console"],
-  ["embedded", "http", "grpc", "publishing", "broker/consumers"],
+  ["embedded", "http", "grpc", "publishing", "webhook", "broker/consumers"],
   ["broker", "observe"],
   ["data-dir", "decode-stored", "end-of-turn", "in-flight", "json", "limits", "rate-limit"],
   ["config", "errors"],

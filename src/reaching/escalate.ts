@@ -1,9 +1,10 @@
 import type { BaseLogger } from "pino";
 import type { Cursors } from "../inbox/cursors.ts";
+import type { Webhook } from "../webhook/post.ts";
 import type { DeadLetters } from "./dead-letters.ts";
 import type { Escalation, EscalationAttempt, Escalations } from "./escalations.ts";
 import { createSlots } from "./slots.ts";
-import { toWebhookBody, type Webhook } from "./webhook.ts";
+import { toWebhookBody } from "./webhook-body.ts";
 
 export interface EscalateOptions {
   readonly escalations: Pick<Escalations, "consume" | "consumeRetries" | "isWithdrawn">;
@@ -84,7 +85,7 @@ export async function startEscalate(options: EscalateOptions): Promise<Escalate>
       return attempt.ack();
     }
     const { signal } = stopping;
-    const answer = await webhook(toWebhookBody(attempt), signal);
+    const answer = await webhook(attempt.id, toWebhookBody(attempt), signal);
     if (answer.kind === "taken") {
       counts.delivered++;
       return attempt.ack();

@@ -21,8 +21,9 @@ import { reachingSpecs } from "../../src/reaching/layout.ts";
 import { type ReplayRequest, replay } from "../../src/reaching/replay.ts";
 import { type ReachOptions, startReach } from "../../src/reaching/watch.ts";
 import { consumeReach, type ReachConsumerOptions } from "../../src/reaching/watched.ts";
-import { createWebhook, type WebhookBody } from "../../src/reaching/webhook.ts";
+import type { WebhookBody } from "../../src/reaching/webhook-body.ts";
 import { createTombstones } from "../../src/recalling/tombstones.ts";
+import { createWebhook } from "../../src/webhook/post.ts";
 import type { TestBroker } from "./broker.ts";
 import { openEpochs } from "./epochs.ts";
 

@@ -1,12 +1,18 @@
 import { once } from "node:events";
 import { createServer } from "node:net";
 import { describe, expect, test } from "vitest";
-import { createWebhook, sign, type WebhookBody } from "../../src/reaching/webhook.ts";
+import type { WebhookBody } from "../../src/reaching/webhook-body.ts";
+import { createWebhook as createPost, sign, type WebhookOptions } from "../../src/webhook/post.ts";
 import { useReceivers, verify } from "../helpers/escalation.ts";
 
 const openReceiver = useReceivers();
 const anotherSecret = `whsec_${Buffer.alloc(24, 7).toString("base64")}`;
 const never = new AbortController().signal;
+/** Posts escalations, as the service does. */
+const createWebhook = (options: WebhookOptions) => {
+  const post = createPost(options);
+  return (content: WebhookBody, signal: AbortSignal) => post(content.escalationID, content, signal);
+};
 const body: WebhookBody = {
   escalationID: "0123-0-7",
   attempt: 3,

@@ -1,5 +1,4 @@
 import { createHmac } from "node:crypto";
-import type { EscalationAttempt } from "./escalations.ts";
 
 export interface WebhookOptions {
   readonly url: string;
@@ -22,41 +21,8 @@ export type WebhookAnswer =
       readonly retryAfterMs: number | undefined;
     };
 
-/** The JSON that the webhook gets: the notification under OpenIM's names. */
-export function toWebhookBody({ id, attempt, userId, sequence, notification }: EscalationAttempt) {
-  return {
-    /** Stable over all attempts, for the receiver to know those it has seen; also the header `webhook-id`. */
-    escalationID: id,
-    /** From 1. */
-    attempt,
-    /** The recipient whom the notification has not reached. */
-    userID: userId,
-    /** Its place in the recipient's inbox. */
-    sequence,
-    notification: {
-      serverMsgID: notification.serverMsgId,
-      clientMsgID: notification.clientMsgId,
-      /** When it was accepted, in milliseconds since the Unix epoch. */
-      sendTime: Number(notification.sendTime),
-      sendUserID: notification.sendUserId,
-      /** Empty for a notification to a group. */
-      recvUserID: notification.recvUserId,
-      /** Empty for a notification to a user. */
-      recvGroupID: notification.recvGroupId,
-      key: notification.key,
-      data: notification.data,
-      /** Always 2. */
-      reliabilityLevel: notification.reliabilityLevel,
-      sequence: Number(notification.sequence),
-    },
-  };
-}
-
-/** As {@link toWebhookBody}. */
-export type WebhookBody = ReturnType<typeof toWebhookBody>;
-
-/** Posts to the webhook once; `signal` gives it up. Never rejects. */
-export type Webhook = (body: WebhookBody, signal: AbortSignal) => Promise<WebhookAnswer>;
+/** Posts JSON to the webhook once, under an id that all attempts share; `signal` gives it up. Never rejects. */
+export type Webhook = (id: string, content: object, signal: AbortSignal) => Promise<WebhookAnswer>;
 
 /** How much of a refusal's body is kept, in characters. */
 const maxReasonLength = 200;
@@ -65,11 +31,11 @@ const maxReasonLength = 200;
 const maxRetryAfterMs = 3_600_000;
 
 /**
- * Creates the webhook, which speaks Standard Webhooks (https://www.standardwebhooks.com). Any 2xx takes the notification; redirects are refusals, since following one would show the body
+ * Creates the webhook, which speaks Standard Webhooks (https://www.standardwebhooks.com). Any 2xx takes what is posted; redirects are refusals, since following one would show the body
  * to whoever it names.
  */
 export function createWebhook({ url, keys, timeoutMs = 10_000 }: WebhookOptions): Webhook {
-  return async (content, signal) => {
+  return async (id, content, signal) => {
     const body = JSON.stringify(content);
     try {
       const response = await fetch(url, {
@@ -78,7 +44,7 @@ export function createWebhook({ url, keys, timeoutMs = 10_000 }: WebhookOptions)
         headers: {
           "Content-Type": "application/json",
           "User-Agent": "mustreach",
-          ...sign(keys, content.escalationID, Math.floor(Date.now() / 1_000), body),
+          ...sign(keys, id, Math.floor(Date.now() / 1_000), body),
         },
         body,
         signal: AbortSignal.any([signal, AbortSignal.timeout(timeoutMs)]),
