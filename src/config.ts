@@ -234,6 +234,33 @@ export const settings = {
     expected: "a duration such as 30s or 5m",
     means: "How long a notification may be unacknowledged before the webhook gets it.",
   },
+  REPORT_KEYS: {
+    is: list,
+    default: undefined,
+    expected: "beginnings of keys, separated by commas, or *",
+    means:
+      "What becomes of must-reach notifications whose key begins with one of these is reported, as if each had been sent with `report` ([docs/reports.md](docs/reports.md)). `*`: of all. Absent: only of those sent with it.",
+  },
+  REPORT_WEBHOOK_URL: {
+    is: webhookUrl,
+    default: undefined,
+    expected: "an http:// or https:// address without user:password@",
+    means: "A webhook that is handed the reports, in order, up to 100 at a time.",
+  },
+  REPORT_WEBHOOK_SECRET: {
+    is: webhookKeys,
+    default: undefined,
+    expected: "whsec_ and the base64 of 24 to 64 random bytes; several are separated by spaces or commas",
+    means:
+      "The key that signs that webhook's requests (Standard Webhooks). Several, the newest first, while it is changed. Required with REPORT_WEBHOOK_URL.",
+  },
+  REPORT_MAX_BYTES: {
+    is: count(1_048_576, Number.MAX_SAFE_INTEGER),
+    default: undefined,
+    expected: "a number of bytes, at least 1048576",
+    means:
+      "Space for reports; the oldest make room, which whoever has not taken them is told by a gap. Absent: a tenth of MAX_STORE_BYTES.",
+  },
   MAX_SESSIONS: {
     is: count(1, 1_000_000),
     default: "50000",
@@ -377,6 +404,11 @@ export function loadConfig(env: Environment): Config {
   if (complete.escalationUrl !== undefined && complete.escalationSecret === undefined) {
     throw new ConfigError(
       `MUSTREACH_ESCALATION_SECRET is required with MUSTREACH_ESCALATION_URL: the webhook could not tell who calls. See ${documentedAt}.`,
+    );
+  }
+  if (complete.reportWebhookUrl !== undefined && complete.reportWebhookSecret === undefined) {
+    throw new ConfigError(
+      `MUSTREACH_REPORT_WEBHOOK_SECRET is required with MUSTREACH_REPORT_WEBHOOK_URL: the webhook could not tell who calls. See ${documentedAt}.`,
     );
   }
   return complete;

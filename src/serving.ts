@@ -128,7 +128,8 @@ export function createServing(options: ServingOptions): Serving {
 
   // Sending, and asking about what was sent.
   const { maxDataBytes, retention: retentionMs } = config;
-  const limits = { maxDataBytes, retentionMs, maxPayloadBytes: () => store.audit().maxPayloadBytes };
+  const maxPayloadBytes = () => store.audit().maxPayloadBytes;
+  const limits = { maxDataBytes, retentionMs, maxPayloadBytes, reportKeys: config.reportKeys };
   const durability = () => Durability[store.audit().durability];
   const sending = { ...delivering, later: schedule.add, groupVersion, durability };
   const conversations = { chat, groupIdsOf };

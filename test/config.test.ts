@@ -94,6 +94,10 @@ test("every setting can be given", () => {
     ESCALATION_URL: "https://push.example/hook",
     ESCALATION_SECRET: `whsec_${"A".repeat(86)}==, whsec_${"/".repeat(32)} `,
     ESCALATION_DELAY: "5m",
+    REPORT_KEYS: "order., pay",
+    REPORT_WEBHOOK_URL: "https://reports.example/hook",
+    REPORT_WEBHOOK_SECRET: `whsec_${"/".repeat(32)}`,
+    REPORT_MAX_BYTES: "1048576",
     MAX_SESSIONS: "1000000",
     MAX_SESSIONS_PER_USER: "1",
     MAX_SESSIONS_PER_ADDRESS: "1000000",
@@ -136,6 +140,10 @@ test("every setting can be given", () => {
     escalationUrl: "https://push.example/hook",
     escalationSecret: [Buffer.alloc(64), Buffer.alloc(24, 255)],
     escalationDelay: 300_000,
+    reportKeys: ["order.", "pay"],
+    reportWebhookUrl: "https://reports.example/hook",
+    reportWebhookSecret: [Buffer.alloc(24, 255)],
+    reportMaxBytes: 1_048_576,
     maxSessions: 1_000_000,
     maxSessionsPerUser: 1,
     maxSessionsPerAddress: 1_000_000,
@@ -211,6 +219,10 @@ const bad: Record<SettingName, readonly string[]> = {
     `whsec_${"A".repeat(32)} ${"A".repeat(32)}`,
   ],
   ESCALATION_DELAY: ["0s", "30", "soon"],
+  REPORT_KEYS: ["order.,", ","],
+  REPORT_WEBHOOK_URL: ["push.example/hook", "https://user:password@push.example/"],
+  REPORT_WEBHOOK_SECRET: ["hunter2hunter2", "A".repeat(32)],
+  REPORT_MAX_BYTES: ["0", "1048575", "1 GB"],
   MAX_SESSIONS: ["0", "1000001", "all"],
   MAX_SESSIONS_PER_USER: ["0", "1000001"],
   MAX_SESSIONS_PER_ADDRESS: ["-1", "1000001"],
@@ -388,10 +400,13 @@ test("a token secret is counted in bytes", () => {
   expect(load({ TOKEN_SECRET: "日".repeat(11) }).tokenSecret).toBe("日".repeat(11));
 });
 
-test("with a webhook a secret for it is required", () => {
-  const message = refusalOf(() => load({ ESCALATION_URL: "https://push.example/hook" }));
-  expect(message).toContain("MUSTREACH_ESCALATION_SECRET");
-  expect(message).toContain("MUSTREACH_ESCALATION_URL");
+test.each([
+  ["ESCALATION_URL", "ESCALATION_SECRET"],
+  ["REPORT_WEBHOOK_URL", "REPORT_WEBHOOK_SECRET"],
+])("with a webhook, %s, a secret for it is required", (url, secret) => {
+  const message = refusalOf(() => load({ [url]: "https://push.example/hook" }));
+  expect(message).toContain(`MUSTREACH_${secret}`);
+  expect(message).toContain(`MUSTREACH_${url}`);
   expect(message).toMatch(/README\.md, section Configuration/);
 });
 

@@ -56,7 +56,7 @@ const message: Message = create(MessageSchema, {
   notification,
 });
 const largest = 2 ** 53 - 1;
-const options = { expiresAtMs: largest, escalateAfterMs: largest, operationId: id(768) };
+const options = { expiresAtMs: largest, escalateAfterMs: largest, operationId: id(768), report: "send" } as const;
 
 const job: FanoutJob = {
   items: [
@@ -80,6 +80,7 @@ const scheduled: Delivery = {
     groupVersion: largest,
     expiresAtMs: largest,
     deliverAtMs: 253_402_300_799_999,
+    reportKey: id(1_024),
   },
   notification,
   sendMsg: true,
@@ -91,7 +92,7 @@ test.each<[what: string, job: FanoutJob]>([
   ["a notification with its chat copy", job],
   ["a notification", { ...job, items: job.items.slice(0, 1) }],
   ["a chat copy", { ...job, items: job.items.slice(1) }],
-  ["one that does not expire", { ...job, expiresAtMs: undefined, escalateAfterMs: undefined }],
+  ["one that does not expire", { ...job, expiresAtMs: undefined, escalateAfterMs: undefined, report: undefined }],
 ])("a fan-out of %s is stored as it is", (_, wanted) => {
   expect(decodeFanoutJob(encodeFanoutJob(wanted))).toEqual(wanted);
 });

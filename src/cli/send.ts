@@ -15,6 +15,7 @@ interface SendFlags {
   readonly ttl?: number;
   readonly at?: number;
   readonly chat?: boolean;
+  readonly report?: boolean;
   readonly url?: string;
   readonly token?: string;
 }
@@ -33,6 +34,7 @@ export function sendCommand(): Command {
     .option("--ttl <seconds>", "expire it after this many seconds", positiveNumber)
     .option("--at <time>", "deliver it then, such as 2027-01-31T09:00:00Z", toTime)
     .option("--chat", "store a chat copy in the conversation as well")
+    .option("--report", "report what becomes of it, with --must-reach")
     .addOption(urlOption())
     .addOption(tokenOption())
     .action(async (flags: SendFlags, command: Command) => {
@@ -53,6 +55,7 @@ export function sendCommand(): Command {
         ttlSeconds: flags.ttl,
         sendAt: flags.at,
         sendMsg: flags.chat,
+        report: flags.report,
       });
       print(sent);
     });

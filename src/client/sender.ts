@@ -58,6 +58,9 @@ export interface OutgoingNotification {
 
   /** Must-reach only: when to send it, in milliseconds since the Unix epoch. Default: now. */
   readonly sendAt?: number | undefined;
+
+  /** Must-reach only: whether what becomes of it is reported, for each recipient. Default false. */
+  readonly report?: boolean | undefined;
 }
 
 /** What the service accepted. */
@@ -126,6 +129,7 @@ export function createSender(options: SenderOptions): Sender {
         clientMsgId: notification.clientMsgID || (notification.mustReach ? createClientMsgID() : ""),
         ttlSeconds: notification.ttlSeconds ?? 0,
         sendAt: BigInt(notification.sendAt ?? 0),
+        report: notification.report ?? false,
       };
       const backoff = createBackoff({ ...delays, random });
       const giveUpAt = Date.now() + timeoutMs;

@@ -44,7 +44,12 @@ export interface WriteOptions {
   /** How long after the write it is handed to the webhook, in milliseconds; undefined: as the settings say. */
   readonly escalateAfterMs?: number | undefined;
   readonly operationId: string;
+  /** Why what becomes of a notification is reported; undefined: it is not. */
+  readonly report?: ReportCause | undefined;
 }
+
+/** Why something is reported: its sender asked for it, or its key has it so. */
+export type ReportCause = "send" | "key";
 
 export const expiresHeader = "Mustreach-Expires";
 const escalateHeader = "Mustreach-Escalate-After";
@@ -52,6 +57,8 @@ const escalateHeader = "Mustreach-Escalate-After";
 export const userHeader = "Mustreach-User";
 /** `message`, `recall` or `tombstone`; absent for a notification. */
 const kindHeader = "Mustreach-Kind";
+/** `1` or `key` where what becomes of a notification is reported: see {@link ReportCause}. */
+export const reportHeader = "Mustreach-Report";
 const operationHeader = "Mustreach-Operation-Id";
 /** The kind of what is no item. */
 const tombstone = "tombstone";
@@ -120,12 +127,13 @@ export function encodeNotification(notification: Notification): Uint8Array {
 
 /** What is stored beside an item. */
 export function itemHeaders(userId: string, item: InboxItem, options: WriteOptions): Record<string, string> {
-  const { operationId, expiresAtMs, escalateAfterMs } = options;
+  const { operationId, expiresAtMs, escalateAfterMs, report } = options;
   const headers = ownerHeader(userId);
   headers[operationHeader] = encodeURIComponent(operationId);
   if (item.kind !== "notification") headers[kindHeader] = item.kind;
   if (expiresAtMs !== undefined) headers[expiresHeader] = String(expiresAtMs);
   if (escalateAfterMs !== undefined) headers[escalateHeader] = String(escalateAfterMs);
+  if (report !== undefined && item.kind === "notification") headers[reportHeader] = report === "send" ? "1" : report;
   return headers;
 }
 
@@ -144,7 +152,14 @@ export function readItemHeaders({ header }: Pick<DirectMessage, "header">) {
     expiresAtMs: readNumber(expiresHeader),
     /** How long after the write it is handed to the webhook, in milliseconds; undefined: as the settings say. */
     escalateAfterMs: readNumber(escalateHeader),
+    /** Why what becomes of it is reported; undefined: it is not. */
+    report: readCause(header(reportHeader)),
   };
+}
+
+function readCause(value: string): ReportCause | undefined {
+  if (value === "") return undefined;
+  return value === "key" ? "key" : "send";
 }
 
 /** What is stored in the place of a notification that was withdrawn, so that nobody can store it there again. */

@@ -55,5 +55,6 @@ export function soleWrite({ inbox }: DeliverDeps, delivery: Delivery): PreparedW
 }
 
 function toWriteOptions({ record, escalateAfterMs, operationId }: Delivery): WriteOptions {
-  return { expiresAtMs: record.expiresAtMs || undefined, escalateAfterMs, operationId };
+  const report = record.reportKey === undefined ? undefined : "send";
+  return { expiresAtMs: record.expiresAtMs || undefined, escalateAfterMs, operationId, report };
 }

@@ -110,7 +110,8 @@ function unlessGone(error: unknown): void {
 }
 
 /** The stored form of a job. The notification is in it once, so that a job is hardly larger than what it writes. */
-export function encodeFanoutJob({ items, groupVersion, expiresAtMs = 0, escalateAfterMs = 0, ...job }: FanoutJob) {
+export function encodeFanoutJob({ items, groupVersion, report, ...job }: FanoutJob) {
+  const { expiresAtMs = 0, escalateAfterMs = 0 } = job;
   const own = items.find((item) => item.kind === "notification")?.notification;
   const copy = items.find((item) => item.kind === "message")?.message;
   const notification = own ?? copy?.notification;
@@ -127,6 +128,7 @@ export function encodeFanoutJob({ items, groupVersion, expiresAtMs = 0, escalate
       }),
       expiresAtMs: BigInt(expiresAtMs),
       escalateAfterMs: BigInt(escalateAfterMs),
+      report: report !== undefined,
     }),
   );
 }
@@ -158,5 +160,6 @@ export function decodeFanoutJob(payload: Uint8Array): FanoutJob {
     expiresAtMs: Number(job.expiresAtMs) || undefined,
     escalateAfterMs: Number(job.escalateAfterMs) || undefined,
     operationId,
+    report: job.report ? "send" : undefined,
   };
 }

@@ -25,17 +25,19 @@ export function createFindPlaced(
     const isIt = message !== undefined && parseInboxPartition(message.subject) === partition;
     if (!isIt || !message.subject.endsWith(`.${placeToken(random)}`) || isTombstone(message)) return undefined;
     const { sendUserId, recvUserId, key, data, ...notification } = decodeNotification(message);
-    const { expiresAtMs = 0, escalateAfterMs } = readItemHeaders(message);
+    const { expiresAtMs = 0, escalateAfterMs, report } = readItemHeaders(message);
     const sendTime = Number(notification.sendTime);
     const body = {
       ...{ sendUserId, recvUserId, recvGroupId: "", key, data, sendMsg: false, mustReach: true },
       ...{ ttlMs: expiresAtMs === 0 ? 0 : expiresAtMs - sendTime, sendAtMs: 0, escalateAfterMs },
+      report: report === "send",
     };
     return {
       ...toPlaceIds(place),
       sendTime,
       fingerprint: fingerprint(body),
       ...{ mustReach: true, recvUserId, recvGroupId: "", groupVersion: 0, expiresAtMs, deliverAtMs: 0 },
+      reportKey: report && key,
     };
   };
 }

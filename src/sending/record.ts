@@ -31,6 +31,8 @@ export interface SendRecord {
   readonly expiresAtMs: number;
   /** When it is to be delivered, in epoch milliseconds; 0: when it was accepted. */
   readonly deliverAtMs: number;
+  /** The key of the notification, where what becomes of it is reported; undefined: it is not. */
+  readonly reportKey?: string | undefined;
 }
 
 /** Names a send by one of its ids; the other is empty. */
@@ -151,9 +153,11 @@ function placeOf({ serverMsgId }: SendRecord): ItemPlace | undefined {
 }
 
 /** What is the same in all sends of one body, in base64url. Records have it: neither its parts nor their order change. */
-export function fingerprint(body: Omit<ValidSend, "clientMsgId">): string {
+export function fingerprint(body: Omit<ValidSend, "clientMsgId" | "isReported">): string {
   const { sendUserId, recvUserId, recvGroupId, key, data, sendMsg, mustReach, ttlMs, sendAtMs, escalateAfterMs } = body;
   const parts = [sendUserId, recvUserId, recvGroupId, key, data, sendMsg, mustReach, ttlMs, sendAtMs, escalateAfterMs];
+  // What came later is a part only where it is given, so that earlier records stay as they are.
+  if (body.report) parts.push("report");
   return hash("sha256", JSON.stringify(parts), "base64url");
 }
 
@@ -166,6 +170,7 @@ export function encodeSend(record: SendRecord): StoredSend {
     groupVersion: BigInt(record.groupVersion),
     expiresAtMs: BigInt(record.expiresAtMs),
     deliverAtMs: BigInt(record.deliverAtMs),
+    reportKey: record.reportKey ?? "",
   });
 }
 
@@ -183,5 +188,6 @@ export function decodeSend(stored: StoredSend): SendRecord {
     groupVersion: Number(stored.groupVersion),
     expiresAtMs: Number(stored.expiresAtMs),
     deliverAtMs: Number(stored.deliverAtMs),
+    reportKey: stored.reportKey || undefined,
   };
 }

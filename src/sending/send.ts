@@ -3,7 +3,7 @@ import { failure } from "../errors.ts";
 import { type Notification, NotificationSchema } from "../gen/mustreach/delivery/v1/delivery_pb.ts";
 import { Durability } from "../gen/mustreach/msg/v1/msg_pb.ts";
 import type { Inbox } from "../inbox/inbox.ts";
-import { encodeNotification, withIds } from "../inbox/items.ts";
+import { encodeNotification, type ReportCause, withIds } from "../inbox/items.ts";
 import type { NotificationIds } from "../inbox/place-id.ts";
 import type { Unit } from "../publishing/in-order.ts";
 import type { Recalls } from "../recalling/findings.ts";
@@ -120,7 +120,7 @@ function layOutPlaced(deps: SendDeps, request: ValidSend, operationId: string): 
   const sendTime = Date.now();
   const notification = toNotification(request, { serverMsgId: "", clientMsgId: "", sendTime });
   const expiresAtMs = ttlMs === 0 ? undefined : sendTime + ttlMs;
-  const options = { expiresAtMs, escalateAfterMs, operationId };
+  const options = { expiresAtMs, escalateAfterMs, operationId, report: toCause(request) };
   const { stream, write, wrote, store } = deps.inbox.placing(request.recvUserId, notification, options);
   const finish = async (ids: NotificationIds): Promise<Sent> => {
     syncSender(deps, notification, () => withIds(write.payload, ids));
@@ -227,7 +227,13 @@ function toRecord(request: ValidSend, groupVersion: number, now: number): SendRe
     groupVersion,
     expiresAtMs: request.ttlMs === 0 ? 0 : (deliverAtMs || now) + request.ttlMs,
     deliverAtMs,
+    reportKey: request.isReported ? request.key : undefined,
   };
+}
+
+function toCause({ report, isReported }: ValidSend): ReportCause | undefined {
+  if (!isReported) return undefined;
+  return report ? "send" : "key";
 }
 
 function toNotification(request: ValidSend, { serverMsgId, clientMsgId, sendTime }: Sent): Notification {

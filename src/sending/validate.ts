@@ -27,6 +27,10 @@ export interface ValidSend {
   readonly sendAtMs: number;
   /** How long to wait for an acknowledgement before the webhook gets it, in milliseconds; undefined: as configured. */
   readonly escalateAfterMs: number | undefined;
+  /** Whether the caller asked for reports of what becomes of it. */
+  readonly report: boolean;
+  /** Whether it is reported: the caller asked for it, or its key has it so. */
+  readonly isReported: boolean;
 }
 
 /** The longest wait before the webhook gets a notification, in seconds: a day. */
@@ -39,6 +43,8 @@ export interface SendLimits {
   readonly retentionMs: number;
   /** The largest message that the broker takes now, in bytes. */
   readonly maxPayloadBytes: () => number;
+  /** What of must-reach notifications is reported begins its key with one of these; `*`: all. Default: none. */
+  readonly reportKeys?: readonly string[] | undefined;
 }
 
 /**
@@ -87,6 +93,9 @@ export function validateSend(request: SendBusinessNotificationRequest, limits: S
   if (request.sendAt < 0n || request.sendAt > BigInt(Date.now() + limits.retentionMs)) {
     throw wrongField("sendAt", "sendAt must be milliseconds since the Unix epoch, at most the retention ahead");
   }
+  if (request.report && level !== 2) {
+    throw wrongField("report", "report needs reliabilityLevel 2: of an online push nothing is known");
+  }
   return {
     sendUserId: request.sendUserId,
     recvUserId: request.recvUserId,
@@ -99,5 +108,11 @@ export function validateSend(request: SendBusinessNotificationRequest, limits: S
     ttlMs: request.ttlSeconds * 1_000,
     sendAtMs: Number(request.sendAt),
     escalateAfterMs: escalationDelaySeconds === 0 ? undefined : escalationDelaySeconds * 1_000,
+    report: request.report,
+    isReported: request.report || (level === 2 && isReportedKey(request.key, limits.reportKeys ?? [])),
   };
+}
+
+function isReportedKey(key: string, prefixes: readonly string[]): boolean {
+  return prefixes.some((prefix) => prefix === "*" || key.startsWith(prefix));
 }

@@ -342,6 +342,8 @@ async function sendAndRecall(request: Partial<ValidSend>) {
     ttlMs: 0,
     sendAtMs: 0,
     escalateAfterMs: undefined,
+    report: false,
+    isReported: false,
     ...request,
   };
   expect(await send(valid, "test")).toMatchObject({ clientMsgId });

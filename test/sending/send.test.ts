@@ -25,6 +25,7 @@ interface SendBody {
   readonly reliabilityLevel: number;
   readonly clientMsgID?: string;
   readonly ttlSeconds?: number;
+  readonly report?: boolean;
 }
 
 /** The documented `data`, and what travels in headers. */
@@ -200,10 +201,21 @@ describe("generated ids", () => {
     expect(await stored(wanted.recvUserID)).toHaveLength(1);
   });
 
+  test("that the caller sends back are the same notification, with reports as well", async () => {
+    const wanted = { ...body({ clientMsgID: "" }), report: true };
+    const first = await send(wanted);
+    expect(await send({ ...wanted, clientMsgID: first.clientMsgID })).toEqual(first);
+    expect(await refusalOf({ ...wanted, clientMsgID: first.clientMsgID, report: false })).toMatchObject({
+      errCode: 1003,
+    });
+    expect(await stored(wanted.recvUserID)).toHaveLength(1);
+  });
+
   test("that the caller sends back with another body are refused, not accepted and lost", async () => {
     const wanted = body({ clientMsgID: "" });
     const { clientMsgID } = await send(wanted);
     expect(await refusalOf({ ...wanted, clientMsgID, data: "another" })).toMatchObject({ errCode: 1003 });
+    expect(await refusalOf({ ...wanted, clientMsgID, report: true })).toMatchObject({ errCode: 1003 });
     expect(dataOf(await stored(wanted.recvUserID))).toEqual([wanted.data]);
   });
 });
@@ -243,6 +255,7 @@ describe.each([
     ["sendMsg", () => ({ sendMsg: true })],
     ["reliabilityLevel", () => ({ reliabilityLevel: 3 - reliabilityLevel })],
     ["reliabilityLevel and ttlSeconds", () => ({ reliabilityLevel: 2, ttlSeconds: 60 })],
+    ["report", () => ({ reliabilityLevel: 2, report: true })],
   ])("with another %s is refused with 1003, and changes nothing", async (_what, change) => {
     const wanted = body({ reliabilityLevel });
     const other = { ...wanted, ...change() };

@@ -5,7 +5,7 @@ import { toErrorFacts } from "../../src/errors.ts";
 import { BadRequestSchema } from "../../src/gen/google/rpc/error_details_pb.ts";
 import { SendBusinessNotificationRequestSchema } from "../../src/gen/mustreach/msg/v1/msg_pb.ts";
 import { maxOverheadBytes } from "../../src/limits.ts";
-import { validateSend } from "../../src/sending/validate.ts";
+import { type SendLimits, validateSend } from "../../src/sending/validate.ts";
 
 type Change = MessageInitShape<typeof SendBusinessNotificationRequestSchema>;
 
@@ -13,7 +13,7 @@ const limits = { maxDataBytes: 262_144, retentionMs: 7 * 86_400_000, maxPayloadB
 const weekSeconds = 7 * 86_400;
 
 /** A request that can be sent, but for the change. */
-const validate = (change: Change = {}) =>
+const validate = (change: Change = {}, changed: Partial<SendLimits> = {}) =>
   validateSend(
     create(SendBusinessNotificationRequestSchema, {
       sendUserId: "imAdmin",
@@ -22,7 +22,7 @@ const validate = (change: Change = {}) =>
       data: "{}",
       ...change,
     }),
-    limits,
+    { ...limits, ...changed },
   );
 
 function refusalOf(change: Change): string {
@@ -52,6 +52,8 @@ test("the least that can be sent is an online push, for the whole retention, wit
     ttlMs: 0,
     sendAtMs: 0,
     escalateAfterMs: undefined,
+    report: false,
+    isReported: false,
   });
 });
 
@@ -64,6 +66,7 @@ test("everything that can be asked for", () => {
     ttlSeconds: 60,
     sendAt: BigInt(sendAt),
     escalationDelaySeconds: 30,
+    report: true,
   };
   expect(validate({ ...change, recvUserId: "", recvGroupId: "team" })).toEqual({
     sendUserId: "imAdmin",
@@ -77,6 +80,8 @@ test("everything that can be asked for", () => {
     ttlMs: 60_000,
     sendAtMs: sendAt,
     escalateAfterMs: 30_000,
+    report: true,
+    isReported: true,
   });
 });
 
@@ -240,5 +245,27 @@ describe("escalationDelaySeconds", () => {
 
   test("is refused for an online push", () => {
     expect(refusalOf({ reliabilityLevel: 1, escalationDelaySeconds: 60 })).toContain("escalationDelaySeconds");
+  });
+});
+
+describe("report", () => {
+  const reported = (key: string, reportKeys: readonly string[], change: Change = {}) =>
+    validate({ reliabilityLevel: 2, key, ...change }, { reportKeys });
+
+  test("is refused for an online push, of which nothing is known", () => {
+    expect(refusalOf({ report: true, reliabilityLevel: 1 })).toContain("report needs reliabilityLevel 2");
+    expect(refusalOf({ report: true })).toContain("report");
+  });
+
+  test("is on for what asks for it, and for keys that begin as the settings say", () => {
+    expect(reported("order.paid", [])).toMatchObject({ report: false, isReported: false });
+    expect(reported("order.paid", ["pay", "order."])).toMatchObject({ report: false, isReported: true });
+    expect(reported("order.paid", ["rder", "order.paid.", "Order"])).toMatchObject({ isReported: false });
+    expect(reported("order.paid", ["*"])).toMatchObject({ report: false, isReported: true });
+    expect(reported("order.paid", [], { report: true })).toMatchObject({ report: true, isReported: true });
+  });
+
+  test("is not of an online push, whatever its key", () => {
+    expect(reported("order.paid", ["*"], { reliabilityLevel: 1 })).toMatchObject({ isReported: false });
   });
 });

@@ -10,7 +10,7 @@ import type { Message } from "@bufbuild/protobuf";
  * Describes the file mustreach/store/v1/send.proto.
  */
 export const file_mustreach_store_v1_send: GenFile = /*@__PURE__*/
-  fileDesc("Ch1tdXN0cmVhY2gvc3RvcmUvdjEvc2VuZC5wcm90bxISbXVzdHJlYWNoLnN0b3JlLnYxIugBCgpTZW5kUmVjb3JkEhUKDXNlcnZlcl9tc2dfaWQYASABKAkSFQoNY2xpZW50X21zZ19pZBgCIAEoCRIRCglzZW5kX3RpbWUYAyABKAMSEwoLZmluZ2VycHJpbnQYBCABKAwSEgoKbXVzdF9yZWFjaBgFIAEoCBIUCgxyZWN2X3VzZXJfaWQYBiABKAkSFQoNcmVjdl9ncm91cF9pZBgHIAEoCRIVCg1ncm91cF92ZXJzaW9uGAggASgDEhUKDWV4cGlyZXNfYXRfbXMYCSABKAMSFQoNZGVsaXZlcl9hdF9tcxgKIAEoAyIdCgxSZWNhbGxSZWNvcmQSDQoFYXRfbXMYASABKAMiiQEKDlJlY2FsbEZpbmRpbmdzEkAKCnJlY2lwaWVudHMYASADKAsyLC5tdXN0cmVhY2guc3RvcmUudjEuUmVjYWxsRmluZGluZ3MuUmVjaXBpZW50GjUKCVJlY2lwaWVudBIRCgl1c2VyX2hhc2gYASABKAwSFQoNZGV2aWNlX2hhc2hlcxgCIAMoDEJSChJtdXN0cmVhY2guc3RvcmUudjFCCVNlbmRQcm90b1ABWhptdXN0cmVhY2gvc3RvcmUvdjE7c3RvcmV2MaoCEk11c3RyZWFjaC5TdG9yZS5WMWIGcHJvdG8z");
+  fileDesc("Ch1tdXN0cmVhY2gvc3RvcmUvdjEvc2VuZC5wcm90bxISbXVzdHJlYWNoLnN0b3JlLnYxIvwBCgpTZW5kUmVjb3JkEhUKDXNlcnZlcl9tc2dfaWQYASABKAkSFQoNY2xpZW50X21zZ19pZBgCIAEoCRIRCglzZW5kX3RpbWUYAyABKAMSEwoLZmluZ2VycHJpbnQYBCABKAwSEgoKbXVzdF9yZWFjaBgFIAEoCBIUCgxyZWN2X3VzZXJfaWQYBiABKAkSFQoNcmVjdl9ncm91cF9pZBgHIAEoCRIVCg1ncm91cF92ZXJzaW9uGAggASgDEhUKDWV4cGlyZXNfYXRfbXMYCSABKAMSFQoNZGVsaXZlcl9hdF9tcxgKIAEoAxISCgpyZXBvcnRfa2V5GBAgASgJIh0KDFJlY2FsbFJlY29yZBINCgVhdF9tcxgBIAEoAyKJAQoOUmVjYWxsRmluZGluZ3MSQAoKcmVjaXBpZW50cxgBIAMoCzIsLm11c3RyZWFjaC5zdG9yZS52MS5SZWNhbGxGaW5kaW5ncy5SZWNpcGllbnQaNQoJUmVjaXBpZW50EhEKCXVzZXJfaGFzaBgBIAEoDBIVCg1kZXZpY2VfaGFzaGVzGAIgAygMQlIKEm11c3RyZWFjaC5zdG9yZS52MUIJU2VuZFByb3RvUAFaGm11c3RyZWFjaC9zdG9yZS92MTtzdG9yZXYxqgISTXVzdHJlYWNoLlN0b3JlLlYxYgZwcm90bzM");
 
 /**
  * SendRecord is what was accepted under a client_msg_id, first.
@@ -87,6 +87,13 @@ export type SendRecord = Message<"mustreach.store.v1.SendRecord"> & {
    * @generated from field: int64 deliver_at_ms = 10;
    */
   deliverAtMs: bigint;
+
+  /**
+   * The key of the notification, where what becomes of it is reported; empty: it is not.
+   *
+   * @generated from field: string report_key = 16;
+   */
+  reportKey: string;
 };
 
 /**
