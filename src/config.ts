@@ -215,6 +215,13 @@ export const settings = {
     means:
       "Whether a REST body with a key that is no field is refused with 1001. Otherwise the key is ignored, as OpenIM does, and named in the header Mustreach-Unknown-Fields and in the log.",
   },
+  REFLECTION: {
+    is: flag,
+    default: "true",
+    expected: "true or false",
+    means:
+      "Whether tools such as grpcurl can ask for the protos, by gRPC's server reflection. It needs no token, and shows nothing but the protos.",
+  },
   ESCALATION_URL: {
     is: webhookUrl,
     default: undefined,

@@ -127,6 +127,12 @@ export function toErrorFacts(thrown: unknown): ErrorFacts {
     case Code.OutOfRange:
     case Code.Unimplemented:
       return { errCode: errorTable.ArgsError.errCode, errMsg: "ArgsError", errDlt: thrown.rawMessage };
+    case Code.NotFound:
+      return {
+        errCode: errorTable.RecordNotFoundError.errCode,
+        errMsg: "RecordNotFoundError",
+        errDlt: thrown.rawMessage,
+      };
     case Code.Unavailable:
     case Code.DeadlineExceeded:
     case Code.Canceled:

@@ -2,6 +2,9 @@ import type { Logger } from "pino";
 import { type Connections, openConnections } from "./broker/connect.ts";
 import type { Config } from "./config.ts";
 import type { EmbeddedBroker } from "./embedded/start.ts";
+import { Health } from "./gen/grpc/health/v1/health_pb.ts";
+import { ServerReflection } from "./gen/grpc/reflection/v1/reflection_pb.ts";
+import { ServerReflection as ServerReflectionV1alpha } from "./gen/grpc/reflection/v1alpha/reflection_pb.ts";
 import { DeliveryService } from "./gen/mustreach/delivery/v1/delivery_pb.ts";
 import type { Readiness } from "./observe/health.ts";
 import { droppedLines } from "./observe/log.ts";
@@ -37,7 +40,10 @@ export async function openFoundation({ config, log, embedded }: FoundationOption
   });
   try {
     const store = await openStore(connections, config, log);
-    const metrics = createMetrics({ services: [DeliveryService], brokerVersion: () => store.audit().version });
+    const metrics = createMetrics({
+      services: [DeliveryService, Health, ServerReflection, ServerReflectionV1alpha],
+      brokerVersion: () => store.audit().version,
+    });
     metrics.watch(
       "mustreach_broker_connected",
       "1 while all connections to the broker are up, else 0.",

@@ -6,6 +6,7 @@ import type { TokenMinter } from "./auth/mint-token.ts";
 import { createAuthService } from "./auth/service.ts";
 import type { Config } from "./config.ts";
 import { createRoutes, shutdownReason } from "./doors/routes.ts";
+import { createStandardServices } from "./doors/standard-services.ts";
 import { checkReadiness, type Foundation } from "./foundation.ts";
 import { AuthService } from "./gen/mustreach/auth/v1/auth_pb.ts";
 import { DeadLetterService } from "./gen/mustreach/delivery/v1/dead_letter_pb.ts";
@@ -25,6 +26,7 @@ import { createCallLog } from "./observe/call-log.ts";
 import { createHealth, type Health } from "./observe/health.ts";
 import type { Metrics } from "./observe/metrics.ts";
 import { peerKey } from "./observe/peer.ts";
+import { createServingStatus } from "./observe/serving-status.ts";
 import { createGateway } from "./openim/gateway.ts";
 import { createOpenimService } from "./openim/service.ts";
 import { replay } from "./reaching/replay.ts";
@@ -144,18 +146,25 @@ export function createServing(options: ServingOptions): Serving {
   const shutdown = new AbortController();
   const authenticate = createAuthGate(createAuthenticator(verify));
   const deliverySpec = createServiceImplSpec<typeof DeliveryService>(DeliveryService, delivery);
+  const services = [
+    createServiceImplSpec<typeof MsgService>(MsgService, msg),
+    deliverySpec,
+    createServiceImplSpec<typeof AuthService>(AuthService, auth),
+    createServiceImplSpec<typeof GroupService>(GroupService, createGroupService({ groups })),
+    createServiceImplSpec<typeof DeadLetterService>(
+      DeadLetterService,
+      createDeadLetterService({ deadLetters, replay: (request) => replay(replaying, request) }),
+    ),
+    createServiceImplSpec<typeof OpenimService>(OpenimService, createOpenimService({ conversations, findPlatforms })),
+  ];
+  const { isConnected, signals, reads, writes } = connections;
+  const closing = new AbortController();
+  const standard = createStandardServices({
+    ...createServingStatus({ health, links: [signals, reads, writes], isConnected }),
+    ...{ services, hasReflection: config.reflection, closing: closing.signal },
+  });
   const routes = createRoutes({
-    services: [
-      createServiceImplSpec<typeof MsgService>(MsgService, msg),
-      deliverySpec,
-      createServiceImplSpec<typeof AuthService>(AuthService, auth),
-      createServiceImplSpec<typeof GroupService>(GroupService, createGroupService({ groups })),
-      createServiceImplSpec<typeof DeadLetterService>(
-        DeadLetterService,
-        createDeadLetterService({ deadLetters, replay: (request) => replay(replaying, request) }),
-      ),
-      createServiceImplSpec<typeof OpenimService>(OpenimService, createOpenimService({ conversations, findPlatforms })),
-    ],
+    services: [...services, ...standard],
     authenticate,
     redeemTicket: tickets.redeem,
     callLog,
@@ -195,6 +204,7 @@ export function createServing(options: ServingOptions): Serving {
     renew: async () => {},
     replaced: () => noneReplaced,
     async drain(lingerMs) {
+      closing.abort(shutdownReason);
       hub.drain();
       webSockets.drain();
       const deadline = setTimeout(() => shutdown.abort(shutdownReason), config.drainTimeout * 0.8);

@@ -18,7 +18,7 @@ const floors: readonly (readonly string[])[] = [
   ["calls", "sending", "receiving", "reaching"],
   ["groups", "chat", "recalling", "live", "tickets"],
   ["inbox", "auth", "websocket", "console"],
-  ["embedded", "http", "grpc", "publishing", "webhook", "broker/consumers"],
+  ["embedded", "http", "grpc", "grpc-health", "grpc-reflection", "publishing", "webhook", "broker/consumers"],
   ["broker", "observe"],
   ["data-dir", "decode-stored", "end-of-turn", "in-flight", "json", "limits", "rate-limit"],
   ["config", "errors"],
@@ -48,7 +48,7 @@ const annexes: Readonly<Record<string, readonly string[]>> = {
 
 const maxLines = 300;
 /** Lists, in which one looks something up, may be longer. */
-const longerLists: Readonly<Record<string, number>> = { "config.ts": 450 };
+const longerLists: Readonly<Record<string, number>> = { "config.ts": 500 };
 /** A room past this is asking to be two. */
 const roomLimit = { files: 14, lines: 2_000 };
 const vagueNames = /^(utils?|types?|commons?|helpers?)$/;

@@ -60,6 +60,12 @@ export function missingToken() {
 /** Who may call a method: anybody without a token, the bearer of any valid token, or admins, and what others are told. */
 export type Access = "anybody" | "users" | { readonly adminsOnly: string };
 
+/**
+ * gRPC's own services, whose protos cannot say it: tools and orchestrators call them, without a token. They show whether
+ * the service is well, and protos that anybody can have.
+ */
+const openServices = /^grpc\.(health|reflection)\./;
+
 /** What others are told of a method that does not say who may call it. */
 const onlyAdmins = "only an admin token may call this";
 
@@ -73,6 +79,7 @@ export function accessOf(method: DescMethod): Access {
 }
 
 function readAccess(method: DescMethod): Access {
+  if (openServices.test(method.parent.typeName)) return "anybody";
   const { who } = getOption(method, access);
   if (who.case === "adminsOnly") return { adminsOnly: who.value };
   return who.value === true ? who.case : { adminsOnly: onlyAdmins };
