@@ -81,6 +81,8 @@ const scheduled: Delivery = {
     expiresAtMs: largest,
     deliverAtMs: 253_402_300_799_999,
     reportKey: id(1_024),
+    recvDeviceId: "",
+    exceptDeviceId: id(256),
   },
   notification,
   sendMsg: true,

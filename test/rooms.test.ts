@@ -20,7 +20,7 @@ const floors: readonly (readonly string[])[] = [
   ["inbox", "auth", "websocket", "console"],
   ["embedded", "http", "grpc", "grpc-health", "grpc-reflection", "publishing", "webhook", "broker/consumers"],
   ["broker", "observe"],
-  ["data-dir", "decode-stored", "end-of-turn", "in-flight", "json", "limits", "rate-limit"],
+  ["addressing", "data-dir", "decode-stored", "end-of-turn", "in-flight", "json", "limits", "rate-limit"],
   ["config", "errors"],
   ["answers", "http2/engine", "timer-wheel", "young-generation"],
   // That of HTTP could be a package of its own.

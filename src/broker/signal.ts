@@ -1,4 +1,4 @@
-import type { Msg } from "@nats-io/transport-node";
+import { headers, type Msg, type MsgHdrs } from "@nats-io/transport-node";
 import { readHeaders } from "../decode-stored.ts";
 import { atEndOfTurn } from "../end-of-turn.ts";
 import type { Broker } from "./connect.ts";
@@ -54,14 +54,26 @@ function tellAll(broker: Broker): void {
  * @throws NetworkError (90004) when there is none at `deadlineMs` (epoch milliseconds), ArgsError (1001) for a payload
  * that is larger than the broker takes.
  */
-export async function push(broker: Broker, subject: string, payload: Uint8Array, deadlineMs: number): Promise<void> {
+export async function push(
+  broker: Broker,
+  subject: string,
+  payload: Uint8Array,
+  deadlineMs: number,
+  values?: Readonly<Record<string, string>>,
+): Promise<void> {
   await broker.whenConnected(deadlineMs);
   await endOfTurn();
   try {
-    broker.nc.publish(subject, payload);
+    broker.nc.publish(subject, payload, values && { headers: toHeaders(values) });
   } catch (error) {
     throw toFailure(error);
   }
+}
+
+function toHeaders(values: Readonly<Record<string, string>>): MsgHdrs {
+  const block = headers();
+  for (const [name, value] of Object.entries(values)) block.set(name, value);
+  return block;
 }
 
 let turn: Promise<void> | undefined;

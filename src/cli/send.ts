@@ -16,6 +16,8 @@ interface SendFlags {
   readonly at?: number;
   readonly chat?: boolean;
   readonly report?: boolean;
+  readonly device?: string;
+  readonly exceptDevice?: string;
   readonly url?: string;
   readonly token?: string;
 }
@@ -35,6 +37,8 @@ export function sendCommand(): Command {
     .option("--at <time>", "deliver it then, such as 2027-01-31T09:00:00Z", toTime)
     .option("--chat", "store a chat copy in the conversation as well")
     .option("--report", "report what becomes of it, with --must-reach")
+    .addOption(new Option("--device <name>", "only to this device of the user").conflicts("exceptDevice"))
+    .option("--except-device <name>", "to all devices of the user but this one")
     .addOption(urlOption())
     .addOption(tokenOption())
     .action(async (flags: SendFlags, command: Command) => {
@@ -56,6 +60,8 @@ export function sendCommand(): Command {
         sendAt: flags.at,
         sendMsg: flags.chat,
         report: flags.report,
+        recvDeviceID: flags.device,
+        exceptDeviceID: flags.exceptDevice,
       });
       print(sent);
     });

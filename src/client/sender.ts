@@ -61,6 +61,12 @@ export interface OutgoingNotification {
 
   /** Must-reach only: whether what becomes of it is reported, for each recipient. Default false. */
   readonly report?: boolean | undefined;
+
+  /** With recvUserID: only this device of the user gets it. Default: all. At most one of the two is set. */
+  readonly recvDeviceID?: string | undefined;
+
+  /** With recvUserID: all devices of the user but this one get it. Default: all. */
+  readonly exceptDeviceID?: string | undefined;
 }
 
 /** What the service accepted. */
@@ -130,6 +136,8 @@ export function createSender(options: SenderOptions): Sender {
         ttlSeconds: notification.ttlSeconds ?? 0,
         sendAt: BigInt(notification.sendAt ?? 0),
         report: notification.report ?? false,
+        recvDeviceId: notification.recvDeviceID ?? "",
+        exceptDeviceId: notification.exceptDeviceID ?? "",
       };
       const backoff = createBackoff({ ...delays, random });
       const giveUpAt = Date.now() + timeoutMs;

@@ -1,5 +1,6 @@
 import type { Logger } from "pino";
 import { z } from "zod";
+import { type Addressing, isFor } from "../addressing.ts";
 import type { Broker } from "../broker/connect.ts";
 import type { DirectGet, DirectMessage } from "../broker/direct-get.ts";
 import { toPartition, toToken } from "../broker/subjects.ts";
@@ -18,6 +19,11 @@ export interface DeviceCursor {
   readonly sequence: number;
   /** When it was stored, in epoch milliseconds. */
   readonly storedAtMs: number;
+}
+
+/** Whether a device has got what is at a sequence: it is for it, and the device has acknowledged it. */
+export function hasGot(cursor: DeviceCursor, sequence: number, devices: Addressing | undefined): boolean {
+  return cursor.sequence >= sequence && isFor(devices, cursor.deviceId);
 }
 
 /** How far each device has acknowledged. */

@@ -1,4 +1,5 @@
 import { toBinary } from "@bufbuild/protobuf";
+import { type Addressing, devicesHeader, readAddressing, writeAddressing } from "../addressing.ts";
 import type { DirectMessage } from "../broker/direct-get.ts";
 import { decodeStored } from "../decode-stored.ts";
 import {
@@ -31,6 +32,8 @@ export interface InboxEntry {
   readonly epoch: string;
   /** When it is no longer worth delivering, in epoch milliseconds; undefined: when the retention ends. */
   readonly expiresAtMs: number | undefined;
+  /** Which devices it is for; undefined: all. */
+  readonly devices?: Addressing | undefined;
   /** The event, encoded: see {@link toEventFrame}. */
   readonly frame: Uint8Array;
 }
@@ -43,6 +46,8 @@ export interface WriteOptions {
   readonly expiresAtMs?: number | undefined;
   /** How long after the write it is handed to the webhook, in milliseconds; undefined: as the settings say. */
   readonly escalateAfterMs?: number | undefined;
+  /** Which devices it is for; undefined: all. */
+  readonly devices?: Addressing | undefined;
   readonly operationId: string;
   /** Why what becomes of a notification is reported; undefined: it is not. */
   readonly report?: ReportCause | undefined;
@@ -69,7 +74,8 @@ export function toEntry(message: DirectMessage, epoch: string): InboxEntry {
   const kind = (header(kindHeader) || "notification") as InboxItem["kind"];
   const expires = header(expiresHeader);
   const expiresAtMs = expires === "" ? undefined : Number(expires);
-  return { kind, sequence, epoch, expiresAtMs, frame: toFrame(kind, message, epoch) };
+  const devices = readAddressing(header(devicesHeader));
+  return { kind, sequence, epoch, expiresAtMs, devices, frame: toFrame(kind, message, epoch) };
 }
 
 function toFrame(kind: InboxItem["kind"], message: StoredItem, epoch: string): Uint8Array {
@@ -127,13 +133,14 @@ export function encodeNotification(notification: Notification): Uint8Array {
 
 /** What is stored beside an item. */
 export function itemHeaders(userId: string, item: InboxItem, options: WriteOptions): Record<string, string> {
-  const { operationId, expiresAtMs, escalateAfterMs, report } = options;
+  const { operationId, expiresAtMs, escalateAfterMs, devices, report } = options;
   const headers = ownerHeader(userId);
   headers[operationHeader] = encodeURIComponent(operationId);
   if (item.kind !== "notification") headers[kindHeader] = item.kind;
   if (expiresAtMs !== undefined) headers[expiresHeader] = String(expiresAtMs);
   if (escalateAfterMs !== undefined) headers[escalateHeader] = String(escalateAfterMs);
   if (report !== undefined && item.kind === "notification") headers[reportHeader] = report === "send" ? "1" : report;
+  if (devices !== undefined) headers[devicesHeader] = writeAddressing(devices);
   return headers;
 }
 
@@ -154,6 +161,8 @@ export function readItemHeaders({ header }: Pick<DirectMessage, "header">) {
     escalateAfterMs: readNumber(escalateHeader),
     /** Why what becomes of it is reported; undefined: it is not. */
     report: readCause(header(reportHeader)),
+    /** Which devices it is for; undefined: all. */
+    devices: readAddressing(header(devicesHeader)),
   };
 }
 

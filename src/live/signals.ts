@@ -1,4 +1,5 @@
 import { z } from "zod";
+import { type Addressing, devicesHeader, readAddressing, writeAddressing } from "../addressing.ts";
 import type { Broker } from "../broker/connect.ts";
 import { listen, push, type Signal, tell, tellLater } from "../broker/signal.ts";
 import { toPartition, toToken } from "../broker/subjects.ts";
@@ -34,7 +35,7 @@ export interface SessionSignal {
 /** What happens to the live sessions of one user, from whatever instance it comes. */
 export interface LiveListener {
   /** An online push, encoded. */
-  onPush(notification: Uint8Array): void;
+  onPush(notification: Uint8Array, devices?: Addressing): void;
   /** A notification was stored; the body stays in the store. */
   onHint(sequence: number): void;
   /** A hint may have been lost: look into the inbox. */
@@ -57,11 +58,11 @@ export interface Live {
    */
   subscribe(userId: string, listener: LiveListener): { stop(): void };
   /**
-   * Publishes an online push to a user's sessions.
+   * Publishes an online push to a user's sessions, or those of the devices that it is for.
    *
    * @throws NetworkError (90004) when the broker stays away.
    */
-  push(userId: string, notification: Uint8Array): Promise<void>;
+  push(userId: string, notification: Uint8Array, devices?: Addressing): Promise<void>;
   /** As {@link push}, but nobody waits for it, and while the broker stays away it is lost. */
   echo(userId: string, notification: Uint8Array): void;
   /**
@@ -100,7 +101,7 @@ export function createLive(
         const of = parseLiveSubject(signal.subject);
         switch (of?.kind) {
           case "push":
-            return listener.onPush(signal.payload);
+            return listener.onPush(signal.payload, readAddressing(signal.header(devicesHeader)));
           case "hint":
             return listener.onHint(Number(signal.header("Nats-Sequence")));
           case "wake":
@@ -117,8 +118,10 @@ export function createLive(
         }
       });
     },
-    push: (userId, notification) =>
-      push(broker, pushSubject(...locate(toToken(userId))), notification, Date.now() + timeoutMs),
+    push(userId, notification, devices) {
+      const headers = devices && { [devicesHeader]: writeAddressing(devices) };
+      return push(broker, pushSubject(...locate(toToken(userId))), notification, Date.now() + timeoutMs, headers);
+    },
     echo: (userId, notification) => tellLater(broker, pushSubject(...locate(toToken(userId))), notification),
     pushGroup: (groupId, notification) =>
       push(broker, groupPushSubject(toToken(groupId)), notification, Date.now() + timeoutMs),

@@ -1,3 +1,4 @@
+import type { Addressing } from "../addressing.ts";
 import type { Delivery } from "../broker/consumers/consume.ts";
 
 /** What the consumer `reach` tells of an inbox entry: its headers only. It is held until the first ack or nak. */
@@ -12,6 +13,8 @@ export interface ReachEntry extends Pick<Delivery, "sequence" | "storedAtMs" | "
   readonly expiresAtMs: number | undefined;
   /** How long after the write it is to be escalated, in milliseconds; undefined: as the settings say. */
   readonly escalateAfterMs: number | undefined;
+  /** Which devices it is for; undefined: all. */
+  readonly devices?: Addressing | undefined;
   /** How many notifications it stands for: one, but for a reminder. */
   readonly notifications: number;
 }

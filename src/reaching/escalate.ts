@@ -1,5 +1,5 @@
 import type { BaseLogger } from "pino";
-import type { Cursors } from "../inbox/cursors.ts";
+import { type Cursors, hasGot } from "../inbox/cursors.ts";
 import type { Webhook } from "../webhook/post.ts";
 import type { DeadLetters } from "./dead-letters.ts";
 import type { Escalation, EscalationAttempt, Escalations } from "./escalations.ts";
@@ -71,10 +71,10 @@ export async function startEscalate(options: EscalateOptions): Promise<Escalate>
 
   /** Why the webhook need not be asked any more. */
   const findEnd = async (escalation: Escalation): Promise<"expired" | "reached" | "withdrawn" | undefined> => {
-    const { userId, sequence, expiresAtMs } = escalation;
+    const { userId, sequence, expiresAtMs, devices } = escalation;
     if (expiresAtMs !== undefined && expiresAtMs <= Date.now()) return "expired";
-    const devices = (await cursors.ofUsers([userId])).get(userId);
-    if (devices?.some((cursor) => cursor.sequence >= sequence)) return "reached";
+    const ofUser = (await cursors.ofUsers([userId])).get(userId);
+    if (ofUser?.some((cursor) => hasGot(cursor, sequence, devices))) return "reached";
     return (await escalations.isWithdrawn(escalation)) ? "withdrawn" : undefined;
   };
 

@@ -1,5 +1,6 @@
 import { toBinary } from "@bufbuild/protobuf";
 import type { BaseLogger } from "pino";
+import { type Addressing, devicesHeader, writeAddressing } from "../addressing.ts";
 import type { Broker } from "../broker/connect.ts";
 import { type Consumption, consume, type Delivery } from "../broker/consumers/consume.ts";
 import type { DirectGet } from "../broker/direct-get.ts";
@@ -34,6 +35,8 @@ export interface Escalation {
   readonly notification: Notification;
   /** When it is no longer worth delivering, in epoch milliseconds; undefined: when the retention ends. */
   readonly expiresAtMs: number | undefined;
+  /** Which devices it is for; undefined: all. */
+  readonly devices?: Addressing | undefined;
 }
 
 /** An attempt to hand an escalation to the webhook. It is held until the first ack, nak or retry. */
@@ -96,7 +99,7 @@ export function createEscalations(
    * A user's notification in an inbox, as it is stored; undefined when it is no longer there. In a store that was replaced,
    * its place may be that of something else, of anybody.
    */
-  const find = async ({ partition, sequence, userId }: Omit<Unreached, "storedAtMs" | "expiresAtMs">) => {
+  const find = async ({ partition, sequence, userId }: Pick<Unreached, "partition" | "sequence" | "userId">) => {
     const stream = inboxStream(partition);
     const message = await findSurely(broker, get, stream, { sequence });
     if (message === undefined) return undefined;
@@ -184,11 +187,12 @@ export function createEscalations(
 }
 
 /** The headers of a stored escalation. */
-export function escalationHeaders({ userId, storedAtMs, expiresAtMs }: Escalation): Record<string, string> {
+export function escalationHeaders({ userId, storedAtMs, expiresAtMs, devices }: Escalation): Record<string, string> {
   return {
     [userHeader]: encodeURIComponent(userId),
     [storedHeader]: String(storedAtMs),
     ...(expiresAtMs === undefined ? {} : { [expiresHeader]: String(expiresAtMs) }),
+    ...(devices === undefined ? {} : { [devicesHeader]: writeAddressing(devices) }),
   };
 }
 
@@ -196,10 +200,10 @@ export function escalationHeaders({ userId, storedAtMs, expiresAtMs }: Escalatio
 export function readEscalation(stored: Pick<Delivery, "subject" | "payload" | "header">): Escalation {
   const notification = decodeStored(NotificationSchema, stored.payload);
   const { partition, sequence } = parsePlace(stored.subject);
-  const { userId, expiresAtMs } = readItemHeaders(stored);
+  const { userId, expiresAtMs, devices } = readItemHeaders(stored);
   const storedAtMs = Number(stored.header(storedHeader));
   const id = escalationId(notification, partition);
-  return { id, partition, sequence, storedAtMs, userId, notification, expiresAtMs };
+  return { id, partition, sequence, storedAtMs, userId, notification, expiresAtMs, devices };
 }
 
 // A group's notification has one serverMsgID in all inboxes, and sequences of different partitions are alike.

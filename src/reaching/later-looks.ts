@@ -1,6 +1,7 @@
 import { randomUUID } from "node:crypto";
 import { create, toBinary } from "@bufbuild/protobuf";
 import type { BaseLogger } from "pino";
+import { readAddressing, writeAddressing } from "../addressing.ts";
 import type { Broker } from "../broker/connect.ts";
 import { type Consumption, consume, type Delivery } from "../broker/consumers/consume.ts";
 import { toRefusal } from "../broker/faults.ts";
@@ -97,7 +98,7 @@ export function createLaterLooks(
 }
 
 function encodeEntry(entry: ReachEntry): LookJob_Entry {
-  const { partition, sequence, userId, storedAtMs, expiresAtMs = 0, escalateAfterMs = 0 } = entry;
+  const { partition, sequence, userId, storedAtMs, expiresAtMs = 0, escalateAfterMs = 0, devices } = entry;
   return create(LookJob_EntrySchema, {
     partition,
     sequence: BigInt(sequence),
@@ -105,6 +106,7 @@ function encodeEntry(entry: ReachEntry): LookJob_Entry {
     storedAtMs: BigInt(storedAtMs),
     expiresAtMs: BigInt(expiresAtMs),
     escalateAfterMs: BigInt(escalateAfterMs),
+    devices: devices === undefined ? "" : writeAddressing(devices),
   });
 }
 
@@ -119,6 +121,7 @@ function decodeEntry(stored: LookJob_Entry): Omit<ReachEntry, "ack" | "nak"> {
     storedAtMs: Number(storedAtMs),
     expiresAtMs: Number(expiresAtMs) || undefined,
     escalateAfterMs: Number(escalateAfterMs) || undefined,
+    devices: readAddressing(stored.devices),
     notifications: 1,
   };
 }

@@ -27,20 +27,20 @@ export function createReminders(
   const ofUsers = new Map<string, Reminder>();
 
   const remind = ({ ack, ...entry }: ReachEntry, dueMs: number): void => {
-    const { userId } = entry;
+    const key = keyOf(entry);
     const reminder: Reminder = {
       ...entry,
-      ack: () => void ofUsers.delete(userId),
+      ack: () => void ofUsers.delete(key),
       nak: (delayMs) => add(reminder, Date.now() + delayMs),
     };
-    ofUsers.set(userId, reminder);
+    ofUsers.set(key, reminder);
     add(reminder, dueMs);
     ack();
   };
 
   return {
     keep(entry, dueMs) {
-      const reminder = ofUsers.get(entry.userId);
+      const reminder = ofUsers.get(keyOf(entry));
       if (reminder === entry) add(reminder, dueMs);
       else if (reminder !== undefined) merge(reminder, entry);
       else if (ofUsers.size < maxUsers) remind(entry, dueMs);
@@ -48,6 +48,11 @@ export function createReminders(
       return true;
     },
   };
+}
+
+/** Cursors of other devices say nothing of what is for one of them. */
+function keyOf({ userId, devices }: Pick<ReachEntry, "userId" | "devices">): string {
+  return devices === undefined ? userId : JSON.stringify([userId, devices]);
 }
 
 /** Has a reminder stand for an entry, too: it is as young as the youngest, and expires with the last. */

@@ -1,6 +1,6 @@
 import type { BaseLogger } from "pino";
 import type { Consumption } from "../broker/consumers/consume.ts";
-import type { Cursors } from "../inbox/cursors.ts";
+import { type Cursors, hasGot } from "../inbox/cursors.ts";
 import { createDueQueue } from "./due-queue.ts";
 import type { ReachEntry } from "./entry.ts";
 import { createReminders } from "./reminders.ts";
@@ -139,10 +139,14 @@ export async function startReach(options: ReachOptions): Promise<Reach> {
     }
   };
 
-  const isReached = ({ userId, sequence }: ReachEntry) => (known.get(userId) ?? 0) >= sequence;
+  const isKnownReached = ({ userId, sequence, devices }: ReachEntry) =>
+    devices === undefined && (known.get(userId) ?? 0) >= sequence;
 
-  /** Reads the cursors of those users whose known ones do not settle it. */
-  const learn = async (entries: readonly ReachEntry[]): Promise<void> => {
+  /**
+   * Reads the cursors of those users whose known ones do not settle it. Resolves to whether an entry has reached a device
+   * that it is for.
+   */
+  const learn = async (entries: readonly ReachEntry[]): Promise<(entry: ReachEntry) => boolean> => {
     // Of a store that was replaced, what was known may lie ahead of what is there now.
     const replacements = await cursors.replacements([...new Set(entries.map(({ userId }) => userId))]);
     if (known.size > maxKnown || knownSinceMs + knownForMs < Date.now() || replacements !== knownReplacements) {
@@ -150,15 +154,17 @@ export async function startReach(options: ReachOptions): Promise<Reach> {
       knownSinceMs = Date.now();
       knownReplacements = replacements;
     }
-    const asked = new Set(entries.filter((entry) => !isReached(entry)).map(({ userId }) => userId));
-    if (asked.size === 0) return;
-    for (const [userId, devices] of await cursors.ofUsers([...asked])) {
-      known.set(userId, Math.max(...devices.map(({ sequence }) => sequence)));
-    }
+    const asked = new Set(entries.filter((entry) => !isKnownReached(entry)).map(({ userId }) => userId));
+    if (asked.size === 0) return isKnownReached;
+    const read = await cursors.ofUsers([...asked]);
+    for (const [userId, devices] of read) known.set(userId, Math.max(...devices.map(({ sequence }) => sequence)));
+    return (entry) =>
+      isKnownReached(entry) ||
+      read.get(entry.userId)?.some((cursor) => hasGot(cursor, entry.sequence, entry.devices)) === true;
   };
 
   const look = async (entries: readonly ReachEntry[]): Promise<void> => {
-    await learn(entries);
+    const isReached = await learn(entries);
     const now = Date.now();
     const woken = new Set<string>();
     const underWay: Promise<void>[] = [];

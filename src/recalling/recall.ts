@@ -1,14 +1,15 @@
 import { create } from "@bufbuild/protobuf";
+import type { Addressing } from "../addressing.ts";
 import { failure } from "../errors.ts";
 import { RecallSchema } from "../gen/mustreach/delivery/v1/delivery_pb.ts";
-import type { Cursors } from "../inbox/cursors.ts";
+import { type Cursors, hasGot } from "../inbox/cursors.ts";
 import type { Inbox } from "../inbox/inbox.ts";
 import { chunksOf, type RecallFindings, type Recalls } from "./findings.ts";
 import type { Tombstones } from "./tombstones.ts";
 
 /** What is to be recalled. */
 export interface RecallableSend {
-  readonly record: {
+  readonly record: Addressing & {
     readonly serverMsgId: string;
     readonly clientMsgId: string;
     /** When it was accepted, in epoch milliseconds. */
@@ -95,7 +96,7 @@ async function look(
   for (const chunk of chunksOf(recipients)) {
     const found = await findIn(chunk);
     if (found.size === 0) continue;
-    await note(cursors, findings, found);
+    await note(cursors, findings, found, record);
     for (const [userId, sequence] of found) everywhere.set(userId, sequence);
   }
   return everywhere;
@@ -105,11 +106,12 @@ async function note(
   cursors: RecallDeps["cursors"],
   findings: RecallFindings,
   found: ReadonlyMap<string, number>,
+  addressing: Addressing,
 ): Promise<void> {
   const acknowledged = new Map<string, readonly string[]>();
   for (const [userId, devices] of await cursors.ofUsers([...found.keys()])) {
     const sequence = found.get(userId) ?? Number.POSITIVE_INFINITY;
-    const past = devices.filter((device) => device.sequence >= sequence).map(({ deviceId }) => deviceId);
+    const past = devices.filter((device) => hasGot(device, sequence, addressing)).map(({ deviceId }) => deviceId);
     if (past.length > 0) acknowledged.set(userId, past);
   }
   await findings.add(acknowledged);

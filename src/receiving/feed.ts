@@ -1,4 +1,5 @@
 import { setImmediate as endOfTurn } from "node:timers/promises";
+import { isFor } from "../addressing.ts";
 import { Gap_Reason } from "../gen/mustreach/delivery/v1/delivery_pb.ts";
 import type { InboxEntry } from "../inbox/items.ts";
 import { epochAt, type Position } from "../inbox/lineage.ts";
@@ -53,6 +54,8 @@ export interface FeedSource {
 
 /** Whose feed it is. */
 export interface FeedOwner {
+  /** The device: what is not for it is passed over. */
+  readonly deviceId: string;
   /** There may be more to load. */
   onMore(): void;
   /** The store was replaced, and what was taken from it is not all there: the feed is at its end. */
@@ -244,13 +247,18 @@ export class Feed implements TimerOwner {
 
   #accept({ entries, throughSequence, lineage, pending, isLong }: InboxPage, lost: FeedGap | undefined): void {
     if (lost !== undefined) this.#gaps = [...(this.#gaps ?? []), lost];
-    this.#page = entries.length === 0 ? nothing : entries;
+    const own = entries.every((entry) => this.#isOwn(entry)) ? entries : entries.filter((entry) => this.#isOwn(entry));
+    this.#page = own.length === 0 ? nothing : own;
     this.#at = 0;
     this.#through = Math.max(this.#through, throughSequence, lost?.sequence ?? 0);
     this.#epoch = epochAt(lineage, this.#through);
     this.#pendingAfterPage = pending;
     // Few may be left once it was read to its end.
     this.#isLong = isLong && pending > 0;
+  }
+
+  #isOwn({ devices }: InboxEntry): boolean {
+    return isFor(devices, this.#owner.deviceId);
   }
 
   /** What the retention has removed between what is in hand and a page that was read before we look. */

@@ -1,4 +1,5 @@
 import type { BaseLogger } from "pino";
+import { type Addressing, isFor } from "../addressing.ts";
 import type { Gap_Reason } from "../gen/mustreach/delivery/v1/delivery_pb.ts";
 import type { Cursors } from "../inbox/cursors.ts";
 import type { Inbox } from "../inbox/inbox.ts";
@@ -111,8 +112,9 @@ export class User implements SessionHome, LiveListener, PushReceiver, TakeoverOw
     for (const { session } of this.sessions) session.push(push);
   }
 
-  onPush(notification: Uint8Array): void {
-    this.push(toPush(notification));
+  onPush(notification: Uint8Array, devices?: Addressing): void {
+    const push = toPush(notification);
+    for (const { session } of this.sessions) if (isFor(devices, session.deviceId)) session.push(push);
   }
 
   onMember(change: MemberSignal): void {

@@ -1,3 +1,4 @@
+import { toAddressing } from "../addressing.ts";
 import type { Chat } from "../chat/chat.ts";
 import { toConversationId, toParties } from "../chat/conversation-id.ts";
 import type { Notification } from "../gen/mustreach/delivery/v1/delivery_pb.ts";
@@ -56,5 +57,6 @@ export function soleWrite({ inbox }: DeliverDeps, delivery: Delivery): PreparedW
 
 function toWriteOptions({ record, escalateAfterMs, operationId }: Delivery): WriteOptions {
   const report = record.reportKey === undefined ? undefined : "send";
-  return { expiresAtMs: record.expiresAtMs || undefined, escalateAfterMs, operationId, report };
+  const expiresAtMs = record.expiresAtMs || undefined;
+  return { expiresAtMs, escalateAfterMs, devices: toAddressing(record), operationId, report };
 }

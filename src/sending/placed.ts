@@ -1,3 +1,4 @@
+import type { Addressing } from "../addressing.ts";
 import type { Broker } from "../broker/connect.ts";
 import type { DirectGet } from "../broker/direct-get.ts";
 import { findSurely } from "../broker/leader.ts";
@@ -5,6 +6,8 @@ import { decodeNotification, isTombstone, readItemHeaders } from "../inbox/items
 import { inboxStream, parseInboxPartition } from "../inbox/layout.ts";
 import { type ItemPlace, placeToken, toPlaceIds } from "../inbox/place-id.ts";
 import { fingerprint, type SendRecord } from "./record.ts";
+
+const allDevices: Addressing = { recvDeviceId: "", exceptDeviceId: "" };
 
 /**
  * Creates the look-up of sends whose ids are the place of their notification: what their record would say is stored
@@ -25,12 +28,13 @@ export function createFindPlaced(
     const isIt = message !== undefined && parseInboxPartition(message.subject) === partition;
     if (!isIt || !message.subject.endsWith(`.${placeToken(random)}`) || isTombstone(message)) return undefined;
     const { sendUserId, recvUserId, key, data, ...notification } = decodeNotification(message);
-    const { expiresAtMs = 0, escalateAfterMs, report } = readItemHeaders(message);
+    const { expiresAtMs = 0, escalateAfterMs, devices = allDevices, report } = readItemHeaders(message);
     const sendTime = Number(notification.sendTime);
     const body = {
       ...{ sendUserId, recvUserId, recvGroupId: "", key, data, sendMsg: false, mustReach: true },
       ...{ ttlMs: expiresAtMs === 0 ? 0 : expiresAtMs - sendTime, sendAtMs: 0, escalateAfterMs },
       report: report === "send",
+      ...devices,
     };
     return {
       ...toPlaceIds(place),
@@ -38,6 +42,7 @@ export function createFindPlaced(
       fingerprint: fingerprint(body),
       ...{ mustReach: true, recvUserId, recvGroupId: "", groupVersion: 0, expiresAtMs, deliverAtMs: 0 },
       reportKey: report && key,
+      ...devices,
     };
   };
 }

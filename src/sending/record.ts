@@ -1,5 +1,6 @@
 import { hash } from "node:crypto";
 import { create, toBinary } from "@bufbuild/protobuf";
+import type { Addressing } from "../addressing.ts";
 import type { DirectGet } from "../broker/direct-get.ts";
 import { toRefusal } from "../broker/faults.ts";
 import { toPartition } from "../broker/subjects.ts";
@@ -15,7 +16,7 @@ import { sentSubject } from "./layout.ts";
 import type { ValidSend } from "./validate.ts";
 
 /** What was accepted under a client message id, first. */
-export interface SendRecord {
+export interface SendRecord extends Addressing {
   readonly serverMsgId: string;
   readonly clientMsgId: string;
   /** When it was accepted, in epoch milliseconds. */
@@ -152,13 +153,17 @@ function placeOf({ serverMsgId }: SendRecord): ItemPlace | undefined {
   return parsePlaceId("server", serverMsgId);
 }
 
-/** What is the same in all sends of one body, in base64url. Records have it: neither its parts nor their order change. */
+/**
+ * What is the same in all sends of one body, in base64url. Records have it: neither its parts nor their order change, and
+ * what came later is a part only where it is set.
+ */
 export function fingerprint(body: Omit<ValidSend, "clientMsgId" | "isReported">): string {
   const { sendUserId, recvUserId, recvGroupId, key, data, sendMsg, mustReach, ttlMs, sendAtMs, escalateAfterMs } = body;
   const parts = [sendUserId, recvUserId, recvGroupId, key, data, sendMsg, mustReach, ttlMs, sendAtMs, escalateAfterMs];
-  // What came later is a part only where it is given, so that earlier records stay as they are.
+  const { recvDeviceId, exceptDeviceId } = body;
+  const later = Object.entries({ recvDeviceId, exceptDeviceId }).filter(([, value]) => value !== "");
   if (body.report) parts.push("report");
-  return hash("sha256", JSON.stringify(parts), "base64url");
+  return hash("sha256", JSON.stringify([...parts, ...later]), "base64url");
 }
 
 /** The stored form of a send. */
@@ -176,7 +181,7 @@ export function encodeSend(record: SendRecord): StoredSend {
 
 /** Reads the stored form of a send. */
 export function decodeSend(stored: StoredSend): SendRecord {
-  const { serverMsgId, clientMsgId, mustReach, recvUserId, recvGroupId } = stored;
+  const { serverMsgId, clientMsgId, mustReach, recvUserId, recvGroupId, recvDeviceId, exceptDeviceId } = stored;
   return {
     serverMsgId,
     clientMsgId,
@@ -189,5 +194,7 @@ export function decodeSend(stored: StoredSend): SendRecord {
     expiresAtMs: Number(stored.expiresAtMs),
     deliverAtMs: Number(stored.deliverAtMs),
     reportKey: stored.reportKey || undefined,
+    recvDeviceId,
+    exceptDeviceId,
   };
 }

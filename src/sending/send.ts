@@ -1,4 +1,5 @@
 import { create } from "@bufbuild/protobuf";
+import { type Addressing, toAddressing } from "../addressing.ts";
 import { failure } from "../errors.ts";
 import { type Notification, NotificationSchema } from "../gen/mustreach/delivery/v1/delivery_pb.ts";
 import { Durability } from "../gen/mustreach/msg/v1/msg_pb.ts";
@@ -105,7 +106,7 @@ async function pushOnly(deps: SendDeps, request: ValidSend): Promise<Sent> {
   const sendTime = Date.now();
   const sent = { serverMsgId: createId(sendTime), clientMsgId: createId(sendTime), sendTime };
   const notification = toNotification(request, sent);
-  await push(deps.live, notification);
+  await push(deps.live, notification, toAddressing(request));
   syncSender(deps, notification);
   return sent;
 }
@@ -120,7 +121,8 @@ function layOutPlaced(deps: SendDeps, request: ValidSend, operationId: string): 
   const sendTime = Date.now();
   const notification = toNotification(request, { serverMsgId: "", clientMsgId: "", sendTime });
   const expiresAtMs = ttlMs === 0 ? undefined : sendTime + ttlMs;
-  const options = { expiresAtMs, escalateAfterMs, operationId, report: toCause(request) };
+  const devices = toAddressing(request);
+  const options = { expiresAtMs, escalateAfterMs, devices, operationId, report: toCause(request) };
   const { stream, write, wrote, store } = deps.inbox.placing(request.recvUserId, notification, options);
   const finish = async (ids: NotificationIds): Promise<Sent> => {
     syncSender(deps, notification, () => withIds(write.payload, ids));
@@ -170,7 +172,7 @@ async function sendRecorded(deps: SendDeps, request: ValidSend, operationId: str
     isRepeat && !isStored && mustReach && (await deps.recalls.recalledAt(first.serverMsgId)) !== undefined;
   if (!isStored && !isRecalled) await (isLater ? deps.later(delivery) : deliver(deps, delivery));
   if (!isRepeat && !isLater) {
-    if (!mustReach) await push(deps.live, delivery.notification);
+    if (!mustReach) await push(deps.live, delivery.notification, toAddressing(first));
     syncSender(deps, delivery.notification);
   }
   return first;
@@ -207,10 +209,10 @@ async function findVersion(
   }
 }
 
-async function push(live: OnlinePush, notification: Notification): Promise<void> {
+async function push(live: OnlinePush, notification: Notification, devices: Addressing | undefined): Promise<void> {
   const bytes = encodeNotification(notification);
   if (notification.recvGroupId !== "") await live.pushGroup(notification.recvGroupId, bytes);
-  else await live.push(notification.recvUserId, bytes);
+  else await live.push(notification.recvUserId, bytes, devices);
 }
 
 function toRecord(request: ValidSend, groupVersion: number, now: number): SendRecord {
@@ -228,6 +230,8 @@ function toRecord(request: ValidSend, groupVersion: number, now: number): SendRe
     expiresAtMs: request.ttlMs === 0 ? 0 : (deliverAtMs || now) + request.ttlMs,
     deliverAtMs,
     reportKey: request.isReported ? request.key : undefined,
+    recvDeviceId: request.recvDeviceId,
+    exceptDeviceId: request.exceptDeviceId,
   };
 }
 

@@ -1,10 +1,11 @@
+import type { Addressing } from "../addressing.ts";
 import type { Notification } from "../gen/mustreach/delivery/v1/delivery_pb.ts";
 import { encodeNotification } from "../inbox/items.ts";
 
-/** Publishes an online push, encoded, to a user's or a group's connected devices. */
+/** Publishes an online push, encoded, to a user's connected devices, or those of them that it is for, or a group's. */
 export interface OnlinePush {
   /** @throws NetworkError (90004) when the broker stays away for the send timeout. */
-  push(userId: string, notification: Uint8Array): Promise<void>;
+  push(userId: string, notification: Uint8Array, devices?: Addressing): Promise<void>;
   /** @throws NetworkError (90004) as {@link push}. */
   pushGroup(groupId: string, notification: Uint8Array): Promise<void>;
 }

@@ -1,3 +1,4 @@
+import { isFor } from "../addressing.ts";
 import { wrongField } from "../errors.ts";
 import { DeliveryState, type GetDeliveryStatusRequest } from "../gen/mustreach/msg/v1/msg_pb.ts";
 import type { Cursors, DeviceCursor } from "../inbox/cursors.ts";
@@ -114,7 +115,7 @@ export async function getDeliveryStatus(deps: DeliveryStatusDeps, query: StatusQ
     const [sequences, devices] = await Promise.all([inbox.find(userIds, record.serverMsgId), cursors.ofUsers(userIds)]);
     return userIds.map((userId) => {
       const at = { userId, sequence: sequences.get(userId), ownState, findings };
-      return toRecipient(at, devices.get(userId) ?? []);
+      return toRecipient(at, devices.get(userId)?.filter(({ deviceId }) => isFor(record, deviceId)) ?? []);
     });
   };
 

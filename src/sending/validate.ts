@@ -1,7 +1,9 @@
+import type { Addressing } from "../addressing.ts";
 import { wrongField } from "../errors.ts";
 import type { SendBusinessNotificationRequest } from "../gen/mustreach/msg/v1/msg_pb.ts";
 import {
   maxClientMsgIdBytes,
+  maxDeviceIdBytes,
   maxGroupIdBytes,
   maxKeyBytes,
   maxOverheadBytes,
@@ -10,7 +12,7 @@ import {
 } from "../limits.ts";
 
 /** A request that can be sent: defaults filled in, limits kept. */
-export interface ValidSend {
+export interface ValidSend extends Addressing {
   readonly sendUserId: string;
   /** Exactly one of the two is not empty. */
   readonly recvUserId: string;
@@ -96,6 +98,7 @@ export function validateSend(request: SendBusinessNotificationRequest, limits: S
   if (request.report && level !== 2) {
     throw wrongField("report", "report needs reliabilityLevel 2: of an online push nothing is known");
   }
+  requireAddressing(request);
   return {
     sendUserId: request.sendUserId,
     recvUserId: request.recvUserId,
@@ -110,9 +113,23 @@ export function validateSend(request: SendBusinessNotificationRequest, limits: S
     escalateAfterMs: escalationDelaySeconds === 0 ? undefined : escalationDelaySeconds * 1_000,
     report: request.report,
     isReported: request.report || (level === 2 && isReportedKey(request.key, limits.reportKeys ?? [])),
+    recvDeviceId: request.recvDeviceId,
+    exceptDeviceId: request.exceptDeviceId,
   };
 }
 
 function isReportedKey(key: string, prefixes: readonly string[]): boolean {
   return prefixes.some((prefix) => prefix === "*" || key.startsWith(prefix));
+}
+
+function requireAddressing(request: SendBusinessNotificationRequest): void {
+  const { recvDeviceId, exceptDeviceId } = request;
+  if (recvDeviceId === "" && exceptDeviceId === "") return;
+  const field = recvDeviceId === "" ? "exceptDeviceID" : "recvDeviceID";
+  if (recvDeviceId !== "" && exceptDeviceId !== "") {
+    throw wrongField(field, "recvDeviceID and exceptDeviceID cannot be set at the same time");
+  }
+  requireId(recvDeviceId || exceptDeviceId, field, maxDeviceIdBytes);
+  if (request.recvUserId === "") throw wrongField(field, `${field} needs recvUserID: devices are those of one user`);
+  if (request.sendMsg) throw wrongField(field, `${field} cannot be set with sendMsg: a chat copy is for all devices`);
 }

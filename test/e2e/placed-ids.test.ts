@@ -156,6 +156,7 @@ describe("sent again under its generated id", () => {
     ["plain", {}],
     ["with a ttl", { ttlSeconds: 60 }],
     ["with an escalation delay", { escalationDelaySeconds: 7 }],
+    ["for one device", { recvDeviceID: "日本 phone" }],
     ["with difficult text", { key: '"k" 😀', data: "\u0000\ufeff\u2028 日本" }],
   ])("%s, it is the first send, which is stored once", async (_, change) => {
     const user = newUser();
@@ -174,6 +175,7 @@ describe("sent again under its generated id", () => {
     ["level", { reliabilityLevel: 1 }],
     ["ttl", { ttlSeconds: 60 }],
     ["escalation delay", { escalationDelaySeconds: 7 }],
+    ["device", { exceptDeviceID: "phone" }],
     ["chat copy", { sendMsg: true }],
   ])("with another %s, it is 1003, and nothing is stored", async (_, change) => {
     const user = newUser();

@@ -10,6 +10,7 @@ import { createDirectGet } from "../../src/broker/direct-get.ts";
 import { NotificationSchema } from "../../src/gen/mustreach/delivery/v1/delivery_pb.ts";
 import { createCursors } from "../../src/inbox/cursors.ts";
 import { createInbox } from "../../src/inbox/inbox.ts";
+import type { WriteOptions } from "../../src/inbox/items.ts";
 import { inboxSpecs } from "../../src/inbox/layout.ts";
 import { createLive } from "../../src/live/signals.ts";
 import { createPublisher } from "../../src/publishing/publish.ts";
@@ -109,7 +110,7 @@ export async function openInstance({ url, dial }: Pick<TestBroker, "url" | "dial
     },
 
     /** Stores a must-reach notification, and returns its sequence. */
-    async send(userId: string, data: string, options: { expiresAtMs?: number; escalateAfterMs?: number } = {}) {
+    async send(userId: string, data: string, options: Omit<WriteOptions, "operationId"> = {}) {
       const notification = create(NotificationSchema, {
         serverMsgId: `server id of ${data}`,
         clientMsgId: `id of ${data}`,

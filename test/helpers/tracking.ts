@@ -1,6 +1,7 @@
 import { create } from "@bufbuild/protobuf";
 import { pino } from "pino";
 import { afterAll } from "vitest";
+import { toAddressing } from "../../src/addressing.ts";
 import { connectBroker } from "../../src/broker/connect.ts";
 import { declare } from "../../src/broker/declare.ts";
 import { createDirectGet } from "../../src/broker/direct-get.ts";
@@ -62,7 +63,8 @@ async function openInstance({ url, dial }: Pick<TestBroker, "url" | "dial">, gro
       sendTime: BigInt(record.deliverAtMs || record.sendTime),
       data: "data",
     });
-    const options = { operationId: "test", expiresAtMs: record.expiresAtMs || undefined };
+    const expiresAtMs = record.expiresAtMs || undefined;
+    const options = { operationId: "test", expiresAtMs, devices: toAddressing(record) };
     return inbox.writeMany(userIds, { kind: "notification", notification }, options);
   };
 
@@ -88,6 +90,8 @@ async function openInstance({ url, dial }: Pick<TestBroker, "url" | "dial">, gro
         groupVersion: 0,
         expiresAtMs: 0,
         deliverAtMs: 0,
+        recvDeviceId: "",
+        exceptDeviceId: "",
         ...changed,
       };
       await sends.claim(record);

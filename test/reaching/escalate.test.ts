@@ -1,5 +1,6 @@
 import { describe, expect, test, vi } from "vitest";
 import { toPartition, toToken } from "../../src/broker/subjects.ts";
+import type { WriteOptions } from "../../src/inbox/items.ts";
 import { useBroker } from "../helpers/broker.ts";
 import { type Received, type TestInstance, useInstances, useReceivers, verify } from "../helpers/escalation.ts";
 
@@ -13,14 +14,13 @@ async function queue(
   { send, escalations }: TestInstance,
   userId: string,
   data = `for ${userId}`,
-  options: { expiresAtMs?: number } = {},
+  options: Pick<WriteOptions, "expiresAtMs" | "devices"> = {},
 ) {
   const sequence = await send(userId, data, options);
   const partition = toPartition(toToken(userId), 2);
-  const { expiresAtMs } = options;
-  expect(await escalations.escalate({ partition, sequence, userId, storedAtMs: Date.now(), expiresAtMs })).toBe(
-    "queued",
-  );
+  const { expiresAtMs, devices } = options;
+  const unreached = { partition, sequence, userId, storedAtMs: Date.now(), expiresAtMs, devices };
+  expect(await escalations.escalate(unreached)).toBe("queued");
   return { id: `server id of ${data}-${partition}-${sequence}`, partition, sequence };
 }
 
@@ -30,6 +30,20 @@ const whenDone = ({ consumed, broker }: TestInstance) =>
     expect((await consumed("escalate")).pending).toBe(0);
     expect((await broker.jsm.streams.info("ESCALATIONS")).state.messages).toBe(0);
   });
+
+test("the webhook is asked for what the devices that it is for have not acknowledged", async () => {
+  const instance = await openInstance();
+  const receiver = await openReceiver();
+  const devices = { recvDeviceId: "phone", exceptDeviceId: "" };
+  const { id, sequence } = await queue(instance, "ann", "unreached", { devices });
+  await instance.acknowledge("ann", sequence, "watch");
+  const reached = await queue(instance, "bob", "reached", { devices });
+  await instance.acknowledge("bob", reached.sequence, "phone");
+  const { counts } = await instance.startEscalate(receiver.url);
+  await waitFor(() => expect(counts).toMatchObject({ delivered: 1, reached: 1 }));
+  expect(receiver.received.map(({ body }) => body)).toMatchObject([{ escalationID: id, userID: "ann" }]);
+  await whenDone(instance);
+});
 
 const deadLetters = async ({ desk }: TestInstance) => (await desk.list(0, 1_000)).letters;
 

@@ -18,6 +18,7 @@ const toEntry = (change: Partial<ReachEntry> = {}): ReachEntry => {
     kind: "notification",
     expiresAtMs: change.expiresAtMs,
     escalateAfterMs: change.escalateAfterMs,
+    devices: change.devices,
     notifications: 1,
     ack: () => {},
     nak: () => {},
@@ -37,7 +38,10 @@ describe("entries that are kept for later", () => {
     const instance = await openInstance();
     const { entries, pull } = await collect(instance);
     const atMs = Date.now() + 1_500;
-    const given = [toEntry({ expiresAtMs: 5_000_000_000_000 }), toEntry({ sequence: 8, escalateAfterMs: 7_000 })];
+    const given = [
+      toEntry({ expiresAtMs: 5_000_000_000_000 }),
+      toEntry({ sequence: 8, escalateAfterMs: 7_000, devices: { recvDeviceId: "日本", exceptDeviceId: "" } }),
+    ];
     await instance.laterLooks.add(given, atMs);
     await waitFor(() => expect(entries).toHaveLength(2));
     expect(Date.now()).toBeGreaterThanOrEqual(atMs - 20);

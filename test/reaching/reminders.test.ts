@@ -45,6 +45,18 @@ test("the newest of a user stands for all, is as young as it, and expires with t
   expect(given[0]?.entry).toMatchObject({ sequence: 11, expiresAtMs: undefined, notifications: 5 });
 });
 
+test("what is for one device only has a reminder of its own", () => {
+  const { given, keep } = open();
+  const devices = { recvDeviceId: "phone", exceptDeviceId: "" };
+  keep(toEntry({ sequence: 7, devices }), 5_000);
+  keep(toEntry({ sequence: 8 }), 5_000);
+  keep(toEntry({ sequence: 9, devices }), 5_000);
+  expect(given.map(({ entry }) => [entry.sequence, entry.notifications])).toEqual([
+    [9, 2],
+    [8, 1],
+  ]);
+});
+
 test("one that is not done is given out again", () => {
   const { given, keep } = open();
   keep(toEntry(), 5_000);

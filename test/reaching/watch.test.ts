@@ -103,6 +103,19 @@ describe("without a webhook", () => {
     await waitFor(() => expect(counts).toMatchObject({ reached: 1, woken: 1, letGo: 1 }));
   });
 
+  test("what is for one device is not reached by the cursors of others, also when the user's newest is", async () => {
+    const { send, acknowledge, startReach } = await openInstance();
+    const only = { recvDeviceId: "phone", exceptDeviceId: "" };
+    const except = { recvDeviceId: "", exceptDeviceId: "watch" };
+    await send("ann", "1", { devices: only });
+    await send("ann", "2", { devices: except });
+    await acknowledge("ann", await send("ann", "3"), "watch");
+    const { counts } = await startReach({ maxLooks: 2 });
+    await waitFor(() => expect(counts).toMatchObject({ reached: 1, letGo: 2 }));
+    await acknowledge("bob", await send("bob", "4", { devices: only }), "phone");
+    await waitFor(() => expect(counts).toMatchObject({ reached: 2, letGo: 2 }));
+  });
+
   test("what has not reached wakes the user's sessions at ages that triple, and then is let go", async () => {
     const { send, startReach, consumed } = await openInstance();
     const sentMs = Date.now();

@@ -344,6 +344,8 @@ async function sendAndRecall(request: Partial<ValidSend>) {
     escalateAfterMs: undefined,
     report: false,
     isReported: false,
+    recvDeviceId: "",
+    exceptDeviceId: "",
     ...request,
   };
   expect(await send(valid, "test")).toMatchObject({ clientMsgId });

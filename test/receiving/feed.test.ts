@@ -17,7 +17,11 @@ function openFeed(store: Store, { resumeSequence = 0, oldestSequence = 0, isStor
   const onMore = vi.fn();
   const onStoreChanged = vi.fn();
   const source = { read: store.readInbox, oldestSequence: async () => oldestSequence, timers: createTimerWheel() };
-  const feed = new Feed({ epoch: "", sequence: resumeSequence, isStoreChanged }, source, { onMore, onStoreChanged });
+  const feed = new Feed({ epoch: "", sequence: resumeSequence, isStoreChanged }, source, {
+    deviceId: "phone",
+    onMore,
+    onStoreChanged,
+  });
   return { feed, onMore, onStoreChanged };
 }
 
@@ -346,4 +350,20 @@ describe("a store that was replaced", () => {
     expect(feed.take()).toBeUndefined();
     expect(feed.mayHaveMore()).toBe(false);
   });
+});
+
+test("what is for other devices is passed over, also where all of a page is", async () => {
+  const store = createStore();
+  for (let i = 0; i < 40; i++) store.add(`tablet ${i}`, { devices: { recvDeviceId: "tablet", exceptDeviceId: "" } });
+  store.add("not phone", { devices: { recvDeviceId: "", exceptDeviceId: "phone" }, expiresAtMs: 1 });
+  store.add("expired", { expiresAtMs: 1 });
+  const last = store.add("phone", { devices: { recvDeviceId: "phone", exceptDeviceId: "" } });
+  const { feed } = openFeed(store);
+  const taken: unknown[] = [];
+  while (feed.mayHaveMore()) {
+    await feed.load(64);
+    for (let item = feed.take(); item !== undefined; item = feed.take()) taken.push(describeItem(item));
+  }
+  expect(taken).toEqual([`gap ${last - 1}-${last - 1} EXPIRED`, "phone"]);
+  expect(feed.position().sequence).toBe(last);
 });

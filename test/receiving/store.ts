@@ -1,5 +1,6 @@
 import { create, toBinary } from "@bufbuild/protobuf";
 import { pino } from "pino";
+import type { Addressing } from "../../src/addressing.ts";
 import { NotificationSchema } from "../../src/gen/mustreach/delivery/v1/delivery_pb.ts";
 import { toEventFrame } from "../../src/inbox/event-frame.ts";
 import type { Lineage } from "../../src/inbox/lineage.ts";
@@ -11,7 +12,7 @@ import { createTimerWheel } from "../../src/timer-wheel.ts";
 /** One user's inbox in memory, which answers as the real one. */
 export interface Store {
   /** Stores a notification after a hole of `skip` sequences, and returns its sequence. */
-  add(data: string, options?: { skip?: number; expiresAtMs?: number }): number;
+  add(data: string, options?: { skip?: number; expiresAtMs?: number; devices?: Addressing }): number;
   read(options: Pick<ReadOptions, "after" | "limit">): Promise<InboxPage>;
   /** As a feed calls it; all calls are in `reads`. */
   readonly readInbox: (request: ReadRequest) => Promise<InboxPage>;
@@ -30,11 +31,11 @@ export function createStore(): Store {
   const entries: InboxPage["entries"][number][] = [];
   let last = 0;
   const store: Store = {
-    add(data, { skip = 0, expiresAtMs } = {}) {
+    add(data, { skip = 0, expiresAtMs, devices } = {}) {
       last += 1 + skip;
       const notification = create(NotificationSchema, { data, sequence: BigInt(last), reliabilityLevel: 2 });
       const frame = toEventFrame("notification", toBinary(NotificationSchema, notification));
-      entries.push({ kind: "notification", sequence: last, epoch: "", expiresAtMs, frame });
+      entries.push({ kind: "notification", sequence: last, epoch: "", expiresAtMs, devices, frame });
       return last;
     },
     async read({ after, limit }) {

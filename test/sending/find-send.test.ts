@@ -15,6 +15,8 @@ const record = (clientMsgId: string, change: Partial<SendRecord> = {}): SendReco
   groupVersion: 0,
   expiresAtMs: 0,
   deliverAtMs: 0,
+  recvDeviceId: "",
+  exceptDeviceId: "",
   ...change,
 });
 

@@ -50,6 +50,8 @@ const record = (clientMsgId: string, timeMs: number): SendRecord => ({
   groupVersion: 0,
   expiresAtMs: 0,
   deliverAtMs: 0,
+  recvDeviceId: "",
+  exceptDeviceId: "",
 });
 
 describe("a claim", () => {

@@ -54,6 +54,8 @@ test("the least that can be sent is an online push, for the whole retention, wit
     escalateAfterMs: undefined,
     report: false,
     isReported: false,
+    recvDeviceId: "",
+    exceptDeviceId: "",
   });
 });
 
@@ -82,6 +84,8 @@ test("everything that can be asked for", () => {
     escalateAfterMs: 30_000,
     report: true,
     isReported: true,
+    recvDeviceId: "",
+    exceptDeviceId: "",
   });
 });
 
@@ -267,5 +271,23 @@ describe("report", () => {
 
   test("is not of an online push, whatever its key", () => {
     expect(reported("order.paid", ["*"], { reliabilityLevel: 1 })).toMatchObject({ isReported: false });
+  });
+});
+
+describe("devices", () => {
+  test("are named as far as a device can be", () => {
+    const deviceId = "😀".repeat(64);
+    expect(validate({ recvDeviceId: deviceId })).toMatchObject({ recvDeviceId: deviceId, exceptDeviceId: "" });
+    expect(validate({ exceptDeviceId: deviceId })).toMatchObject({ recvDeviceId: "", exceptDeviceId: deviceId });
+  });
+
+  test.each([
+    ["of 257 bytes", { recvDeviceId: "a".repeat(257) }, "recvDeviceID"],
+    ["with a control character", { exceptDeviceId: "a\u007f" }, "exceptDeviceID"],
+    ["of a group", { recvUserId: "", recvGroupId: "crew", exceptDeviceId: "a" }, "exceptDeviceID needs recvUserID"],
+    ["with a chat copy", { recvDeviceId: "a", sendMsg: true }, "recvDeviceID cannot be set with sendMsg"],
+    ["both ways", { recvDeviceId: "a", exceptDeviceId: "b" }, "at the same time"],
+  ])("%s are refused", (_, change, refusal) => {
+    expect(refusalOf(change)).toContain(refusal);
   });
 });

@@ -10,7 +10,7 @@ import type { Message } from "@bufbuild/protobuf";
  * Describes the file mustreach/store/v1/look.proto.
  */
 export const file_mustreach_store_v1_look: GenFile = /*@__PURE__*/
-  fileDesc("Ch1tdXN0cmVhY2gvc3RvcmUvdjEvbG9vay5wcm90bxISbXVzdHJlYWNoLnN0b3JlLnYxIsUBCgdMb29rSm9iEjIKB2VudHJpZXMYASADKAsyIS5tdXN0cmVhY2guc3RvcmUudjEuTG9va0pvYi5FbnRyeRqFAQoFRW50cnkSEQoJcGFydGl0aW9uGAEgASgFEhAKCHNlcXVlbmNlGAIgASgDEg8KB3VzZXJfaWQYAyABKAkSFAoMc3RvcmVkX2F0X21zGAQgASgDEhUKDWV4cGlyZXNfYXRfbXMYBSABKAMSGQoRZXNjYWxhdGVfYWZ0ZXJfbXMYBiABKANCUgoSbXVzdHJlYWNoLnN0b3JlLnYxQglMb29rUHJvdG9QAVoabXVzdHJlYWNoL3N0b3JlL3YxO3N0b3JldjGqAhJNdXN0cmVhY2guU3RvcmUuVjFiBnByb3RvMw");
+  fileDesc("Ch1tdXN0cmVhY2gvc3RvcmUvdjEvbG9vay5wcm90bxISbXVzdHJlYWNoLnN0b3JlLnYxItYBCgdMb29rSm9iEjIKB2VudHJpZXMYASADKAsyIS5tdXN0cmVhY2guc3RvcmUudjEuTG9va0pvYi5FbnRyeRqWAQoFRW50cnkSEQoJcGFydGl0aW9uGAEgASgFEhAKCHNlcXVlbmNlGAIgASgDEg8KB3VzZXJfaWQYAyABKAkSFAoMc3RvcmVkX2F0X21zGAQgASgDEhUKDWV4cGlyZXNfYXRfbXMYBSABKAMSGQoRZXNjYWxhdGVfYWZ0ZXJfbXMYBiABKAMSDwoHZGV2aWNlcxgHIAEoCUJSChJtdXN0cmVhY2guc3RvcmUudjFCCUxvb2tQcm90b1ABWhptdXN0cmVhY2gvc3RvcmUvdjE7c3RvcmV2MaoCEk11c3RyZWFjaC5TdG9yZS5WMWIGcHJvdG8z");
 
 /**
  * LookJob is notifications that are due at about the same time: whether they have reached is then looked at.
@@ -80,6 +80,13 @@ export type LookJob_Entry = Message<"mustreach.store.v1.LookJob.Entry"> & {
    * @generated from field: int64 escalate_after_ms = 6;
    */
   escalateAfterMs: bigint;
+
+  /**
+   * Which devices it is for, as its header says it; empty: all.
+   *
+   * @generated from field: string devices = 7;
+   */
+  devices: string;
 };
 
 /**

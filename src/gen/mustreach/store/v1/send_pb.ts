@@ -10,7 +10,7 @@ import type { Message } from "@bufbuild/protobuf";
  * Describes the file mustreach/store/v1/send.proto.
  */
 export const file_mustreach_store_v1_send: GenFile = /*@__PURE__*/
-  fileDesc("Ch1tdXN0cmVhY2gvc3RvcmUvdjEvc2VuZC5wcm90bxISbXVzdHJlYWNoLnN0b3JlLnYxIvwBCgpTZW5kUmVjb3JkEhUKDXNlcnZlcl9tc2dfaWQYASABKAkSFQoNY2xpZW50X21zZ19pZBgCIAEoCRIRCglzZW5kX3RpbWUYAyABKAMSEwoLZmluZ2VycHJpbnQYBCABKAwSEgoKbXVzdF9yZWFjaBgFIAEoCBIUCgxyZWN2X3VzZXJfaWQYBiABKAkSFQoNcmVjdl9ncm91cF9pZBgHIAEoCRIVCg1ncm91cF92ZXJzaW9uGAggASgDEhUKDWV4cGlyZXNfYXRfbXMYCSABKAMSFQoNZGVsaXZlcl9hdF9tcxgKIAEoAxISCgpyZXBvcnRfa2V5GBAgASgJIh0KDFJlY2FsbFJlY29yZBINCgVhdF9tcxgBIAEoAyKJAQoOUmVjYWxsRmluZGluZ3MSQAoKcmVjaXBpZW50cxgBIAMoCzIsLm11c3RyZWFjaC5zdG9yZS52MS5SZWNhbGxGaW5kaW5ncy5SZWNpcGllbnQaNQoJUmVjaXBpZW50EhEKCXVzZXJfaGFzaBgBIAEoDBIVCg1kZXZpY2VfaGFzaGVzGAIgAygMQlIKEm11c3RyZWFjaC5zdG9yZS52MUIJU2VuZFByb3RvUAFaGm11c3RyZWFjaC9zdG9yZS92MTtzdG9yZXYxqgISTXVzdHJlYWNoLlN0b3JlLlYxYgZwcm90bzM");
+  fileDesc("Ch1tdXN0cmVhY2gvc3RvcmUvdjEvc2VuZC5wcm90bxISbXVzdHJlYWNoLnN0b3JlLnYxIq4CCgpTZW5kUmVjb3JkEhUKDXNlcnZlcl9tc2dfaWQYASABKAkSFQoNY2xpZW50X21zZ19pZBgCIAEoCRIRCglzZW5kX3RpbWUYAyABKAMSEwoLZmluZ2VycHJpbnQYBCABKAwSEgoKbXVzdF9yZWFjaBgFIAEoCBIUCgxyZWN2X3VzZXJfaWQYBiABKAkSFQoNcmVjdl9ncm91cF9pZBgHIAEoCRIVCg1ncm91cF92ZXJzaW9uGAggASgDEhUKDWV4cGlyZXNfYXRfbXMYCSABKAMSFQoNZGVsaXZlcl9hdF9tcxgKIAEoAxIWCg5yZWN2X2RldmljZV9pZBgOIAEoCRIYChBleGNlcHRfZGV2aWNlX2lkGA8gASgJEhIKCnJlcG9ydF9rZXkYECABKAkiHQoMUmVjYWxsUmVjb3JkEg0KBWF0X21zGAEgASgDIokBCg5SZWNhbGxGaW5kaW5ncxJACgpyZWNpcGllbnRzGAEgAygLMiwubXVzdHJlYWNoLnN0b3JlLnYxLlJlY2FsbEZpbmRpbmdzLlJlY2lwaWVudBo1CglSZWNpcGllbnQSEQoJdXNlcl9oYXNoGAEgASgMEhUKDWRldmljZV9oYXNoZXMYAiADKAxCUgoSbXVzdHJlYWNoLnN0b3JlLnYxQglTZW5kUHJvdG9QAVoabXVzdHJlYWNoL3N0b3JlL3YxO3N0b3JldjGqAhJNdXN0cmVhY2guU3RvcmUuVjFiBnByb3RvMw");
 
 /**
  * SendRecord is what was accepted under a client_msg_id, first.
@@ -87,6 +87,20 @@ export type SendRecord = Message<"mustreach.store.v1.SendRecord"> & {
    * @generated from field: int64 deliver_at_ms = 10;
    */
   deliverAtMs: bigint;
+
+  /**
+   * Only this device of the user is to get it; empty: all.
+   *
+   * @generated from field: string recv_device_id = 14;
+   */
+  recvDeviceId: string;
+
+  /**
+   * All devices of the user but this one are to get it; empty: all.
+   *
+   * @generated from field: string except_device_id = 15;
+   */
+  exceptDeviceId: string;
 
   /**
    * The key of the notification, where what becomes of it is reported; empty: it is not.
