@@ -12,6 +12,18 @@ export const maxKeyBytes = 1_024;
 /** The longest `clientMsgID`, in bytes of UTF-8. */
 export const maxClientMsgIdBytes = 256;
 
+/** The most users that one send names. */
+export const maxRecvUserIds = 1_000;
+
+/**
+ * What the ids of the users that one send names add up to, in bytes of UTF-8. They are stored with the notification, in
+ * the broker's usual max_payload of 1 MiB.
+ */
+export const maxRecvUserIdsBytes = 262_144;
+
+/** The longest `collapseKey`, in bytes of UTF-8. */
+export const maxCollapseKeyBytes = 256;
+
 /** The longest device id, in bytes of UTF-8. */
 export const maxDeviceIdBytes = 256;
 

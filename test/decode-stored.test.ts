@@ -49,6 +49,7 @@ const notification = create(NotificationSchema, {
   key: id(1_024),
   data: "{}",
   reliabilityLevel: 2,
+  collapseKey: id(256),
 });
 const message: Message = create(MessageSchema, {
   conversationId: `si_${id(1_024)}_${id(1_024)}`,
@@ -65,6 +66,7 @@ const job: FanoutJob = {
   ],
   groupId: id(1_024),
   groupVersion: largest,
+  recvUserIds: [],
   ...options,
 };
 
@@ -77,12 +79,14 @@ const scheduled: Delivery = {
     mustReach: true,
     recvUserId: "",
     recvGroupId: id(1_024),
+    recvUserIds: [],
     groupVersion: largest,
     expiresAtMs: largest,
     deliverAtMs: 253_402_300_799_999,
     reportKey: id(1_024),
     recvDeviceId: "",
     exceptDeviceId: id(256),
+    collapseKey: id(256),
   },
   notification,
   sendMsg: true,
@@ -95,6 +99,7 @@ test.each<[what: string, job: FanoutJob]>([
   ["a notification", { ...job, items: job.items.slice(0, 1) }],
   ["a chat copy", { ...job, items: job.items.slice(1) }],
   ["one that does not expire", { ...job, expiresAtMs: undefined, escalateAfterMs: undefined, report: undefined }],
+  ["a notification to a list", { ...job, items: job.items.slice(0, 1), groupId: "", recvUserIds: ["ann", "bob"] }],
 ])("a fan-out of %s is stored as it is", (_, wanted) => {
   expect(decodeFanoutJob(encodeFanoutJob(wanted))).toEqual(wanted);
 });

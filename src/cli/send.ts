@@ -5,7 +5,7 @@ import { adminUserId, findToken, positiveNumber, serviceUrl, tokenOption, urlOpt
 import { print } from "./print.ts";
 
 interface SendFlags {
-  readonly to?: string;
+  readonly to?: readonly string[];
   readonly group?: string;
   readonly from?: string;
   readonly key: string;
@@ -18,6 +18,7 @@ interface SendFlags {
   readonly report?: boolean;
   readonly device?: string;
   readonly exceptDevice?: string;
+  readonly collapse?: string;
   readonly url?: string;
   readonly token?: string;
 }
@@ -26,7 +27,7 @@ interface SendFlags {
 export function sendCommand(): Command {
   return new Command("send")
     .description("send a notification")
-    .addOption(new Option("--to <user>", "the receiving user").conflicts("group"))
+    .addOption(new Option("--to <user...>", "the receiving user, or several: one send to all").conflicts("group"))
     .option("--group <group>", "the receiving group")
     .requiredOption("--key <key>", "the kind of business event")
     .requiredOption("--data <text>", "the business payload")
@@ -35,6 +36,7 @@ export function sendCommand(): Command {
     .option("--id <clientMsgID>", "idempotency key (default: generated)")
     .option("--ttl <seconds>", "expire it after this many seconds", positiveNumber)
     .option("--at <time>", "deliver it then, such as 2027-01-31T09:00:00Z", toTime)
+    .option("--collapse <key>", "replace an earlier one of this key to the same user or group")
     .option("--chat", "store a chat copy in the conversation as well")
     .option("--report", "report what becomes of it, with --must-reach")
     .addOption(new Option("--device <name>", "only to this device of the user").conflicts("exceptDevice"))
@@ -50,7 +52,7 @@ export function sendCommand(): Command {
       });
       const sent = await sender.send({
         sendUserID: flags.from ?? adminUserId(),
-        recvUserID: flags.to,
+        ...(flags.to?.length === 1 ? { recvUserID: flags.to[0] } : { recvUserIDs: flags.to }),
         recvGroupID: flags.group,
         key: flags.key,
         data: flags.data,
@@ -62,6 +64,7 @@ export function sendCommand(): Command {
         report: flags.report,
         recvDeviceID: flags.device,
         exceptDeviceID: flags.exceptDevice,
+        collapseKey: flags.collapse,
       });
       print(sent);
     });

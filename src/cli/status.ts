@@ -44,12 +44,12 @@ function toLine({ userId, state, devices }: RecipientStatus) {
 }
 
 function toSummary({ serverMsgId, clientMsgId, sendTime, counts }: GetDeliveryStatusResponse) {
-  const { total, delivered, pending, expired, recalled, scheduled } = counts ?? {};
+  const { total, delivered, pending, expired, recalled, scheduled, collapsed } = counts ?? {};
   return {
     serverMsgID: serverMsgId,
     clientMsgID: clientMsgId,
     sendTime: Number(sendTime),
-    counts: { total, delivered, pending, expired, recalled, scheduled },
+    counts: { total, delivered, pending, expired, recalled, scheduled, collapsed },
   };
 }
 

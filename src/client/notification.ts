@@ -32,6 +32,9 @@ export interface BusinessNotification {
 
   /** The place in the user's total order, increasing but not contiguous. 0 for an online push. */
   readonly sequence: bigint;
+
+  /** What it is about: it takes the place of what is shown of this key and recipient. Empty: of nothing. */
+  readonly collapseKey: string;
 }
 
 /** The chat copy of a notification that was sent with sendMsg = true. */
@@ -43,7 +46,7 @@ export interface ChatMessage extends BusinessNotification {
   readonly conversationSequence: bigint;
 }
 
-/** A notification that its sender withdrew; this device may not have got it. */
+/** A notification that its sender withdrew, or that a newer one replaced; this device may not have got it. */
 export interface RecalledNotification {
   /** Mustreach's id of the notification. */
   readonly serverMsgID: string;
@@ -53,6 +56,9 @@ export interface RecalledNotification {
 
   /** The place of the recall in the user's total order. */
   readonly sequence: bigint;
+
+  /** The newer notification of the same collapseKey that replaced it; empty when its sender withdrew it. */
+  readonly replacedByServerMsgID: string;
 }
 
 /** A range of sequences in which stored notifications will not be delivered. */
@@ -84,6 +90,7 @@ export function toBusinessNotification(wire: Plain<Notification>): BusinessNotif
     recvGroupID: wire.recvGroupId,
     reliabilityLevel: wire.reliabilityLevel,
     sequence: wire.sequence,
+    collapseKey: wire.collapseKey,
   };
 }
 
@@ -98,8 +105,9 @@ export function toChatMessage({
 }
 
 /** Translates from the wire. */
-export function toRecalledNotification({ serverMsgId, clientMsgId, sequence }: Plain<Recall>): RecalledNotification {
-  return { serverMsgID: serverMsgId, clientMsgID: clientMsgId, sequence };
+export function toRecalledNotification(wire: Plain<Recall>): RecalledNotification {
+  const { serverMsgId: serverMsgID, clientMsgId: clientMsgID, sequence, replacedByServerMsgId } = wire;
+  return { serverMsgID, clientMsgID, sequence, replacedByServerMsgID: replacedByServerMsgId };
 }
 
 /** Translates from the wire. */

@@ -27,16 +27,19 @@ export interface SenderOptions {
   readonly random?: (() => number) | undefined;
 }
 
-/** A notification to send: to a user or to a group. */
+/** A notification to send: to a user, to a group or to a list of users. */
 export interface OutgoingNotification {
   /** Who sends: a system notification id or a user id. */
   readonly sendUserID: string;
 
-  /** The receiving user. Exactly one of recvUserID and recvGroupID is set. */
+  /** The receiving user. Exactly one of recvUserID, recvGroupID and recvUserIDs is set. */
   readonly recvUserID?: string | undefined;
 
   /** The receiving group. */
   readonly recvGroupID?: string | undefined;
+
+  /** The receiving users, up to 1,000: one send, and each of them gets a notification of its own. */
+  readonly recvUserIDs?: readonly string[] | undefined;
 
   /** The kind of business event. */
   readonly key: string;
@@ -67,6 +70,8 @@ export interface OutgoingNotification {
 
   /** With recvUserID: all devices of the user but this one get it. Default: all. */
   readonly exceptDeviceID?: string | undefined;
+  /** Must-reach only, not with recvUserIDs: it replaces an earlier one of this key to the same recipient. */
+  readonly collapseKey?: string | undefined;
 }
 
 /** What the service accepted. */
@@ -138,6 +143,8 @@ export function createSender(options: SenderOptions): Sender {
         report: notification.report ?? false,
         recvDeviceId: notification.recvDeviceID ?? "",
         exceptDeviceId: notification.exceptDeviceID ?? "",
+        recvUserIds: [...(notification.recvUserIDs ?? [])],
+        collapseKey: notification.collapseKey ?? "",
       };
       const backoff = createBackoff({ ...delays, random });
       const giveUpAt = Date.now() + timeoutMs;

@@ -14,6 +14,7 @@ import {
   itemKey,
   ownerHeader,
   type WriteOptions,
+  withRecipient,
 } from "./items.ts";
 import { type InboxPlace, inboxIdFilter, inboxSubject, locateInbox, toDay, toInboxId } from "./layout.ts";
 import { notificationToken } from "./place-id.ts";
@@ -43,7 +44,8 @@ export interface Inbox extends Places {
   /** What {@link write} stores, for who stores it together with something of its own. The item is of this moment. */
   prepare(userId: string, item: InboxItem, options: WriteOptions): PreparedWrite;
   /**
-   * Stores an item in many inboxes, in atomic batches. As idempotent as {@link write}: what is there already is left.
+   * Stores an item in many inboxes, in atomic batches. As idempotent as {@link write}: what is there already is left. A
+   * notification for nobody in particular is for each of them: there it has the user as its recipient.
    *
    * Throws as {@link write}; some of the inboxes have the item then.
    */
@@ -173,9 +175,10 @@ export function createInbox(
       const payload = encodeItem(item);
       const address = addressing(item);
       const headers = itemHeaders("", item, options);
+      const isForEach = hasNoRecipient(item);
       const layOut = (owner: Owner): Copy => ({
         ...address(owner),
-        payload,
+        payload: isForEach ? withRecipient(payload, owner.userId) : payload,
         headers: { ...headers, ...ownerHeader(owner.userId) },
       });
       const size = Math.max(1, Math.min(maxCopies, Math.floor(maxBatchBytes / payload.length)));
@@ -209,4 +212,8 @@ export function createInbox(
 
     ...createPlaces(broker, get, partitions, epochs),
   };
+}
+
+function hasNoRecipient(item: InboxItem): boolean {
+  return item.kind === "notification" && item.notification.recvUserId === "" && item.notification.recvGroupId === "";
 }

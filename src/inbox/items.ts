@@ -93,6 +93,11 @@ export function withIds(encoded: Uint8Array, ids: NotificationIds): Uint8Array {
   return Buffer.concat([encoded, appendIds(appended, ids).take()]);
 }
 
+/** A notification that was encoded without its recipient, for this one. */
+export function withRecipient(encoded: Uint8Array, userId: string): Uint8Array {
+  return Buffer.concat([encoded, appended.string(NotificationSchema.field.recvUserId.number, userId).take()]);
+}
+
 function appendIds(fields: FieldWriter, ids: NotificationIds): FieldWriter {
   const { serverMsgId, clientMsgId } = NotificationSchema.field;
   return fields.string(serverMsgId.number, ids.serverMsgId).string(clientMsgId.number, ids.clientMsgId);
@@ -109,8 +114,8 @@ function appendPlace(schema: typeof NotificationSchema | typeof RecallSchema, se
   return appended.uint64(schema.field.sequence.number, sequence).string(schema.field.epoch.number, epoch);
 }
 
-/** An epoch has 32 characters at most, and derived ids 32 hex digits. */
-const appended = new FieldWriter(256);
+/** A user id has 1,024 bytes at most, an epoch 32 characters, and derived ids 32 hex digits. */
+const appended = new FieldWriter(2_048);
 
 /** Reads the stored form of a notification, without its sequence. */
 export function decodeNotification({ subject, sequence, payload }: StoredItem): Notification {

@@ -70,8 +70,8 @@ export async function sendBatch(
   for (const [index, request] of requests.entries()) {
     try {
       const valid = validateSend(request, limits);
-      const { recvUserId, recvGroupId, clientMsgId } = valid;
-      const recipient = JSON.stringify([recvUserId, recvGroupId]);
+      const { recvUserId, recvGroupId, recvUserIds, clientMsgId } = valid;
+      const recipient = JSON.stringify([recvUserId, recvGroupId, ...recvUserIds]);
       const chain = chains.get(recipient);
       const last = chain?.at(-1);
       const isTogether = (last === undefined || last.begun !== undefined) && !ids.has(clientMsgId);

@@ -26,7 +26,7 @@ export interface DeliverDeps {
 
 /**
  * Stores what a send leaves behind: a must-reach notification, and the chat copy, go into the inbox of the user, or into
- * the queue from which the members of the group get them. Doing it again changes nothing.
+ * the queue from which the members of the group, or the users of the list, get them. Doing it again changes nothing.
  *
  * @throws NetworkError (90004) when the broker did not acknowledge in time.
  */
@@ -40,18 +40,19 @@ export async function deliver({ inbox, fanout, chat }: DeliverDeps, delivery: De
   }
   if (items.length === 0) return;
   const options = toWriteOptions(delivery);
-  if (record.recvGroupId === "") {
+  const { recvUserId, recvGroupId: groupId, recvUserIds, groupVersion } = record;
+  if (recvUserId !== "") {
     // In this order, which is then the device's.
-    for (const item of items) await inbox.write(record.recvUserId, item, options);
+    for (const item of items) await inbox.write(recvUserId, item, options);
   } else {
-    await fanout.publish({ items, groupId: record.recvGroupId, groupVersion: record.groupVersion, ...options });
+    await fanout.publish({ items, groupId, groupVersion, recvUserIds, ...options });
   }
 }
 
 /** The write that is all of a delivery: one notification for one user, now. Undefined for any other. */
 export function soleWrite({ inbox }: DeliverDeps, delivery: Delivery): PreparedWrite | undefined {
   const { record, notification, sendMsg } = delivery;
-  if (!record.mustReach || record.recvGroupId !== "" || sendMsg || record.deliverAtMs > 0) return undefined;
+  if (!record.mustReach || record.recvUserId === "" || sendMsg || record.deliverAtMs > 0) return undefined;
   return inbox.prepare(record.recvUserId, { kind: "notification", notification }, toWriteOptions(delivery));
 }
 

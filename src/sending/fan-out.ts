@@ -15,22 +15,28 @@ import type { Publisher } from "../publishing/publish.ts";
 import type { Recalls } from "../recalling/findings.ts";
 import { fanoutFilter, fanoutStream, fanoutSubject } from "./layout.ts";
 
-/** Group sends are expanded in this many lanes, each in order; more instances than lanes would have nothing to do. */
+/**
+ * Sends to groups and lists are expanded in this many lanes, each in order; more instances than lanes would have nothing
+ * to do.
+ */
 const lanes = 8;
 
 /** Members are written this many at a time, so that a recall in between stops the rest. */
 const chunkSize = 5_000;
 
-/** A group send that is to be expanded into the inboxes of the members. */
+/** A send to a group or a list that is to be expanded into the inboxes of the members, or the users. */
 export interface FanoutJob extends WriteOptions {
   /** What each of them gets, in this order: the notification, its chat copy, or both. */
   readonly items: readonly InboxItem[];
+  /** Empty for a list. */
   readonly groupId: string;
   /** The version of the group whose members get it. */
   readonly groupVersion: number;
+  /** The users of a list. */
+  readonly recvUserIds: readonly string[];
 }
 
-/** The group sends that wait to be expanded. */
+/** The sends to groups and lists that wait to be expanded. */
 export interface Fanout {
   /**
    * Queues a job, once for each send.
@@ -39,14 +45,14 @@ export interface Fanout {
    * space.
    */
   publish(job: FanoutJob): Promise<void>;
-  /** Does the jobs, those of a group in order, together with the other instances. Resolves to how to stop. */
+  /** Does the jobs, those of a group, or of the same list, in order, together with the other instances. Resolves to how to stop. */
   work(expand: (job: FanoutJob, signal: AbortSignal) => Promise<void>): Promise<() => Promise<void>>;
 }
 
 export function createFanout(broker: Broker, publisher: Publisher, get: DirectGet, log: Logger): Fanout {
   return {
     async publish(job) {
-      const lane = toPartition(toToken(job.groupId), lanes);
+      const lane = toPartition(toToken(job.groupId || job.recvUserIds.join()), lanes);
       const subject = fanoutSubject(lane, job.items.map((item) => itemKey(item).id).join("+"));
       const stored = await publisher.store(fanoutStream, { subject, payload: encodeFanoutJob(job), headers: {} });
       if (stored.kind === "stored") return;
@@ -84,13 +90,13 @@ export interface ExpandDeps {
 }
 
 /**
- * Expands a group send into the inboxes of those who were members when it was sent. A worker that is killed leaves the
+ * Expands a send into the inboxes of those who were members of the group when it was sent, or are in its list. A worker that is killed leaves the
  * rest to the next one: copies that are there already are left as they are.
  */
 export async function expand(deps: ExpandDeps, job: FanoutJob, signal: AbortSignal): Promise<void> {
   const { inbox, recalls, membersAt, recallAgain } = deps;
-  const { items, groupId, groupVersion, ...options } = job;
-  const members = await membersAt(groupId, groupVersion);
+  const { items, groupId, groupVersion, recvUserIds, ...options } = job;
+  const members = groupId === "" ? recvUserIds : await membersAt(groupId, groupVersion);
   for (const item of items) {
     // Only notifications are recalled.
     const serverMsgId = item.kind === "notification" ? item.notification.serverMsgId : "";
@@ -120,6 +126,7 @@ export function encodeFanoutJob({ items, groupVersion, report, ...job }: FanoutJ
     FanoutJobSchema,
     create(FanoutJobSchema, {
       ...job,
+      recvUserIds: [...job.recvUserIds],
       groupVersion: BigInt(groupVersion),
       notification: toBinary(NotificationSchema, notification),
       mustReach: own !== undefined,
@@ -140,10 +147,10 @@ export function encodeFanoutJob({ items, groupVersion, report, ...job }: FanoutJ
  */
 export function decodeFanoutJob(payload: Uint8Array): FanoutJob {
   const job = decodeStored(FanoutJobSchema, payload);
-  const { groupId, operationId, chatPlace } = job;
+  const { groupId, recvUserIds, operationId, chatPlace } = job;
   const notification = decodeStored(NotificationSchema, job.notification);
-  if (groupId === "" || notification.serverMsgId === "") {
-    throw failure("ServerInternalError", "what is stored is a fan-out without a group or a notification");
+  if ((groupId === "") === (recvUserIds.length === 0) || notification.serverMsgId === "") {
+    throw failure("ServerInternalError", "what is stored is a fan-out without a recipient or a notification");
   }
   const items: InboxItem[] = job.mustReach ? [{ kind: "notification", notification }] : [];
   if (chatPlace !== undefined) {
@@ -157,6 +164,7 @@ export function decodeFanoutJob(payload: Uint8Array): FanoutJob {
     items,
     groupId,
     groupVersion: Number(job.groupVersion),
+    recvUserIds,
     expiresAtMs: Number(job.expiresAtMs) || undefined,
     escalateAfterMs: Number(job.escalateAfterMs) || undefined,
     operationId,

@@ -60,10 +60,12 @@ export async function findToRecall(
   return found;
 }
 
-/** Who a send is for, in the order of their ids: the receiving user, or the members of the group when it was sent. */
+/** Who a send is for, in the order of their ids: the receiving users, or the members of the group when it was sent. */
 export async function recipientsOf(
   membersAt: MembersAt,
-  { recvUserId, recvGroupId, groupVersion }: Pick<SendRecord, "recvUserId" | "recvGroupId" | "groupVersion">,
+  send: Pick<SendRecord, "recvUserId" | "recvGroupId" | "recvUserIds" | "groupVersion">,
 ): Promise<readonly string[]> {
+  const { recvUserId, recvGroupId, recvUserIds, groupVersion } = send;
+  if (recvUserIds.length > 0) return recvUserIds;
   return recvGroupId === "" ? [recvUserId] : (await membersAt(recvGroupId, groupVersion)).toSorted();
 }

@@ -1,6 +1,6 @@
 import type { StreamSpec } from "../broker/declare.ts";
 
-/** The stream of group sends that wait to be expanded. */
+/** The stream of sends to groups and lists that wait to be expanded. */
 export const fanoutStream = "FANOUT";
 
 /** The stream of sends that wait for their time. */
@@ -13,7 +13,7 @@ export const dueFilter = "due.*";
 export const sendingSpecs: readonly StreamSpec[] = [
   {
     name: fanoutStream,
-    description: "group sends that wait to be expanded",
+    description: "sends to groups and lists that wait to be expanded",
     subjects: ["fanout.*.*"],
     isQueue: true,
     // A job is queued once: a second publish of it is refused while it waits.
@@ -35,12 +35,12 @@ export function sentSubject(partition: number, key: string): string {
   return `sent.${partition}.${key}`;
 }
 
-/** A group send that is to be expanded. The lane keeps the sends of a group in order. */
+/** A send that is to be expanded. The lane keeps the sends of a group, or of the same list, in order. */
 export function fanoutSubject(lane: number, id: string): string {
   return `fanout.${lane}.${id}`;
 }
 
-/** A lane's group sends. */
+/** A lane's sends. */
 export function fanoutFilter(lane: number): string {
   return `fanout.${lane}.*`;
 }

@@ -31,8 +31,8 @@ export function createFindPlaced(
     const { expiresAtMs = 0, escalateAfterMs, devices = allDevices, report } = readItemHeaders(message);
     const sendTime = Number(notification.sendTime);
     const body = {
-      ...{ sendUserId, recvUserId, recvGroupId: "", key, data, sendMsg: false, mustReach: true },
-      ...{ ttlMs: expiresAtMs === 0 ? 0 : expiresAtMs - sendTime, sendAtMs: 0, escalateAfterMs },
+      ...{ sendUserId, recvUserId, recvGroupId: "", recvUserIds: [], key, data, sendMsg: false, mustReach: true },
+      ...{ ttlMs: expiresAtMs === 0 ? 0 : expiresAtMs - sendTime, sendAtMs: 0, escalateAfterMs, collapseKey: "" },
       report: report === "send",
       ...devices,
     };
@@ -40,7 +40,8 @@ export function createFindPlaced(
       ...toPlaceIds(place),
       sendTime,
       fingerprint: fingerprint(body),
-      ...{ mustReach: true, recvUserId, recvGroupId: "", groupVersion: 0, expiresAtMs, deliverAtMs: 0 },
+      ...{ mustReach: true, recvUserId, recvGroupId: "", recvUserIds: [], groupVersion: 0 },
+      ...{ expiresAtMs, deliverAtMs: 0, collapseKey: "" },
       reportKey: report && key,
       ...devices,
     };

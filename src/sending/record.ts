@@ -26,6 +26,8 @@ export interface SendRecord extends Addressing {
   readonly mustReach: boolean;
   readonly recvUserId: string;
   readonly recvGroupId: string;
+  /** The users of a send to a list, in the order of the ids. */
+  readonly recvUserIds: readonly string[];
   /** The version of the group whose members are the recipients; 0 for a send to a user. */
   readonly groupVersion: number;
   /** Epoch milliseconds; 0 when it does not expire before the retention ends. */
@@ -34,6 +36,8 @@ export interface SendRecord extends Addressing {
   readonly deliverAtMs: number;
   /** The key of the notification, where what becomes of it is reported; undefined: it is not. */
   readonly reportKey?: string | undefined;
+  /** What it is about; empty: it replaces nothing. */
+  readonly collapseKey: string;
 }
 
 /** Names a send by one of its ids; the other is empty. */
@@ -160,16 +164,18 @@ function placeOf({ serverMsgId }: SendRecord): ItemPlace | undefined {
 export function fingerprint(body: Omit<ValidSend, "clientMsgId" | "isReported">): string {
   const { sendUserId, recvUserId, recvGroupId, key, data, sendMsg, mustReach, ttlMs, sendAtMs, escalateAfterMs } = body;
   const parts = [sendUserId, recvUserId, recvGroupId, key, data, sendMsg, mustReach, ttlMs, sendAtMs, escalateAfterMs];
-  const { recvDeviceId, exceptDeviceId } = body;
-  const later = Object.entries({ recvDeviceId, exceptDeviceId }).filter(([, value]) => value !== "");
+  const { recvDeviceId, exceptDeviceId, collapseKey, recvUserIds } = body;
+  const later = Object.entries({ recvDeviceId, exceptDeviceId, collapseKey, recvUserIds });
   if (body.report) parts.push("report");
-  return hash("sha256", JSON.stringify([...parts, ...later]), "base64url");
+  const set = later.filter(([, value]) => value.length > 0);
+  return hash("sha256", JSON.stringify([...parts, ...set]), "base64url");
 }
 
 /** The stored form of a send. */
 export function encodeSend(record: SendRecord): StoredSend {
   return create(SendRecordSchema, {
     ...record,
+    recvUserIds: [...record.recvUserIds],
     sendTime: BigInt(record.sendTime),
     fingerprint: Buffer.from(record.fingerprint, "base64url"),
     groupVersion: BigInt(record.groupVersion),
@@ -182,6 +188,7 @@ export function encodeSend(record: SendRecord): StoredSend {
 /** Reads the stored form of a send. */
 export function decodeSend(stored: StoredSend): SendRecord {
   const { serverMsgId, clientMsgId, mustReach, recvUserId, recvGroupId, recvDeviceId, exceptDeviceId } = stored;
+  const { recvUserIds, collapseKey } = stored;
   return {
     serverMsgId,
     clientMsgId,
@@ -190,11 +197,13 @@ export function decodeSend(stored: StoredSend): SendRecord {
     mustReach,
     recvUserId,
     recvGroupId,
+    recvUserIds,
     groupVersion: Number(stored.groupVersion),
     expiresAtMs: Number(stored.expiresAtMs),
     deliverAtMs: Number(stored.deliverAtMs),
     reportKey: stored.reportKey || undefined,
     recvDeviceId,
     exceptDeviceId,
+    collapseKey,
   };
 }

@@ -1,10 +1,11 @@
 import { create } from "@bufbuild/protobuf";
-import { type Addressing, toAddressing } from "../addressing.ts";
+import { toAddressing } from "../addressing.ts";
 import { failure } from "../errors.ts";
 import { type Notification, NotificationSchema } from "../gen/mustreach/delivery/v1/delivery_pb.ts";
 import { Durability } from "../gen/mustreach/msg/v1/msg_pb.ts";
+import { forAll } from "../in-flight.ts";
 import type { Inbox } from "../inbox/inbox.ts";
-import { encodeNotification, type ReportCause, withIds } from "../inbox/items.ts";
+import { encodeNotification, type ReportCause, withIds, withRecipient } from "../inbox/items.ts";
 import type { NotificationIds } from "../inbox/place-id.ts";
 import type { Unit } from "../publishing/in-order.ts";
 import type { Recalls } from "../recalling/findings.ts";
@@ -13,6 +14,9 @@ import { createId, createServerMsgId } from "./ids.ts";
 import { type Claimed, fingerprint, type SendRecord, type Sends } from "./record.ts";
 import { type OnlinePush, type SyncSenderDeps, syncSender } from "./sender-sync.ts";
 import type { ValidSend } from "./validate.ts";
+
+/** Users of a list that an online push is published to at a time, in one write. */
+const maxPushes = 64;
 
 /** What was accepted. */
 export interface Accepted {
@@ -66,8 +70,8 @@ export interface Begun {
 
 /** Lays a send out that is one unit of writes: a must-reach notification to a user, now. Undefined for any other. */
 export function begin(deps: SendDeps, request: ValidSend, operationId: string): Begun | undefined {
-  const { mustReach, recvGroupId, sendMsg, sendAtMs, clientMsgId } = request;
-  if (!mustReach || recvGroupId !== "" || sendMsg || sendAtMs > 0) return undefined;
+  const { mustReach, recvUserId, sendMsg, sendAtMs, clientMsgId } = request;
+  if (!mustReach || recvUserId === "" || sendMsg || sendAtMs > 0) return undefined;
   const layOut = clientMsgId === "" ? layOutPlaced : layOutRecorded;
   const laidOut = layOut(deps, request, operationId);
   return (
@@ -94,10 +98,10 @@ interface LaidOut {
 }
 
 /** What is sent under an id of its caller's, or leaves more than one notification behind, needs a record. */
-function wayOf({ mustReach, clientMsgId, recvGroupId, sendMsg, sendAtMs }: ValidSend): Way {
+function wayOf({ mustReach, clientMsgId, recvUserId, sendMsg, sendAtMs }: ValidSend): Way {
   if (clientMsgId !== "" || sendMsg || sendAtMs > 0) return sendRecorded;
   if (!mustReach) return pushOnly;
-  return recvGroupId === "" ? sendPlaced : sendRecorded;
+  return recvUserId === "" ? sendRecorded : sendPlaced;
 }
 
 /** An online push that nobody can repeat or ask for: nothing of it is kept. */
@@ -106,7 +110,7 @@ async function pushOnly(deps: SendDeps, request: ValidSend): Promise<Sent> {
   const sendTime = Date.now();
   const sent = { serverMsgId: createId(sendTime), clientMsgId: createId(sendTime), sendTime };
   const notification = toNotification(request, sent);
-  await push(deps.live, notification, toAddressing(request));
+  await push(deps.live, notification, request);
   syncSender(deps, notification);
   return sent;
 }
@@ -172,7 +176,7 @@ async function sendRecorded(deps: SendDeps, request: ValidSend, operationId: str
     isRepeat && !isStored && mustReach && (await deps.recalls.recalledAt(first.serverMsgId)) !== undefined;
   if (!isStored && !isRecalled) await (isLater ? deps.later(delivery) : deliver(deps, delivery));
   if (!isRepeat && !isLater) {
-    if (!mustReach) await push(deps.live, delivery.notification, toAddressing(first));
+    if (!mustReach) await push(deps.live, delivery.notification, request);
     syncSender(deps, delivery.notification);
   }
   return first;
@@ -209,10 +213,12 @@ async function findVersion(
   }
 }
 
-async function push(live: OnlinePush, notification: Notification, devices: Addressing | undefined): Promise<void> {
+async function push(live: OnlinePush, notification: Notification, request: ValidSend): Promise<void> {
+  const { recvUserId, recvGroupId, recvUserIds } = request;
   const bytes = encodeNotification(notification);
-  if (notification.recvGroupId !== "") await live.pushGroup(notification.recvGroupId, bytes);
-  else await live.push(notification.recvUserId, bytes, devices);
+  if (recvGroupId !== "") return live.pushGroup(recvGroupId, bytes);
+  if (recvUserId !== "") return live.push(recvUserId, bytes, toAddressing(request));
+  await forAll(recvUserIds, maxPushes, (userId) => live.push(userId, withRecipient(bytes, userId)));
 }
 
 function toRecord(request: ValidSend, groupVersion: number, now: number): SendRecord {
@@ -226,12 +232,14 @@ function toRecord(request: ValidSend, groupVersion: number, now: number): SendRe
     mustReach: request.mustReach,
     recvUserId: request.recvUserId,
     recvGroupId: request.recvGroupId,
+    recvUserIds: request.recvUserIds,
     groupVersion,
     expiresAtMs: request.ttlMs === 0 ? 0 : (deliverAtMs || now) + request.ttlMs,
     deliverAtMs,
     reportKey: request.isReported ? request.key : undefined,
     recvDeviceId: request.recvDeviceId,
     exceptDeviceId: request.exceptDeviceId,
+    collapseKey: request.collapseKey,
   };
 }
 
@@ -251,5 +259,6 @@ function toNotification(request: ValidSend, { serverMsgId, clientMsgId, sendTime
     key: request.key,
     data: request.data,
     reliabilityLevel: request.mustReach ? 2 : 1,
+    collapseKey: request.collapseKey,
   });
 }

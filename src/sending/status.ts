@@ -64,6 +64,7 @@ const states = {
   expired: DeliveryState.EXPIRED,
   recalled: DeliveryState.RECALLED,
   scheduled: DeliveryState.SCHEDULED,
+  collapsed: DeliveryState.COLLAPSED,
 } as const;
 
 type StateName = keyof typeof states;
@@ -119,7 +120,15 @@ export async function getDeliveryStatus(deps: DeliveryStatusDeps, query: StatusQ
     });
   };
 
-  const counts: DeliveryCount = { total: 0, delivered: 0, pending: 0, expired: 0, recalled: 0, scheduled: 0 };
+  const counts: DeliveryCount = {
+    total: 0,
+    delivered: 0,
+    pending: 0,
+    expired: 0,
+    recalled: 0,
+    scheduled: 0,
+    collapsed: 0,
+  };
   const page: RecipientDelivery[] = [];
   let skipped = 0;
   for (const chunks of groupsOf(chunksAtOnce, chunksOf(recipients))) {

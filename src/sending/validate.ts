@@ -3,10 +3,13 @@ import { wrongField } from "../errors.ts";
 import type { SendBusinessNotificationRequest } from "../gen/mustreach/msg/v1/msg_pb.ts";
 import {
   maxClientMsgIdBytes,
+  maxCollapseKeyBytes,
   maxDeviceIdBytes,
   maxGroupIdBytes,
   maxKeyBytes,
   maxOverheadBytes,
+  maxRecvUserIds,
+  maxRecvUserIdsBytes,
   maxUserIdBytes,
   requireId,
 } from "../limits.ts";
@@ -14,9 +17,11 @@ import {
 /** A request that can be sent: defaults filled in, limits kept. */
 export interface ValidSend extends Addressing {
   readonly sendUserId: string;
-  /** Exactly one of the two is not empty. */
+  /** Exactly one of the three is not empty. */
   readonly recvUserId: string;
   readonly recvGroupId: string;
+  /** Each once, in the order of the ids. */
+  readonly recvUserIds: readonly string[];
   readonly key: string;
   readonly data: string;
   readonly sendMsg: boolean;
@@ -33,6 +38,8 @@ export interface ValidSend extends Addressing {
   readonly report: boolean;
   /** Whether it is reported: the caller asked for it, or its key has it so. */
   readonly isReported: boolean;
+  /** What it is about; empty: it replaces nothing. */
+  readonly collapseKey: string;
 }
 
 /** The longest wait before the webhook gets a notification, in seconds: a day. */
@@ -57,21 +64,17 @@ export interface SendLimits {
  */
 export function validateSend(request: SendBusinessNotificationRequest, limits: SendLimits): ValidSend {
   requireId(request.sendUserId, "sendUserID", maxUserIdBytes);
-  if (request.recvUserId === "" && request.recvGroupId === "") {
-    throw wrongField("recvUserID", "recvUserID and recvGroupID cannot be empty at the same time");
-  }
-  if (request.recvUserId !== "" && request.recvGroupId !== "") {
-    throw wrongField("recvUserID", "recvUserID and recvGroupID cannot be set at the same time");
-  }
-  if (request.recvUserId !== "") requireId(request.recvUserId, "recvUserID", maxUserIdBytes);
-  if (request.recvGroupId !== "") requireId(request.recvGroupId, "recvGroupID", maxGroupIdBytes);
+  const recvUserIds = requireRecipients(request);
   requireId(request.key, "key", maxKeyBytes);
   if (request.data === undefined) throw wrongField("data", "data is required");
   // A lone surrogate has no UTF-8: the device would get something else than was sent.
   if (!request.data.isWellFormed()) throw wrongField("data", "data must be well-formed Unicode");
   const dataBytes = Buffer.byteLength(request.data);
   // A broker that was reconfigured since the start may take less than MUSTREACH_MAX_DATA_BYTES, and would never take it.
-  const maxDataBytes = Math.min(limits.maxDataBytes, limits.maxPayloadBytes() - maxOverheadBytes);
+  const maxDataBytes = Math.min(
+    limits.maxDataBytes,
+    limits.maxPayloadBytes() - maxOverheadBytes - storedBytesOf(recvUserIds),
+  );
   if (dataBytes > maxDataBytes) {
     throw wrongField("data", `data is ${dataBytes} bytes of UTF-8, at most ${maxDataBytes} are allowed`);
   }
@@ -88,6 +91,15 @@ export function validateSend(request: SendBusinessNotificationRequest, limits: S
   if (level !== 2 && (request.sendAt !== 0n || request.escalationDelaySeconds !== 0)) {
     throw wrongField("reliabilityLevel", "sendAt and escalationDelaySeconds need reliabilityLevel 2");
   }
+  if (request.collapseKey !== "") {
+    requireId(request.collapseKey, "collapseKey", maxCollapseKeyBytes);
+    if (request.collapseKey !== "") throw wrongField("collapseKey", "collapseKey is not served yet");
+    if (level !== 2)
+      throw wrongField("collapseKey", "collapseKey needs reliabilityLevel 2: an online push is not stored");
+    if (recvUserIds.length > 0) {
+      throw wrongField("collapseKey", "collapseKey and recvUserIDs cannot be set at the same time: send to each user");
+    }
+  }
   const { escalationDelaySeconds } = request;
   if (escalationDelaySeconds < 0 || escalationDelaySeconds > maxEscalationDelaySeconds) {
     throw wrongField("escalationDelaySeconds", `escalationDelaySeconds must be 1 to ${maxEscalationDelaySeconds}`);
@@ -103,6 +115,7 @@ export function validateSend(request: SendBusinessNotificationRequest, limits: S
     sendUserId: request.sendUserId,
     recvUserId: request.recvUserId,
     recvGroupId: request.recvGroupId,
+    recvUserIds,
     key: request.key,
     data: request.data,
     sendMsg: request.sendMsg,
@@ -115,6 +128,7 @@ export function validateSend(request: SendBusinessNotificationRequest, limits: S
     isReported: request.report || (level === 2 && isReportedKey(request.key, limits.reportKeys ?? [])),
     recvDeviceId: request.recvDeviceId,
     exceptDeviceId: request.exceptDeviceId,
+    collapseKey: request.collapseKey,
   };
 }
 
@@ -132,4 +146,44 @@ function requireAddressing(request: SendBusinessNotificationRequest): void {
   requireId(recvDeviceId || exceptDeviceId, field, maxDeviceIdBytes);
   if (request.recvUserId === "") throw wrongField(field, `${field} needs recvUserID: devices are those of one user`);
   if (request.sendMsg) throw wrongField(field, `${field} cannot be set with sendMsg: a chat copy is for all devices`);
+}
+
+/** Checks who it is for, and returns the list of users, if it is for one. */
+function requireRecipients(request: SendBusinessNotificationRequest): readonly string[] {
+  const { recvUserId, recvGroupId, recvUserIds } = request;
+  const given = [recvUserId !== "", recvGroupId !== "", recvUserIds.length > 0].filter(Boolean).length;
+  if (given === 0) {
+    throw wrongField("recvUserID", "recvUserID and recvGroupID cannot be empty at the same time");
+  }
+  if (recvUserIds.length > 0) {
+    if (given > 1) throw wrongField("recvUserIDs", "recvUserIDs cannot be set with recvUserID or recvGroupID");
+    return requireRecvUserIds(request);
+  }
+  if (given > 1) throw wrongField("recvUserID", "recvUserID and recvGroupID cannot be set at the same time");
+  if (recvUserId !== "") requireId(recvUserId, "recvUserID", maxUserIdBytes);
+  if (recvGroupId !== "") requireId(recvGroupId, "recvGroupID", maxGroupIdBytes);
+  return [];
+}
+
+function requireRecvUserIds({ recvUserIds, sendMsg }: SendBusinessNotificationRequest): readonly string[] {
+  const distinct = new Set(recvUserIds);
+  if (distinct.size > maxRecvUserIds) {
+    throw wrongField("recvUserIDs", `recvUserIDs must hold 1 to ${maxRecvUserIds}, not ${distinct.size}`);
+  }
+  let bytes = 0;
+  for (const userId of distinct) {
+    requireId(userId, "each of recvUserIDs", maxUserIdBytes);
+    bytes += Buffer.byteLength(userId);
+  }
+  if (bytes > maxRecvUserIdsBytes) {
+    const errDlt = `recvUserIDs add up to ${bytes} bytes of UTF-8, at most ${maxRecvUserIdsBytes} are allowed`;
+    throw wrongField("recvUserIDs", errDlt);
+  }
+  if (sendMsg) throw wrongField("sendMsg", "sendMsg cannot be set with recvUserIDs: a list has no conversation");
+  return [...distinct].sort();
+}
+
+/** What a list takes where it is stored: each id has a tag and a length besides. */
+function storedBytesOf(userIds: readonly string[]): number {
+  return userIds.reduce((sum, userId) => sum + Buffer.byteLength(userId) + 3, 0);
 }

@@ -98,7 +98,7 @@ describe("status", () => {
         serverMsgID: serverMsgId,
         clientMsgID: "order-77",
         sendTime: 1_700_000_000_000,
-        counts: { total: 1, delivered: 1, pending: 0, expired: 0, recalled: 0, scheduled: 0 },
+        counts: { total: 1, delivered: 1, pending: 0, expired: 0, recalled: 0, scheduled: 0, collapsed: 0 },
       },
     ]);
   });

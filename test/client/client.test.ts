@@ -48,6 +48,7 @@ describe.each(ways)("by %s", (way) => {
           recvGroupID: "",
           key: "order.paid",
           data: '{"id":77}',
+          collapseKey: "",
           reliabilityLevel: 2,
           sequence: 9_007_199_254_740_993n,
         },

@@ -37,9 +37,12 @@ describe.each(ways)("by %s", (way) => {
     session.send({ case: "recall", value: { serverMsgId: "aa", clientMsgId: "bb", sequence: 1n } });
     await service.acked(1n);
     client.onRecall(async (notification) => void recalled.push(notification));
-    session.send({ case: "recall", value: { serverMsgId: "cc", clientMsgId: "dd", sequence: 2n } });
+    session.send({
+      case: "recall",
+      value: { serverMsgId: "cc", clientMsgId: "dd", replacedByServerMsgId: "ee", sequence: 2n },
+    });
     await service.acked(2n);
-    expect(recalled).toEqual([{ serverMsgID: "cc", clientMsgID: "dd", sequence: 2n }]);
+    expect(recalled).toEqual([{ serverMsgID: "cc", clientMsgID: "dd", replacedByServerMsgID: "ee", sequence: 2n }]);
   });
 
   test("a client whose cursor the service never assigned begins anew where the service says", async () => {

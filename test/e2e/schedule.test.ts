@@ -39,7 +39,7 @@ const statusOf = (clientMsgID: unknown) => must("/msg/get_delivery_status", { cl
 
 /** Counts of one recipient, who is in a state. */
 function one(state: "scheduled" | "pending" | "delivered" | "recalled") {
-  return { total: 1, delivered: 0, pending: 0, expired: 0, recalled: 0, scheduled: 0, [state]: 1 };
+  return { total: 1, delivered: 0, pending: 0, expired: 0, recalled: 0, scheduled: 0, collapsed: 0, [state]: 1 };
 }
 
 test.concurrent("a notification with sendAt survives kill -9 of the service and its broker, and so does a recall", async () => {

@@ -72,6 +72,7 @@ const counts = (change: object) => ({
   expired: 0,
   recalled: 0,
   scheduled: 0,
+  collapsed: 0,
   ...change,
 });
 

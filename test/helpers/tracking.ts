@@ -87,11 +87,13 @@ async function openInstance({ url, dial }: Pick<TestBroker, "url" | "dial">, gro
         mustReach: true,
         recvUserId: "",
         recvGroupId: "",
+        recvUserIds: [],
         groupVersion: 0,
         expiresAtMs: 0,
         deliverAtMs: 0,
         recvDeviceId: "",
         exceptDeviceId: "",
+        collapseKey: "",
         ...changed,
       };
       await sends.claim(record);

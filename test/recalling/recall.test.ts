@@ -334,6 +334,7 @@ async function sendAndRecall(request: Partial<ValidSend>) {
     sendUserId: "system",
     recvUserId: "",
     recvGroupId: "",
+    recvUserIds: [],
     key: "k",
     data: "data",
     sendMsg: false,
@@ -346,6 +347,7 @@ async function sendAndRecall(request: Partial<ValidSend>) {
     isReported: false,
     recvDeviceId: "",
     exceptDeviceId: "",
+    collapseKey: "",
     ...request,
   };
   expect(await send(valid, "test")).toMatchObject({ clientMsgId });
@@ -416,7 +418,7 @@ describe("a recall that meets its send under way on another instance", () => {
       membersAt: async () => members,
       recallAgain: async (serverMsgId: string) => void again.push(serverMsgId),
     };
-    const job = { groupId: record.recvGroupId, groupVersion: 3, operationId: "test" };
+    const job = { groupId: record.recvGroupId, groupVersion: 3, recvUserIds: [], operationId: "test" };
     await expand(deps, { ...job, items: [{ kind: "notification", notification }] }, new AbortController().signal);
     expect(answers).toEqual([{ withdrawn: 70, delivered: 0 }]);
     expect(await kindsOfAll(members)).toEqual(new Set(["recall"]));

@@ -8,6 +8,7 @@ const job = {
   items: [{ kind: "notification" as const, notification: create(NotificationSchema, { serverMsgId: "s1" }) }],
   groupId: "crew",
   groupVersion: 1,
+  recvUserIds: [],
   operationId: "op",
 };
 

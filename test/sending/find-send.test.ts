@@ -12,11 +12,13 @@ const record = (clientMsgId: string, change: Partial<SendRecord> = {}): SendReco
   mustReach: true,
   recvUserId: "ann",
   recvGroupId: "",
+  recvUserIds: [],
   groupVersion: 0,
   expiresAtMs: 0,
   deliverAtMs: 0,
   recvDeviceId: "",
   exceptDeviceId: "",
+  collapseKey: "",
   ...change,
 });
 
@@ -105,12 +107,15 @@ const membersAt = async (groupId: string, version: number) => {
 };
 
 test("a send to a user is for that user, and no group is asked", async () => {
-  expect(await recipientsOf(membersAt, { recvUserId: "ann", recvGroupId: "", groupVersion: 0 })).toEqual(["ann"]);
+  expect(
+    await recipientsOf(membersAt, { recvUserId: "ann", recvGroupId: "", recvUserIds: [], groupVersion: 0 }),
+  ).toEqual(["ann"]);
   expect(asked).toEqual([]);
 });
 
 test("a send to a group is for its members at the version of the send, in the order of their ids", async () => {
-  const recipients = await recipientsOf(membersAt, { recvUserId: "", recvGroupId: "team", groupVersion: 7 });
+  const send = { recvUserId: "", recvGroupId: "team", recvUserIds: [], groupVersion: 7 };
+  const recipients = await recipientsOf(membersAt, send);
   expect(asked).toEqual(["team@7"]);
   expect(recipients).toEqual(["Ann", "ann", "bob", "zoe", "日本"]);
   // The list may be the directory's own.

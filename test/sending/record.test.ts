@@ -47,11 +47,13 @@ const record = (clientMsgId: string, timeMs: number): SendRecord => ({
   mustReach: true,
   recvUserId: "日本",
   recvGroupId: "",
+  recvUserIds: ["ann", "bob"],
   groupVersion: 0,
   expiresAtMs: 0,
   deliverAtMs: 0,
   recvDeviceId: "",
   exceptDeviceId: "",
+  collapseKey: "order-77",
 });
 
 describe("a claim", () => {

@@ -17,7 +17,7 @@ afterEach(() => {
 });
 
 const { PENDING, DELIVERED, EXPIRED, RECALLED, SCHEDULED } = DeliveryState;
-const none = { total: 0, delivered: 0, pending: 0, expired: 0, recalled: 0, scheduled: 0 };
+const none = { total: 0, delivered: 0, pending: 0, expired: 0, recalled: 0, scheduled: 0, collapsed: 0 };
 
 let made = 0;
 /** An id that no other test uses. */

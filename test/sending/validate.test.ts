@@ -44,6 +44,7 @@ test("the least that can be sent is an online push, for the whole retention, wit
     sendUserId: "imAdmin",
     recvUserId: "alice",
     recvGroupId: "",
+    recvUserIds: [],
     key: "order.paid",
     data: "{}",
     sendMsg: false,
@@ -56,6 +57,7 @@ test("the least that can be sent is an online push, for the whole retention, wit
     isReported: false,
     recvDeviceId: "",
     exceptDeviceId: "",
+    collapseKey: "",
   });
 });
 
@@ -74,6 +76,7 @@ test("everything that can be asked for", () => {
     sendUserId: "imAdmin",
     recvUserId: "",
     recvGroupId: "team",
+    recvUserIds: [],
     key: "order.paid",
     data: "{}",
     sendMsg: true,
@@ -86,6 +89,7 @@ test("everything that can be asked for", () => {
     isReported: true,
     recvDeviceId: "",
     exceptDeviceId: "",
+    collapseKey: "",
   });
 });
 
@@ -103,6 +107,48 @@ describe("recipients", () => {
       expect(validate({ recvUserId: id }).recvUserId).toBe(id);
       expect(validate({ recvUserId: "", recvGroupId: id }).recvGroupId).toBe(id);
     }
+  });
+});
+
+describe("recvUserIDs", () => {
+  const list = (recvUserIds: string[], change: Change = {}) => ({ recvUserId: "", recvUserIds, ...change });
+  const ids = (count: number, bytes = 8) => Array.from({ length: count }, (_, i) => String(i).padStart(bytes, "u"));
+
+  test("are taken each once, in the order of the ids", () => {
+    expect(validate(list(["bob", "ann", "bob"])).recvUserIds).toEqual(["ann", "bob"]);
+  });
+
+  test("up to 1,000 different ones are taken", () => {
+    expect(validate(list([...ids(1_000), ...ids(1_000)])).recvUserIds).toHaveLength(1_000);
+    expect(refusalOf(list(ids(1_001)))).toContain("recvUserIDs must hold 1 to 1000, not 1001");
+  });
+
+  test("that add up to 262,144 bytes of UTF-8 are taken, with one more refused", () => {
+    expect(validate(list(ids(256, 1_024))).recvUserIds).toHaveLength(256);
+    expect(refusalOf(list([...ids(255, 1_024), "x".repeat(1_023), "yy"]))).toContain("262145");
+  });
+
+  test.each([
+    ["recvUserID", { recvUserId: "ann" }],
+    ["recvGroupID", { recvGroupId: "team" }],
+    ["sendMsg", { sendMsg: true }],
+  ])("are refused with %s", (field, change) => {
+    expect(refusalOf(list(["ann"], change))).toContain(field);
+  });
+
+  test.each(["", "a\nb", "\ud83d", "x".repeat(1_025)])("with what is no id, %j, are refused", (id) => {
+    expect(refusalOf(list(["ann", id]))).toContain("recvUserIDs");
+  });
+
+  test("leave less room for data in what the broker takes", () => {
+    const smaller = { ...limits, maxPayloadBytes: () => 400_000 };
+    const request = (dataBytes: number) =>
+      create(SendBusinessNotificationRequestSchema, {
+        ...{ sendUserId: "imAdmin", key: "k", recvUserIds: ids(256, 1_024), data: "x".repeat(dataBytes) },
+      });
+    const largest = 400_000 - maxOverheadBytes - 256 * 1_027;
+    expect(validateSend(request(largest), smaller).data).toHaveLength(largest);
+    expect(() => validateSend(request(largest + 1), smaller)).toThrow(`at most ${largest} are allowed`);
   });
 });
 

@@ -74,6 +74,7 @@ export function readEvent(json: unknown): Received {
             clientMsgId: toText(value.clientMsgID),
             sequence: toBigInt(value.sequence),
             epoch: toText(value.epoch),
+            replacedByServerMsgId: toText(value.replacedByServerMsgID),
           },
         },
       };
@@ -95,6 +96,7 @@ function toNotification(value: Json): Plain<Notification> {
     reliabilityLevel: Number(value.reliabilityLevel ?? 0),
     sequence: toBigInt(value.sequence),
     epoch: toText(value.epoch),
+    collapseKey: toText(value.collapseKey),
   };
 }
 

@@ -66,9 +66,9 @@ export const createFetchCalls: CreateCalls = (baseUrl) => {
   };
 };
 
-function toSend({ sendUserId, recvUserId, recvGroupId, clientMsgId, ...others }: SendRequest) {
-  const ids = { sendUserID: sendUserId, recvUserID: recvUserId, recvGroupID: recvGroupId, clientMsgID: clientMsgId };
-  return { ...ids, ...others };
+function toSend({ sendUserId, recvUserId, recvGroupId, recvUserIds, clientMsgId, ...others }: SendRequest) {
+  const recipient = { recvUserID: recvUserId, recvGroupID: recvGroupId, recvUserIDs: recvUserIds };
+  return { sendUserID: sendUserId, ...recipient, clientMsgID: clientMsgId, ...others };
 }
 
 /** An error in Connect's JSON, with the readable form of its details. */

@@ -12,16 +12,16 @@ import type { Message } from "@bufbuild/protobuf";
  * Describes the file mustreach/store/v1/job.proto.
  */
 export const file_mustreach_store_v1_job: GenFile = /*@__PURE__*/
-  fileDesc("ChxtdXN0cmVhY2gvc3RvcmUvdjEvam9iLnByb3RvEhJtdXN0cmVhY2guc3RvcmUudjEi6QEKCUZhbm91dEpvYhIQCghncm91cF9pZBgBIAEoCRIVCg1ncm91cF92ZXJzaW9uGAIgASgDEhQKDG5vdGlmaWNhdGlvbhgDIAEoDBISCgptdXN0X3JlYWNoGAQgASgIEjEKCmNoYXRfcGxhY2UYBSABKAsyHS5tdXN0cmVhY2guc3RvcmUudjEuQ2hhdFBsYWNlEhUKDWV4cGlyZXNfYXRfbXMYBiABKAMSGQoRZXNjYWxhdGVfYWZ0ZXJfbXMYByABKAMSFAoMb3BlcmF0aW9uX2lkGAggASgJEg4KBnJlcG9ydBgLIAEoCCJDCglDaGF0UGxhY2USFwoPY29udmVyc2F0aW9uX2lkGAEgASgJEh0KFWNvbnZlcnNhdGlvbl9zZXF1ZW5jZRgCIAEoAyKYAQoNU2NoZWR1bGVkU2VuZBIuCgZyZWNvcmQYASABKAsyHi5tdXN0cmVhY2guc3RvcmUudjEuU2VuZFJlY29yZBIUCgxub3RpZmljYXRpb24YAiABKAwSEAoIc2VuZF9tc2cYAyABKAgSGQoRZXNjYWxhdGVfYWZ0ZXJfbXMYBCABKAMSFAoMb3BlcmF0aW9uX2lkGAUgASgJQlEKEm11c3RyZWFjaC5zdG9yZS52MUIISm9iUHJvdG9QAVoabXVzdHJlYWNoL3N0b3JlL3YxO3N0b3JldjGqAhJNdXN0cmVhY2guU3RvcmUuVjFiBnByb3RvMw", [file_mustreach_store_v1_send]);
+  fileDesc("ChxtdXN0cmVhY2gvc3RvcmUvdjEvam9iLnByb3RvEhJtdXN0cmVhY2guc3RvcmUudjEigAIKCUZhbm91dEpvYhIQCghncm91cF9pZBgBIAEoCRIVCg1ncm91cF92ZXJzaW9uGAIgASgDEhQKDG5vdGlmaWNhdGlvbhgDIAEoDBISCgptdXN0X3JlYWNoGAQgASgIEjEKCmNoYXRfcGxhY2UYBSABKAsyHS5tdXN0cmVhY2guc3RvcmUudjEuQ2hhdFBsYWNlEhUKDWV4cGlyZXNfYXRfbXMYBiABKAMSGQoRZXNjYWxhdGVfYWZ0ZXJfbXMYByABKAMSFAoMb3BlcmF0aW9uX2lkGAggASgJEg4KBnJlcG9ydBgLIAEoCBIVCg1yZWN2X3VzZXJfaWRzGAkgAygJIkMKCUNoYXRQbGFjZRIXCg9jb252ZXJzYXRpb25faWQYASABKAkSHQoVY29udmVyc2F0aW9uX3NlcXVlbmNlGAIgASgDIpgBCg1TY2hlZHVsZWRTZW5kEi4KBnJlY29yZBgBIAEoCzIeLm11c3RyZWFjaC5zdG9yZS52MS5TZW5kUmVjb3JkEhQKDG5vdGlmaWNhdGlvbhgCIAEoDBIQCghzZW5kX21zZxgDIAEoCBIZChFlc2NhbGF0ZV9hZnRlcl9tcxgEIAEoAxIUCgxvcGVyYXRpb25faWQYBSABKAlCUQoSbXVzdHJlYWNoLnN0b3JlLnYxQghKb2JQcm90b1ABWhptdXN0cmVhY2gvc3RvcmUvdjE7c3RvcmV2MaoCEk11c3RyZWFjaC5TdG9yZS5WMWIGcHJvdG8z", [file_mustreach_store_v1_send]);
 
 /**
- * FanoutJob is a send to a group that is to be written into the inboxes of the members.
+ * FanoutJob is a send to a group or a list of users that is to be written into the inboxes of the members.
  *
  * @generated from message mustreach.store.v1.FanoutJob
  */
 export type FanoutJob = Message<"mustreach.store.v1.FanoutJob"> & {
   /**
-   * The group.
+   * The group; empty for a list.
    *
    * @generated from field: string group_id = 1;
    */
@@ -82,6 +82,13 @@ export type FanoutJob = Message<"mustreach.store.v1.FanoutJob"> & {
    * @generated from field: bool report = 11;
    */
   report: boolean;
+
+  /**
+   * The users of a list, in the order of their ids.
+   *
+   * @generated from field: repeated string recv_user_ids = 9;
+   */
+  recvUserIds: string[];
 };
 
 /**

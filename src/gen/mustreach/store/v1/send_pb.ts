@@ -10,7 +10,7 @@ import type { Message } from "@bufbuild/protobuf";
  * Describes the file mustreach/store/v1/send.proto.
  */
 export const file_mustreach_store_v1_send: GenFile = /*@__PURE__*/
-  fileDesc("Ch1tdXN0cmVhY2gvc3RvcmUvdjEvc2VuZC5wcm90bxISbXVzdHJlYWNoLnN0b3JlLnYxIq4CCgpTZW5kUmVjb3JkEhUKDXNlcnZlcl9tc2dfaWQYASABKAkSFQoNY2xpZW50X21zZ19pZBgCIAEoCRIRCglzZW5kX3RpbWUYAyABKAMSEwoLZmluZ2VycHJpbnQYBCABKAwSEgoKbXVzdF9yZWFjaBgFIAEoCBIUCgxyZWN2X3VzZXJfaWQYBiABKAkSFQoNcmVjdl9ncm91cF9pZBgHIAEoCRIVCg1ncm91cF92ZXJzaW9uGAggASgDEhUKDWV4cGlyZXNfYXRfbXMYCSABKAMSFQoNZGVsaXZlcl9hdF9tcxgKIAEoAxIWCg5yZWN2X2RldmljZV9pZBgOIAEoCRIYChBleGNlcHRfZGV2aWNlX2lkGA8gASgJEhIKCnJlcG9ydF9rZXkYECABKAkiHQoMUmVjYWxsUmVjb3JkEg0KBWF0X21zGAEgASgDIokBCg5SZWNhbGxGaW5kaW5ncxJACgpyZWNpcGllbnRzGAEgAygLMiwubXVzdHJlYWNoLnN0b3JlLnYxLlJlY2FsbEZpbmRpbmdzLlJlY2lwaWVudBo1CglSZWNpcGllbnQSEQoJdXNlcl9oYXNoGAEgASgMEhUKDWRldmljZV9oYXNoZXMYAiADKAxCUgoSbXVzdHJlYWNoLnN0b3JlLnYxQglTZW5kUHJvdG9QAVoabXVzdHJlYWNoL3N0b3JlL3YxO3N0b3JldjGqAhJNdXN0cmVhY2guU3RvcmUuVjFiBnByb3RvMw");
+  fileDesc("Ch1tdXN0cmVhY2gvc3RvcmUvdjEvc2VuZC5wcm90bxISbXVzdHJlYWNoLnN0b3JlLnYxItsCCgpTZW5kUmVjb3JkEhUKDXNlcnZlcl9tc2dfaWQYASABKAkSFQoNY2xpZW50X21zZ19pZBgCIAEoCRIRCglzZW5kX3RpbWUYAyABKAMSEwoLZmluZ2VycHJpbnQYBCABKAwSEgoKbXVzdF9yZWFjaBgFIAEoCBIUCgxyZWN2X3VzZXJfaWQYBiABKAkSFQoNcmVjdl9ncm91cF9pZBgHIAEoCRIVCg1ncm91cF92ZXJzaW9uGAggASgDEhUKDWV4cGlyZXNfYXRfbXMYCSABKAMSFQoNZGVsaXZlcl9hdF9tcxgKIAEoAxIWCg5yZWN2X2RldmljZV9pZBgOIAEoCRIYChBleGNlcHRfZGV2aWNlX2lkGA8gASgJEhIKCnJlcG9ydF9rZXkYECABKAkSFQoNcmVjdl91c2VyX2lkcxgLIAMoCRIUCgxjb2xsYXBzZV9rZXkYDCABKAkiQAoMUmVjYWxsUmVjb3JkEg0KBWF0X21zGAEgASgDEiEKGXJlcGxhY2VkX2J5X3NlcnZlcl9tc2dfaWQYAiABKAkiaAoOQ29sbGFwc2VSZWNvcmQSFQoNc2VydmVyX21zZ19pZBgBIAEoCRIVCg1jbGllbnRfbXNnX2lkGAIgASgJEhEKCXNlbmRfdGltZRgDIAEoAxIVCg1ncm91cF92ZXJzaW9uGAQgASgDIokBCg5SZWNhbGxGaW5kaW5ncxJACgpyZWNpcGllbnRzGAEgAygLMiwubXVzdHJlYWNoLnN0b3JlLnYxLlJlY2FsbEZpbmRpbmdzLlJlY2lwaWVudBo1CglSZWNpcGllbnQSEQoJdXNlcl9oYXNoGAEgASgMEhUKDWRldmljZV9oYXNoZXMYAiADKAxCUgoSbXVzdHJlYWNoLnN0b3JlLnYxQglTZW5kUHJvdG9QAVoabXVzdHJlYWNoL3N0b3JlL3YxO3N0b3JldjGqAhJNdXN0cmVhY2guU3RvcmUuVjFiBnByb3RvMw");
 
 /**
  * SendRecord is what was accepted under a client_msg_id, first.
@@ -108,6 +108,20 @@ export type SendRecord = Message<"mustreach.store.v1.SendRecord"> & {
    * @generated from field: string report_key = 16;
    */
   reportKey: string;
+
+  /**
+   * The receiving users of a send to a list, in the order of their ids; else empty.
+   *
+   * @generated from field: repeated string recv_user_ids = 11;
+   */
+  recvUserIds: string[];
+
+  /**
+   * What it is about; empty: it replaces nothing.
+   *
+   * @generated from field: string collapse_key = 12;
+   */
+  collapseKey: string;
 };
 
 /**
@@ -129,6 +143,13 @@ export type RecallRecord = Message<"mustreach.store.v1.RecallRecord"> & {
    * @generated from field: int64 at_ms = 1;
    */
   atMs: bigint;
+
+  /**
+   * The send of the same collapse_key that has replaced it; empty when its sender recalled it.
+   *
+   * @generated from field: string replaced_by_server_msg_id = 2;
+   */
+  replacedByServerMsgId: string;
 };
 
 /**
@@ -137,6 +158,48 @@ export type RecallRecord = Message<"mustreach.store.v1.RecallRecord"> & {
  */
 export const RecallRecordSchema: GenMessage<RecallRecord> = /*@__PURE__*/
   messageDesc(file_mustreach_store_v1_send, 1);
+
+/**
+ * CollapseRecord is a send that has a collapse_key, and was not replaced yet.
+ *
+ * @generated from message mustreach.store.v1.CollapseRecord
+ */
+export type CollapseRecord = Message<"mustreach.store.v1.CollapseRecord"> & {
+  /**
+   * Mustreach's own id of the send.
+   *
+   * @generated from field: string server_msg_id = 1;
+   */
+  serverMsgId: string;
+
+  /**
+   * The caller's idempotency key.
+   *
+   * @generated from field: string client_msg_id = 2;
+   */
+  clientMsgId: string;
+
+  /**
+   * When it was delivered, in milliseconds since the Unix epoch.
+   *
+   * @generated from field: int64 send_time = 3;
+   */
+  sendTime: bigint;
+
+  /**
+   * The version of the group whose members are the recipients; 0 for a send to a user.
+   *
+   * @generated from field: int64 group_version = 4;
+   */
+  groupVersion: bigint;
+};
+
+/**
+ * Describes the message mustreach.store.v1.CollapseRecord.
+ * Use `create(CollapseRecordSchema)` to create a new message.
+ */
+export const CollapseRecordSchema: GenMessage<CollapseRecord> = /*@__PURE__*/
+  messageDesc(file_mustreach_store_v1_send, 2);
 
 /**
  * RecallFindings is a part of what a recall found in the inboxes before it removed it.
@@ -157,7 +220,7 @@ export type RecallFindings = Message<"mustreach.store.v1.RecallFindings"> & {
  * Use `create(RecallFindingsSchema)` to create a new message.
  */
 export const RecallFindingsSchema: GenMessage<RecallFindings> = /*@__PURE__*/
-  messageDesc(file_mustreach_store_v1_send, 2);
+  messageDesc(file_mustreach_store_v1_send, 3);
 
 /**
  * Recipient is a user of whom a device had acknowledged the notification.
@@ -185,5 +248,5 @@ export type RecallFindings_Recipient = Message<"mustreach.store.v1.RecallFinding
  * Use `create(RecallFindings_RecipientSchema)` to create a new message.
  */
 export const RecallFindings_RecipientSchema: GenMessage<RecallFindings_Recipient> = /*@__PURE__*/
-  messageDesc(file_mustreach_store_v1_send, 2, 0);
+  messageDesc(file_mustreach_store_v1_send, 3, 0);
 
