@@ -39,16 +39,22 @@ export async function openFoundation({ config, log, embedded }: FoundationOption
     log,
   });
   try {
-    const store = await openStore(connections, config, log);
     const metrics = createMetrics({
       services: [DeliveryService, Health, ServerReflection, ServerReflectionV1alpha],
-      brokerVersion: () => store.audit().version,
+      brokerVersion: () => store?.audit().version ?? "",
     });
+    const store: Store = await openStore(connections, config, log, metrics.storeWrites.observe);
     metrics.watch(
       "mustreach_broker_connected",
       "1 while all connections to the broker are up, else 0.",
       () => (connections.isConnected() ? 1 : 0),
-      "min",
+      { ofAll: "min" },
+    );
+    const reconnects = countReconnects(connections);
+    metrics.count(
+      "mustreach_broker_reconnects_total",
+      "Times that a connection to the broker was made again.",
+      reconnects,
     );
     const lost = () => droppedLines(log);
     metrics.count("mustreach_log_lines_dropped_total", "Lines of the log that could not be written.", lost);
@@ -66,6 +72,12 @@ export async function openFoundation({ config, log, embedded }: FoundationOption
     await connections.close();
     throw error;
   }
+}
+
+function countReconnects({ signals, reads, writes }: Connections): () => number {
+  let count = 0;
+  for (const broker of [signals, reads, writes]) broker.onReconnect(() => count++);
+  return () => count;
 }
 
 /** What a notification is delivered with: at once, at its time, or to the members of a group. */

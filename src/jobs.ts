@@ -1,5 +1,8 @@
+import { watchBroker } from "./broker-metrics.ts";
 import type { Foundation } from "./foundation.ts";
+import { inboxStream } from "./inbox/layout.ts";
 import { startEscalate } from "./reaching/escalate.ts";
+import { reachConsumer } from "./reaching/layout.ts";
 import { startReach } from "./reaching/watch.ts";
 import { recall } from "./recalling/recall.ts";
 import { expand } from "./sending/fan-out.ts";
@@ -17,7 +20,7 @@ export interface Jobs {
  * it has reached, or is escalated.
  */
 export async function startJobs({ store, metrics, webhook, delivering, tracking, ...rest }: Foundation): Promise<Jobs> {
-  const { config, log } = rest;
+  const { config, log, connections } = rest;
   const { fanout, schedule, live, cursors, escalations, deadLetters, laterLooks, consumeReach: consume } = store;
   /** How to end what was started, in the order in which it was. */
   const stops: (() => Promise<void> | void)[] = [];
@@ -39,6 +42,9 @@ export async function startJobs({ store, metrics, webhook, delivering, tracking,
 
     const reach = await startReach({ consume, later: laterLooks.add, cursors, wake, escalate, escalationDelayMs, log });
     stops.push(reach.stop);
+    const inboxes = Array.from({ length: config.partitions }, (_, partition) => inboxStream(partition));
+    const watched = inboxes.map((stream) => ({ stream, consumer: reachConsumer }));
+    watchBroker(metrics, { broker: connections.signals, streams: store.streams, watched });
     metrics.count("mustreach_reach_total", "What came of stored notifications, by `outcome`.", () => ({
       ...reach.counts,
     }));

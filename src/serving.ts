@@ -38,6 +38,9 @@ import { type ResumeRequest, resume } from "./receiving/subscribe.ts";
 import { createMsgService } from "./sending/service.ts";
 import { createTickets } from "./tickets/tickets.ts";
 import { createTimerWheel } from "./timer-wheel.ts";
+import { countSends } from "./traffic/count-sends.ts";
+import { Traffic } from "./traffic/traffic.ts";
+import { watchTraffic } from "./traffic/watch-traffic.ts";
 import { createWebSockets } from "./websocket/upgrades.ts";
 
 /** Doors and sessions: what answers callers and devices. */
@@ -119,10 +122,10 @@ export function createServing(options: ServingOptions): Serving {
     else metrics.gap(reason === Gap_Reason.RETENTION ? "retention" : "expired");
   };
   const timers = createTimerWheel();
-  const receiving = { inbox, live, openSession, cursors, groupPush, admission, pushMemory, timers };
+  const traffic = new Traffic(metrics.reach);
+  const receiving = { traffic, inbox, live, openSession, cursors, groupPush, admission, pushMemory, timers };
   const hub = createHub({ ...receiving, onGap, isBrokerAway, heartbeatMs, log });
-  metrics.watch("mustreach_sessions", "Sessions of devices now.", hub.size);
-  metrics.watch("mustreach_waiting_push_bytes", "Online pushes that wait for devices, in bytes.", pushMemory.bytes);
+  watchTraffic(metrics, { traffic, hub, pushMemory, cursors });
   revocations.onRevoke(({ userId }) => hub.endRevoked(userId));
   connections.signals.onReconnect(() => hub.reconcileAll());
   const toPlace = (request: ResumeRequest) => resume({ inbox, cursors }, request);
@@ -147,7 +150,7 @@ export function createServing(options: ServingOptions): Serving {
   const authenticate = createAuthGate(createAuthenticator(verify));
   const deliverySpec = createServiceImplSpec<typeof DeliveryService>(DeliveryService, delivery);
   const services = [
-    createServiceImplSpec<typeof MsgService>(MsgService, msg),
+    createServiceImplSpec<typeof MsgService>(MsgService, countSends(msg, metrics)),
     deliverySpec,
     createServiceImplSpec<typeof AuthService>(AuthService, auth),
     createServiceImplSpec<typeof GroupService>(GroupService, createGroupService({ groups })),

@@ -49,9 +49,15 @@ const minRevocationTtlMs = 91 * 86_400_000;
 /**
  * Looks whether the broker can keep the promise, and declares what is kept in it.
  *
+ * @param onWriteAnswered see {@link createPublisher}.
  * @throws {ConfigError} for a setting that the broker cannot serve; {@link auditBroker} and {@link declare} theirs.
  */
-export async function openStore(connections: Connections, config: Config, log: Logger) {
+export async function openStore(
+  connections: Connections,
+  config: Config,
+  log: Logger,
+  onWriteAnswered?: (seconds: number) => void,
+) {
   const { signals: broker, reads, writes } = connections;
   const { partitions, replicas, retention: retentionMs, sendTimeout: timeoutMs } = config;
   let audit = await auditBroker(broker, replicas);
@@ -87,6 +93,7 @@ export async function openStore(connections: Connections, config: Config, log: L
     sendTimeoutMs: timeoutMs,
     isFsynced: () => audit.durability === "FSYNCED",
     gate: epochs,
+    ...(onWriteAnswered && { onAnswered: onWriteAnswered }),
   });
   const directGet = gathered(createDirectGet(reads, { timeoutMs }));
   const live = createLive(broker, { partitions, timeoutMs });
@@ -130,6 +137,8 @@ export async function openStore(connections: Connections, config: Config, log: L
     /** Takes part in the durable consumers `reach` and `look`. */
     consumeReach: (onEntry: ReachConsumerOptions["onEntry"]) =>
       consumeReach(broker, { partitions, laterLooks, onEntry, log }),
+    /** The names of its streams. */
+    streams: specs.map(({ name }) => name),
     /** What of it is missing or not as declared, in sentences. */
     problems: () => streamProblems(broker, specs, replicas),
     /** Stores what is in memory. */

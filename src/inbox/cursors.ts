@@ -57,6 +57,8 @@ export interface Cursors {
    * broker: its acknowledgement is to be repeated, and is not forgotten without a word.
    */
   advance(userId: string, deviceId: string, sequence: number, epoch?: string): number;
+  /** How many devices' cursors are not stored yet, and since when the oldest is not, on the clock of performance.now(). */
+  lag(): { readonly devices: number; readonly sinceMs: number | undefined };
   /** Stores a device's cursor now, as far as the broker allows; what fails is tried again later. */
   flush(userId: string, deviceId: string): Promise<void>;
   /** Stores all cursors that moved, and stops. */
@@ -104,6 +106,7 @@ interface Moved {
   readonly user: string;
   readonly deviceId: string;
   readonly position: Position;
+  readonly sinceMs: number;
   /** The write under way; one at a time for each device. */
   writing: Promise<void> | undefined;
 }
@@ -247,7 +250,8 @@ export function createCursors(broker: Broker, get: DirectGet, options: CursorOpt
         if (ahead === undefined && moved.size >= maxUnstored) {
           throw failure("NetworkError", "too many cursors wait for the broker");
         }
-        moved.set(subject, { user, deviceId, position: now, writing: ahead?.writing });
+        const sinceMs = ahead?.sinceMs ?? performance.now();
+        moved.set(subject, { user, deviceId, position: now, sinceMs, writing: ahead?.writing });
       }
       recent.delete(subject);
       recent.set(subject, now);
@@ -270,6 +274,7 @@ export function createCursors(broker: Broker, get: DirectGet, options: CursorOpt
         [...found].map(([user, cursors]) => [byToken.get(user) ?? "", cursors.map((one) => toCursor(user, one))]),
       );
     },
+    lag: () => ({ devices: moved.size, sinceMs: moved.values().next().value?.sinceMs }),
     flush: (userId, deviceId) => flushOne(cursorSubject(toToken(userId), toToken(deviceId))),
     async close() {
       clearInterval(timer);

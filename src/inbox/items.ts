@@ -30,6 +30,8 @@ export interface InboxEntry {
   readonly sequence: number;
   /** In which it was stored. */
   readonly epoch: string;
+  /** When it was stored, by the broker's clock, in epoch milliseconds. */
+  readonly storedAtMs: number;
   /** When it is no longer worth delivering, in epoch milliseconds; undefined: when the retention ends. */
   readonly expiresAtMs: number | undefined;
   /** Which devices it is for; undefined: all. */
@@ -70,12 +72,12 @@ const tombstone = "tombstone";
 
 /** Makes a device's event of a stored item, without a look into it. */
 export function toEntry(message: DirectMessage, epoch: string): InboxEntry {
-  const { sequence, header } = message;
+  const { sequence, timeMs: storedAtMs, header } = message;
   const kind = (header(kindHeader) || "notification") as InboxItem["kind"];
   const expires = header(expiresHeader);
   const expiresAtMs = expires === "" ? undefined : Number(expires);
   const devices = readAddressing(header(devicesHeader));
-  return { kind, sequence, epoch, expiresAtMs, devices, frame: toFrame(kind, message, epoch) };
+  return { kind, sequence, epoch, storedAtMs, expiresAtMs, devices, frame: toFrame(kind, message, epoch) };
 }
 
 function toFrame(kind: InboxItem["kind"], message: StoredItem, epoch: string): Uint8Array {

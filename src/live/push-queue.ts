@@ -16,6 +16,8 @@ export interface PushQueue {
   add(push: Push): void;
   /** Takes the oldest, as an event. */
   take(): Uint8Array | undefined;
+  /** The event of a push that nothing waits before: it is as if it was added and taken. */
+  pass(push: Push): Uint8Array;
   isEmpty(): boolean;
   /** How many have made room so far. */
   dropped(): number;
@@ -28,6 +30,10 @@ export interface PushMemory {
   openQueue(): PushQueue;
   /** What they take, in bytes: each once, however many sessions wait for it. */
   bytes(): number;
+  /** How many were taken since the start, each for each session. */
+  taken(): number;
+  /** How many have made room for others since the start, each for each session. */
+  dropped(): number;
 }
 
 /** Pushes that wait for one session, at most. */
@@ -52,8 +58,13 @@ export function toPush(notification: Uint8Array): Push {
  * the longest time loses its oldest.
  */
 export function createPushMemory(maxBytes: number): PushMemory {
-  const memory: Memory = { maxBytes, totalBytes: 0, waiting: new Set() };
-  return { openQueue: () => new Queue(memory), bytes: () => memory.totalBytes };
+  const memory: Memory = { maxBytes, totalBytes: 0, waiting: new Set(), taken: 0, dropped: 0 };
+  return {
+    openQueue: () => new Queue(memory),
+    bytes: () => memory.totalBytes,
+    taken: () => memory.taken,
+    dropped: () => memory.dropped,
+  };
 }
 
 interface Memory {
@@ -61,6 +72,8 @@ interface Memory {
   totalBytes: number;
   /** Queues that are not empty, by how long they have not been. */
   readonly waiting: Set<Queue>;
+  taken: number;
+  dropped: number;
 }
 
 class Queue implements PushQueue {
@@ -92,7 +105,13 @@ class Queue implements PushQueue {
   }
 
   take(): Uint8Array | undefined {
-    return this.#shift()?.frame;
+    const push = this.#shift();
+    return push && this.pass(push);
+  }
+
+  pass({ frame }: Push): Uint8Array {
+    this.#memory.taken++;
+    return frame;
   }
 
   isEmpty(): boolean {
@@ -112,6 +131,7 @@ class Queue implements PushQueue {
   #drop(): void {
     this.#shift();
     this.#dropped++;
+    this.#memory.dropped++;
   }
 
   #shift(): Push | undefined {

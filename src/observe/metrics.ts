@@ -10,25 +10,37 @@ import {
   type MetricValue,
   Registry,
 } from "prom-client";
+import { errorTable } from "../errors.ts";
 import { atMostEvery } from "./at-most-every.ts";
+import { createDistribution, type Distribution } from "./distribution.ts";
 
-/** A number now, or numbers by outcome. */
-type Reading = number | Readonly<Record<string, number>>;
+/** A number now, or numbers by a label; without those that are not known now. */
+export type Reading = number | Readonly<Record<string, number>>;
+
+/** How a reading is shown. */
+interface ReadingOptions {
+  /** What tells the numbers apart. Default `outcome`. */
+  readonly label?: string;
+  /** How the readings of several processes become one. Default: their sum. */
+  readonly ofAll?: "sum" | "min" | "max";
+}
 
 /** What an instance measures of itself. */
 export interface Metrics {
   /** A call was answered, or a stream has ended: with an error's code, or 0. */
   call(rpc: string, errCode: number, seconds: number): void;
+  /** A notification was to be sent. */
+  sent(level: 1 | 2, result: "accepted" | "refused" | "failed"): void;
   /** A device was told that notifications will not be delivered. */
   gap(reason: "retention" | "expired" | "store_changed"): void;
-  /**
-   * Reads what goes up and down whenever metrics are asked for.
-   *
-   * @param ofAll how the readings of several processes become one. Default: their sum.
-   */
-  watch(name: string, help: string, read: () => Reading, ofAll?: "sum" | "min"): void;
+  /** From the first try of a write to the broker's acknowledgement. */
+  readonly storeWrites: Distribution;
+  /** From when a notification was stored to its first acknowledgement. */
+  readonly reach: Distribution;
+  /** Reads what goes up and down whenever metrics are asked for. */
+  watch(name: string, help: string, read: () => Reading | Promise<Reading>, options?: ReadingOptions): void;
   /** Reads what only goes up since the start whenever metrics are asked for; the name ends with `_total`. */
-  count(name: `${string}_total`, help: string, read: () => Reading): void;
+  count(name: `${string}_total`, help: string, read: () => Reading, options?: Pick<ReadingOptions, "label">): void;
   /** Everything in Prometheus' text format, with its content type; up to 1 s old. */
   text(): Promise<MetricsText>;
   /** Everything now, to be put together with what other processes measure. */
@@ -52,6 +64,20 @@ interface MetricsOptions {
 
 /** How long a text is given again, in milliseconds: making it takes about 1 ms of the event loop. */
 const keptMs = 1_000;
+
+/** The buckets of a write, in seconds. */
+const writeBounds = [0.000_5, 0.001, 0.002_5, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10] as const;
+
+/** The buckets of the way to a device, in seconds: up to a day, for devices that are away. */
+const reachBounds = [
+  ...[0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 30],
+  ...[60, 300, 1_800, 3_600, 21_600, 86_400],
+] as const;
+
+/** The name of each error, by its code. */
+const errorNames: ReadonlyMap<number, string> = new Map(
+  Object.entries(errorTable).map(([name, { errCode }]) => [errCode, name]),
+);
 
 /** Of this service. */
 const version: string = JSON.parse(readFileSync(new URL("../../package.json", import.meta.url), "utf8")).version;
@@ -86,6 +112,29 @@ export function createMetrics({ services = [], brokerVersion = () => "" }: Metri
     labelNames: ["reason"],
     registers,
   });
+  const sends = new Counter({
+    name: "mustreach_sends_total",
+    help: "Notifications to be sent, those of batches too, by `level` and `result` (accepted, refused, failed).",
+    labelNames: ["level", "result"],
+    registers,
+  });
+  const refusals = new Counter({
+    name: "mustreach_refusals_total",
+    help: "Calls that ended with an error, and streams, by `reason`, the name of the error.",
+    labelNames: ["reason"],
+    registers,
+  });
+  const storeWrites = createDistribution({
+    name: "mustreach_store_write_duration_seconds",
+    help: "Time until the broker has acknowledged a write, with the wait for its turn and further tries.",
+    bounds: writeBounds,
+  });
+  const reach = createDistribution({
+    name: "mustreach_reach_duration_seconds",
+    help: "From when a must-reach notification was stored to the first acknowledgement of a device.",
+    bounds: reachBounds,
+  });
+  for (const { metric } of [storeWrites, reach]) registry.registerMetric(metric);
   new Gauge({
     name: "mustreach_build_info",
     help: "Always 1; its labels are the `version` of Mustreach, of `node` and of the `broker`.",
@@ -100,29 +149,30 @@ export function createMetrics({ services = [], brokerVersion = () => "" }: Metri
   return {
     call(rpc, errCode, seconds) {
       (streaming.has(rpc) ? streams : unary).observe({ rpc, err_code: String(errCode) }, seconds);
+      if (errCode !== 0) refusals.inc({ reason: errorNames.get(errCode) ?? "unknown" });
     },
+    sent: (level, result) => sends.inc({ level, result }),
+    storeWrites,
+    reach,
     gap: (reason) => gaps.inc({ reason }),
-    watch(name, help, read, ofAll = "sum") {
+    watch(name, help, read, { label = "outcome", ofAll: aggregator = "sum" } = {}) {
+      const labelNames = [label];
       new Gauge({
-        name,
-        help,
-        labelNames: ["outcome"],
-        registers,
-        aggregator: ofAll,
-        collect() {
-          for (const [labels, value] of toSamples(read())) this.set(labels, value);
+        ...{ name, help, labelNames, registers, aggregator },
+        async collect() {
+          const samples = toSamples(label, await read());
+          this.reset();
+          for (const [labels, value] of samples) this.set(labels, value);
         },
       });
     },
-    count(name, help, read) {
+    count(name, help, read, { label = "outcome" } = {}) {
+      const labelNames = [label];
       new Counter({
-        name,
-        help,
-        labelNames: ["outcome"],
-        registers,
+        ...{ name, help, labelNames, registers },
         collect() {
           this.reset();
-          for (const [labels, value] of toSamples(read())) this.inc(labels, value);
+          for (const [labels, value] of toSamples(label, read())) this.inc(labels, value);
         },
       });
     },
@@ -146,14 +196,19 @@ export function sumMetrics(snapshots: readonly MetricsSnapshot[]): Promise<Metri
 }
 
 function aggregate(snapshots: readonly MetricsSnapshot[]): Registry {
-  return AggregatorRegistry.aggregate(snapshots.map((snapshot) => [...snapshot]));
+  return AggregatorRegistry.aggregate(snapshots.map((snapshot) => snapshot.map(toAggregated)));
+}
+
+/** The event loop that lags most is what callers feel. */
+function toAggregated(metric: MetricsSnapshot[number]): MetricsSnapshot[number] {
+  return metric.name.startsWith("nodejs_eventloop_lag_") ? { ...metric, aggregator: "max" } : metric;
 }
 
 async function toText(registry: Pick<Registry, "contentType" | "metrics">): Promise<MetricsText> {
   return { contentType: registry.contentType, body: await registry.metrics() };
 }
 
-function toSamples(reading: Reading): [labels: { outcome?: string }, value: number][] {
+function toSamples(label: string, reading: Reading): [labels: Record<string, string>, value: number][] {
   if (typeof reading === "number") return [[{}, reading]];
-  return Object.entries(reading).map(([outcome, value]) => [{ outcome }, value]);
+  return Object.entries(reading).map(([name, value]) => [{ [label]: name }, value]);
 }

@@ -81,7 +81,7 @@ export function createGateway({ delivery, inbox, timers, log, ...deps }: Gateway
   const toContext = ({ target, connection }: Upgrade, parameters: ReadonlyMap<string, string>): CallContext =>
     new CallContext({
       method: receive.method,
-      protocolName: "openim",
+      protocolName: parameters.get("sdkType") === "js" ? "openim_js" : "openim_go",
       url: `http://localhost${target.path}`,
       headers: { token: parameters.get("token"), operationid: parameters.get("operationID") },
       peer: peerOf(connection),

@@ -46,6 +46,8 @@ export interface PublisherOptions {
   readonly isFsynced: () => boolean;
   /** Default: always open. */
   readonly gate?: WriteGate;
+  /** Told of each write that was acknowledged, also of one that was refused, how long it took. Default: nobody is. */
+  readonly onAnswered?: (seconds: number) => void;
 }
 
 /** Writes that the broker is asked for at a time; more wait here. Where it syncs each write, batches come before. */
@@ -62,6 +64,7 @@ const shut = Symbol("shut");
 
 export function createPublisher(broker: Broker, options: PublisherOptions): Publisher {
   const { sendTimeoutMs, isFsynced: isWorthwhile, gate = { isOpen: () => true, open: async () => {} } } = options;
+  const { onAnswered } = options;
   const streams = new Map<string, GroupCommit>();
   const limit = createLimit(maxInFlight, maxInFlightBytes);
   let heldBytes = 0;
@@ -88,14 +91,17 @@ export function createPublisher(broker: Broker, options: PublisherOptions): Publ
       throw failure("TooManyRequestsError", "this instance has as many writes waiting as it holds in memory");
     }
     heldBytes += bytes;
+    const startedMs = performance.now();
     try {
-      return await untilAnswered(broker, Date.now() + sendTimeoutMs, async () => {
+      const answer: T = await untilAnswered<T>(broker, Date.now() + sendTimeoutMs, async () => {
         for (const { subject } of writes) if (!gate.isOpen(subject)) await gate.open(subject);
         return store().catch((thrown: unknown) => {
           if (thrown !== shut) throw thrown;
           return again;
         });
       });
+      onAnswered?.((performance.now() - startedMs) / 1_000);
+      return answer;
     } finally {
       heldBytes -= bytes;
     }

@@ -3,6 +3,9 @@ import type { StreamSpec } from "../broker/declare.ts";
 /** How long a dead letter is kept, in milliseconds: 30 days. */
 const deadLetterMs = 30 * 86_400_000;
 
+/** The durable consumer of each inbox stream. */
+export const reachConsumer = "reach";
+
 /** The stream of the notifications that are to be looked at later. */
 export const laterStream = "LATER_LOOKS";
 

@@ -5,6 +5,7 @@ import { readItemHeaders } from "../inbox/items.ts";
 import { inboxPartitionFilter, inboxStream, parseInboxSubject } from "../inbox/layout.ts";
 import type { ReachEntry } from "./entry.ts";
 import type { LaterLooks } from "./later-looks.ts";
+import { reachConsumer } from "./layout.ts";
 
 export interface ReachConsumerOptions {
   readonly partitions: number;
@@ -39,7 +40,7 @@ export async function consumeReach(broker: Broker, options: ReachConsumerOptions
     ...Array.from({ length: partitions }, (_, partition) =>
       consume(broker, {
         stream: inboxStream(partition),
-        durable: "reach",
+        durable: reachConsumer,
         description: "holds each must-reach notification until a device has acknowledged it",
         filter: inboxPartitionFilter(partition),
         ackWaitMs,

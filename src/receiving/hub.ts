@@ -56,10 +56,12 @@ export interface Hub {
   drain(): void;
   /** How many sessions there are. */
   size(): number;
+  /** How many stored notifications the devices of all sessions have not acknowledged, as of the last read of each. */
+  backlog(): number;
 }
 
 export function createHub(options: HubOptions): Hub {
-  const { live, openSession, admission, pushMemory } = options;
+  const { live, openSession, admission, pushMemory, traffic } = options;
   const users = new Map<string, User>();
   let draining = false;
 
@@ -71,6 +73,10 @@ export function createHub(options: HubOptions): Hub {
     }
     user.count++;
     return user;
+  };
+
+  const count = ({ door }: SessionOpener, by: 1 | -1): void => {
+    if (door !== undefined) traffic.sessions[door] += by;
   };
 
   const leave = (userId: string, user: User): void => {
@@ -89,6 +95,7 @@ export function createHub(options: HubOptions): Hub {
       const device = toToken(deviceId);
       const isTakeover = (users.get(userId)?.sessions.of(device).length ?? 0) > 0;
       const exit = await admission.enter({ userId, peer, device, isTakeover });
+      count(opener, 1);
       const user = join(userId);
       const pushes = pushMemory.openQueue();
       const session = new Session({ home: user, deviceId, window, pushes, expiresAtMs, exit, opener });
@@ -100,12 +107,14 @@ export function createHub(options: HubOptions): Hub {
         const entering = user.sessions.enter({ session, device }, record);
         const [place] = await Promise.all([opener.findPlace(), entering]);
         if (draining) throw failure("ServerStoppingError", "the server is stopping");
-        session.begin(place);
+        user.acknowledgements.knowAcknowledged(place.sequence);
+        session.begin(place, traffic.takeInterrupted(userId, deviceId));
         return session;
       } catch (error) {
         user.sessions.leave(session);
         pushes.close();
         exit();
+        count(opener, -1);
         leave(userId, user);
         throw error;
       }
@@ -116,6 +125,9 @@ export function createHub(options: HubOptions): Hub {
       if (user === undefined) return;
       user.sessions.leave(session);
       session.exit();
+      if (session.opener !== undefined) count(session.opener, -1);
+      const { window, deviceId } = session;
+      if (window.unacknowledged() > 0) traffic.interrupt(userId, deviceId, window.sentThrough());
       leave(userId, user);
     },
 
@@ -148,5 +160,11 @@ export function createHub(options: HubOptions): Hub {
     },
 
     size: admission.size,
+
+    backlog() {
+      let sum = 0;
+      for (const user of users.values()) for (const { session } of user.sessions) sum += session.backlog();
+      return sum;
+    },
   };
 }

@@ -9,6 +9,7 @@ import {
 } from "../gen/mustreach/delivery/v1/delivery_pb.ts";
 import type { Position } from "../inbox/lineage.ts";
 import { maxDeviceIdBytes, requireId } from "../limits.ts";
+import { doorOf } from "../observe/door.ts";
 import { peerKey } from "../observe/peer.ts";
 import { type AcknowledgeDeps, acknowledge } from "./ack.ts";
 import { type ReceiveDeps, receive } from "./receive.ts";
@@ -54,6 +55,7 @@ function toRequest(request: SubscribeMessage, context: HandlerContext): Subscrib
     caller: requireCaller(context),
     deviceId: toDeviceId(request.deviceId, context),
     peer: context.values.get(peerKey),
+    door: doorOf(context),
     start,
     afterSequence: afterSequence === undefined ? undefined : toSequence(afterSequence, "after_sequence"),
     epoch: requireEpoch(request.epoch),

@@ -1,6 +1,9 @@
 import type { BaseLogger } from "pino";
 import type { Gap_Reason } from "../gen/mustreach/delivery/v1/delivery_pb.ts";
 import type { PushQueue } from "../live/push-queue.ts";
+import type { Door } from "../observe/door.ts";
+import type { AcknowledgementListener } from "../traffic/first-acknowledgements.ts";
+import type { Traffic } from "../traffic/traffic.ts";
 import type { FeedSource } from "./feed.ts";
 
 /** What a session is opened with. */
@@ -23,6 +26,8 @@ export interface SessionOptions {
 export interface SessionOpener {
   /** The platform that the token names. Default 0: none. */
   readonly platformId?: number;
+  /** Default: none, and it is counted under none. */
+  readonly door?: Door;
   /** Whether the token that opened it has been revoked by now. */
   isRevoked(): boolean;
   /** Called when the session has ended, from whatever side. */
@@ -34,6 +39,10 @@ export interface SessionHome extends FeedSource {
   /** How often a session that has nothing else to send sends a heartbeat, from one to the next, in milliseconds. */
   readonly heartbeatMs: number;
   readonly log: BaseLogger;
+  /** Counts what is sent. */
+  readonly traffic: Traffic;
+  /** Told of what is acknowledged. */
+  readonly acknowledgements: AcknowledgementListener;
   /**
    * Prepares what has to be there besides the first page before a session is ready; undefined when it is.
    *

@@ -8,20 +8,16 @@ import { Feed, type FeedItem, type FeedOwner } from "./feed.ts";
 import type { SessionHome, SessionOpener, SessionOptions } from "./session-options.ts";
 import { Window } from "./window.ts";
 
-/** Pause before the inbox is read again after the broker did not answer, in milliseconds. */
-const readRetryMs = 1_000;
+/** How long a failed read waits to be made again, and a read keeps pushes and heartbeats waiting, in milliseconds. */
+const [readRetryMs, maxTurnMs] = [1_000, 100];
 
 /** The longest time between two looks at what is due, in milliseconds: a day. */
 const maxTimerMs = 86_400_000;
 
-/** How long a read keeps pushes and heartbeats waiting, in milliseconds. */
-const maxTurnMs = 100;
-
 /** What a session has asked of the store: nothing, the next page, or that again in a moment. */
 type Loading = "nothing" | "page" | "retry";
 
-const never = Number.POSITIVE_INFINITY;
-const nothing = () => {};
+const [never, nothing] = [Number.POSITIVE_INFINITY, () => {}];
 
 /**
  * One live stream of one device. It does what happens to it at once: to wait takes no promise, no closure and no timer
@@ -60,16 +56,16 @@ export class Session implements FeedOwner, TimerOwner {
   constructor({ home, deviceId, window, pushes, expiresAtMs, exit, opener }: SessionOptions) {
     this.deviceId = deviceId;
     this.#home = home;
-    this.window = new Window(window);
+    this.window = new Window(window, home);
     this.#pushes = pushes;
     this.#expiresAtMs = expiresAtMs ?? never;
     this.exit = exit ?? nothing;
     this.opener = opener;
   }
 
-  /** Says where it continues: everything up to this is not sent. */
-  begin(resume: Place): void {
-    this.window.begin(resume.sequence);
+  /** Says where it continues: everything up to this is not sent. `sentBefore`: see {@link Window.begin}. */
+  begin(resume: Place, sentBefore = 0): void {
+    this.window.begin(resume.sequence, sentBefore);
     this.#feed = new Feed(resume, this.#home, this);
     this.#feed.hint(this.#hinted);
   }
@@ -121,7 +117,7 @@ export class Session implements FeedOwner, TimerOwner {
   push(push: Push): void {
     const isReady = this.#isOpen && this.#isWritable && !this.#isPaused && !this.#isPumping;
     const isNext = isReady && this.#turnEndsAt === never && this.#pushes.isEmpty();
-    if (isNext && this.#sink !== undefined) this.#isWritable = this.#sink.write(push.frame);
+    if (isNext && this.#sink !== undefined) this.#isWritable = this.#sink.write(this.#pushes.pass(push));
     else this.#pushes.add(push);
   }
 
@@ -141,6 +137,11 @@ export class Session implements FeedOwner, TimerOwner {
     if (!this.window.acknowledge(sequence)) return false;
     this.#pump();
     return true;
+  }
+
+  /** How many stored ones the device has not acknowledged, as of the last read. */
+  backlog(): number {
+    return this.window.unacknowledged() + (this.#feed?.pending() ?? 0);
   }
 
   onMore(): void {
@@ -224,7 +225,7 @@ export class Session implements FeedOwner, TimerOwner {
   }
 
   #toSent(item: FeedItem): Uint8Array {
-    this.window.add(item.sequence);
+    this.window.add(item);
     if (item.kind !== "gap") return item.frame;
     this.#home.onGap(item.reason);
     return encodeGap(item);

@@ -7,6 +7,7 @@ import type { Cursors } from "../inbox/cursors.ts";
 import type { Inbox } from "../inbox/inbox.ts";
 import { epochAt } from "../inbox/lineage.ts";
 import type { Place } from "../inbox/places.ts";
+import type { Door } from "../observe/door.ts";
 import type { SessionEnd } from "./events.ts";
 import type { Hub, OpenOptions } from "./hub.ts";
 import type { Session } from "./session.ts";
@@ -40,6 +41,7 @@ export interface SubscribeRequest extends Omit<ResumeRequest, "userId"> {
   readonly caller: Caller;
   /** The address of the connection. */
   readonly peer: string;
+  readonly door: Door;
   readonly window: number;
 }
 
@@ -99,6 +101,10 @@ export class Subscription implements FrameSource, OpenOptions {
 
   get peer(): string {
     return this.#request.peer;
+  }
+
+  get door(): Door {
+    return this.#request.door;
   }
 
   get platformId(): number {

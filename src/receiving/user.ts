@@ -8,6 +8,8 @@ import type { GroupMembership, GroupPush, PushReceiver } from "../live/group-pus
 import { type Push, toPush } from "../live/push-queue.ts";
 import type { Live, LiveListener, MemberSignal, SessionSignal } from "../live/signals.ts";
 import type { TimerWheel } from "../timer-wheel.ts";
+import { FirstAcknowledgements } from "../traffic/first-acknowledgements.ts";
+import type { Traffic } from "../traffic/traffic.ts";
 import type { ReadRequest } from "./feed.ts";
 import type { Session } from "./session.ts";
 import type { SessionHome } from "./session-options.ts";
@@ -18,9 +20,10 @@ import { createTakeover, type TakeoverOwner } from "./takeover.ts";
 export interface UserDeps {
   readonly inbox: Pick<Inbox, "read" | "lineage" | "oldestSequence">;
   readonly live: Live;
-  readonly cursors: Pick<Cursors, "read">;
+  readonly cursors: Pick<Cursors, "read" | "ofUsers">;
   readonly groupPush: GroupPush;
   readonly timers: TimerWheel;
+  readonly traffic: Traffic;
   /** Told of each gap that a device is told of. */
   readonly onGap: (reason: Gap_Reason) => void;
   /** Whether the connection to the broker is down. */
@@ -35,6 +38,7 @@ export class User implements SessionHome, LiveListener, PushReceiver, TakeoverOw
   readonly sessions = createTakeover(this);
   /** Sessions, with those being opened. */
   count = 0;
+  readonly acknowledgements: FirstAcknowledgements;
   readonly #userId: string;
   readonly #deps: UserDeps;
   readonly #reads: SharedRead;
@@ -48,6 +52,7 @@ export class User implements SessionHome, LiveListener, PushReceiver, TakeoverOw
     this.#deps = deps;
     this.#reads = new SharedRead(userId, deps.inbox);
     this.#groups = deps.groupPush.join(userId, this);
+    this.acknowledgements = new FirstAcknowledgements(deps.traffic, () => this.#readOthers());
   }
 
   /** Asks for the user's live signals, unless that was done; see {@link Live.subscribe}. */
@@ -61,6 +66,10 @@ export class User implements SessionHome, LiveListener, PushReceiver, TakeoverOw
 
   get heartbeatMs(): number {
     return this.#deps.heartbeatMs;
+  }
+
+  get traffic(): Traffic {
+    return this.#deps.traffic;
   }
 
   get log(): BaseLogger {
@@ -148,6 +157,14 @@ export class User implements SessionHome, LiveListener, PushReceiver, TakeoverOw
 
   tell({ deviceId }: Session, order: number): void {
     this.#deps.live.publishSession(this.#userId, deviceId, order);
+  }
+
+  /** How far the furthest device without a session here has acknowledged. */
+  async #readOthers(): Promise<number> {
+    const userId = this.#userId;
+    const cursors = (await this.#deps.cursors.ofUsers([userId])).get(userId) ?? [];
+    const here = new Set([...this.sessions].map(({ session }) => session.deviceId));
+    return Math.max(0, ...cursors.filter(({ deviceId }) => !here.has(deviceId)).map(({ sequence }) => sequence));
   }
 
   async #join(): Promise<void> {

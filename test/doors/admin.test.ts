@@ -31,7 +31,7 @@ test("the operator's port has the metrics and the reasons, on the loopback inter
   expect(server.adminUrl).toMatch(/^http:\/\/127\.0\.0\.1:\d+$/);
   expect(server.log).toContainEqual(expect.objectContaining({ msg: "listening", adminUrl: server.adminUrl }));
   for (const [path, content] of [
-    ["/metrics", /^mustreach_sessions 0$/m],
+    ["/metrics", /^mustreach_sessions\{door="sse"\} 0$/m],
     ["/readyz", /"problems":\[\].*"sessions":0/],
     ["/healthz", /"ok"/],
   ] as const) {

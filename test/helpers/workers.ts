@@ -8,7 +8,7 @@ export interface WorkersService extends ServiceProcess {
   workers(): number[];
   /** Resolves when the log has `count` lines with this message. */
   logged(msg: string, count?: number): Promise<void>;
-  /** What the operator's port tells: the value of a sample, 0 when there is none. */
+  /** What the operator's port tells: the value of a sample, of all labels unless they are given; 0 when there is none. */
   metric(sample: string): Promise<number>;
   readonly adminUrl: string;
 }
@@ -35,8 +35,8 @@ export async function startWorkers(settings: TestSettings = {}, dataDir?: string
       ),
     async metric(sample) {
       const text = await (await fetch(`${adminUrl}/metrics`)).text();
-      const line = text.split("\n").find((other) => other.startsWith(`${sample} `));
-      return Number(line?.slice(sample.length) ?? 0);
+      const lines = text.split("\n").filter((line) => line.startsWith(`${sample} `) || line.startsWith(`${sample}{`));
+      return lines.reduce((sum, line) => sum + Number(line.slice(line.lastIndexOf(" "))), 0);
     },
   };
 }

@@ -44,9 +44,12 @@ describe("a queue", () => {
   });
 
   test("holds 256, and drops the oldest for one more", () => {
-    const queue = createPushMemory(mib).openQueue();
+    const memory = createPushMemory(mib);
+    const [queue, other] = [memory.openQueue(), memory.openQueue()];
     for (const name of numbers(1, 300)) queue.add(push(name));
+    for (const name of numbers(1, 257)) other.add(push(name));
     expect(queue.dropped()).toBe(44);
+    expect(memory.dropped()).toBe(45);
     expect(drain(queue)).toEqual(numbers(45, 300));
   });
 

@@ -33,7 +33,7 @@ test("/metrics counts calls by their code, in Prometheus' format", async () => {
 test("/metrics tells of sessions, of gaps, and of what came of notifications", async () => {
   const admin = await server.adminToken();
   const before = await metrics();
-  expect(before).toContain("mustreach_sessions 0");
+  expect(before).toContain('mustreach_sessions{door="grpc_subscribe"} 0');
   await server.post("/msg/send_business_notification", { ...notification, recvUserID: "bob", ttlSeconds: 1 }, admin);
   const device = createClient(DeliveryService, createGrpcTransport({ baseUrl: server.url }));
   const reading = new AbortController();
@@ -43,13 +43,13 @@ test("/metrics tells of sessions, of gaps, and of what came of notifications", a
   for await (const { event } of device.subscribe({}, { headers, signal: reading.signal })) {
     if (event.case !== "gap") continue;
     const text = await metrics();
-    expect(text).toContain("mustreach_sessions 1");
+    expect(text).toContain('mustreach_sessions{door="grpc_subscribe"} 1');
     expect(text).toContain('mustreach_gaps_total{reason="expired"} 1');
     expect(text).toContain('mustreach_reach_total{outcome="reached"}');
     break;
   }
   reading.abort();
-  await vi.waitFor(async () => expect(await metrics()).toContain("mustreach_sessions 0"));
+  await vi.waitFor(async () => expect(await metrics()).toContain('mustreach_sessions{door="grpc_subscribe"} 0'));
   // How long a stream lasts is no answering time.
   await vi.waitFor(async () =>
     expect(await metrics()).toMatch(/^mustreach_stream_duration_seconds_count\{.*Subscribe/m),

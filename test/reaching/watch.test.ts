@@ -9,6 +9,7 @@ import type { ReachEntry } from "../../src/reaching/entry.ts";
 import { createAdmission } from "../../src/receiving/admission.ts";
 import { createHub } from "../../src/receiving/hub.ts";
 import { createTimerWheel } from "../../src/timer-wheel.ts";
+import { Traffic } from "../../src/traffic/traffic.ts";
 import { useBroker } from "../helpers/broker.ts";
 import { useInstances } from "../helpers/escalation.ts";
 import { eventsOf } from "../helpers/frames.ts";
@@ -224,6 +225,7 @@ describe("without a webhook", () => {
       heartbeatMs: 60_000,
       timers: createTimerWheel(),
       onGap: () => {},
+      traffic: new Traffic({ observe() {} }),
       log: pino({ level: "silent" }),
     });
     const session = await hub.open({

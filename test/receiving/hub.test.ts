@@ -18,6 +18,7 @@ import { createAdmission } from "../../src/receiving/admission.ts";
 import { createHub, type Hub } from "../../src/receiving/hub.ts";
 import type { Session } from "../../src/receiving/session.ts";
 import { createTimerWheel } from "../../src/timer-wheel.ts";
+import { Traffic } from "../../src/traffic/traffic.ts";
 import { useBroker } from "../helpers/broker.ts";
 import { openEpochs } from "../helpers/epochs.ts";
 import { eventsOf } from "../helpers/frames.ts";
@@ -50,7 +51,7 @@ async function openHub({ maxSessions = 100, wrapLive = (live: Live) => live } = 
     inbox,
     live: wrapLive(live),
     openSession: await createOpenSession(broker, { partitions: 1, replicas: 1, timeoutMs: 2_000 }),
-    cursors: { read: async () => undefined },
+    cursors: { read: async () => undefined, ofUsers: async () => new Map() },
     groupPush: { join: () => ({ refresh: async () => {}, change() {}, close() {} }) },
     admission: createAdmission({ maxSessions, maxSessionsPerUser: 50, maxSessionsPerAddress: 0 }),
     pushMemory: createPushMemory(10_000_000),
@@ -58,6 +59,7 @@ async function openHub({ maxSessions = 100, wrapLive = (live: Live) => live } = 
     heartbeatMs: 60_000,
     timers: createTimerWheel(),
     onGap: () => {},
+    traffic: new Traffic({ observe() {} }),
     log,
   });
   return { hub, inbox };

@@ -8,6 +8,7 @@ import type { InboxPage, ReadOptions } from "../../src/inbox/read-page.ts";
 import type { ReadRequest } from "../../src/receiving/feed.ts";
 import type { SessionHome } from "../../src/receiving/session-options.ts";
 import { createTimerWheel } from "../../src/timer-wheel.ts";
+import { Traffic } from "../../src/traffic/traffic.ts";
 
 /** One user's inbox in memory, which answers as the real one. */
 export interface Store {
@@ -35,7 +36,7 @@ export function createStore(): Store {
       last += 1 + skip;
       const notification = create(NotificationSchema, { data, sequence: BigInt(last), reliabilityLevel: 2 });
       const frame = toEventFrame("notification", toBinary(NotificationSchema, notification));
-      entries.push({ kind: "notification", sequence: last, epoch: "", expiresAtMs, devices, frame });
+      entries.push({ kind: "notification", sequence: last, epoch: "", storedAtMs: 1, expiresAtMs, devices, frame });
       return last;
     },
     async read({ after, limit }) {
@@ -71,5 +72,7 @@ export function homeOf({ readInbox }: Pick<Store, "readInbox">, heartbeatMs: num
     readCursor: async () => undefined,
     isBrokerAway: () => false,
     onGap() {},
+    traffic: new Traffic({ observe() {} }),
+    acknowledgements: { onAcknowledged() {} },
   };
 }

@@ -38,6 +38,7 @@ function openSubscription({ tokenTtlMs = dayMs, heartbeatMs = 3_600_000 } = {}) 
     {
       caller,
       deviceId: "phone",
+      door: "connect",
       peer: "127.0.0.1",
       start: Start.RESUME,
       afterSequence: undefined,

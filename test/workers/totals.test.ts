@@ -9,7 +9,7 @@ const rpc = "mustreach.msg.v1.MsgService/SendBusinessNotification";
 function work(calls: number, sessions: number) {
   const metrics = createMetrics();
   metrics.watch("mustreach_sessions", "Sessions.", () => sessions);
-  metrics.watch("mustreach_broker_connected", "Connected.", () => (sessions === 0 ? 0 : 1), "min");
+  metrics.watch("mustreach_broker_connected", "Connected.", () => (sessions === 0 ? 0 : 1), { ofAll: "min" });
   for (let i = 0; i < calls; i++) metrics.call(rpc, 0, 0.002);
   let isGone = false;
   const member: Pick<Member, "ask" | "lastMetrics"> = {
