@@ -15,6 +15,7 @@ const floors: readonly (readonly string[])[] = [
   ["foundation"],
   ["doors", "openim", "store"],
   ["doors/events", "openim/wire"],
+  ["openapi"],
   ["calls", "sending", "receiving", "reaching"],
   ["traffic"],
   ["groups", "chat", "recalling", "live", "tickets"],

@@ -5,6 +5,7 @@ import { deaf } from "../http/receiver.ts";
 import { readTarget } from "../http/target.ts";
 import type { Health } from "../observe/health.ts";
 import type { Metrics } from "../observe/metrics.ts";
+import { createApiPages } from "../openapi/pages.ts";
 
 /** Options of {@link startAdmin}. */
 export interface AdminOptions {
@@ -31,7 +32,7 @@ const drainMs = 500;
 /**
  * Opens the operator's port: `/metrics`, `/readyz` with its reasons, and `/healthz`. They tell of the inside and ask
  * for no token, so they have a port of their own, and no web page of another origin may read them. And `/console`, a
- * page that can do what the token can that it is given.
+ * page that can do what the token can that it is given; and the documents of the API, with `/docs` for people.
  *
  * @throws an error that names the setting when the port is taken.
  */
@@ -46,11 +47,14 @@ export async function startAdmin(options: AdminOptions): Promise<Admin> {
       return toJsonPage(readiness.ready ? 200 : 503, readiness);
     },
   });
+  const apiPages = createApiPages(() => apiAddress()?.url);
   const listener = createListener({
     log,
     accept: (exchange) => {
       const target = readTarget(exchange.headers);
-      if (!pages(exchange, target.path) && !answerConsole(exchange, target)) notFound(exchange);
+      const isAnswered =
+        pages(exchange, target.path) || apiPages(exchange, target.path) || answerConsole(exchange, target);
+      if (!isAnswered) notFound(exchange);
       return deaf;
     },
   });

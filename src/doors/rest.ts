@@ -1,4 +1,4 @@
-import { type DescMessage, type DescMethod, fromBinary, getOption, hasOption, type Message } from "@bufbuild/protobuf";
+import { type DescMessage, fromBinary, type Message } from "@bufbuild/protobuf";
 import type { ConnectError, ServiceImplSpec } from "@connectrpc/connect";
 import type { BaseLogger } from "pino";
 import type { BodyLimits } from "../calls/body.ts";
@@ -7,13 +7,13 @@ import { callEnded } from "../calls/call-ends.ts";
 import { CallContext } from "../calls/context.ts";
 import { IncomingBody } from "../calls/incoming-body.ts";
 import { errorTable, retryAfterMsOf, toErrorFacts, toWireError } from "../errors.ts";
-import { http } from "../gen/google/api/annotations_pb.ts";
 import { corsFields } from "../http/cors.ts";
 import type { Target } from "../http/target.ts";
 import type { Exchange, Fields, Receiver } from "../http2/exchange.ts";
 import { compileAnswer, type ToAnswer } from "../json/answer.ts";
 import { BindError, bind, bindStatus, toText } from "../json/bind.ts";
 import { errorEnvelope, successEnvelope } from "../json/envelope.ts";
+import { restPath } from "../json/rest-path.ts";
 import { peerOf } from "../observe/peer.ts";
 import { unknownFieldsKey } from "../observe/unknown-fields.ts";
 
@@ -97,17 +97,6 @@ function compileRoutes(services: readonly ServiceImplSpec[]): ReadonlyMap<string
     routes.set(path, { method, toAnswer: compileAnswer(method.method.output) });
   }
   return routes;
-}
-
-/** The path of a method's annotation; undefined for a method without one. */
-function restPath(method: DescMethod): string | undefined {
-  if (!hasOption(method, http)) return undefined;
-  const { pattern, body, additionalBindings } = getOption(method, http);
-  const isFixedPost = pattern.case === "post" && body === "*" && /^\/[^{}*]+$/.test(pattern.value);
-  if (!isFixedPost || additionalBindings.length > 0 || method.methodKind !== "unary") {
-    throw new Error(`${method.toString()}: only { post: "/a/fixed/path" body: "*" } of a unary method is supported`);
-  }
-  return pattern.value;
 }
 
 /** Whether a body is protobuf, as OpenIM's JavaScript SDK has it for some paths. */

@@ -80,7 +80,7 @@ const errorNames: ReadonlyMap<number, string> = new Map(
 );
 
 /** Of this service. */
-const version: string = JSON.parse(readFileSync(new URL("../../package.json", import.meta.url), "utf8")).version;
+export const version: string = JSON.parse(readFileSync(new URL("../../package.json", import.meta.url), "utf8")).version;
 
 /** Creates the metrics of an instance, with those of its process (CPU, memory, event loop). */
 export function createMetrics({ services = [], brokerVersion = () => "" }: MetricsOptions = {}): Metrics {

@@ -43,6 +43,23 @@ test("the operator's port has the metrics and the reasons, on the loopback inter
   expect((await fetch(`${server.adminUrl}/msg/send_business_notification`, { method: "POST" })).status).toBe(404);
 });
 
+test("the operator's port has the documents of the API, which name the other port, and a page that may run nothing", async () => {
+  for (const [path, type] of [
+    ["/openapi.json", "application/json"],
+    ["/asyncapi.json", "application/json"],
+    ["/docs", "text/html; charset=utf-8"],
+    ["/docs.css", "text/css; charset=utf-8"],
+  ] as const) {
+    const response = await fetch(`${server.adminUrl}${path}`);
+    expect([response.status, response.headers.get("content-type")], path).toEqual([200, type]);
+    expect(response.headers.get("content-security-policy")).toBe(
+      "default-src 'none'; style-src 'self'; base-uri 'none'; form-action 'none'; frame-ancestors 'none'",
+    );
+    expect(await response.text(), path).toContain(path === "/docs.css" ? "table {" : new URL(server.url).host);
+    expect((await fetch(`${server.url}${path}`)).status).toBe(404);
+  }
+});
+
 test("a thousand pipelined requests for the metrics are one computation", async () => {
   const metrics = createMetrics();
   let computed = 0;

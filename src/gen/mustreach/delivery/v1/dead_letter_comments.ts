@@ -1,0 +1,25 @@
+// Generated of the comments in mustreach/delivery/v1/dead_letter.proto (npm run generate). Not for editing.
+export const comments: Readonly<Record<string, string>> = {
+  "mustreach.delivery.v1.DeadLetterService": "DeadLetterService shows the notifications that have not reached in time and that the escalation webhook (MUSTREACH_ESCALATION_URL) has not taken either. They are kept for 30 days. Only an admin token may call it.\n\nErrors of every method: 1001 for a bad argument, 1002 for a caller that is not an admin, 1501 and 1503 to 1507 for a bad token, 90004 when the broker cannot be reached.",
+  "mustreach.delivery.v1.DeadLetterService.ListDeadLetters": "ListDeadLetters lists dead letters, a page at a time, the oldest first.",
+  "mustreach.delivery.v1.DeadLetterService.ReplayDeadLetters": "ReplayDeadLetters hands dead letters to the webhook again, with all attempts before them, and removes them from the list. One that a device has acknowledged meanwhile, that has expired or that was recalled is not posted again. What was replayed before an error stays so: call again.\n\nErrors: 1001 without a webhook, 1004 for an id that is not a dead letter; none is replayed then.",
+  "mustreach.delivery.v1.DeadLetter": "DeadLetter is a notification that the webhook has not taken for one recipient.",
+  "mustreach.delivery.v1.DeadLetter.escalation_id": "The id under which the webhook was asked (`Mustreach-Escalation-Id`), in every attempt.",
+  "mustreach.delivery.v1.DeadLetter.user_id": "The recipient whom it has not reached.",
+  "mustreach.delivery.v1.DeadLetter.notification": "The notification, with its sequence in the recipient's inbox.",
+  "mustreach.delivery.v1.DeadLetter.attempts": "How many attempts were made.",
+  "mustreach.delivery.v1.DeadLetter.error": "What came of the last one: the HTTP status and up to 200 characters of the answer, or what went wrong on the way.",
+  "mustreach.delivery.v1.DeadLetter.dead_time": "When it was given up, in milliseconds since the Unix epoch.",
+  "mustreach.delivery.v1.ListDeadLettersRequest": "ListDeadLettersRequest asks for a page of dead letters.",
+  "mustreach.delivery.v1.ListDeadLettersRequest.page_size": "Dead letters on a page, at most: 1 to 1,000. Default (0): 100. A page also ends at about 1 MiB.",
+  "mustreach.delivery.v1.ListDeadLettersRequest.page_token": "Where the page begins: next_page_token of the page before. Default: at the oldest.",
+  "mustreach.delivery.v1.ListDeadLettersResponse": "ListDeadLettersResponse is a page of dead letters.",
+  "mustreach.delivery.v1.ListDeadLettersResponse.dead_letters": "The page.",
+  "mustreach.delivery.v1.ListDeadLettersResponse.next_page_token": "Where the next page begins; empty when this is the last.",
+  "mustreach.delivery.v1.ListDeadLettersResponse.remaining": "How many there are from this page on, itself included.",
+  "mustreach.delivery.v1.ReplayDeadLettersRequest": "ReplayDeadLettersRequest names the dead letters to replay. Exactly one of the two fields is set.",
+  "mustreach.delivery.v1.ReplayDeadLettersRequest.escalation_ids": "These: 1 to 1,000.",
+  "mustreach.delivery.v1.ReplayDeadLettersRequest.all": "All that there are at the time of the call.",
+  "mustreach.delivery.v1.ReplayDeadLettersResponse": "ReplayDeadLettersResponse tells how many were replayed.",
+  "mustreach.delivery.v1.ReplayDeadLettersResponse.replayed": "How many."
+};
