@@ -1,3 +1,4 @@
+import { extname } from "node:path";
 import { adminPlatform, webPlatform } from "./auth/platform.ts";
 import type { Config } from "./config.ts";
 import type { Server } from "./server.ts";
@@ -28,7 +29,7 @@ export async function tryIt({ server, config, isTerminal }: TryItOptions): Promi
   const asAlice = isTerminal ? `export MUSTREACH_TOKEN=${await tokenOf("alice", webPlatform)}` : whereSecretIs(config);
   const asAdmin = isTerminal
     ? `export TOKEN=${await tokenOf(admin, adminPlatform)}`
-    : `${whereSecretIs(config)}\nexport TOKEN=$(npm run -s mustreach -- token --admin)`;
+    : `${whereSecretIs(config)}\nexport TOKEN=$(${command} token --admin)`;
   const operator = adminUrl === undefined ? "" : `For the operator: ${adminUrl}/console, /metrics and /readyz. `;
   return `
 Mustreach answers at ${url}. Try it:
@@ -36,7 +37,7 @@ Mustreach answers at ${url}. Try it:
 1. In a second terminal, listen as a device of alice:
 
 ${asAlice}
-npm run -s mustreach -- listen --user alice --device phone --url ${url}
+${command} listen --user alice --device phone --url ${url}
 
 2. In a third, send her a notification that must reach:
 
@@ -46,6 +47,9 @@ curl -sS ${url}/msg/send_business_notification -H "operationID: $(date +%s)" -H 
 ${operator}Ctrl-C stops the service; what is stored stays.
 `;
 }
+
+/** How the command line is called: in a checkout, and where the package is installed. */
+const command = extname(import.meta.filename) === ".ts" ? "npm run -s mustreach --" : "npx mustreach";
 
 /** By which a command mints a token for itself. */
 function whereSecretIs({ dataDir, tokenSecret }: TryItOptions["config"]): string {

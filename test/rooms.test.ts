@@ -24,7 +24,7 @@ const floors: readonly (readonly string[])[] = [
   ["broker", "observe"],
   ["addressing", "data-dir", "decode-stored", "end-of-turn", "in-flight", "json", "limits", "rate-limit"],
   ["config", "errors"],
-  ["answers", "http2/engine", "timer-wheel", "young-generation"],
+  ["answers", "http2/engine", "timer-wheel", "version", "young-generation"],
   // That of HTTP could be a package of its own.
   ["gen", "http2"],
   ["http2/frames"],
@@ -33,7 +33,7 @@ const floors: readonly (readonly string[])[] = [
 
 /** Rooms beside the house: what each may import besides itself. */
 const annexes: Readonly<Record<string, readonly string[]>> = {
-  cli: ["client", "client/connect", "client/wire", "main", "server", "auth", "config", "gen"],
+  cli: ["client", "client/connect", "client/wire", "main", "server", "auth", "config", "version", "gen"],
   client: ["client/tabs", "client/wire", "gen"],
   // Connect and protobuf: the way in Node, and with a transport.
   "client/connect": ["client/wire", "gen"],
@@ -44,6 +44,8 @@ const annexes: Readonly<Record<string, readonly string[]>> = {
   "client/wire": ["gen"],
   // Runs in a browser, as it is.
   "console/page": [],
+  // A service for the tests of who uses it, in their process.
+  testing: ["client", "server", "auth", "config", "observe"],
   // Runs before anything is installed.
   setup: [],
 };

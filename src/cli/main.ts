@@ -3,6 +3,7 @@ import { Command, CommanderError } from "commander";
 import { fromConnectError } from "../client/connect/error.ts";
 import { MustreachClientError } from "../client/index.ts";
 import { ConfigError } from "../config.ts";
+import { version } from "../version.ts";
 import { benchCommand } from "./bench.ts";
 import { deadLettersCommand } from "./dead-letters.ts";
 import { groupCommand } from "./group.ts";
@@ -16,6 +17,7 @@ import { tokenCommand } from "./token.ts";
 /** The command line. Exit code 0, 1 when a command failed, 2 when it was called wrongly or a setting is bad. */
 const program = new Command("mustreach")
   .description("Business notifications that reach.")
+  .version(version, "-V, --version", "print the version")
   .addCommand(serveCommand())
   .addCommand(tokenCommand())
   .addCommand(sendCommand())

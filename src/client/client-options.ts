@@ -1,6 +1,6 @@
-import type { Transport } from "@connectrpc/connect";
 import type { CursorStore } from "./cursor-store.ts";
 import type { Token } from "./wire/token.ts";
+import type { ConnectTransport } from "./wire/transport.ts";
 
 export interface ClientOptions {
   /** Where the service answers, such as `http://127.0.0.1:10002`. */
@@ -44,7 +44,7 @@ export interface ClientOptions {
    * How calls travel, and sessions. Default: Connect over fetch, to baseUrl; a session is a WebSocket in a browser and a
    * gRPC stream over HTTP/2 in Node, where the service and what is in between can do that.
    */
-  readonly transport?: Transport | undefined;
+  readonly transport?: ConnectTransport | undefined;
 
   /** Delays before connecting again, in milliseconds. Default 500 to 30,000. */
   readonly reconnect?: { readonly minDelayMs?: number; readonly maxDelayMs?: number } | undefined;

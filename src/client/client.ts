@@ -17,6 +17,7 @@ import {
 } from "./notification.ts";
 import { canShare, shareDelivery } from "./tabs/share.ts";
 import type { Cursor } from "./wire/cursor.ts";
+import { createDeferred } from "./wire/deferred.ts";
 import type { Delivery } from "./wire/delivery.ts";
 import { isFatal, MustreachClientError, toNetworkError } from "./wire/error.ts";
 import type { SessionEvent } from "./wire/event.ts";
@@ -124,7 +125,7 @@ export function createClient(options: ClientOptions): MustreachClient {
   const presence = watchPresence({ network: shareStream, ended: ended.signal });
   const closed = toNetworkError("client closed");
 
-  const opened = Promise.withResolvers<void>();
+  const opened = createDeferred<void>();
   let running: Promise<void> | undefined;
   let shuttingDown: Promise<void> | undefined;
   let status: ClientStatus = "closed";
@@ -163,7 +164,7 @@ export function createClient(options: ClientOptions): MustreachClient {
   /** They wait for no must-reach notification, and a listener that throws is not called again. */
   const onlinePushes = createLane<BusinessNotification>(async (notification) => {
     for (const { call } of listeners) {
-      await Promise.try(call, notification).catch(report);
+      await new Promise<void>((resolve) => resolve(call(notification))).catch(report);
     }
   }, maxWaitingPushes);
 

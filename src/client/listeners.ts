@@ -1,3 +1,4 @@
+import { createDeferred } from "./wire/deferred.ts";
 import { untilAborted } from "./wire/wait.ts";
 
 /** Listeners in order of registration. */
@@ -25,13 +26,13 @@ export interface Listener<A extends readonly unknown[], R> {
 
 export function createListeners<A extends readonly unknown[], R = void>(): Listeners<A, R> {
   const listeners = new Set<Listener<A, R>>();
-  let added = Promise.withResolvers<void>();
+  let added = createDeferred<void>();
   return {
     add(call) {
       const listener = { call };
       listeners.add(listener);
       added.resolve();
-      added = Promise.withResolvers();
+      added = createDeferred();
       return () => listeners.delete(listener);
     },
     has: (listener) => listeners.has(listener),

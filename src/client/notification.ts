@@ -77,7 +77,7 @@ export interface NotificationGap {
   readonly reason: "retention" | "expired" | "recalled" | "storeChanged" | "unknown";
 }
 
-/** Translates from the wire. */
+/** @internal Translates from the wire. */
 export function toBusinessNotification(wire: Plain<Notification>): BusinessNotification {
   return {
     key: wire.key,
@@ -94,7 +94,7 @@ export function toBusinessNotification(wire: Plain<Notification>): BusinessNotif
   };
 }
 
-/** Translates from the wire; undefined for a copy without content, which this version does not know. */
+/** @internal Translates from the wire; undefined for a copy without content, which this version does not know. */
 export function toChatMessage({
   conversationId,
   conversationSequence,
@@ -104,13 +104,13 @@ export function toChatMessage({
   return { ...toBusinessNotification(notification), conversationID: conversationId, conversationSequence };
 }
 
-/** Translates from the wire. */
+/** @internal Translates from the wire. */
 export function toRecalledNotification(wire: Plain<Recall>): RecalledNotification {
   const { serverMsgId: serverMsgID, clientMsgId: clientMsgID, sequence, replacedByServerMsgId } = wire;
   return { serverMsgID, clientMsgID, sequence, replacedByServerMsgID: replacedByServerMsgId };
 }
 
-/** Translates from the wire. */
+/** @internal Translates from the wire. */
 export function toNotificationGap({ from, to, reason }: PlainGap): NotificationGap {
   return { from, to, reason: gapReasons[reason] ?? "unknown" };
 }

@@ -1,7 +1,7 @@
-import type { Transport } from "@connectrpc/connect";
 import { createCalls, createCallsOver } from "#client/receiving";
 import { toClientError } from "./wire/error.ts";
 import { createTokenSource, type Token } from "./wire/token.ts";
+import type { ConnectTransport } from "./wire/transport.ts";
 import { createBackoff, wait, withDeadline } from "./wire/wait.ts";
 
 export interface SenderOptions {
@@ -12,7 +12,7 @@ export interface SenderOptions {
   readonly token: Token;
 
   /** How calls travel. Default: Connect over fetch, to baseUrl. */
-  readonly transport?: Transport | undefined;
+  readonly transport?: ConnectTransport | undefined;
 
   /**
    * When the network fails, or the service says that it may be tried again: delays before sending again, each as long

@@ -1,4 +1,3 @@
-import { readFileSync } from "node:fs";
 import type { DescService } from "@bufbuild/protobuf";
 import {
   AggregatorRegistry,
@@ -11,6 +10,7 @@ import {
   Registry,
 } from "prom-client";
 import { errorTable } from "../errors.ts";
+import { version } from "../version.ts";
 import { atMostEvery } from "./at-most-every.ts";
 import { createDistribution, type Distribution } from "./distribution.ts";
 
@@ -47,7 +47,7 @@ export interface Metrics {
   snapshot(): Promise<MetricsSnapshot>;
 }
 
-interface MetricsText {
+export interface MetricsText {
   readonly contentType: string;
   readonly body: string;
 }
@@ -78,9 +78,6 @@ const reachBounds = [
 const errorNames: ReadonlyMap<number, string> = new Map(
   Object.entries(errorTable).map(([name, { errCode }]) => [errCode, name]),
 );
-
-/** Of this service. */
-export const version: string = JSON.parse(readFileSync(new URL("../../package.json", import.meta.url), "utf8")).version;
 
 /** Creates the metrics of an instance, with those of its process (CPU, memory, event loop). */
 export function createMetrics({ services = [], brokerVersion = () => "" }: MetricsOptions = {}): Metrics {

@@ -3,7 +3,7 @@ import {
   ReceiveRequestSchema,
   SubscribeResponseSchema,
 } from "../gen/mustreach/delivery/v1/delivery_pb.ts";
-import { version } from "../observe/metrics.ts";
+import { version } from "../version.ts";
 import { commentOf } from "./comments.ts";
 import { errorSchema } from "./errors.ts";
 import type { JsonSchema, JsonSchemas } from "./json-schema.ts";

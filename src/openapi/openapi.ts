@@ -1,5 +1,5 @@
-import { version } from "../observe/metrics.ts";
 import { operationIdHeader } from "../observe/operation-id.ts";
+import { version } from "../version.ts";
 import { commentOf } from "./comments.ts";
 import { errorSchema } from "./errors.ts";
 import type { JsonSchemas } from "./json-schema.ts";

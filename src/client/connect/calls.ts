@@ -1,11 +1,12 @@
-import { createClient } from "@connectrpc/connect";
+import { createClient, type Transport } from "@connectrpc/connect";
 import { DeliveryService } from "../../gen/mustreach/delivery/v1/delivery_pb.ts";
 import { MsgService } from "../../gen/mustreach/msg/v1/msg_pb.ts";
 import type { CreateCallsOver } from "../wire/delivery.ts";
 import { fromConnectError } from "./error.ts";
 
 /** The service over a transport of Connect. */
-export const createConnectCalls: CreateCallsOver = (transport) => {
+export const createConnectCalls: CreateCallsOver = (given) => {
+  const transport = given as Transport;
   const delivery = createClient(DeliveryService, transport);
   const msg = createClient(MsgService, transport);
   return {

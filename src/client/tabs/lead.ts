@@ -1,4 +1,5 @@
 import { type Cursor, placeOf } from "../wire/cursor.ts";
+import { createDeferred } from "../wire/deferred.ts";
 import type { Delivery, Subscription } from "../wire/delivery.ts";
 import { charsOf, type Received, type SessionEvent } from "../wire/event.ts";
 import type { Presence } from "../wire/presence.ts";
@@ -98,7 +99,7 @@ export function createLeader({ service, post, idleTimeoutMs, ackTimeoutMs, prese
   function open(request: Subscription, token: string, onReady: () => void): Promise<SessionEnd | undefined> {
     if (ended.aborted) return Promise.resolve({ ready: false });
     const stop = new AbortController();
-    const { promise: opened, resolve } = Promise.withResolvers<SessionEnd | undefined>();
+    const { promise: opened, resolve } = createDeferred<SessionEnd | undefined>();
     upstream?.stop.abort();
     upstream = undefined;
     const own: { upstream?: Upstream } = {};

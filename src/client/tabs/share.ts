@@ -1,5 +1,6 @@
 import type { AckRequest } from "../../gen/mustreach/delivery/v1/delivery_pb.ts";
 import { type Cursor, placeOf } from "../wire/cursor.ts";
+import { createDeferred, type Deferred } from "../wire/deferred.ts";
 import type { Delivery, Subscription } from "../wire/delivery.ts";
 import type { MustreachClientError } from "../wire/error.ts";
 import type { Plain, Received } from "../wire/event.ts";
@@ -27,7 +28,7 @@ interface Stream {
 interface Call {
   readonly token: string;
   readonly request: Plain<AckRequest>;
-  readonly settle: PromiseWithResolvers<{ readonly sequence: bigint }>;
+  readonly settle: Deferred<{ readonly sequence: bigint }>;
 }
 
 /** Whether this is a page or a worker of a browser that has what sharing takes. */
@@ -179,7 +180,7 @@ export function shareDelivery({ name, ...options }: ShareOptions): Delivery {
       const call: Call = {
         token,
         request,
-        settle: Promise.withResolvers<{ readonly sequence: bigint }>(),
+        settle: createDeferred<{ readonly sequence: bigint }>(),
       };
       const abort = () => call.settle.reject(signal.reason);
       signal.addEventListener("abort", abort);

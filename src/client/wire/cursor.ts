@@ -12,7 +12,7 @@ export interface Cursor {
 /** Before everything. */
 export const beginning: Cursor = { sequence: 0n, epoch: "" };
 
-/** The place of an event in the user's order, with the sequence 0 when it has none. */
+/** @internal The place of an event in the user's order, with the sequence 0 when it has none. */
 export function placeOf({ event }: Received): Cursor {
   switch (event.case) {
     case "notification":

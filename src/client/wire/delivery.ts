@@ -1,4 +1,3 @@
-import type { Transport } from "@connectrpc/connect";
 import type { AckRequest, AckResponse, SubscribeRequest } from "../../gen/mustreach/delivery/v1/delivery_pb.ts";
 import type {
   SendBusinessNotificationRequest,
@@ -6,6 +5,7 @@ import type {
 } from "../../gen/mustreach/msg/v1/msg_pb.ts";
 import type { Cursor } from "./cursor.ts";
 import type { Plain, Received } from "./event.ts";
+import type { ConnectTransport } from "./transport.ts";
 
 /** What goes with a call. */
 export interface CallOptions {
@@ -42,7 +42,7 @@ export type SendRequest = Plain<Omit<SendBusinessNotificationRequest, "escalatio
 export type CreateCalls = (baseUrl: string) => Calls;
 
 /** Creates calls over a transport of Connect. */
-export type CreateCallsOver = (transport: Transport) => Calls;
+export type CreateCallsOver = (transport: ConnectTransport) => Calls;
 
 /** The service where a session takes acknowledgements on its own stream. Its `ack` is still a call, which is answered. */
 export interface Receiving extends Delivery {
