@@ -67,7 +67,39 @@ test("an operator sends, sees it arrive at a device that acknowledges, and sees 
   expect(await page.locator(".device.delivered").textContent()).toContain("phone");
 
   await turnTo(page, "Live");
-  await vi.waitFor(async () => expect(await page.locator("#charts").textContent()).toContain("devices now 1"), soon);
+  await vi.waitFor(async () => expect(await page.locator("#charts").textContent()).toContain("WebSocket 0"), soon);
+  const charts = await page.locator("#charts").textContent();
+  expect(charts).toMatch(/Time to reach a device.*Backlog.*to be acknowledged here 0/s);
+  expect(charts).toMatch(/Sessions, by door.*SSE\) 1/s);
+  expect(complaints).toEqual([]);
+});
+
+test("what is sent from the console while a device is offline is there, in order, when it is online again", async () => {
+  const { page, complaints } = await visit();
+  await signIn(page, await server.adminToken());
+  await turnTo(page, "Devices");
+  await page.locator("#device").getByLabel("User").fill("walter");
+  await page.getByRole("button", { name: "Connect" }).click();
+  await page.locator("#device .pill.online").waitFor();
+  await page.getByRole("button", { name: "Go offline" }).click();
+
+  await turnTo(page, "Send");
+  await page.getByLabel("Its id", { exact: true }).fill("walter");
+  for (const key of ["one", "two", "three"]) {
+    await page.locator("#send [name=key]").fill(key);
+    const answered = page.waitForResponse((response) => response.url().endsWith("/send_business_notification"));
+    await page.getByRole("button", { name: "Send", exact: true }).click();
+    expect(await (await answered).json()).toMatchObject({ errCode: 0 });
+  }
+
+  await turnTo(page, "Devices");
+  const arrived = page.getByRole("listitem").filter({ has: page.getByRole("button", { name: "Acknowledge" }) });
+  expect(await arrived.count()).toBe(0);
+  await page.getByRole("button", { name: "Go online" }).click();
+  await vi.waitFor(async () => expect(await arrived.count()).toBe(3), soon);
+  // The newest is on top.
+  const keys = (await arrived.allTextContents()).map((text) => /one|two|three/.exec(text)?.[0]);
+  expect(keys).toEqual(["three", "two", "one"]);
   expect(complaints).toEqual([]);
 });
 

@@ -7,6 +7,7 @@ const readMs = 2_000;
 const shown = 150;
 
 const duration = "mustreach_rpc_duration_seconds";
+const reach = "mustreach_reach_duration_seconds";
 /** @param {string} method */
 const of =
   (method) =>
@@ -43,6 +44,14 @@ const charts = [
     ],
   },
   {
+    title: "Time to reach a device",
+    unit: "ms",
+    lines: [
+      { name: "p50", read: (before, now) => inMs(quantileBetween(before, now, reach, 0.5)) },
+      { name: "p99", read: (before, now) => inMs(quantileBetween(before, now, reach, 0.99)) },
+    ],
+  },
+  {
     title: "Must-reach, a second",
     unit: "/s",
     lines: [
@@ -50,11 +59,29 @@ const charts = [
       { name: "escalated", read: rateOf("mustreach_reach_total", ({ outcome }) => outcome === "escalated") },
     ],
   },
-  { title: "Sessions", unit: "", lines: [{ name: "devices now", read: (_, now) => sum(now, "mustreach_sessions") }] },
+  {
+    title: "Backlog",
+    unit: "",
+    lines: [
+      { name: "to be acknowledged here", read: (_, now) => sum(now, "mustreach_backlog_notifications") },
+      { name: "not reached yet", read: (_, now) => sum(now, "mustreach_reach_pending") },
+    ],
+  },
+  {
+    title: "Sessions, by door",
+    unit: "",
+    lines: [
+      { name: "gRPC", read: sessionsOf("grpc_receive", "grpc_subscribe") },
+      { name: "Connect, gRPC-Web", read: sessionsOf("connect", "grpc_web") },
+      { name: "events (SSE)", read: sessionsOf("sse") },
+      { name: "WebSocket", read: sessionsOf("websocket") },
+      { name: "OpenIM", read: sessionsOf("openim_js", "openim_go") },
+    ],
+  },
   {
     title: "Online pushes that wait",
     unit: "KiB",
-    lines: [{ name: "backlog", read: (_, now) => sum(now, "mustreach_waiting_push_bytes") / 1_024 }],
+    lines: [{ name: "in memory", read: (_, now) => sum(now, "mustreach_waiting_push_bytes") / 1_024 }],
   },
 ];
 
@@ -65,6 +92,14 @@ const charts = [
  */
 function rateOf(name, isMeant) {
   return (before, now, seconds) => Math.max(0, sum(now, name, isMeant) - sum(before, name, isMeant)) / seconds;
+}
+
+/**
+ * @param {string[]} doors
+ * @returns {Line["read"]}
+ */
+function sessionsOf(...doors) {
+  return (_, now) => sum(now, "mustreach_sessions", ({ door = "" }) => doors.includes(door));
 }
 
 /** @param {number | undefined} seconds */
