@@ -31,11 +31,16 @@ async function findBroker(): Promise<string> {
 
 async function compareGenerated(scratch: string): Promise<undefined> {
   await run("buf", ["generate", "--output", scratch]);
-  const [committed, generated] = [join(root, "src", "gen"), join(scratch, "src", "gen")];
-  const files = new Set([...listFiles(committed), ...listFiles(generated)]);
-  const different = [...files].filter((file) => read(join(committed, file)) !== read(join(generated, file)));
+  await run("buf", ["generate", "--template", "test/conformance/buf.gen.yaml", "--output", scratch]);
+  const different = ["src/gen", "test/conformance/gen"].flatMap((dir) => {
+    const [committed, generated] = [join(root, dir), join(scratch, dir)];
+    const files = new Set([...listFiles(committed), ...listFiles(generated)]);
+    return [...files]
+      .filter((file) => read(join(committed, file)) !== read(join(generated, file)))
+      .map((file) => join(dir, file));
+  });
   if (different.length === 0) return;
-  throw new Error(`src/gen is not what the protos generate (npm run generate):\n${different.join("\n")}`);
+  throw new Error(`generated code is not what the protos generate (npm run generate):\n${different.join("\n")}`);
 }
 
 const running = new Set<ReturnType<typeof spawn>>();

@@ -121,6 +121,11 @@ export class CallContext implements HandlerContext {
     return this.#responseHeader === undefined ? this.#responseFields : [...this.#responseHeader].flat();
   }
 
+  /** Whether a method may have set header fields of the answer. */
+  get hasMethodFields(): boolean {
+    return this.#responseHeader !== undefined;
+  }
+
   get responseTrailer(): Headers {
     this.#responseTrailer ??= new Headers();
     return this.#responseTrailer;

@@ -5,7 +5,9 @@ import {
   type JsonValue,
   type Message,
   type MessageShape,
+  type Registry,
 } from "@bufbuild/protobuf";
+import { Code } from "@connectrpc/connect";
 import { failure } from "../errors.ts";
 import { explain } from "../json/bind.ts";
 import { refuseLongIntegers } from "../json/long-integers.ts";
@@ -18,7 +20,7 @@ export interface Encoding {
 }
 
 /** A message's envelope: a byte of flags, and the length in 4 bytes. */
-const envelopeBytes = 5;
+export const envelopeBytes = 5;
 const compressedFlag = 1;
 
 const utf8 = new TextDecoder("utf-8", { fatal: true });
@@ -34,12 +36,18 @@ export function toEncoding(contentType: string): Encoding {
 /**
  * Decodes the one message of a request: of a unary call or of a server stream.
  *
+ * @param registry the types of Any in JSON. Default: none.
  * @throws ArgsError (1001) for anything else.
  */
-export function decodeMessage(input: DescMessage, { isJson, isEnveloped }: Encoding, body: Uint8Array): Message {
+export function decodeMessage(
+  input: DescMessage,
+  { isJson, isEnveloped }: Encoding,
+  body: Uint8Array,
+  registry?: Registry,
+): Message {
   const bytes = isEnveloped ? openEnvelope(body) : body;
   try {
-    return isJson ? readJson(input, parseJson(bytes)) : fromBinary(input, bytes);
+    return isJson ? readJson(input, parseJson(bytes), registry) : fromBinary(input, bytes);
   } catch (error) {
     throw failure("ArgsError", `the body is not a ${input.typeName}: ${explain(error)}`);
   }
@@ -50,9 +58,9 @@ export function decodeMessage(input: DescMessage, { isJson, isEnveloped }: Encod
  *
  * @throws Error for what is none.
  */
-export function readJson<D extends DescMessage>(input: D, json: JsonValue): MessageShape<D> {
+export function readJson<D extends DescMessage>(input: D, json: JsonValue, registry?: Registry): MessageShape<D> {
   refuseLongIntegers(input, json);
-  return fromJson(input, json, { ignoreUnknownFields: true });
+  return fromJson(input, json, { ignoreUnknownFields: true, ...(registry && { registry }) });
 }
 
 /** The shortest body that Connect takes for a message. */
@@ -62,16 +70,22 @@ export function encodeEmpty({ isJson, isEnveloped }: Encoding): Uint8Array {
 }
 
 function openEnvelope(body: Uint8Array): Uint8Array {
-  if (body.length === 0) throw failure("ArgsError", "the body has no message");
+  if (body.length === 0) throw malformed("the body has no message", Code.Unimplemented);
   const view = new DataView(body.buffer, body.byteOffset, body.length);
   const length = body.length < envelopeBytes ? undefined : view.getUint32(1);
   if (length === undefined || length > body.length - envelopeBytes) {
     throw failure("ArgsError", "the message in the body is cut off");
   }
-  if (length < body.length - envelopeBytes) throw failure("ArgsError", "the body has more than one message");
-  if ((view.getUint8(0) & compressedFlag) !== 0)
-    throw failure("ArgsError", "the message is compressed, by no encoding");
+  if (length < body.length - envelopeBytes) throw malformed("the body has more than one message", Code.Unimplemented);
+  if ((view.getUint8(0) & compressedFlag) !== 0) {
+    throw malformed("the message is compressed, by no encoding", Code.Internal);
+  }
   return body.subarray(envelopeBytes);
+}
+
+/** ArgsError with the code that gRPC has for it. */
+function malformed(errDlt: string, code: Code) {
+  return failure("ArgsError", errDlt, undefined, { code });
 }
 
 /** @throws Error that quotes nothing of the text. */

@@ -14,6 +14,7 @@ export class IncomingBody implements Receiver, Body {
   drained: (() => void) | undefined;
   readonly #exchange: Exchange;
   readonly #limits: BodyLimits;
+  readonly #prefixBytes: number;
   #budgets: readonly BodyBudget[] = [];
   // One buffer that grows, not the chunks as they came: a chunk of one byte may hold on to a whole read of the socket.
   #bytes: Uint8Array<ArrayBuffer> = none;
@@ -29,9 +30,11 @@ export class IncomingBody implements Receiver, Body {
   #reader: PromiseWithResolvers<Buffer> | undefined;
   #restOver: (() => void) | undefined;
 
-  constructor(exchange: Exchange, limits: BodyLimits) {
+  /** @param prefixBytes what stands before the message in the body, and does not count for its limit. Default: 0. */
+  constructor(exchange: Exchange, limits: BodyLimits, prefixBytes = 0) {
     this.#exchange = exchange;
     this.#limits = limits;
+    this.#prefixBytes = prefixBytes;
   }
 
   /**
@@ -43,7 +46,7 @@ export class IncomingBody implements Receiver, Body {
   async read(context: BodyContext): Promise<Buffer> {
     if (this.#isOver) throw this.#failure;
     this.#limit = this.#limits.limitOf(context);
-    if (this.#length > this.#limit.maxBytes) this.#fail(this.#limit.tooLarge());
+    if (this.#length > this.#limit.maxBytes + this.#prefixBytes) this.#fail(this.#limit.tooLarge());
     if (this.#isOver) throw this.#failure;
     if (this.#isComplete) return this.#take();
     this.#reader = Promise.withResolvers();
@@ -64,7 +67,7 @@ export class IncomingBody implements Receiver, Body {
   onData(chunk: Uint8Array): void {
     if (this.#isOver) return;
     const needed = this.#length + chunk.length;
-    const { maxBytes } = this.#limit ?? this.#limits;
+    const maxBytes = (this.#limit ?? this.#limits).maxBytes + this.#prefixBytes;
     if (needed > maxBytes) {
       this.#refuseLarge(needed);
       return;

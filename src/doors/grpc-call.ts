@@ -206,9 +206,7 @@ const protocolCodes: ReadonlySet<Code> = new Set([Code.InvalidArgument, Code.Int
 
 /** What is wrong with a request as our error, with gRPC's code for it. */
 function toGrpcFailure(thrown: unknown): unknown {
-  if (thrown instanceof BindError && thrown.httpStatus === 413) {
-    return failure("ArgsError", thrown.message, thrown, { code: Code.ResourceExhausted });
-  }
+  if (thrown instanceof BindError) return toFailure(thrown);
   const isOfProtocol = thrown instanceof ConnectError && protocolCodes.has(thrown.code) && thrown.details.length === 0;
   return isOfProtocol ? failure("ArgsError", thrown.rawMessage, undefined, { code: thrown.code }) : thrown;
 }

@@ -123,11 +123,13 @@ export class GrpcStreamCall extends GrpcCall implements FrameSink {
 
   write(frame: Uint8Array): boolean {
     if (this.isOver) return true;
-    if (!this.hasResponded) {
-      this.hasResponded = true;
-      this.exchange.respond(this.answerFields());
-    }
+    if (!this.hasResponded) this.#respond();
     return this.exchange.write(frame);
+  }
+
+  #respond(): void {
+    this.hasResponded = true;
+    this.exchange.respond(this.answerFields());
   }
 
   end(error?: ConnectError): void {
@@ -153,6 +155,8 @@ export class GrpcStreamCall extends GrpcCall implements FrameSink {
 
   protected override finish(error?: ConnectError): void {
     if (this.isOver) return;
+    // In Trailers-Only, clients would take what the method has set for trailers.
+    if (error !== undefined && !this.hasResponded && this.context.hasMethodFields) this.#respond();
     super.finish(error);
     this.#source?.cancel();
     this.#source = undefined;

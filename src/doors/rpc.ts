@@ -1,5 +1,5 @@
 import { constants as http2Constants } from "node:http2";
-import type { DescMethod, Message } from "@bufbuild/protobuf";
+import type { DescMethod, Message, Registry } from "@bufbuild/protobuf";
 import {
   Code,
   ConnectError,
@@ -16,7 +16,7 @@ import type { GateContext } from "../auth/authenticate.ts";
 import { type BodyLimits, maxOrdinaryBytes } from "../calls/body.ts";
 import { admit, type CallDeps, call, callStream, receiveMessage, toObserved } from "../calls/call.ts";
 import { CallContext } from "../calls/context.ts";
-import { decodeMessage, toEncoding } from "../calls/decode.ts";
+import { decodeMessage, envelopeBytes, toEncoding } from "../calls/decode.ts";
 import { IncomingBody } from "../calls/incoming-body.ts";
 import { failure, toWireError } from "../errors.ts";
 import { deaf } from "../http/receiver.ts";
@@ -37,6 +37,8 @@ export interface RpcOptions extends CallDeps {
   readonly maxTimeoutMs: number;
   /** Aborted when streams that are still open must end. */
   readonly shutdownSignal: AbortSignal;
+  /** The types of Any in JSON. Default: none, as no message of ours has any. */
+  readonly registry?: Registry;
 }
 
 /** Answers gRPC-Web, gRPC with JSON and Connect, and takes the rest of the request; undefined when it is none of them. */
@@ -59,7 +61,7 @@ const preparedKey = createContextKey<Prepared | undefined>(undefined, {
  * the caller's error, where Connect has an internal one.
  */
 export function createRpc(options: RpcOptions): Rpc {
-  const { services, bodyLimits, callLog, log, maxTimeoutMs, shutdownSignal } = options;
+  const { services, bodyLimits, callLog, log, maxTimeoutMs, shutdownSignal, registry } = options;
   const authenticate = async (context: GateContext) => {
     await options.authenticate(context);
     requireUncompressed(context.headers);
@@ -72,6 +74,7 @@ export function createRpc(options: RpcOptions): Rpc {
     readMaxBytes: maxOrdinaryBytes,
     requestGate: passPrepared,
     acceptCompression: [],
+    ...(registry && { jsonOptions: { registry } }),
   });
   for (const method of services.flatMap(({ methods }) => Object.values(methods))) {
     if (method.kind === "unary") {
@@ -103,7 +106,7 @@ export function createRpc(options: RpcOptions): Rpc {
     const peer = peerOf(connection);
     const context = new CallContext({ method, protocolName: "rpc", url, headers, peer, isHostBad, values });
     const encoding = toEncoding(headers["content-type"] ?? "");
-    const decode = (bytes: Buffer) => decodeMessage(method.input, encoding, bytes);
+    const decode = (bytes: Buffer) => decodeMessage(method.input, encoding, bytes, registry);
     try {
       const message =
         body instanceof BodyStream ? await admitStream(context) : await receiveMessage(deps, body, context, decode);
@@ -145,7 +148,9 @@ export function createRpc(options: RpcOptions): Rpc {
       return answerUnimplemented(exchange, isService, (error) => callLog.refuse(call, error)) ? deaf : undefined;
     }
     const isBidi = handler.method.methodKind === "bidi_streaming";
-    const body = isBidi ? new BodyStream(exchange) : new IncomingBody(exchange, bodyLimits);
+    const { isEnveloped } = toEncoding(exchange.headers["content-type"] ?? "");
+    const prefixBytes = isEnveloped ? envelopeBytes : 0;
+    const body = isBidi ? new BodyStream(exchange) : new IncomingBody(exchange, bodyLimits, prefixBytes);
     answer(handler, exchange, body, target).catch((err: unknown) => {
       log.debug({ err, rpc: handler.requestPath }, "the answer broke off");
       exchange.reset(http2Constants.NGHTTP2_INTERNAL_ERROR);

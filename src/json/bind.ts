@@ -1,6 +1,7 @@
 import { isUtf8 } from "node:buffer";
 import { type DescMessage, fromJson, getOption, type JsonValue, type Message } from "@bufbuild/protobuf";
 import { isFieldError } from "@bufbuild/protobuf/reflect";
+import { Code } from "@connectrpc/connect";
 import { failure } from "../errors.ts";
 import { bind_required, bind_status } from "../gen/mustreach/delivery/v1/delivery_pb.ts";
 import { isObject, matchFieldNames } from "./field-names.ts";
@@ -27,7 +28,10 @@ export class BindError extends Error {
 
 /** Any error as one for the caller. */
 export function toFailure(error: unknown): unknown {
-  return error instanceof BindError ? failure("ArgsError", error.message, error) : error;
+  if (!(error instanceof BindError)) return error;
+  // REST's clients see the status, those of RPCs the code.
+  const details = error.httpStatus === 413 ? { code: Code.ResourceExhausted } : {};
+  return failure("ArgsError", error.message, error, details);
 }
 
 /** A mark of the byte order, in UTF-8. */

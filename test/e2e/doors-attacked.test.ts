@@ -48,6 +48,10 @@ const malformed: readonly [what: string, body: Buffer, status: number][] = [
   ["a message that is gzipped, unannounced", prefixed(gzipSync(subscribe), 1), 13],
 ];
 
+/** The status where a body is read as a whole: a message of 4 GiB is not there, and so is cut off. */
+const ofWhole = (status: number) => (status === 8 ? 3 : status);
+const inWords = (status: number) => (status === 13 ? "internal" : "invalid_argument");
+
 /** Calls over gRPC; the status, also of a stream that began. */
 const callGrpc =
   (method: string, body: Uint8Array, more: Record<string, string> = {}): Attack =>
@@ -200,9 +204,9 @@ const attacks: Readonly<Record<string, readonly (readonly [what: string, attack:
   ],
   Connect: [
     ...malformed.map(
-      ([what, body]) => [what, callHttp1("application/connect+proto", body), "invalid_argument"] as const,
+      ([what, body, status]) => [what, callHttp1("application/connect+proto", body), inWords(status)] as const,
     ),
-    ["no message", callHttp1("application/connect+proto", Buffer.alloc(0)), "invalid_argument"],
+    ["no message", callHttp1("application/connect+proto", Buffer.alloc(0)), "unimplemented"],
     ["JSON that is none", callHttp1("application/connect+json", prefixed(Buffer.from("{"))), "invalid_argument"],
     [
       "a gzip bomb",
@@ -211,8 +215,11 @@ const attacks: Readonly<Record<string, readonly (readonly [what: string, attack:
     ],
   ],
   "gRPC-Web": [
-    ...malformed.map(([what, body]) => [what, callHttp1("application/grpc-web+proto", body), "grpc-status 3"] as const),
-    ["no message", callHttp1("application/grpc-web+proto", Buffer.alloc(0)), "grpc-status 3"],
+    ...malformed.map(
+      ([what, body, status]) =>
+        [what, callHttp1("application/grpc-web+proto", body), `grpc-status ${ofWhole(status)}`] as const,
+    ),
+    ["no message", callHttp1("application/grpc-web+proto", Buffer.alloc(0)), "grpc-status 12"],
   ],
   WebSocket: [
     ["what is no JSON", say(toWs, "{"), "4400"],
