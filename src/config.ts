@@ -1,6 +1,7 @@
 import { readFileSync } from "node:fs";
 import { isAbsolute, resolve } from "node:path";
 import { z } from "zod";
+import { isAddressRange } from "./trusted-proxies.ts";
 
 /** Where the settings are explained; every configuration error points there. */
 const documentedAt = "README.md, section Configuration";
@@ -75,6 +76,64 @@ export const settings = {
     expected: "a port, 0 to 65535, or off",
     means:
       "The operator's port: `/console`, `/metrics`, and `/readyz` with its reasons. 0 takes a free one, `off` opens none.",
+  },
+  TLS_CERT_FILE: {
+    is: text,
+    default: undefined,
+    expected: "the path of a file",
+    means:
+      "The certificate of the port, in PEM, with those that lead from it to the root. With it the port speaks TLS, and nothing else (docs/tls.md).",
+  },
+  TLS_KEY_FILE: {
+    is: text,
+    default: undefined,
+    expected: "the path of a file",
+    means: "Its private key, in PEM, without a passphrase. Required with TLS_CERT_FILE.",
+  },
+  TLS_MIN_VERSION: {
+    is: z.enum(["1.2", "1.3"]),
+    default: "1.2",
+    expected: "1.2 or 1.3",
+    means: "The oldest version of TLS that is spoken.",
+  },
+  TLS_CLIENT_AUTH: {
+    is: z.enum(["none", "request", "require"]),
+    default: "none",
+    expected: "none, request or require",
+    means:
+      "Whether clients are asked for a certificate of TLS_CLIENT_CA_FILE: `request` serves those without one too, `require` turns them away.",
+  },
+  TLS_CLIENT_CA_FILE: {
+    is: text,
+    default: undefined,
+    expected: "the path of a file",
+    means: "The certificates, in PEM, of those who certify clients. Required where clients are asked.",
+  },
+  TLS_CLIENT_CRL_FILE: {
+    is: text,
+    default: undefined,
+    expected: "the path of a file",
+    means: "Their lists of revoked certificates, in PEM: one of each. A list past its time makes none of theirs count.",
+  },
+  TLS_CLIENT_ADMINS: {
+    is: list.pipe(z.array(z.string().regex(/^(DNS|URI|CN):./))),
+    default: undefined,
+    expected: "names such as DNS:orders.internal, URI:spiffe://prod/orders or CN:orders, separated by commas",
+    means:
+      "Names of client certificates whose holders are admins without a token, as long as a request has none. Absent: a certificate is no one's token.",
+  },
+  TRUSTED_PROXIES: {
+    is: list.pipe(z.array(z.string().refine(isAddressRange))),
+    default: undefined,
+    expected: "addresses, or ranges such as 10.0.0.0/8, separated by commas",
+    means:
+      "Proxies whose `X-Forwarded-For` says where a request comes from, for the log and for limits by address. Absent: it is not looked at.",
+  },
+  CA_FILE: {
+    is: text,
+    default: undefined,
+    expected: "the path of a file",
+    means: "For the command line only: certificates, in PEM, that are believed besides those of the system.",
   },
   WORKERS: {
     is: z.union([z.literal("auto"), count(1, 64)]),
@@ -286,7 +345,7 @@ export const settings = {
     default: "0",
     expected: "a whole number, 0 to 1000000",
     means:
-      "Sessions from one address that one instance holds at a time. One more is refused with 1601. 0: no limit, since behind a proxy all have its address.",
+      "Sessions from one address that one instance holds at a time. One more is refused with 1601. 0: no limit, since behind a proxy that is not in TRUSTED_PROXIES all have its address.",
   },
   MAX_DEVICES_PER_USER: {
     is: count(1, 10_000),
@@ -379,8 +438,9 @@ export type Environment = Readonly<Record<string, string | undefined>>;
 export function loadConfig(env: Environment): Config {
   const links = new Set(serviceLinksOf(env));
   for (const name of Object.keys(env)) {
-    const setting = name.slice("MUSTREACH_".length).replace(/_FILE$/, "");
-    if (name.startsWith("MUSTREACH_") && !Object.hasOwn(settings, setting) && !links.has(name)) {
+    const setting = name.slice("MUSTREACH_".length);
+    const isKnown = Object.hasOwn(settings, setting) || Object.hasOwn(settings, setting.replace(/_FILE$/, ""));
+    if (name.startsWith("MUSTREACH_") && !isKnown && !links.has(name)) {
       throw new ConfigError(`${name} is not a setting of Mustreach. The settings are listed in ${documentedAt}.`);
     }
   }
@@ -418,7 +478,24 @@ export function loadConfig(env: Environment): Config {
       `MUSTREACH_REPORT_WEBHOOK_SECRET is required with MUSTREACH_REPORT_WEBHOOK_URL: the webhook could not tell who calls. See ${documentedAt}.`,
     );
   }
+  checkTls(complete);
   return complete;
+}
+
+function checkTls({ tlsCertFile, tlsKeyFile, tlsClientAuth, ...config }: Config): void {
+  const { tlsClientCaFile, tlsClientCrlFile, tlsClientAdmins } = config;
+  const asks = tlsClientAuth !== "none";
+  const wrong =
+    (tlsCertFile === undefined) !== (tlsKeyFile === undefined)
+      ? "MUSTREACH_TLS_CERT_FILE and MUSTREACH_TLS_KEY_FILE belong together: give both."
+      : asks && tlsCertFile === undefined
+        ? "MUSTREACH_TLS_CLIENT_AUTH asks over TLS only: give MUSTREACH_TLS_CERT_FILE and MUSTREACH_TLS_KEY_FILE."
+        : asks && tlsClientCaFile === undefined
+          ? "MUSTREACH_TLS_CLIENT_CA_FILE is required with MUSTREACH_TLS_CLIENT_AUTH: else nobody says whose certificates count."
+          : !asks && (tlsClientCaFile ?? tlsClientCrlFile ?? tlsClientAdmins) !== undefined
+            ? "MUSTREACH_TLS_CLIENT_AUTH is none, so that no client would be asked for a certificate: set it to request or require, or remove the other MUSTREACH_TLS_CLIENT_… settings."
+            : undefined;
+  if (wrong !== undefined) throw new ConfigError(`${wrong} See ${documentedAt}.`);
 }
 
 const linkToAddress = /^MUSTREACH_([A-Z0-9_]+_)?PORT$/;

@@ -12,6 +12,7 @@ import { startJobs } from "./jobs.ts";
 import { maxOverheadBytes } from "./limits.ts";
 import { createAdmission } from "./receiving/admission.ts";
 import { createServing } from "./serving.ts";
+import { openTlsFiles, type TlsFiles } from "./tls/files.ts";
 import { workerCount } from "./workers/count.ts";
 import { createPrimary } from "./workers/primary.ts";
 
@@ -30,7 +31,7 @@ export interface Server {
   readonly failed: Promise<never>;
   /**
    * Puts the token secret of the settings, or of the data directory, in force, and fetches the keys of the identity
-   * provider again at their next use. Nothing else changes; sessions stay.
+   * provider again at their next use; and looks at the files of certificates. Nothing else changes; sessions stay.
    */
   reload(config: Pick<Config, "tokenSecret" | "dataDir" | "logLevel">): Promise<void>;
   /**
@@ -66,11 +67,25 @@ export async function startServer(config: Config, log: Logger): Promise<Server> 
     started.push(foundation.close);
     const hopeless = Promise.withResolvers<never>();
     hopeless.promise.catch(() => {}); // Whoever waits for it hears of it.
+    const tls = await openTls(config, log);
+    if (tls !== undefined) started.push(tls.close);
+    const certificates = tls?.current;
     const workers = workerCount(config);
     const serving =
       workers === 1
-        ? createServing({ foundation, secret, at: config, ...createLimits(config), processes: 1 })
-        : createPrimary({ foundation, secret, embedded, workers, onHopeless: hopeless.reject });
+        ? createServing({
+            foundation,
+            secret,
+            certificates: tls?.current(),
+            at: config,
+            ...createLimits(config),
+            processes: 1,
+          })
+        : createPrimary({ foundation, secret, certificates, embedded, workers, onHopeless: hopeless.reject });
+    tls?.onChange((next) => void serving.renewTls(next));
+    if (tls !== undefined) {
+      foundation.metrics.watch("mustreach_tls_certificate_expires", expiresHelp, () => tls.expiresAtMs() / 1_000);
+    }
     const { health, metrics, mint } = serving;
     const replaced = () => serving.replaced();
     foundation.metrics.count("mustreach_workers_replaced_total", replacedHelp, replaced);
@@ -94,7 +109,10 @@ export async function startServer(config: Config, log: Logger): Promise<Server> 
       ...{ url, port, adminUrl, mint, stop },
       brokerPid: () => embedded?.pid(),
       failed: hopeless.promise,
-      reload: async (next) => serving.reload(await loadTokenSecret(next), next.logLevel),
+      async reload(next) {
+        await serving.reload(await loadTokenSecret(next), next.logLevel);
+        await tls?.reload();
+      },
       renewWorkers: serving.renew,
     };
   } catch (error) {
@@ -103,7 +121,15 @@ export async function startServer(config: Config, log: Logger): Promise<Server> 
   }
 }
 
+const expiresHelp = "When the certificate of the port ends, in seconds since the Unix epoch.";
 const replacedHelp = "Workers that were replaced, by `outcome` of the old one.";
+
+/** The certificates of the port; undefined where it speaks no TLS. */
+async function openTls(config: Config, log: Logger): Promise<TlsFiles | undefined> {
+  const { tlsCertFile: cert, tlsKeyFile: key, tlsClientCaFile: clientCa, tlsClientCrlFile: clientCrl } = config;
+  if (cert === undefined || key === undefined) return undefined;
+  return openTlsFiles({ paths: { cert, key, clientCa, clientCrl }, log });
+}
 
 /** Counts for the one process that there is. */
 function createLimits(config: Config) {

@@ -1,5 +1,5 @@
 import { createServiceImplSpec } from "@connectrpc/connect";
-import { createAuthenticator, createAuthGate } from "./auth/authenticate.ts";
+import { createAuthenticator, createAuthGate, createCertificateAdmins } from "./auth/authenticate.ts";
 import { createCredentials } from "./auth/credentials.ts";
 import type { GuessLimit } from "./auth/get-admin-token.ts";
 import type { TokenMinter } from "./auth/mint-token.ts";
@@ -38,6 +38,7 @@ import { type ResumeRequest, resume } from "./receiving/subscribe.ts";
 import { createMsgService } from "./sending/service.ts";
 import { createTickets } from "./tickets/tickets.ts";
 import { createTimerWheel } from "./timer-wheel.ts";
+import type { TlsMaterial, TlsOptions } from "./tls/tls.ts";
 import { countSends } from "./traffic/count-sends.ts";
 import { Traffic } from "./traffic/traffic.ts";
 import { watchTraffic } from "./traffic/watch-traffic.ts";
@@ -55,6 +56,8 @@ export interface Serving {
    * next use.
    */
   reload(secret: string, logLevel: Config["logLevel"]): Promise<void>;
+  /** Puts other certificates in force, for connections that begin from now on. */
+  renewTls(certificates: TlsMaterial): Promise<void>;
   /** Replaces the processes that it runs in, if they are others than this one, without a pause. */
   renew(): Promise<void>;
   /** How many of those were replaced since the start, and why. */
@@ -84,11 +87,14 @@ export interface ServingOptions {
   readonly guesses: GuessLimit;
   /** How many processes divide what bounds an instance's memory and connections. */
   readonly processes: number;
+  /** The certificates of the port, as they are now; undefined where it speaks no TLS. */
+  readonly certificates: TlsMaterial | undefined;
 }
 
-/** What an instance holds of connections, at most, and of those whose protocol is not known yet. */
+/** What an instance holds of connections, at most, of those whose protocol is not known yet, and of handshakes of TLS. */
 const maxConnections = 50_000;
 const maxUndecidedSockets = 10_000;
+const maxHandshakes = 2_000;
 
 /** Builds the doors, and what is behind them. */
 export function createServing(options: ServingOptions): Serving {
@@ -147,7 +153,8 @@ export function createServing(options: ServingOptions): Serving {
   const health = createHealth(() => checkReadiness(foundation, hub.size()));
   const callLog = createCallLog(log, metrics, config.accessLog);
   const shutdown = new AbortController();
-  const authenticate = createAuthGate(createAuthenticator(verify));
+  const byCertificate = createCertificateAdmins(config.tlsClientAdmins ?? []);
+  const authenticate = createAuthGate(createAuthenticator(verify), byCertificate);
   const deliverySpec = createServiceImplSpec<typeof DeliveryService>(DeliveryService, delivery);
   const services = [
     createServiceImplSpec<typeof MsgService>(MsgService, countSends(msg, metrics)),
@@ -186,9 +193,12 @@ export function createServing(options: ServingOptions): Serving {
     accept: routes.accept,
     onUpgrade: webSockets.upgrade,
     log,
+    tls: options.certificates && toTls(config, options.certificates),
+    trustedProxies: config.trustedProxies ?? [],
     createHttp2: config.http2 === "node" ? createNodeHttp2 : createEngine,
     maxConnections: Math.floor(maxConnections / processes),
     maxUndecidedSockets: Math.floor(maxUndecidedSockets / processes),
+    maxHandshakes: Math.floor(maxHandshakes / processes),
   });
   metrics.watch("mustreach_workers", "Processes that answer on the port now.", () => 1);
   metrics.watch("mustreach_connections", "Connections to the port now.", () => listener.counts().connections);
@@ -204,6 +214,7 @@ export function createServing(options: ServingOptions): Serving {
       log.level = logLevel;
       credentials.renew(secret);
     },
+    renewTls: async (certificates) => listener.renewTls(certificates),
     renew: async () => {},
     replaced: () => noneReplaced,
     async drain(lingerMs) {
@@ -215,6 +226,10 @@ export function createServing(options: ServingOptions): Serving {
       callLog.close();
     },
   };
+}
+
+function toTls({ tlsMinVersion: minVersion, tlsClientAuth: clientAuth }: Config, material: TlsMaterial): TlsOptions {
+  return { material, minVersion, clientAuth };
 }
 
 function toJwks({ jwksUrl: url, jwtIssuer: issuer, jwtAudience: audience, jwtUserClaim, jwtAdminClaim }: Config) {

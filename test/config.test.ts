@@ -26,6 +26,8 @@ test("without any setting the defaults are in effect", () => {
     port: 10_002,
     adminHost: "127.0.0.1",
     adminPort: 10_003,
+    tlsMinVersion: "1.2",
+    tlsClientAuth: "none",
     workers: "auto",
     dataDir: join(process.cwd(), "data"),
     natsUrl: undefined,
@@ -70,6 +72,15 @@ test("every setting can be given", () => {
     PORT: "0",
     ADMIN_HOST: "::1",
     ADMIN_PORT: "off",
+    TLS_CERT_FILE: "/etc/mustreach/tls.crt",
+    TLS_KEY_FILE: "/etc/mustreach/tls.key",
+    TLS_MIN_VERSION: "1.3",
+    TLS_CLIENT_AUTH: "request",
+    TLS_CLIENT_CA_FILE: "/etc/mustreach/ca.crt",
+    TLS_CLIENT_CRL_FILE: "/etc/mustreach/ca.crl",
+    TLS_CLIENT_ADMINS: "DNS:orders.internal, URI:spiffe://prod/bills",
+    TRUSTED_PROXIES: "10.0.0.0/8, ::1",
+    CA_FILE: "/etc/mustreach/root.crt",
     WORKERS: "3",
     DATA_DIR: "/var/lib/mustreach",
     NATS_URL: "nats://a:4222, tls://b:4222",
@@ -117,6 +128,15 @@ test("every setting can be given", () => {
     port: 0,
     adminHost: "::1",
     adminPort: undefined,
+    tlsCertFile: "/etc/mustreach/tls.crt",
+    tlsKeyFile: "/etc/mustreach/tls.key",
+    tlsMinVersion: "1.3",
+    tlsClientAuth: "request",
+    tlsClientCaFile: "/etc/mustreach/ca.crt",
+    tlsClientCrlFile: "/etc/mustreach/ca.crl",
+    tlsClientAdmins: ["DNS:orders.internal", "URI:spiffe://prod/bills"],
+    trustedProxies: ["10.0.0.0/8", "::1"],
+    caFile: "/etc/mustreach/root.crt",
     workers: 3,
     dataDir: "/var/lib/mustreach",
     natsUrl: ["nats://a:4222", "tls://b:4222"],
@@ -177,6 +197,15 @@ const bad: Record<SettingName, readonly string[]> = {
   PORT: ["-1", "65536", "80.5", "http", " "],
   ADMIN_HOST: [" "],
   ADMIN_PORT: ["-1", "65536", "on", "OFF"],
+  TLS_CERT_FILE: [" "],
+  TLS_KEY_FILE: [" "],
+  TLS_MIN_VERSION: ["1.1", "TLSv1.2"],
+  TLS_CLIENT_AUTH: ["yes", "required"],
+  TLS_CLIENT_CA_FILE: [" "],
+  TLS_CLIENT_CRL_FILE: [" "],
+  TLS_CLIENT_ADMINS: ["orders.internal", "DNS:", "IP:10.0.0.1", "DNS:a,"],
+  TRUSTED_PROXIES: ["proxy.internal", "10.0.0.0/33", "10.0.0.1,"],
+  CA_FILE: [" "],
   WORKERS: ["0", "65", "1.5", "all", " "],
   DATA_DIR: [" "],
   NATS_URL: [",", "nats://a:4222,", "http://a:4222", "a b"],
@@ -431,4 +460,23 @@ test("every setting says in one sentence or more what it means", () => {
     expect(means, name).toMatch(/^\S.*\.$/s);
     expect(expected, name).not.toBe("");
   }
+});
+
+test.each<[what: string, given: Partial<Record<SettingName, string>>, named: string]>([
+  ["a certificate without its key", { TLS_CERT_FILE: "a" }, "MUSTREACH_TLS_KEY_FILE"],
+  ["a key without its certificate", { TLS_KEY_FILE: "a" }, "MUSTREACH_TLS_CERT_FILE"],
+  ["asking clients in plaintext", { TLS_CLIENT_AUTH: "require" }, "MUSTREACH_TLS_CERT_FILE"],
+  [
+    "asking clients with nobody who certifies them",
+    { TLS_CERT_FILE: "a", TLS_KEY_FILE: "b", TLS_CLIENT_AUTH: "require" },
+    "MUSTREACH_TLS_CLIENT_CA_FILE",
+  ],
+  [
+    "certificates of clients who are not asked",
+    { TLS_CERT_FILE: "a", TLS_KEY_FILE: "b", TLS_CLIENT_CA_FILE: "c" },
+    "MUSTREACH_TLS_CLIENT_AUTH",
+  ],
+  ["admins by certificate who are not asked", { TLS_CLIENT_ADMINS: "DNS:a" }, "MUSTREACH_TLS_CLIENT_AUTH"],
+])("%s is refused", (_, given, named) => {
+  expect(() => load(given)).toThrow(named);
 });

@@ -24,7 +24,7 @@ const floors: readonly (readonly string[])[] = [
   ["broker", "observe"],
   ["addressing", "data-dir", "decode-stored", "end-of-turn", "in-flight", "json", "limits", "rate-limit"],
   ["config", "errors"],
-  ["answers", "http2/engine", "timer-wheel", "version", "young-generation"],
+  ["answers", "http2/engine", "timer-wheel", "tls", "trusted-proxies", "version", "young-generation"],
   // That of HTTP could be a package of its own.
   ["gen", "http2"],
   ["http2/frames"],
@@ -52,7 +52,7 @@ const annexes: Readonly<Record<string, readonly string[]>> = {
 
 const maxLines = 300;
 /** Lists, in which one looks something up, may be longer. */
-const longerLists: Readonly<Record<string, number>> = { "config.ts": 500 };
+const longerLists: Readonly<Record<string, number>> = { "config.ts": 620 };
 /** A room past this is asking to be two. */
 const roomLimit = { files: 14, lines: 2_000 };
 const vagueNames = /^(utils?|types?|commons?|helpers?)$/;

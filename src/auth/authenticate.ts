@@ -1,9 +1,14 @@
-import type { RequestHeaders } from "../http2/exchange.ts";
+import type { Certificate, RequestHeaders } from "../http2/exchange.ts";
+import { certificateKey } from "../observe/peer.ts";
 import { accessOf, type Caller, type CallerContext, callerKey, missingToken } from "./caller.ts";
+import { adminPlatform } from "./platform.ts";
 import type { TokenVerifier } from "./verify-token.ts";
 
 /** Finds out who makes a request by its headers; with a promise only where it has to. */
 export type Authenticator = (headers: RequestHeaders) => Caller | Promise<Caller>;
+
+/** Finds out who makes a request by the certificate of its connection; undefined when that says nothing. */
+export type FindByCertificate = (certificate: Certificate, headers: RequestHeaders) => Caller | undefined;
 
 /** The part of a call's context that the gate looks at. */
 export interface GateContext extends CallerContext {
@@ -26,14 +31,39 @@ export function createAuthenticator(verify: TokenVerifier): Authenticator {
   };
 }
 
-/** Creates the gate of every door, which a request passes before its body is read. Open methods pass without a token. */
-export function createAuthGate(authenticate: Authenticator): Gate {
+/**
+ * Creates the gate of every door, which a request passes before its body is read. Open methods pass without a token.
+ *
+ * @param findByCertificate who makes a request without a token. Default: nobody.
+ */
+export function createAuthGate(authenticate: Authenticator, findByCertificate?: FindByCertificate): Gate {
   return ({ method, values, headers }) => {
     if (accessOf(method) === "anybody") return undefined;
-    const caller = authenticate(headers);
+    const certificate = values.get(certificateKey);
+    const caller = (certificate && findByCertificate?.(certificate, headers)) ?? authenticate(headers);
     if (caller instanceof Promise) return caller.then((known) => void values.set(callerKey, known));
     values.set(callerKey, caller);
     return undefined;
+  };
+}
+
+/**
+ * Creates what takes the holders of certificates for admins, by their names. The caller's user id is the name, such as
+ * `DNS:orders.internal`.
+ *
+ * A request that has a token is its bearer's, whatever its connection: a certificate never adds to what a token may. And
+ * one that a web page makes is nobody's: a browser shows its user's certificate for any page, and does not ask.
+ */
+export function createCertificateAdmins(admins: readonly string[]): FindByCertificate {
+  const known = new Set(admins);
+  return ({ names, validFromMs, expiresAtMs }, headers) => {
+    if (known.size === 0 || headers.token !== undefined || headers.authorization !== undefined) return undefined;
+    if (headers.origin !== undefined || headers["sec-fetch-site"] !== undefined) return undefined;
+    // A connection can last longer.
+    if (expiresAtMs <= Date.now()) return undefined;
+    const name = names.find((each) => known.has(each));
+    if (name === undefined) return undefined;
+    return { userId: name, platformId: adminPlatform, isAdmin: true, issuedAtMs: validFromMs, expiresAtMs };
   };
 }
 

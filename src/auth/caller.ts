@@ -3,7 +3,7 @@ import { Code, createContextKey, type HandlerContext } from "@connectrpc/connect
 import { failure } from "../errors.ts";
 import { access } from "../gen/mustreach/delivery/v1/delivery_pb.ts";
 
-/** Who makes a call: what a verified token says. */
+/** Who makes a call: what a verified token says, or a certificate of MUSTREACH_TLS_CLIENT_ADMINS. */
 export interface Caller {
   readonly userId: string;
   /** OpenIM's platformID, 1 to 11; 0 when the token names none. */

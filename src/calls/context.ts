@@ -1,7 +1,7 @@
 import type { DescMethod, DescService } from "@bufbuild/protobuf";
 import type { ContextKey, ContextValues, HandlerContext } from "@connectrpc/connect";
-import type { Fields, RequestHeaders } from "../http2/exchange.ts";
-import { peerKey } from "../observe/peer.ts";
+import type { Certificate, Fields, RequestHeaders } from "../http2/exchange.ts";
+import { certificateKey, peerKey } from "../observe/peer.ts";
 
 /** What a call begins with. */
 export interface CallContextInit {
@@ -13,6 +13,8 @@ export interface CallContextInit {
   readonly headers: RequestHeaders;
   /** The address that the call comes from. */
   readonly peer: string;
+  /** The certificate of the peer, where that can be the caller's. */
+  readonly certificate?: Certificate | undefined;
   /** Whether the host that the request names cannot be one. */
   readonly isHostBad?: boolean;
   /** The time that the caller gives the call, in milliseconds. Default: as long as it takes. */
@@ -45,13 +47,15 @@ export class CallContext implements HandlerContext {
   #responseHeader: Headers | undefined = undefined;
   #responseTrailer: Headers | undefined = undefined;
 
-  constructor({ method, protocolName, url, headers, peer, isHostBad = false, timeoutMs, values }: CallContextInit) {
+  constructor(init: CallContextInit) {
+    const { method, protocolName, url, headers, peer, certificate, isHostBad = false, timeoutMs, values } = init;
     this.method = method;
     this.protocolName = protocolName;
     this.url = url;
     this.headers = headers;
     this.isHostBad = isHostBad;
     this.values = (values ?? new Values()).set(peerKey, peer);
+    if (certificate !== undefined) this.values.set(certificateKey, certificate);
     this.#deadline = timeoutMs === undefined ? Number.POSITIVE_INFINITY : performance.now() + timeoutMs;
   }
 

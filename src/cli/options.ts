@@ -1,7 +1,9 @@
+import { readFileSync } from "node:fs";
+import { getCACertificates, setDefaultCACertificates } from "node:tls";
 import { InvalidArgumentError, Option } from "commander";
 import { createTokenMinter } from "../auth/mint-token.ts";
 import { readTokenSecret } from "../auth/secret.ts";
-import { loadConfig } from "../config.ts";
+import { ConfigError, loadConfig } from "../config.ts";
 
 /** `--url`: where the service answers. Default: what MUSTREACH_HOST and MUSTREACH_PORT say. */
 export function urlOption(): Option {
@@ -18,11 +20,26 @@ export async function findToken(given: string | undefined, userId: string, platf
   return given ?? loadConfig(process.env).token ?? (await mintToken(userId, platformId));
 }
 
+/** Believes the certificates of MUSTREACH_CA_FILE, too, in all of this process. */
+function trustCaFile(): void {
+  const { caFile } = loadConfig(process.env);
+  if (caFile === undefined) return;
+  let pem: string;
+  try {
+    pem = readFileSync(caFile, "utf8");
+  } catch (error) {
+    const reason = error instanceof Error && "code" in error ? error.code : "unknown";
+    throw new ConfigError(`MUSTREACH_CA_FILE: ${caFile} cannot be read (${reason}).`);
+  }
+  setDefaultCACertificates([...getCACertificates("default"), pem]);
+}
+
 /** The address of the service. */
 export function serviceUrl(url: string | undefined): string {
+  trustCaFile();
   if (url !== undefined) return url;
-  const { host, port } = loadConfig(process.env);
-  return `http://${host.includes(":") ? `[${host}]` : host}:${port}`;
+  const { host, port, tlsCertFile } = loadConfig(process.env);
+  return `${tlsCertFile === undefined ? "http" : "https"}://${host.includes(":") ? `[${host}]` : host}:${port}`;
 }
 
 /**

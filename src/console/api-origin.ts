@@ -11,5 +11,5 @@ const anyOrOwn = /^(?:0\.0\.0\.0|::|127\..*|::1|::ffff:127\..*)$/;
  */
 export function toApiOrigin({ host, port, url }: ListenerAddress, requestUrl: string): string {
   if (!anyOrOwn.test(host)) return url;
-  return `http://${new URL(requestUrl).hostname}:${port}`;
+  return `${new URL(url).protocol}//${new URL(requestUrl).hostname}:${port}`;
 }

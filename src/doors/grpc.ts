@@ -36,7 +36,7 @@ export function createGrpc({ services, shutdownSignal, ...deps }: GrpcOptions): 
     const [, service = ""] = path.split("/");
     // A caller's names are no labels of ours.
     const rpc = serviceNames.has(service) ? `${service}/*` : "*";
-    const values = createContextValues().set(peerKey, peerOf(exchange.connection));
+    const values = createContextValues().set(peerKey, peerOf(exchange));
     const error = failure("ArgsError", "there is no such method", undefined, { code: Code.Unimplemented });
     const fields = [":status", "200", "content-type", exchange.headers["content-type"] ?? ""];
     pushStatus(fields, door.callLog.refuse({ rpc, values }, error));
@@ -77,18 +77,16 @@ function compileMethods(services: readonly ServiceImplSpec[]): ReadonlyMap<strin
   return methods;
 }
 
-function toContext(
-  { method }: UnaryMethod | StreamMethod,
-  { headers, connection }: Exchange,
-  { url, isHostBad }: Target,
-) {
+function toContext({ method }: UnaryMethod | StreamMethod, exchange: Exchange, { url, isHostBad }: Target) {
+  const { headers, connection } = exchange;
   const timeout = headers["grpc-timeout"];
   return new CallContext({
     method,
     protocolName: "grpc",
     url,
     headers,
-    peer: peerOf(connection),
+    peer: peerOf(exchange),
+    certificate: connection.peer?.certificate,
     isHostBad,
     timeoutMs: timeout === undefined ? undefined : readTimeout(timeout),
   });

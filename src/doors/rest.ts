@@ -75,9 +75,9 @@ export function createRest({ services, isStrict = false, bodyLimits, log, ...dep
     const route = headers[":method"] === "POST" ? routes.get(target.path) : undefined;
     if (route === undefined) return undefined;
     const { url, isHostBad } = target;
-    const peer = peerOf(exchange.connection);
+    const from = { peer: peerOf(exchange), certificate: exchange.connection.peer?.certificate };
     const { method } = route.method;
-    const context = new CallContext({ method, protocolName: "rest", url, headers, peer, isHostBad });
+    const context = new CallContext({ method, protocolName: "rest", url, headers, ...from, isHostBad });
     const body = new IncomingBody(exchange, bodyLimits);
     body.closed = () => context.abort(callEnded);
     serve(route, exchange, context, body).catch((err: unknown) => {

@@ -98,13 +98,14 @@ export function createRpc(options: RpcOptions): Rpc {
 
   const prepare = async (
     method: DescMethod,
-    { headers, connection }: Exchange,
+    exchange: Exchange,
     body: IncomingBody | BodyStream,
     { url, isHostBad }: Target,
     values: ContextValues,
   ): Promise<Prepared> => {
-    const peer = peerOf(connection);
-    const context = new CallContext({ method, protocolName: "rpc", url, headers, peer, isHostBad, values });
+    const { headers, connection } = exchange;
+    const from = { peer: peerOf(exchange), certificate: connection.peer?.certificate };
+    const context = new CallContext({ method, protocolName: "rpc", url, headers, ...from, isHostBad, values });
     const encoding = toEncoding(headers["content-type"] ?? "");
     const decode = (bytes: Buffer) => decodeMessage(method.input, encoding, bytes, registry);
     try {
@@ -194,6 +195,6 @@ function preparedOf(values: ContextValues): Prepared {
 }
 
 /** What every call of this door knows from its start. */
-function toValues({ connection }: Exchange): ContextValues {
-  return createContextValues().set(peerKey, peerOf(connection));
+function toValues(exchange: Exchange): ContextValues {
+  return createContextValues().set(peerKey, peerOf(exchange));
 }

@@ -117,7 +117,7 @@ function toRequestHeaders(req: IncomingMessage): RequestHeaders {
   headers[":method"] = req.method;
   headers[":path"] = req.url;
   headers[":authority"] = req.headers.host;
-  headers[":scheme"] = "http";
+  headers[":scheme"] = "encrypted" in req.socket ? "https" : "http";
   // The only one of which Node makes a list; of a field that there can be once, such as `authorization`, the first counts.
   const { "set-cookie": cookies } = req.headers;
   if (cookies !== undefined) headers["set-cookie"] = cookies.join(", ");

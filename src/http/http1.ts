@@ -1,7 +1,7 @@
 import type { IncomingMessage, ServerResponse } from "node:http";
 import { createServer } from "node:http";
 import type { Socket } from "node:net";
-import type { Connection } from "../http2/exchange.ts";
+import type { Connection, Peer } from "../http2/exchange.ts";
 import { type Protocol, pathOf } from "../http2/protocol.ts";
 import { Http1Exchange } from "./http1-exchange.ts";
 import type { Http1Options } from "./protocols.ts";
@@ -13,12 +13,16 @@ interface Activity {
   readonly open: Set<ServerResponse>;
   /** The requests whose turn has not come. */
   readonly waiting: [IncomingMessage, ServerResponse][];
+  /** It ends with its next answer. */
+  isLast: boolean;
 }
 
 /** HTTP/1.1 for sockets that another server accepts. */
 export interface Http1 extends Protocol {
   /** From now on, each connection ends with its next answer. */
   endWithAnswers(): void;
+  /** Each connection that there is now ends with its next answer. */
+  recycle(): void;
 }
 
 /** Creates an HTTP/1.1 server for sockets that another server accepts. */
@@ -55,12 +59,13 @@ export function createHttp1(options: Http1Options): Http1 {
   });
   server.on("upgrade", (req, socket: Socket, head) => {
     // In the middle of the answers to what came before it, they would be taken for frames.
-    if (isBusy(connections.get(socket))) {
+    const activity = connections.get(socket);
+    if (activity === undefined || activity.open.size > 0) {
       socket.destroy();
       return;
     }
     try {
-      onUpgrade?.(req, socket, head);
+      onUpgrade?.(req, socket, head, activity.connection);
     } catch (err) {
       log.error({ err, path: pathOf({ ":path": req.url }) }, "upgrade failed");
       socket.destroy();
@@ -79,7 +84,7 @@ export function createHttp1(options: Http1Options): Http1 {
   function track(socket: Socket, activity: Activity, res: ServerResponse): void {
     const { open, waiting } = activity;
     open.add(res);
-    if (draining) res.shouldKeepAlive = false;
+    if (draining || activity.isLast) res.shouldKeepAlive = false;
     res.once("close", () => {
       open.delete(res);
       const next = waiting.shift();
@@ -88,21 +93,28 @@ export function createHttp1(options: Http1Options): Http1 {
         if (waiting.length === 0) socket.resume();
       }
       // Its headers may have promised keep-alive before the drain began.
-      if (draining && open.size === 0) socket.destroySoon();
+      if ((draining || activity.isLast) && open.size === 0) socket.destroySoon();
     });
+  }
+
+  function recycle(): void {
+    for (const activity of connections.values()) {
+      activity.isLast = true;
+      for (const res of activity.open) res.shouldKeepAlive = false;
+    }
   }
 
   function endWithAnswers(): void {
     draining = true;
-    for (const { open } of connections.values()) for (const res of open) res.shouldKeepAlive = false;
+    recycle();
   }
 
   return {
-    adopt(socket) {
+    adopt(socket: Socket, peer?: Peer) {
       const open = new Set<ServerResponse>();
       const waiting: Activity["waiting"] = [];
-      const connection: Connection = { remoteAddress: socket.remoteAddress ?? "", isHttp2: false };
-      connections.set(socket, { connection, open, waiting });
+      const connection: Connection = { remoteAddress: socket.remoteAddress ?? "", isHttp2: false, peer };
+      connections.set(socket, { connection, open, waiting, isLast: false });
       socket.once("close", () => connections.delete(socket));
       socket.once("end", () => {
         // A client that waits for its answer gets it. In the middle of a stream, FIN means that nobody reads any more.
@@ -116,16 +128,13 @@ export function createHttp1(options: Http1Options): Http1 {
       process.nextTick(() => socket.resume());
     },
     endWithAnswers,
+    recycle,
     drain() {
       endWithAnswers();
       server.closeIdleConnections();
     },
     close: () => server.close(),
   };
-}
-
-function isBusy(activity: Activity | undefined): boolean {
-  return activity === undefined || activity.open.size > 0;
 }
 
 function countHosts(rawHeaders: readonly string[]): number {

@@ -1,10 +1,10 @@
 import type { IncomingMessage } from "node:http";
 import type { Socket } from "node:net";
-import type { Accept } from "../http2/exchange.ts";
+import type { Accept, Connection } from "../http2/exchange.ts";
 import type { Log } from "../http2/protocol.ts";
 
 /** Takes over the socket of an upgrade request. */
-export type UpgradeHandler = (req: IncomingMessage, socket: Socket, head: Buffer) => void;
+export type UpgradeHandler = (req: IncomingMessage, socket: Socket, head: Buffer, connection: Connection) => void;
 
 /** The part of a pino logger that the listener uses. */
 export interface ListenerLog extends Log {

@@ -43,6 +43,25 @@ export interface Connection {
   readonly remoteAddress: string;
   /** Whether it speaks HTTP/2. */
   readonly isHttp2: boolean;
+  /** What is known of the peer besides; undefined of most. */
+  readonly peer?: Peer | undefined;
+}
+
+/** What is known of a peer besides its address. */
+export interface Peer {
+  /** The certificate that it has shown; verified. */
+  readonly certificate: Certificate | undefined;
+  /** Finds the client in its `x-forwarded-for`, if it is a proxy whose word counts. */
+  readonly clientOf: ((forwardedFor: string) => string) | undefined;
+}
+
+/** What a certificate says (RFC 5280). */
+export interface Certificate {
+  /** Whose it is: `DNS:…` and `URI:…` of its alternative names, and `CN:…` of its subject. */
+  readonly names: readonly string[];
+  /** In milliseconds since the Unix epoch. */
+  readonly validFromMs: number;
+  readonly expiresAtMs: number;
 }
 
 /** Who answers a request is told of. Once the answer has ended, of nothing but the close. */

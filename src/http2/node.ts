@@ -6,7 +6,7 @@ import {
   type ServerHttp2Stream,
 } from "node:http2";
 import type { Socket } from "node:net";
-import type { Connection } from "./exchange.ts";
+import type { Connection, Peer } from "./exchange.ts";
 import { NodeExchange } from "./node-exchange.ts";
 import { pingWhenIdle } from "./node-ping.ts";
 import { maxWaitingBytes, type Protocol, type ProtocolOptions } from "./protocol.ts";
@@ -55,10 +55,10 @@ export function createNodeHttp2({ accept, log, limits }: ProtocolOptions): Proto
     else exchange.serve(accept);
   }
 
-  function keep(session: ServerHttp2Session, socket: Socket): void {
+  function keep(session: ServerHttp2Session, socket: Socket, peer: Peer | undefined): void {
     const activity = { streams: 0, idleSince: performance.now() };
     sessions.set(session, activity);
-    const connection: Connection = { remoteAddress: socket.remoteAddress ?? "", isHttp2: true };
+    const connection: Connection = { remoteAddress: socket.remoteAddress ?? "", isHttp2: true, peer };
     session.on("error", (err) => log.debug({ err }, "http2 session failed"));
     session.on("stream", (stream, headers, _flags, rawHeaders) => {
       // Without a listener it would end the process.
@@ -105,10 +105,10 @@ export function createNodeHttp2({ accept, log, limits }: ProtocolOptions): Proto
   }
 
   return {
-    adopt(socket) {
+    adopt(socket, peer) {
       // With half-open sockets, sessions outlive a client that has closed its side.
       socket.allowHalfOpen = false;
-      keep(performServerHandshake(socket, { settings, maxSessionMemory }), socket);
+      keep(performServerHandshake(socket, { settings, maxSessionMemory }), socket, peer);
     },
     drain() {
       for (const session of sessions.keys()) session.close();

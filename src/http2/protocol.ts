@@ -1,11 +1,17 @@
 import type { Socket } from "node:net";
-import type { Accept, RequestHeaders } from "./exchange.ts";
+import type { Accept, Peer, RequestHeaders } from "./exchange.ts";
 
 /** HTTP/2 for sockets that another server accepts. */
 export interface Protocol {
-  /** Serves a socket from its first byte on; it is paused, and may hold bytes that were read from it already. */
-  adopt(socket: Socket): void;
-  /** Tells every peer to go: closes idle connections now, and each other one after its last exchange. */
+  /**
+   * Serves a socket, of TCP or TLS, from its first byte on; it is paused, and may hold bytes that were read from it
+   * already.
+   */
+  adopt(socket: Socket, peer?: Peer): void;
+  /**
+   * Tells every peer that there is now to go: closes idle connections now, and each other one after its last exchange.
+   * What is adopted later is served.
+   */
   drain(): void;
   /** Stops the timers. */
   close(): void;

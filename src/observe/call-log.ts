@@ -4,7 +4,7 @@ import { errorTable, toErrorFacts, toWireError } from "../errors.ts";
 import { type AccessLog, type AnsweredCall, type AnsweredCalls, createAnsweredCalls } from "./answered-calls.ts";
 import type { Metrics } from "./metrics.ts";
 import { operationIdKey } from "./operation-id.ts";
-import { peerKey } from "./peer.ts";
+import { certificateKey, peerKey } from "./peer.ts";
 import { unknownFieldsKey } from "./unknown-fields.ts";
 
 /** A call, by the context values that all of its stations share. */
@@ -88,6 +88,9 @@ interface Sinks {
   readonly info: (line: object, msg: string) => void;
 }
 
+/** How many names of a caller's certificate are logged. */
+const maxLoggedNames = 4;
+
 /** A class, as there is one for each receiver too. */
 class ObservedOpenCall implements OpenCall, AnsweredCall {
   readonly rpc: string;
@@ -138,6 +141,7 @@ class ObservedOpenCall implements OpenCall, AnsweredCall {
     return {
       operationID: values.get(operationIdKey),
       peer: values.get(peerKey),
+      certificate: values.get(certificateKey)?.names.slice(0, maxLoggedNames),
       unknownFields: toLogged(values.get(unknownFieldsKey)),
       rpc: this.rpc,
       ...(ms !== undefined && { ms }),

@@ -78,13 +78,13 @@ export function createGateway({ delivery, inbox, timers, log, ...deps }: Gateway
     }
   };
 
-  const toContext = ({ target, connection }: Upgrade, parameters: ReadonlyMap<string, string>): CallContext =>
+  const toContext = (upgrade: Upgrade, parameters: ReadonlyMap<string, string>): CallContext =>
     new CallContext({
       method: receive.method,
       protocolName: parameters.get("sdkType") === "js" ? "openim_js" : "openim_go",
-      url: `http://localhost${target.path}`,
+      url: `http://localhost${upgrade.target.path}`,
       headers: { token: parameters.get("token"), operationid: parameters.get("operationID") },
-      peer: peerOf(connection),
+      peer: peerOf(upgrade),
     });
 
   return {

@@ -80,7 +80,7 @@ export function createWebSockets(options: WebSocketOptions): WebSockets {
   );
 
   return {
-    upgrade(req, socket, head) {
+    upgrade(req, socket, head, connection) {
       const { headers } = req;
       const fields = { ...headers, ":method": req.method, ":path": req.url, ":authority": headers.host };
       const request = fields as RequestHeaders;
@@ -108,7 +108,7 @@ export function createWebSockets(options: WebSocketOptions): WebSockets {
       route.answer({
         headers: request,
         target,
-        connection: { remoteAddress: socket.remoteAddress ?? "", isHttp2: false },
+        connection,
         accept: (opened) => once(() => accept(opened)),
         refuse: (status, answerFields, body) => once(() => refuse(socket, status, answerFields, body)),
       });

@@ -4,6 +4,7 @@ import type { ListenerAddress } from "../http/listener.ts";
 import type { Readiness } from "../observe/health.ts";
 import type { MetricsSnapshot } from "../observe/metrics.ts";
 import type { Applicant } from "../receiving/admission.ts";
+import type { TlsMaterial } from "../tls/tls.ts";
 
 /** What the primary asks of a worker. */
 export interface WorkerCalls {
@@ -15,6 +16,8 @@ export interface WorkerCalls {
   broker(place: BrokerPlace): void;
   /** Puts the token secret and the level of the log in force. */
   reload(next: Pick<WorkerStart["config"], "tokenSecret" | "logLevel">): Promise<void>;
+  /** Puts other certificates in force. */
+  renewTls(certificates: TlsMaterial): Promise<void>;
   readiness(nothing: undefined): Promise<Readiness>;
   metrics(nothing: undefined): Promise<MetricsSnapshot>;
   /**
@@ -44,4 +47,6 @@ export interface WorkerStart {
   readonly workers: number;
   /** Undefined with an external broker. */
   readonly embedded: BrokerPlace | undefined;
+  /** Undefined where the port speaks no TLS. */
+  readonly certificates: TlsMaterial | undefined;
 }

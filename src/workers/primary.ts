@@ -5,6 +5,7 @@ import { checkReadiness, type Foundation } from "../foundation.ts";
 import { atMostEvery } from "../observe/at-most-every.ts";
 import { createHealth } from "../observe/health.ts";
 import { noneReplaced, type Serving } from "../serving.ts";
+import type { TlsMaterial } from "../tls/tls.ts";
 import { createCentral } from "./central.ts";
 import { type Crew, startCrew } from "./crew.ts";
 import { addReadiness } from "./health.ts";
@@ -17,6 +18,8 @@ export interface PrimaryOptions {
   /** The token secret in force. */
   readonly secret: string;
   readonly embedded: EmbeddedBroker | undefined;
+  /** The certificates of the port, as they are when it is called; undefined where it speaks no TLS. */
+  readonly certificates: (() => TlsMaterial) | undefined;
   /** How many workers. */
   readonly workers: number;
   /** Called when no worker serves and none can be started. */
@@ -30,7 +33,14 @@ const drainMarginMs = 10_000;
 const keptMs = 1_000;
 
 /** Doors and sessions in processes of their own, which `listen` starts: here is what owns the port and their life. */
-export function createPrimary({ foundation, embedded, workers, onHopeless, ...options }: PrimaryOptions): Serving {
+export function createPrimary({
+  foundation,
+  embedded,
+  certificates,
+  workers,
+  onHopeless,
+  ...options
+}: PrimaryOptions): Serving {
   const { log, metrics } = foundation;
   let { config } = foundation;
   let { secret } = options;
@@ -56,7 +66,12 @@ export function createPrimary({ foundation, embedded, workers, onHopeless, ...op
       port = await openSharedPort(config);
       crew = await startCrew(workers, {
         portFd: port.fd,
-        start: () => ({ config: { ...config, tokenSecret: secret }, workers, embedded: embedded && place() }),
+        start: () => ({
+          config: { ...config, tokenSecret: secret },
+          workers,
+          embedded: embedded && place(),
+          certificates: certificates?.(),
+        }),
         central: createCentral(config, place),
         drainMs: config.drainTimeout + drainMarginMs,
         onEnd: totals.keep,
@@ -69,6 +84,9 @@ export function createPrimary({ foundation, embedded, workers, onHopeless, ...op
       const [first] = members();
       if (first === undefined) throw new Error("no worker accepts");
       return first.address;
+    },
+    async renewTls(next) {
+      await Promise.all((crew?.processes() ?? []).map((worker) => worker.ask("renewTls", next).catch(() => {})));
     },
     async reload(next, logLevel) {
       log.level = logLevel;

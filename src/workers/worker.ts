@@ -18,14 +18,21 @@ function runWorker(worker: number): void {
 
   const built = () => building ?? Promise.reject(new Error("the worker has not been started"));
 
-  const build = async ({ config, workers, embedded }: WorkerStart) => {
+  const build = async ({ config, workers, embedded, certificates }: WorkerStart) => {
     const foundation = await openFoundation({
       ...{ config, log },
       embedded: embedded && { url: `nats://${embedded.address}`, dial: dialTo(() => place, askWhere) },
     });
     const { tokenSecret: secret } = config;
     const at = { fd: workerPortFd };
-    const serving = createServing({ foundation, secret, at, ...createRemote(primary), processes: workers });
+    const serving = createServing({
+      foundation,
+      secret,
+      at,
+      ...createRemote(primary),
+      processes: workers,
+      certificates,
+    });
     return { foundation, serving };
   };
 
@@ -42,6 +49,9 @@ function runWorker(worker: number): void {
     },
     async reload({ tokenSecret, logLevel }) {
       await (await built()).serving.reload(tokenSecret, logLevel);
+    },
+    async renewTls(certificates) {
+      await (await built()).serving.renewTls(certificates);
     },
     readiness: async () => (await built()).serving.health.readiness(),
     metrics: async () => (await built()).foundation.metrics.snapshot(),

@@ -50,9 +50,9 @@ class SseCall extends EventCall implements Receiver {
   #hasResponded = false;
 
   constructor(options: SseOptions, exchange: Exchange, { isHostBad }: Target) {
-    const { headers, connection } = exchange;
+    const { headers } = exchange;
     const { method } = options.method;
-    const peer = peerOf(connection);
+    const peer = peerOf(exchange);
     super(
       options,
       new CallContext({ method, protocolName: "sse", url: `http://localhost${path}`, headers, peer, isHostBad }),

@@ -71,7 +71,7 @@ class WebSocketCall extends EventCall implements WebSocketReceiver, TimerOwner {
   constructor(options: WebSocketDoorOptions, upgrade: Upgrade, connection: WebSocketConnection) {
     const headers = { ...upgrade.headers };
     const { method } = options.method;
-    const peer = peerOf(upgrade.connection);
+    const peer = peerOf(upgrade);
     super(
       options,
       new CallContext({ method, protocolName: "websocket", url: `http://localhost${webSocketPath}`, headers, peer }),

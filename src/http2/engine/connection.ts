@@ -1,5 +1,5 @@
 import type { Socket } from "node:net";
-import type { Accept, Fields } from "../exchange.ts";
+import type { Accept, Fields, Peer } from "../exchange.ts";
 import { errorCode, initialWindowBytes, maxInt31 } from "../frames/frames.ts";
 import { Output } from "../frames/output.ts";
 import { sendBody, sendFields, sendGoaway, sendPing, sendRstStream } from "../frames/send.ts";
@@ -33,6 +33,7 @@ const opaque = { drain: Buffer.from("draining"), alive: Buffer.from("alive?\0\0"
 export class Http2Connection implements Bodies {
   readonly isHttp2 = true;
   readonly remoteAddress: string;
+  readonly peer: Peer | undefined;
   readonly engine: Engine;
   readonly bounds: Bounds;
   readonly socket: Socket;
@@ -77,20 +78,19 @@ export class Http2Connection implements Bodies {
   idleAt: number;
   blockAt: number | undefined = undefined;
 
-  constructor(engine: Engine, socket: Socket, decoder: Decoder) {
-    const { bounds } = engine;
+  constructor(engine: Engine, socket: Socket, decoder: Decoder, peer?: Peer) {
+    const { bounds, tick } = engine;
     this.engine = engine;
     this.bounds = bounds;
     this.socket = socket;
     this.remoteAddress = socket.remoteAddress ?? "";
+    this.peer = peer;
     this.decoder = decoder;
     this.output = new Output(socket, () => this.flush());
     this.receiveWindow = bounds.connectionWindowBytes;
     this.emptyFrames = new Budget(bounds.emptyFrames, bounds.emptyFramesPerSecond);
     this.resets = new Resets(bounds);
-    this.heardAt = engine.tick;
-    this.idleAt = engine.tick;
-    this.openedAt = engine.tick;
+    [this.heardAt, this.idleAt, this.openedAt] = [tick, tick, tick];
   }
 
   get tick(): number {

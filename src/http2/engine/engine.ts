@@ -1,4 +1,5 @@
 import type { Socket } from "node:net";
+import type { Peer } from "../exchange.ts";
 import { initialWindowBytes } from "../frames/frames.ts";
 import { sendWindowUpdate } from "../frames/send.ts";
 import { createDecoder } from "../hpack/decoder.ts";
@@ -57,9 +58,9 @@ export function createEngine({ accept, log, limits, bounds: given }: EngineOptio
     log.debug({ err }, "http2 socket failed");
   }
 
-  function adopt(socket: Socket): void {
+  function adopt(socket: Socket, peer?: Peer): void {
     const decoder = createDecoder({ maxTableSize: bounds.headerTableBytes, maxListSize: limits.maxHeaderBytes });
-    const connection = new Http2Connection(engine, socket, decoder);
+    const connection = new Http2Connection(engine, socket, decoder, peer);
     const receiving = new Receiving(connection);
     connections.add(connection);
     // With half-open sockets, connections outlive a client that has closed its side.
