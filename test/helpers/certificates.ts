@@ -66,14 +66,14 @@ export async function createAuthority(name = "Test CA"): Promise<Authority> {
     ],
   });
   const publicKey = Buffer.from(await crypto.subtle.exportKey("spki", keys.publicKey));
-  let lastSerial = 0;
+  let lastSerial = 0x1000;
 
   return {
     cert: `${root.toString("pem")}\n`,
     spki: createHash("sha256").update(publicKey).digest("base64"),
     async issue({ name: subject, dns = [], ip = [], uri = [], usage = "server", algorithm = "ecdsa", lastsMs = day }) {
       const own = await crypto.subtle.generateKey(algorithms[algorithm], true, ["sign", "verify"]);
-      const serialNumber = (++lastSerial).toString(16).padStart(4, "0");
+      const serialNumber = (++lastSerial).toString(16).toUpperCase();
       const names: x509.JsonGeneralNames = [
         ...dns.map((value) => ({ type: "dns" as const, value })),
         ...ip.map((value) => ({ type: "ip" as const, value })),
