@@ -9,6 +9,7 @@ import { DeliveryService } from "./gen/mustreach/delivery/v1/delivery_pb.ts";
 import type { Readiness } from "./observe/health.ts";
 import { droppedLines } from "./observe/log.ts";
 import { createMetrics } from "./observe/metrics.ts";
+import type { RecallableSend } from "./recalling/recall.ts";
 import { removeEverywhere } from "./recalling/remove-everywhere.ts";
 import { openStore, type Store } from "./store.ts";
 import { createWebhook, type Webhook } from "./webhook/post.ts";
@@ -57,10 +58,15 @@ export async function openFoundation({ config, log, embedded }: FoundationOption
       reconnects,
     );
     const lost = () => droppedLines(log);
+    const { reports } = store;
+    metrics.count("mustreach_reports_total", "Reports of what became of notifications, by `outcome`.", () => ({
+      ...reports.counts,
+    }));
     metrics.count("mustreach_log_lines_dropped_total", "Lines of the log that could not be written.", lost);
     return {
       ...{ config, log, connections, store, metrics },
-      webhook: toWebhook(config),
+      webhook: toWebhook(config.escalationUrl, config.escalationSecret),
+      reportWebhook: toWebhook(config.reportWebhookUrl, config.reportWebhookSecret),
       delivering: toDelivering(store, config),
       tracking: toTracking(store, connections, config),
       /** Stores what is in memory, and disconnects. */
@@ -87,18 +93,22 @@ function toDelivering({ inbox, fanout, chat, sends, recalls, live, echo }: Store
 
 /** What finds out what became of a notification, and takes it back. */
 function toTracking(store: Store, connections: Connections, { retention: retentionMs, partitions }: Config) {
-  const { sends, recalls, inbox, tombstones, cursors, groups, schedule } = store;
+  const { sends, recalls, inbox, tombstones, cursors, groups, schedule, reports } = store;
   const purge = { broker: connections.signals, partitions };
   return {
     ...{ sends, recalls, inbox, tombstones, cursors, retentionMs },
     membersAt: async (groupId: string, version: number) =>
       (await groups.membersAt(groupId, version)).map(({ userId }) => userId),
     cancelScheduled: schedule.cancel,
+    report: ({ reportKey = "", deliverAtMs, ...record }: RecallableSend["record"], userIds: readonly string[]) => {
+      const notification = { ...record, key: reportKey, sendTimeMs: deliverAtMs || record.sendTime };
+      return reports.tell(userIds.map((userId) => ({ notification, userId, state: "recalled" })));
+    },
     removeEverywhere: (id: string, found: ReadonlyMap<string, number>) => removeEverywhere(purge, id, found),
   };
 }
 
-function toWebhook({ escalationUrl: url, escalationSecret: keys }: Config): Webhook | undefined {
+function toWebhook(url: Config["escalationUrl"], keys: Config["escalationSecret"]): Webhook | undefined {
   return url === undefined || keys === undefined ? undefined : createWebhook({ url, keys });
 }
 

@@ -1,12 +1,18 @@
 import { watchBroker } from "./broker-metrics.ts";
 import type { Foundation } from "./foundation.ts";
 import { inboxStream } from "./inbox/layout.ts";
+import type { ReachEntry } from "./reaching/entry.ts";
 import { startEscalate } from "./reaching/escalate.ts";
+import type { Escalation } from "./reaching/escalations.ts";
 import { reachConsumer } from "./reaching/layout.ts";
 import { startReach } from "./reaching/watch.ts";
 import { recall } from "./recalling/recall.ts";
+import { type ReportedNotification, toReported } from "./reporting/reports.ts";
+import { createReportWatch } from "./reporting/watch.ts";
+import { startReportWebhook } from "./reporting/webhook.ts";
 import { expand } from "./sending/fan-out.ts";
 import { findToRecall } from "./sending/find-send.ts";
+import type { SendRecord } from "./sending/record.ts";
 import { deliverDue } from "./sending/schedule.ts";
 
 /** The work of an instance that nobody waits for. */
@@ -19,7 +25,15 @@ export interface Jobs {
  * Starts the jobs: what is sent to groups is expanded, what is scheduled goes out, and what is stored is watched until
  * it has reached, or is escalated.
  */
-export async function startJobs({ store, metrics, webhook, delivering, tracking, ...rest }: Foundation): Promise<Jobs> {
+export async function startJobs({
+  store,
+  metrics,
+  webhook,
+  reportWebhook,
+  delivering,
+  tracking,
+  ...rest
+}: Foundation): Promise<Jobs> {
   const { config, log, connections } = rest;
   const { fanout, schedule, live, cursors, escalations, deadLetters, laterLooks, consumeReach: consume } = store;
   /** How to end what was started, in the order in which it was. */
@@ -35,12 +49,22 @@ export async function startJobs({ store, metrics, webhook, delivering, tracking,
   };
   const { publishWake: wake } = live;
   const escalate = webhook && escalations.escalate;
-  const { escalationDelay: escalationDelayMs } = config;
+  const { sends, recalls, reports, reportLooks } = store;
+  const { escalationDelay: escalationDelayMs, retention: retentionMs } = config;
   try {
     stops.push(await fanout.work((job, signal) => expand({ ...tracking, recallAgain }, job, signal)));
     stops.push(await schedule.work((due) => deliverDue(delivering, due)));
 
-    const reach = await startReach({ consume, later: laterLooks.add, cursors, wake, escalate, escalationDelayMs, log });
+    const reporting = createReportWatch({
+      ...{ reports, looks: reportLooks, cursors, recalledAt: recalls.recalledAt, retentionMs },
+      find: async (serverMsgId) => toReportedSend(await sends.find({ serverMsgId, clientMsgId: "" })),
+    });
+    stops.push(await reportLooks.consume(reporting.look));
+    const report = (entries: readonly ReachEntry[]) =>
+      reporting.begin(entries.map(({ reportId: serverMsgId = "", ...entry }) => ({ ...entry, serverMsgId })));
+    const reach = await startReach({
+      ...{ consume, later: laterLooks.add, cursors, wake, escalate, escalationDelayMs, report, log },
+    });
     stops.push(reach.stop);
     const inboxes = Array.from({ length: config.partitions }, (_, partition) => inboxStream(partition));
     const watched = inboxes.map((stream) => ({ stream, consumer: reachConsumer }));
@@ -49,10 +73,20 @@ export async function startJobs({ store, metrics, webhook, delivering, tracking,
       ...reach.counts,
     }));
     if (webhook !== undefined) {
-      const escalating = await startEscalate({ escalations, deadLetters, cursors, webhook, log });
+      const report = ({ notification, userId }: Escalation) =>
+        reports.tell([{ notification: toReported(notification), userId, state: "escalated" }]);
+      const escalating = await startEscalate({ escalations, deadLetters, cursors, webhook, report, log });
       stops.push(escalating.stop);
       metrics.count("mustreach_escalations_total", "What came of escalations, by `outcome`.", () => ({
         ...escalating.counts,
+      }));
+    }
+    if (reportWebhook !== undefined) {
+      const { reportPages: pages, reportTurn: turn, reportsTold: told } = store;
+      const posting = await startReportWebhook({ pages, turn, told, webhook: reportWebhook, log });
+      stops.push(posting.stop);
+      metrics.count("mustreach_report_webhook_total", "What came of reports at the webhook, by `outcome`.", () => ({
+        ...posting.counts,
       }));
     }
   } catch (error) {
@@ -60,4 +94,11 @@ export async function startJobs({ store, metrics, webhook, delivering, tracking,
     throw error;
   }
   return { stop };
+}
+
+/** A send as reports name it, if its end is reported. */
+function toReportedSend(record: SendRecord | undefined): ReportedNotification | undefined {
+  if (record?.reportKey === undefined) return undefined;
+  const { serverMsgId, clientMsgId, reportKey: key, deliverAtMs, sendTime } = record;
+  return { serverMsgId, clientMsgId, key, sendTimeMs: deliverAtMs || sendTime };
 }

@@ -13,6 +13,7 @@ import { DeadLetterService } from "./gen/mustreach/delivery/v1/dead_letter_pb.ts
 import { DeliveryService, Gap_Reason } from "./gen/mustreach/delivery/v1/delivery_pb.ts";
 import { GroupService } from "./gen/mustreach/directory/v1/directory_pb.ts";
 import { Durability, MsgService } from "./gen/mustreach/msg/v1/msg_pb.ts";
+import { ReportService } from "./gen/mustreach/msg/v1/report_pb.ts";
 import { OpenimService } from "./gen/mustreach/openim/v1/openim_pb.ts";
 import { requireActive } from "./groups/records.ts";
 import { createGroupService } from "./groups/service.ts";
@@ -35,6 +36,7 @@ import type { Admission } from "./receiving/admission.ts";
 import { createHub } from "./receiving/hub.ts";
 import { createDeliveryService } from "./receiving/service.ts";
 import { type ResumeRequest, resume } from "./receiving/subscribe.ts";
+import { createReportService } from "./reporting/service.ts";
 import { createMsgService } from "./sending/service.ts";
 import { createTickets } from "./tickets/tickets.ts";
 import { createTimerWheel } from "./timer-wheel.ts";
@@ -150,6 +152,11 @@ export function createServing(options: ServingOptions): Serving {
   const { escalations, deadLetters } = store;
   const replaying = { deadLetters, escalations: foundation.webhook && escalations };
 
+  // What has become of notifications, for the back end.
+  const closing = new AbortController();
+  const { reportPages, reportsTold } = store;
+  const reporting = { pages: reportPages, told: reportsTold, heartbeatMs, stopping: closing.signal };
+
   const health = createHealth(() => checkReadiness(foundation, hub.size()));
   const callLog = createCallLog(log, metrics, config.accessLog);
   const shutdown = new AbortController();
@@ -165,10 +172,10 @@ export function createServing(options: ServingOptions): Serving {
       DeadLetterService,
       createDeadLetterService({ deadLetters, replay: (request) => replay(replaying, request) }),
     ),
+    createServiceImplSpec<typeof ReportService>(ReportService, createReportService(reporting)),
     createServiceImplSpec<typeof OpenimService>(OpenimService, createOpenimService({ conversations, findPlatforms })),
   ];
   const { isConnected, signals, reads, writes } = connections;
-  const closing = new AbortController();
   const standard = createStandardServices({
     ...createServingStatus({ health, links: [signals, reads, writes], isConnected }),
     ...{ services, hasReflection: config.reflection, closing: closing.signal },

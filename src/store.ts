@@ -29,6 +29,13 @@ import { reachingSpecs } from "./reaching/layout.ts";
 import { consumeReach, type ReachConsumerOptions } from "./reaching/watched.ts";
 import { createRecalls } from "./recalling/findings.ts";
 import { createTombstones } from "./recalling/tombstones.ts";
+import { createReportDelivered } from "./reporting/delivered.ts";
+import { reportingSpecs } from "./reporting/layout.ts";
+import { createReportLooks } from "./reporting/looks.ts";
+import { createReportPages } from "./reporting/page.ts";
+import { createReports } from "./reporting/reports.ts";
+import { createTold } from "./reporting/told.ts";
+import { createWebhookTurn } from "./reporting/turn.ts";
 import { createFanout } from "./sending/fan-out.ts";
 import { sendingSpecs } from "./sending/layout.ts";
 import { createFindPlaced } from "./sending/placed.ts";
@@ -84,6 +91,7 @@ export async function openStore(
     ...sendingSpecs,
     ...liveSpecs,
     ...reachingSpecs({ retentionMs, maxStoreBytes: queueBytes }),
+    ...reportingSpecs({ retentionMs, maxBytes: config.reportMaxBytes ?? queueBytes }),
   ];
   const toldMs = 2_000;
   const told = setTimeout(() => log.warn("waiting for the broker to take streams: is its cluster whole?"), toldMs);
@@ -110,6 +118,8 @@ export async function openStore(
     onMembershipChange: ({ userIds, ...signal }) => live.publishMember(userIds, signal),
   });
   const laterLooks = createLaterLooks(broker, publisher, { log });
+  const reports = createReports(publisher, directGet, partitions);
+  const reportsTold = createTold(broker, timeoutMs);
   return {
     /** What the broker's configuration said when it was last connected to. */
     audit: () => audit,
@@ -139,11 +149,18 @@ export async function openStore(
       consumeReach(broker, { partitions, laterLooks, onEntry, log }),
     /** The names of its streams. */
     streams: specs.map(({ name }) => name),
+    reports,
+    reportDelivered: createReportDelivered({ reports, get: directGet, partitions, log }),
+    reportLooks: createReportLooks(broker, publisher, log),
+    reportPages: createReportPages(reads, directGet),
+    reportsTold,
+    reportTurn: createWebhookTurn(broker, publisher, directGet, log),
     /** What of it is missing or not as declared, in sentences. */
     problems: () => streamProblems(broker, specs, replicas),
     /** Stores what is in memory. */
     async close() {
       revocations.close();
+      reportsTold.close();
       epochs.close();
       await cursors.close();
       directGet.close();

@@ -128,7 +128,14 @@ test.each([
 
 test("every form of a notification has room for the longest ids beside its data", () => {
   const item = { kind: "message", message } as const;
-  const stored = { partition: 255, sequence: largest, storedAtMs: largest, userId: id(1_024), expiresAtMs: largest };
+  const stored = {
+    partition: 255,
+    sequence: largest,
+    storedAtMs: largest,
+    userId: id(1_024),
+    expiresAtMs: largest,
+    isReported: true,
+  };
   const dead = { "Mustreach-Attempts": String(largest), "Mustreach-Error": encodeURIComponent("日".repeat(500)) };
   const forms: Record<string, number> = {
     inbox: encodeItem(item).length + bytesOf({ ...itemHeaders(id(1_024), item, options), ...batchHeaders }),

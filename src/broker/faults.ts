@@ -63,8 +63,8 @@ export interface Refusal {
 }
 
 /** Whether a refusal may be of a subject that is taken: who asked looks. */
-export function mayBeTaken({ errCode }: Refusal): boolean {
-  return errCode === apiCodes.storeFailed;
+export function mayBeTaken(refusal: Refusal): boolean {
+  return refusal.errCode === apiCodes.storeFailed || isOvertaken(refusal);
 }
 
 /** Whether a write that expected a record to be as it was read has come too late. */

@@ -71,6 +71,13 @@ export function placeIdsOf(subject: string, sequence: number): NotificationIds |
   return toPlaceIds({ partition: Number(subject.split(".", 2)[1]), sequence, random: subject.slice(begin + 1) });
 }
 
+/** The server message id of a notification, by the subject and the sequence of its place. */
+export function toServerMsgId(subject: string, sequence: number): string {
+  // Its ids are short enough for a token to be no hash.
+  const token = subject.slice(subject.lastIndexOf(".") + 1);
+  return placeIdsOf(subject, sequence)?.serverMsgId ?? Buffer.from(token, "base64url").toString();
+}
+
 /** The token of a notification's place in an inbox, by its server message id. */
 export function notificationToken(serverMsgId: string): string {
   const place = parsePlaceId("server", serverMsgId);

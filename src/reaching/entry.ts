@@ -15,6 +15,8 @@ export interface ReachEntry extends Pick<Delivery, "sequence" | "storedAtMs" | "
   readonly escalateAfterMs: number | undefined;
   /** Which devices it is for; undefined: all. */
   readonly devices?: Addressing | undefined;
+  /** The serverMsgID of a notification whose end is to be reported, until somebody looks after that; else undefined. */
+  readonly reportId?: string | undefined;
   /** How many notifications it stands for: one, but for a reminder. */
   readonly notifications: number;
 }

@@ -11,6 +11,8 @@ export interface EscalateOptions {
   readonly deadLetters: Pick<DeadLetters, "add">;
   readonly cursors: Pick<Cursors, "ofUsers">;
   readonly webhook: Webhook;
+  /** Reports that the webhook has taken one whose end is reported. Default: nobody is told. */
+  readonly report?: (escalation: Escalation) => Promise<void>;
   /**
    * First attempts at a time, on this instance, that are answered promptly. Default 16. Retries may be half as many, as
    * of {@link maxUnderWay}.
@@ -87,6 +89,8 @@ export async function startEscalate(options: EscalateOptions): Promise<Escalate>
     const { signal } = stopping;
     const answer = await webhook(attempt.id, toWebhookBody(attempt), signal);
     if (answer.kind === "taken") {
+      // Before the ack: without it, both happen again.
+      if (attempt.isReported) await options.report?.(attempt);
       counts.delivered++;
       return attempt.ack();
     }

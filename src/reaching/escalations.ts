@@ -8,7 +8,7 @@ import { toRefusal } from "../broker/faults.ts";
 import { findSurely } from "../broker/leader.ts";
 import { decodeStored } from "../decode-stored.ts";
 import { type Notification, NotificationSchema } from "../gen/mustreach/delivery/v1/delivery_pb.ts";
-import { decodeNotification, expiresHeader, readItemHeaders, userHeader } from "../inbox/items.ts";
+import { decodeNotification, expiresHeader, readItemHeaders, reportHeader, userHeader } from "../inbox/items.ts";
 import { inboxStream } from "../inbox/layout.ts";
 import type { Publisher } from "../publishing/publish.ts";
 import {
@@ -37,6 +37,8 @@ export interface Escalation {
   readonly expiresAtMs: number | undefined;
   /** Which devices it is for; undefined: all. */
   readonly devices?: Addressing | undefined;
+  /** Whether what becomes of it is reported. */
+  readonly isReported: boolean;
 }
 
 /** An attempt to hand an escalation to the webhook. It is held until the first ack, nak or retry. */
@@ -48,7 +50,7 @@ export interface EscalationAttempt extends Escalation, Pick<Delivery, "ack" | "n
 }
 
 /** A notification in an inbox that is to be escalated. */
-export type Unreached = Omit<Escalation, "id" | "notification">;
+export type Unreached = Omit<Escalation, "id" | "notification" | "isReported">;
 
 /** The notifications that wait for the webhook. */
 export interface Escalations {
@@ -145,7 +147,9 @@ export function createEscalations(
       notification.sequence = BigInt(sequence);
       const id = escalationId(notification, partition);
       // Should the acknowledgement in `reach` be lost, the notification comes again when its attempts may be over.
-      await store(escalationSubject(partition, sequence), { ...unreached, notification, id }, { "Nats-Msg-Id": id });
+      const isReported = readItemHeaders(found).report !== undefined;
+      const escalation = { ...unreached, notification, id, isReported };
+      await store(escalationSubject(partition, sequence), escalation, { "Nats-Msg-Id": id });
       return "queued";
     },
 
@@ -187,12 +191,14 @@ export function createEscalations(
 }
 
 /** The headers of a stored escalation. */
-export function escalationHeaders({ userId, storedAtMs, expiresAtMs, devices }: Escalation): Record<string, string> {
+export function escalationHeaders(escalation: Escalation): Record<string, string> {
+  const { userId, storedAtMs, expiresAtMs, devices, isReported } = escalation;
   return {
     [userHeader]: encodeURIComponent(userId),
     [storedHeader]: String(storedAtMs),
     ...(expiresAtMs === undefined ? {} : { [expiresHeader]: String(expiresAtMs) }),
     ...(devices === undefined ? {} : { [devicesHeader]: writeAddressing(devices) }),
+    ...(isReported ? { [reportHeader]: "1" } : {}),
   };
 }
 
@@ -200,10 +206,11 @@ export function escalationHeaders({ userId, storedAtMs, expiresAtMs, devices }: 
 export function readEscalation(stored: Pick<Delivery, "subject" | "payload" | "header">): Escalation {
   const notification = decodeStored(NotificationSchema, stored.payload);
   const { partition, sequence } = parsePlace(stored.subject);
-  const { userId, expiresAtMs, devices } = readItemHeaders(stored);
+  const { userId, expiresAtMs, devices, report } = readItemHeaders(stored);
   const storedAtMs = Number(stored.header(storedHeader));
   const id = escalationId(notification, partition);
-  return { id, partition, sequence, storedAtMs, userId, notification, expiresAtMs, devices };
+  const isReported = report !== undefined;
+  return { id, partition, sequence, storedAtMs, userId, notification, expiresAtMs, devices, isReported };
 }
 
 // A group's notification has one serverMsgID in all inboxes, and sequences of different partitions are alike.

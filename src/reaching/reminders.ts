@@ -30,6 +30,7 @@ export function createReminders(
     const key = keyOf(entry);
     const reminder: Reminder = {
       ...entry,
+      reportId: undefined,
       ack: () => void ofUsers.delete(key),
       nak: (delayMs) => add(reminder, Date.now() + delayMs),
     };

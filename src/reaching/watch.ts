@@ -13,7 +13,9 @@ export interface ReachOptions {
   readonly wake: (userToken: string) => void;
   /** Hands an entry to the webhook; undefined without one. `gone` when the inbox no longer has it. */
   readonly escalate?: ((entry: ReachEntry) => Promise<"queued" | "gone">) | undefined;
-  /** Keeps entries until a moment, in epoch milliseconds, when `consume` delivers them again. */
+  /** Looks after the reports of entries that have a `reportId`, from now on. Default: nobody does. */
+  readonly report?: (entries: readonly ReachEntry[]) => Promise<void>;
+  /** Keeps entries until a moment, in epoch milliseconds, when `consume` delivers them again, without `reportId`. */
   readonly later: (entries: readonly ReachEntry[], atMs: number) => Promise<void>;
   /**
    * With a webhook: an entry whose next look is further away than this, in milliseconds, goes to `later`, since what
@@ -74,7 +76,7 @@ const maxLook = 256;
  * again: with a webhook the broker brings it back at its time, without one a reminder here stands for it.
  */
 export async function startReach(options: ReachOptions): Promise<Reach> {
-  const { consume, cursors, wake, escalate, later, maxNakMs = 10_000, maxLooks = 5 } = options;
+  const { consume, cursors, wake, escalate, report, later, maxNakMs = 10_000, maxLooks = 5 } = options;
   const { wakeDelayMs = 5_000, escalationDelayMs = 30_000, comeBackMs = 10_000 } = options;
   const { gatherMs = 100, retryMs = 2_000, maxReminders, log } = options;
   const counts: ReachCounts = { reached: 0, woken: 0, escalated: 0, expired: 0, withdrawn: 0, letGo: 0 };
@@ -163,8 +165,23 @@ export async function startReach(options: ReachOptions): Promise<Reach> {
       read.get(entry.userId)?.some((cursor) => hasGot(cursor, entry.sequence, entry.devices)) === true;
   };
 
-  const look = async (entries: readonly ReachEntry[]): Promise<void> => {
-    const isReached = await learn(entries);
+  /** Has reports looked after, and returns what is to be looked at here: without what could not be handed on. */
+  const handOn = async (entries: readonly ReachEntry[]): Promise<readonly ReachEntry[]> => {
+    const reported = new Set(entries.filter(({ reportId }) => reportId !== undefined));
+    if (report === undefined || reported.size === 0) return entries;
+    try {
+      await report([...reported]);
+      return entries;
+    } catch (err) {
+      log.warn({ err }, "cannot look after reports now; it is tried again");
+      for (const entry of reported) entry.nak(retryMs);
+      return entries.filter((entry) => !reported.has(entry));
+    }
+  };
+
+  const look = async (all: readonly ReachEntry[]): Promise<void> => {
+    const isReached = await learn(all);
+    const entries = await handOn(all);
     const now = Date.now();
     const woken = new Set<string>();
     const underWay: Promise<void>[] = [];
@@ -192,7 +209,7 @@ export async function startReach(options: ReachOptions): Promise<Reach> {
         counts.woken++;
         woken.add(userToken);
         const atMs = Math.min(storedAtMs + escalateAfterMs(entry), expiresAtMs);
-        if (atMs - now <= maxNakMs) entry.nak(atMs - now);
+        if (atMs - now <= maxNakMs && entry.reportId === undefined) entry.nak(atMs - now);
         // By the second in which all of them are due: many share a job.
         else far.push({ entry, second: Math.ceil(atMs / 1_000) });
       }

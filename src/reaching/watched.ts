@@ -3,6 +3,7 @@ import type { Broker } from "../broker/connect.ts";
 import { type Consumption, consume, type Delivery, together } from "../broker/consumers/consume.ts";
 import { readItemHeaders } from "../inbox/items.ts";
 import { inboxPartitionFilter, inboxStream, parseInboxSubject } from "../inbox/layout.ts";
+import { toServerMsgId } from "../inbox/place-id.ts";
 import type { ReachEntry } from "./entry.ts";
 import type { LaterLooks } from "./later-looks.ts";
 import { reachConsumer } from "./layout.ts";
@@ -60,5 +61,6 @@ function toReachEntry(partition: number, delivery: Delivery): ReachEntry {
   const facts = readItemHeaders(delivery);
   if (facts.userId === "") throw new TypeError("an inbox entry without its user");
   const { sequence, storedAtMs, ack, nak } = delivery;
-  return { ...facts, sequence, storedAtMs, ack, nak, partition, userToken, notifications: 1 };
+  const reportId = facts.report && toServerMsgId(delivery.subject, sequence);
+  return { ...facts, sequence, storedAtMs, ack, nak, partition, userToken, reportId, notifications: 1 };
 }

@@ -16,6 +16,8 @@ export interface RecallableSend {
     readonly sendTime: number;
     /** When it is to be delivered, in epoch milliseconds; 0: when it was accepted. */
     readonly deliverAtMs: number;
+    /** The key of the notification, where what becomes of it is reported. */
+    readonly reportKey?: string | undefined;
   };
   readonly recipients: readonly string[];
 }
@@ -37,6 +39,8 @@ export interface RecallDeps {
   readonly cursors: Pick<Cursors, "ofUsers">;
   /** Drops a send that waits for its time; false when it does not. */
   readonly cancelScheduled: (serverMsgId: string) => Promise<boolean>;
+  /** Reports that it was withdrawn from users. Default: nobody is told. */
+  readonly report?: (record: RecallableSend["record"], userIds: readonly string[]) => Promise<void>;
 }
 
 /** Up to this many are removed one by one; more at once, which costs the broker a look at all inboxes. */
@@ -66,8 +70,9 @@ export async function recall(deps: RecallDeps, send: RecallableSend, operationId
     const item = { kind: "recall", recall: create(RecallSchema, { serverMsgId, clientMsgId }), timeMs } as const;
     for (const chunk of chunksOf(recipients)) await deps.inbox.writeMany(chunk, item, { operationId });
   }
-  const delivered = recipients.filter((userId) => findings.hasAcknowledged(userId)).length;
-  return { withdrawn: recipients.length - delivered, delivered };
+  const withdrawn = recipients.filter((userId) => !findings.hasAcknowledged(userId));
+  if (record.reportKey !== undefined) await deps.report?.(record, withdrawn);
+  return { withdrawn: withdrawn.length, delivered: recipients.length - withdrawn.length };
 }
 
 /** Removes it from all inboxes, and takes its place there: as often as it was stored before that was taken. */

@@ -18,6 +18,7 @@ function escalation(sequence: number, { partition = 0, data = `data ${sequence}`
     userId: "日本 é",
     notification: create(NotificationSchema, { serverMsgId, data, sequence: BigInt(sequence) }),
     expiresAtMs: sequence % 2 === 0 ? 5_000_000_000_000 : undefined,
+    isReported: sequence % 2 === 1,
   };
 }
 

@@ -14,7 +14,7 @@ async function bury({ deadLetters }: Pick<TestInstance, "deadLetters">, ...seque
   for (const sequence of sequences) {
     const id = `m${sequence}-0-${sequence}`;
     const notification = create(NotificationSchema, { serverMsgId: `m${sequence}`, sequence: BigInt(sequence) });
-    const place = { partition: 0, sequence, storedAtMs: 1, userId: "ann", expiresAtMs: undefined };
+    const place = { partition: 0, sequence, storedAtMs: 1, userId: "ann", expiresAtMs: undefined, isReported: false };
     await deadLetters.add({ id, notification, ...place }, 10, "e");
     ids.push(id);
   }

@@ -17,6 +17,7 @@ const letters: readonly DeadLetter[] = [1, 2, 3].map((place) => ({
   userId: "ann",
   notification: create(NotificationSchema, { serverMsgId: "m", data: "hello", sequence: BigInt(place) }),
   expiresAtMs: undefined,
+  isReported: false,
   attempts: 10,
   error: "HTTP 500",
   deadAtMs: 1_700_000_000_000,

@@ -350,8 +350,8 @@ describe("with a webhook", () => {
     });
     for (let i = 60; i < 80; i++) await one.send(`user ${i}`, String(i));
     await waitFor(async () => expect((await one.consumed("reach")).deliveries).toBeGreaterThanOrEqual(80));
-    const before = first.taken.length;
     await reach.stop();
+    const before = first.taken.length;
     // Long before the broker would take it from a dead instance.
     await waitFor(() => expect(before + second.taken.length).toBe(80));
     const all = [...first.taken, ...second.taken].map(({ userId }) => userId);

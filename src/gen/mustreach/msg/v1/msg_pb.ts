@@ -128,8 +128,8 @@ export type SendBusinessNotificationRequest = Message<"mustreach.msg.v1.SendBusi
 
   /**
    * Level 2 only: whether the back end is told what becomes of it, for each recipient: delivered, expired, recalled,
-   * escalated. Default false: as for all notifications whose key begins
-   * with one of MUSTREACH_REPORT_KEYS. With level 1: 1001.
+   * escalated (ReportService, a webhook, NATS). Default false: only if its key begins with one of
+   * MUSTREACH_REPORT_KEYS. With level 1: 1001.
    *
    * @generated from field: bool report = 17;
    */

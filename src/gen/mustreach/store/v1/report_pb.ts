@@ -10,7 +10,7 @@ import type { Message } from "@bufbuild/protobuf";
  * Describes the file mustreach/store/v1/report.proto.
  */
 export const file_mustreach_store_v1_report: GenFile = /*@__PURE__*/
-  fileDesc("Ch9tdXN0cmVhY2gvc3RvcmUvdjEvcmVwb3J0LnByb3RvEhJtdXN0cmVhY2guc3RvcmUudjEi7AEKCVJlcG9ydEpvYhI0CgdlbnRyaWVzGAEgAygLMiMubXVzdHJlYWNoLnN0b3JlLnYxLlJlcG9ydEpvYi5FbnRyeRqoAQoFRW50cnkSDwoHdXNlcl9pZBgBIAEoCRIQCghzZXF1ZW5jZRgCIAEoAxIUCgxzdG9yZWRfYXRfbXMYAyABKAMSFQoNZXhwaXJlc19hdF9tcxgEIAEoAxIVCg1zZXJ2ZXJfbXNnX2lkGAUgASgJEhUKDWNsaWVudF9tc2dfaWQYBiABKAkSCwoDa2V5GAcgASgJEhQKDHNlbmRfdGltZV9tcxgIIAEoAyIfCgtSZXBvcnRQbGFjZRIQCghzZXF1ZW5jZRgBIAEoA0JUChJtdXN0cmVhY2guc3RvcmUudjFCC1JlcG9ydFByb3RvUAFaGm11c3RyZWFjaC9zdG9yZS92MTtzdG9yZXYxqgISTXVzdHJlYWNoLlN0b3JlLlYxYgZwcm90bzM");
+  fileDesc("Ch9tdXN0cmVhY2gvc3RvcmUvdjEvcmVwb3J0LnByb3RvEhJtdXN0cmVhY2guc3RvcmUudjEi/QEKCVJlcG9ydEpvYhI0CgdlbnRyaWVzGAEgAygLMiMubXVzdHJlYWNoLnN0b3JlLnYxLlJlcG9ydEpvYi5FbnRyeRq5AQoFRW50cnkSDwoHdXNlcl9pZBgBIAEoCRIQCghzZXF1ZW5jZRgCIAEoAxIUCgxzdG9yZWRfYXRfbXMYAyABKAMSFQoNZXhwaXJlc19hdF9tcxgEIAEoAxIVCg1zZXJ2ZXJfbXNnX2lkGAUgASgJEhUKDWNsaWVudF9tc2dfaWQYBiABKAkSCwoDa2V5GAcgASgJEhQKDHNlbmRfdGltZV9tcxgIIAEoAxIPCgdkZXZpY2VzGAkgASgJIh8KC1JlcG9ydFBsYWNlEhAKCHNlcXVlbmNlGAEgASgDQlQKEm11c3RyZWFjaC5zdG9yZS52MUILUmVwb3J0UHJvdG9QAVoabXVzdHJlYWNoL3N0b3JlL3YxO3N0b3JldjGqAhJNdXN0cmVhY2guU3RvcmUuVjFiBnByb3RvMw");
 
 /**
  * ReportJob is notifications of which it is looked at about the same time what has become of them.
@@ -92,6 +92,13 @@ export type ReportJob_Entry = Message<"mustreach.store.v1.ReportJob.Entry"> & {
    * @generated from field: int64 send_time_ms = 8;
    */
   sendTimeMs: bigint;
+
+  /**
+   * Which devices it is for, as its header says it; empty: all.
+   *
+   * @generated from field: string devices = 9;
+   */
+  devices: string;
 };
 
 /**
