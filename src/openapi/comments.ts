@@ -4,9 +4,18 @@ import { comments as deadLetters } from "../gen/mustreach/delivery/v1/dead_lette
 import { comments as delivery } from "../gen/mustreach/delivery/v1/delivery_comments.ts";
 import { comments as directory } from "../gen/mustreach/directory/v1/directory_comments.ts";
 import { comments as msg } from "../gen/mustreach/msg/v1/msg_comments.ts";
+import { comments as reports } from "../gen/mustreach/msg/v1/report_comments.ts";
 import { comments as openim } from "../gen/mustreach/openim/v1/openim_comments.ts";
 
-const all: Readonly<Record<string, string>> = { ...auth, ...deadLetters, ...delivery, ...directory, ...msg, ...openim };
+const all: Readonly<Record<string, string>> = {
+  ...auth,
+  ...deadLetters,
+  ...delivery,
+  ...directory,
+  ...msg,
+  ...reports,
+  ...openim,
+};
 
 /** What the proto says of a message, field, enum, value, service or method: Markdown; empty when it says nothing. */
 export function commentOf(desc: DescMessage | DescField | DescEnum | DescEnumValue | DescService | DescMethod): string {

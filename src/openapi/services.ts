@@ -4,11 +4,20 @@ import { DeadLetterService } from "../gen/mustreach/delivery/v1/dead_letter_pb.t
 import { DeliveryService } from "../gen/mustreach/delivery/v1/delivery_pb.ts";
 import { GroupService } from "../gen/mustreach/directory/v1/directory_pb.ts";
 import { MsgService } from "../gen/mustreach/msg/v1/msg_pb.ts";
+import { ReportService } from "../gen/mustreach/msg/v1/report_pb.ts";
 import { OpenimService } from "../gen/mustreach/openim/v1/openim_pb.ts";
 import { restPath } from "../json/rest-path.ts";
 
 /** The services of the contract: the one with the documented path first. */
-export const services = [MsgService, DeliveryService, GroupService, AuthService, DeadLetterService, OpenimService];
+export const services = [
+  MsgService,
+  DeliveryService,
+  GroupService,
+  AuthService,
+  DeadLetterService,
+  ReportService,
+  OpenimService,
+];
 
 /** A method with its path over REST. */
 export interface RestRoute {

@@ -23,6 +23,7 @@ export function toWebhookBody({ id, attempt, userId, sequence, notification }: E
       recvGroupID: notification.recvGroupId,
       key: notification.key,
       data: notification.data,
+      collapseKey: notification.collapseKey,
       /** Always 2. */
       reliabilityLevel: notification.reliabilityLevel,
       sequence: Number(notification.sequence),

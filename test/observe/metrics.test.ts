@@ -10,6 +10,8 @@ import { useServer } from "../helpers/server.ts";
 // With a webhook, for its metrics.
 const server = useServer({
   HEARTBEAT: "1s",
+  REPORT_WEBHOOK_URL: "http://127.0.0.1:9/",
+  REPORT_WEBHOOK_SECRET: `whsec_${"A".repeat(43)}=`,
   ESCALATION_URL: "http://127.0.0.1:9/",
   ESCALATION_SECRET: `whsec_${"A".repeat(43)}=`,
 });

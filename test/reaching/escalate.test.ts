@@ -75,6 +75,7 @@ describe("the whole way", () => {
         recvGroupID: "",
         key: "test",
         data: "hello",
+        collapseKey: "",
         reliabilityLevel: 2,
         sequence,
       },

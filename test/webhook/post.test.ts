@@ -27,6 +27,7 @@ const body: WebhookBody = {
     recvGroupID: "",
     key: "paid",
     data: 'é 😀 "quoted"',
+    collapseKey: "",
     reliabilityLevel: 2,
     sequence: 7,
   },
