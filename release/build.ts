@@ -59,7 +59,8 @@ function buildService(compiled: string, to: string): void {
   compile("service", compiled);
   copyJavaScript(compiled, join(to, "dist"));
   copyDeclarations(compiled, join(to, "dist"), ["client/index.d.ts", "testing/index.d.ts"]);
-  cpSync(join(root, "src/console/page"), join(to, "dist/console/page"), { recursive: true });
+  const assets = globSync("*/**/*.*", { cwd: join(root, "src") }).filter((path) => !path.endsWith(".ts"));
+  for (const path of assets) cpSync(join(root, "src", path), join(to, "dist", path));
   cpSync(join(root, "release/mustreach.js"), join(to, "mustreach.js"));
   writeManifest(to, serviceManifest);
   for (const name of ["LICENSE", "README.md", "CHANGELOG.md", "proto", "docs"]) {

@@ -1,15 +1,15 @@
 import { type ExecFileOptions, execFile, execFileSync, spawn } from "node:child_process";
 import { once } from "node:events";
 import { readdirSync, statSync } from "node:fs";
-import { copyFile, mkdtemp, rm, writeFile } from "node:fs/promises";
+import { copyFile, mkdtemp, readFile, rm, writeFile } from "node:fs/promises";
 import { tmpdir } from "node:os";
-import { delimiter, join, resolve } from "node:path";
+import { delimiter, dirname, join, resolve } from "node:path";
 import { createInterface } from "node:readline";
 import { promisify } from "node:util";
 import { rolldown } from "rolldown";
 import { afterAll, beforeAll, describe, expect, onTestFinished, test } from "vitest";
-import { build } from "../../release/build.ts";
 import { project, root } from "../../release/manifest.ts";
+import { release } from "../../release/release.ts";
 import { useBrowser } from "../helpers/browser.ts";
 import { useServer } from "../helpers/server.ts";
 
@@ -24,15 +24,38 @@ const bin = join(root, "node_modules", ".bin");
 const tarballs = { client: "", mustreach: "" };
 
 beforeAll(async () => {
-  const dist = await newDir();
-  await build(dist);
-  for (const name of ["client", "mustreach"] as const) {
-    const pack = ["pack", "--json", "--pack-destination", dist, join(dist, name)];
-    const [{ filename }] = JSON.parse((await run("npm", pack)).stdout);
-    tarballs[name] = join(dist, filename);
-  }
+  const dist = join(await newDir(), "release");
+  await release(dist);
+  tarballs.client = join(dist, `mustreach-client-${project.version}.tgz`);
+  tarballs.mustreach = join(dist, `mustreach-${project.version}.tgz`);
 });
 afterAll(() => Promise.all(dirs.map((dir) => rm(dir, { recursive: true, force: true, maxRetries: 20 }))));
+
+test("a release has the packages, the protos, what is in them, what is new, and the checksums of all", async () => {
+  const dist = dirname(tarballs.client);
+  const sums = (await readFile(join(dist, "SHA256SUMS"), "utf8")).trim().split("\n");
+  const names = sums.map((line) => line.slice(66).replace(project.version, "VERSION"));
+  expect(names).toEqual([
+    "NOTES.md",
+    "mustreach-VERSION.cdx.json",
+    "mustreach-VERSION.tgz",
+    "mustreach-client-VERSION.cdx.json",
+    "mustreach-client-VERSION.tgz",
+    "mustreach-protos-VERSION.tar.gz",
+    "mustreach-protos-VERSION.zip",
+  ]);
+  await run("sha256sum", ["--check", "--strict", "SHA256SUMS"], { cwd: dist });
+  const bill = JSON.parse(await readFile(join(dist, `mustreach-${project.version}.cdx.json`), "utf8"));
+  const parts: { name: string }[] = bill.components;
+  expect(parts.map(({ name }) => name)).toEqual(expect.arrayContaining(Object.keys(project.dependencies)));
+  expect(parts.map(({ name }) => name)).not.toContain("vitest");
+
+  // Nothing but the archive is needed.
+  const dir = await newDir();
+  await run("tar", ["-xzf", join(dist, `mustreach-protos-${project.version}.tar.gz`), "-C", dir]);
+  const protos = join(dir, `mustreach-protos-${project.version}`, "proto");
+  await run(join(bin, "buf"), ["build", protos, "-o", join(dir, "image.binpb")], { cwd: dir });
+});
 
 test.each(["client", "mustreach"] as const)("publint and attw find nothing wrong with %s", async (name) => {
   const { stdout } = await run(join(bin, "publint"), ["run", "--strict", tarballs[name]]);
@@ -135,11 +158,17 @@ describe("in an empty project that has installed both,", () => {
       if (serve.pid !== undefined) process.kill(-serve.pid, "SIGINT");
       await ended;
     });
-    let url = "";
+    const said: string[] = [];
     for await (const line of createInterface({ input: serve.stdout })) {
-      url ||= /answers at (\S+)\. Try it/.exec(line)?.[1] ?? "";
-      if (line.startsWith("Ctrl-C") || line.includes("Ctrl-C stops")) break;
-      if (line.includes("mustreach -- ")) expect.fail(`a command of a checkout: ${line}`);
+      said.push(line);
+      if (line.includes("Ctrl-C stops")) break;
+    }
+    expect(said.join("\n")).toContain("npx mustreach listen");
+    expect(said.join("\n")).not.toContain("npm run");
+    const [, url = ""] = /answers at (\S+)\. Try it/.exec(said.join("\n")) ?? [];
+    const [, adminUrl = ""] = /For the operator: (\S+)\/console/.exec(said.join("\n")) ?? [];
+    for (const page of ["console", "docs", "openapi.json"]) {
+      expect((await fetch(`${adminUrl}/${page}`)).status, page).toBe(200);
     }
     const sent = await mustreach("send", "--url", url, "--to", "carol", "--key", "k", "--data", "{}", "--must-reach");
     expect(JSON.parse(sent).serverMsgID).toMatch(/^[0-9a-f]{32}$/);
