@@ -123,10 +123,15 @@ function toScalar(scalar: ScalarType, dialect: Dialect): JsonSchema {
     case ScalarType.INT32:
       return { type: "integer", format: "int32", minimum: -maxInt32 - 1, maximum: maxInt32 };
     case ScalarType.INT64:
-      return isEvent ? { type: "string", pattern: "^-?[0-9]+$" } : { type: "integer", format: "int64" };
+      return isEvent ? { type: "string", pattern: "^-?[0-9]+$" } : toLong(-Number.MAX_SAFE_INTEGER);
     case ScalarType.UINT64:
-      return isEvent ? { type: "string", pattern: "^[0-9]+$" } : { type: "integer", format: "int64", minimum: 0 };
+      return isEvent ? { type: "string", pattern: "^[0-9]+$" } : toLong(0);
     default:
       throw new Error(`no schema for ${ScalarType[scalar]}`);
   }
+}
+
+/** As far as numbers of JSON are exact in every language. */
+function toLong(minimum: number): JsonSchema {
+  return { type: "integer", format: "int64", minimum, maximum: Number.MAX_SAFE_INTEGER };
 }
