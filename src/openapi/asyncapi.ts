@@ -172,11 +172,19 @@ function toSocketRequest(request: JsonSchema): JsonSchema {
   return { ...request, properties: { ...request.properties, token }, maxProperties: 2 };
 }
 
+/** What the webhook is told of a notification: OpenIM's fields, and the sequence. */
+const webhookFields = [
+  ...["serverMsgID", "clientMsgID", "sendTime", "sendUserID", "recvUserID", "recvGroupID"],
+  ...["key", "data", "reliabilityLevel", "sequence"],
+];
+
 type ToMessage = (name: string, summary: string, payload: JsonSchema) => object;
 
 function toEscalation(message: ToMessage) {
   const schemas: JsonSchemas = {};
-  const notification = createSchemas(schemas, "answer").inline(NotificationSchema);
+  const { properties = {}, ...whole } = createSchemas(schemas, "answer").inline(NotificationSchema);
+  const own = Object.fromEntries(Object.entries(properties).filter(([name]) => webhookFields.includes(name)));
+  const notification: JsonSchema = { ...whole, properties: own, required: webhookFields };
   const payload: JsonSchema = {
     type: "object",
     properties: {

@@ -1,3 +1,4 @@
+import { maxConversationIdBytes } from "../chat/conversation-id.ts";
 import { maxClientMsgIdBytes, maxDeviceIdBytes, maxGroupIdBytes, maxKeyBytes, maxUserIdBytes } from "../limits.ts";
 import type { JsonSchema } from "./json-schema.ts";
 
@@ -17,6 +18,7 @@ const items = (minItems: number, maxItems: number, item?: JsonSchema): JsonSchem
 
 const userId = requiredId(maxUserIdBytes);
 const groupId = requiredId(maxGroupIdBytes);
+const conversationId = requiredId(maxConversationIdBytes);
 const users = items(1, 100_000, userId);
 
 /** OpenIM's platforms. */
@@ -44,6 +46,10 @@ export const fieldLimits: Readonly<Record<string, JsonSchema>> = {
   "mustreach.msg.v1.GetDeliveryStatusRequest.show_number": page(1_000),
   "mustreach.msg.v1.RecallBusinessNotificationRequest.client_msg_id": id(maxClientMsgIdBytes),
   "mustreach.msg.v1.PullMessagesRequest.num": page(1_000),
+  "mustreach.msg.v1.PullMessagesRequest.conversation_id": conversationId,
+  "mustreach.msg.v1.MarkConversationAsReadRequest.conversation_id": conversationId,
+  "mustreach.auth.v1.GetAdminTokenRequest.user_id": { minLength: 1 },
+  "mustreach.auth.v1.ParseTokenRequest.token": { minLength: 1 },
   "mustreach.auth.v1.GetUserTokenRequest.user_id": userId,
   "mustreach.auth.v1.GetUserTokenRequest.platform_id": platform,
   "mustreach.auth.v1.ForceLogoutRequest.user_id": userId,
@@ -83,4 +89,18 @@ export const fieldLimits: Readonly<Record<string, JsonSchema>> = {
   "mustreach.directory.v1.ListMembersRequest.group_id": groupId,
   "mustreach.directory.v1.ListMembersRequest.filter": number(0, 5),
   "mustreach.directory.v1.ListGroupsRequest.from_user_id": userId,
+  "mustreach.openim.v1.GetAllConversationsRequest.owner_user_id": userId,
+  "mustreach.openim.v1.PullMsgBySeqRequest.user_id": userId,
+  "mustreach.openim.v1.MarkConversationAsReadRequest.user_id": userId,
+  "mustreach.openim.v1.GetConversationsHasReadAndMaxSeqRequest.user_id": userId,
+  "mustreach.openim.v1.UserRegisterRequest.users": items(1, 1_000),
+  "mustreach.openim.v1.GetUsersOnlineStatusRequest.user_ids": items(1, 1_000, userId),
+};
+
+/** Fields of which exactly one is given, by the message; the others are absent or empty. */
+export const alternatives: Readonly<Record<string, readonly string[]>> = {
+  "mustreach.msg.v1.SendBusinessNotificationRequest": ["recv_user_id", "recv_group_id"],
+  "mustreach.msg.v1.GetDeliveryStatusRequest": ["server_msg_id", "client_msg_id"],
+  "mustreach.msg.v1.RecallBusinessNotificationRequest": ["server_msg_id", "client_msg_id"],
+  "mustreach.delivery.v1.ReplayDeadLettersRequest": ["escalation_ids", "all"],
 };

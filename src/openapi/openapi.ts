@@ -46,7 +46,7 @@ export function toOpenApi(apiUrl = "/") {
           in: "header",
           required: true,
           description: "Traces the call through logs; unique for each.",
-          schema: { type: "string", minLength: 1, pattern: "^[!-~]+$" },
+          schema: { type: "string", minLength: 1 },
           example: "1646445464564",
         },
         idempotencyKey: {

@@ -3,7 +3,7 @@ import { FeatureSet_FieldPresence } from "@bufbuild/protobuf/wkt";
 import { droppedFields } from "../json/envelope.ts";
 import { commentOf } from "./comments.ts";
 import type { JsonSchema, JsonSchemas } from "./json-schema.ts";
-import { fieldLimits } from "./limits.ts";
+import { alternatives, fieldLimits } from "./limits.ts";
 
 /**
  * In which JSON a message is: a REST body, a REST answer (OpenIM's JSON: 64-bit integers are numbers, enums in lower
@@ -40,6 +40,7 @@ export function createSchemas(known: JsonSchemas, dialect: Dialect): Schemas {
       properties: Object.fromEntries(fields.map((field) => [field.jsonName, toProperty(field)])),
       ...(required.length === 0 ? {} : { required }),
       ...oneOfFields(desc),
+      ...(dialect === "request" ? toAlternatives(desc) : {}),
     };
   };
 
@@ -96,6 +97,26 @@ function describe(description: string): JsonSchema {
 function oneOfFields({ oneofs, fields }: DescMessage): JsonSchema {
   const isAll = oneofs.length === 1 && fields.every(({ oneof }) => oneof === oneofs[0]);
   return isAll ? { minProperties: 1, maxProperties: 1 } : {};
+}
+
+/** Of fields that are alternatives by what is documented, one is given. */
+function toAlternatives({ typeName, fields }: DescMessage): JsonSchema {
+  const names = alternatives[typeName];
+  if (names === undefined) return {};
+  const all = fields.filter(({ name }) => names.includes(name));
+  return {
+    oneOf: all.map((given) => ({
+      properties: Object.fromEntries(all.map((field) => [field.jsonName, toPresence(field, field === given)])),
+      required: [given.jsonName],
+    })),
+  };
+}
+
+/** What a field is when it is given, and when it is not. */
+function toPresence(field: DescField, isGiven: boolean): JsonSchema {
+  if (field.fieldKind === "list") return isGiven ? { minItems: 1 } : { maxItems: 0 };
+  if (field.scalar === ScalarType.BOOL) return { const: isGiven };
+  return isGiven ? { minLength: 1 } : { maxLength: 0 };
 }
 
 function toEnum(desc: DescEnum, dialect: Dialect): JsonSchema {

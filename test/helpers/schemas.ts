@@ -22,10 +22,9 @@ export function schemasOf(document: { readonly components: { readonly schemas: o
 function close(schema: object): object {
   return JSON.parse(
     JSON.stringify(schema).replaceAll("#/components/schemas/", "document#/$defs/"),
-    (key, value: unknown) => {
-      const isObjectSchema =
-        typeof value === "object" && value !== null && "properties" in value && key !== "properties";
-      return isObjectSchema ? { additionalProperties: false, ...value } : value;
+    (_, value: unknown) => {
+      const isObjectSchema = typeof value === "object" && value !== null && "properties" in value && "type" in value;
+      return isObjectSchema && value.type === "object" ? { additionalProperties: false, ...value } : value;
     },
   );
 }

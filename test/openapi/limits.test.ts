@@ -1,10 +1,10 @@
-import type { DescField, DescMessage } from "@bufbuild/protobuf";
+import { type DescField, type DescMessage, ScalarType } from "@bufbuild/protobuf";
 import { beforeAll, expect, test } from "vitest";
 import { errorTable } from "../../src/errors.ts";
 import type { JsonSchema } from "../../src/openapi/json-schema.ts";
-import { fieldLimits } from "../../src/openapi/limits.ts";
+import { alternatives, fieldLimits } from "../../src/openapi/limits.ts";
 import { listRestRoutes } from "../../src/openapi/services.ts";
-import { useServer } from "../helpers/server.ts";
+import { testSecret, useServer } from "../helpers/server.ts";
 
 const server = useServer();
 let admin: string;
@@ -26,6 +26,15 @@ const bodies: Readonly<Record<string, object>> = {
   "/msg/pull_messages": conversation,
   "/auth/get_user_token": { userID: "bob", platformID: 5 },
   "/auth/force_logout": { userID: "bob", platformID: 5 },
+  "/msg/mark_as_read": { conversationID: "si_alice_imAdmin", hasReadSeq: 1 },
+  "/conversation/get_all_conversations": { ownerUserID: "alice" },
+  "/msg/pull_msg_by_seq": { userID: "alice", seqRanges: [] },
+  "/msg/mark_conversation_as_read": { userID: "alice", ...conversation, hasReadSeq: 1 },
+  "/msg/get_conversations_has_read_and_max_seq": { userID: "alice" },
+  "/user/user_register": { users: [{ userID: "bob" }] },
+  "/user/get_users_online_status": { userIDs: ["bob"] },
+  "/auth/get_admin_token": { secret: testSecret, userID: "imAdmin" },
+  "/auth/parse_token": { token: "none" },
   "/ack": { sequence: 1 },
   "/delivery/list_dead_letters": {},
   "/delivery/replay_dead_letters": { escalationIDs: ["a"] },
@@ -102,6 +111,23 @@ test.each(limited.map((one) => [`${one.path} ${one.keys.join(".")}`, one] as con
     }
   },
 );
+
+test.each(Object.entries(alternatives))("of the alternatives of %s exactly one is given", async (name, fields) => {
+  const { path, method } = listRestRoutes().find((one) => one.method.input.typeName === name) ?? expect.fail(name);
+  const values = method.input.fields
+    .filter((field) => fields.includes(field.name))
+    .map((field) => [field.jsonName, field.fieldKind === "list" ? ["a"] : field.scalar === ScalarType.BOOL || "a"]);
+  expect(values).toHaveLength(fields.length);
+  const others = Object.entries(bodies[path] ?? {}).filter(([key]) => values.every(([jsonName]) => key !== jsonName));
+  const errorsOf = async (given: unknown[][]) => {
+    const { json } = await server.post(path, Object.fromEntries([...others, ...given]), admin);
+    return json.errCode === errorTable.ArgsError.errCode ? json.errDlt : "";
+  };
+  const refused = /exactly one of|at the same time|either/;
+  expect(await errorsOf([])).toMatch(refused);
+  expect(await errorsOf(values)).toMatch(refused);
+  for (const one of values) expect(await errorsOf([one])).not.toMatch(refused);
+});
 
 test.each(Object.entries(bodies))("%s takes what is within", async (path, body) => {
   const { json } = await server.post(path, body, admin);
