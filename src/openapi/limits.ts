@@ -40,6 +40,10 @@ export const fieldLimits: Readonly<Record<string, JsonSchema>> = {
   "mustreach.msg.v1.SendBusinessNotificationRequest.ttl_seconds": { minimum: 0 },
   "mustreach.msg.v1.SendBusinessNotificationRequest.send_at": { minimum: 0 },
   "mustreach.msg.v1.SendBusinessNotificationRequest.escalation_delay_seconds": number(0, 86_400),
+  "mustreach.msg.v1.SendBusinessNotificationRequest.recv_device_id": id(maxDeviceIdBytes),
+  "mustreach.msg.v1.SendBusinessNotificationRequest.except_device_id": id(maxDeviceIdBytes),
+  "mustreach.msg.v1.SendBusinessNotificationRequest.collapse_key": id(256),
+  "mustreach.msg.v1.SendBusinessNotificationRequest.recv_user_ids": items(0, 1_000, userId),
   "mustreach.msg.v1.SendBusinessNotificationBatchRequest.notifications": items(1, 1_000),
   "mustreach.msg.v1.GetDeliveryStatusRequest.client_msg_id": id(maxClientMsgIdBytes),
   "mustreach.msg.v1.GetDeliveryStatusRequest.page_number": { minimum: 0 },
@@ -99,7 +103,7 @@ export const fieldLimits: Readonly<Record<string, JsonSchema>> = {
 
 /** Fields of which exactly one is given, by the message; the others are absent or empty. */
 export const alternatives: Readonly<Record<string, readonly string[]>> = {
-  "mustreach.msg.v1.SendBusinessNotificationRequest": ["recv_user_id", "recv_group_id"],
+  "mustreach.msg.v1.SendBusinessNotificationRequest": ["recv_user_id", "recv_group_id", "recv_user_ids"],
   "mustreach.msg.v1.GetDeliveryStatusRequest": ["server_msg_id", "client_msg_id"],
   "mustreach.msg.v1.RecallBusinessNotificationRequest": ["server_msg_id", "client_msg_id"],
   "mustreach.delivery.v1.ReplayDeadLettersRequest": ["escalation_ids", "all"],

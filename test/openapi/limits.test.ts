@@ -123,7 +123,7 @@ test.each(Object.entries(alternatives))("of the alternatives of %s exactly one i
     const { json } = await server.post(path, Object.fromEntries([...others, ...given]), admin);
     return json.errCode === errorTable.ArgsError.errCode ? json.errDlt : "";
   };
-  const refused = /exactly one of|at the same time|either/;
+  const refused = /exactly one of|at the same time|either|cannot be set with/;
   expect(await errorsOf([])).toMatch(refused);
   expect(await errorsOf(values)).toMatch(refused);
   for (const one of values) expect(await errorsOf([one])).not.toMatch(refused);
