@@ -12,6 +12,7 @@ import { createMetrics } from "./observe/metrics.ts";
 import type { RecallableSend } from "./recalling/recall.ts";
 import { removeEverywhere } from "./recalling/remove-everywhere.ts";
 import { openStore, type Store } from "./store.ts";
+import { startTracing } from "./tracing/start.ts";
 import { createWebhook, type Webhook } from "./webhook/post.ts";
 
 /** What jobs and doors stand on, each process its own: the connections to the broker, what is kept there, the metrics. */
@@ -39,7 +40,9 @@ export async function openFoundation({ config, log, embedded }: FoundationOption
     waitMs: embedded === undefined ? Number.POSITIVE_INFINITY : 0,
     log,
   });
+  let stopTracing = async () => {};
   try {
+    stopTracing = await startTracing(process.env, log);
     const metrics = createMetrics({
       services: [DeliveryService, Health, ServerReflection, ServerReflectionV1alpha],
       brokerVersion: () => store?.audit().version ?? "",
@@ -71,10 +74,11 @@ export async function openFoundation({ config, log, embedded }: FoundationOption
       tracking: toTracking(store, connections, config),
       /** Stores what is in memory, and disconnects. */
       async close() {
-        await store.close().finally(connections.close);
+        await store.close().finally(connections.close).finally(stopTracing);
       },
     };
   } catch (error) {
+    await stopTracing();
     await connections.close();
     throw error;
   }

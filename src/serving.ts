@@ -41,6 +41,7 @@ import { createMsgService } from "./sending/service.ts";
 import { createTickets } from "./tickets/tickets.ts";
 import { createTimerWheel } from "./timer-wheel.ts";
 import type { TlsMaterial, TlsOptions } from "./tls/tls.ts";
+import { traceSends } from "./tracing/spans.ts";
 import { countSends } from "./traffic/count-sends.ts";
 import { Traffic } from "./traffic/traffic.ts";
 import { watchTraffic } from "./traffic/watch-traffic.ts";
@@ -164,7 +165,7 @@ export function createServing(options: ServingOptions): Serving {
   const authenticate = createAuthGate(createAuthenticator(verify), byCertificate);
   const deliverySpec = createServiceImplSpec<typeof DeliveryService>(DeliveryService, delivery);
   const services = [
-    createServiceImplSpec<typeof MsgService>(MsgService, countSends(msg, metrics)),
+    createServiceImplSpec<typeof MsgService>(MsgService, countSends(traceSends(msg), metrics)),
     deliverySpec,
     createServiceImplSpec<typeof AuthService>(AuthService, auth),
     createServiceImplSpec<typeof GroupService>(GroupService, createGroupService({ groups })),

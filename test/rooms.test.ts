@@ -22,6 +22,7 @@ const floors: readonly (readonly string[])[] = [
   ["inbox", "auth", "websocket", "console", "broker-metrics"],
   ["embedded", "http", "grpc", "grpc-health", "grpc-reflection", "publishing", "webhook", "broker/consumers"],
   ["broker", "observe"],
+  ["tracing"],
   ["addressing", "data-dir", "decode-stored", "end-of-turn", "in-flight", "json", "limits", "rate-limit"],
   ["config", "errors"],
   ["answers", "http2/engine", "timer-wheel", "tls", "trusted-proxies", "version", "young-generation"],

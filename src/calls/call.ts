@@ -7,6 +7,7 @@ import { failure } from "../errors.ts";
 import { BindError, toFailure } from "../json/bind.ts";
 import type { CallLog, OpenCall } from "../observe/call-log.ts";
 import { operationIdHeader, operationIdKey } from "../observe/operation-id.ts";
+import { readTraceparent, traceparentHeader, traceparentKey } from "../tracing/traceparent.ts";
 import { CallContext } from "./context.ts";
 import { takeIdempotencyKey } from "./idempotency-key.ts";
 import type { IncomingBody } from "./incoming-body.ts";
@@ -156,6 +157,8 @@ function takeOperationId(context: CallContext): void {
   const operationId = given.slice(0, maxOperationIdLength) || randomUUID();
   context.values.set(operationIdKey, operationId);
   context.respondWith(operationIdField, operationId);
+  const traceparent = readTraceparent(context.headers[traceparentHeader]);
+  if (traceparent !== "") context.values.set(traceparentKey, traceparent);
   if (context.isHostBad) throw new BindError("Host must be a host and, if any, a port", 400);
   if (given === "" && context.protocolName === "rest") throw failure("ArgsError", "header must have operationID");
   if (given.length > maxOperationIdLength) {

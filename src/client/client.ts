@@ -24,6 +24,7 @@ import type { SessionEvent } from "./wire/event.ts";
 import { watchPresence } from "./wire/presence.ts";
 import { runSessions } from "./wire/session.ts";
 import { createTokenSource, toDeviceKey } from "./wire/token.ts";
+import { inProcessSpan } from "./wire/trace.ts";
 import { createBackoff, untilAborted, withDeadline } from "./wire/wait.ts";
 
 /** One device of one user. Every `on…` returns a function that unregisters the listener. */
@@ -273,7 +274,8 @@ export function createClient(options: ClientOptions): MustreachClient {
   }
 
   return {
-    onRecvCustomBusinessMessage: listeners.add,
+    onRecvCustomBusinessMessage: (listener) =>
+      listeners.add((notification) => inProcessSpan(notification, () => listener(notification))),
     onRecvNewMessage: messageListeners.add,
     onRecall: recallListeners.add,
     onGap: gapListeners.add,

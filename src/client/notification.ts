@@ -35,6 +35,9 @@ export interface BusinessNotification {
 
   /** What it is about: it takes the place of what is shown of this key and recipient. Empty: of nothing. */
   readonly collapseKey: string;
+
+  /** The trace of its send (W3C traceparent); empty for none. Listeners run in a span that continues it. */
+  readonly traceparent: string;
 }
 
 /** The chat copy of a notification that was sent with sendMsg = true. */
@@ -91,6 +94,7 @@ export function toBusinessNotification(wire: Plain<Notification>): BusinessNotif
     reliabilityLevel: wire.reliabilityLevel,
     sequence: wire.sequence,
     collapseKey: wire.collapseKey,
+    traceparent: wire.traceparent,
   };
 }
 

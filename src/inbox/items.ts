@@ -12,6 +12,8 @@ import {
 } from "../gen/mustreach/delivery/v1/delivery_pb.ts";
 import { compileFlatCodec } from "../grpc/flat-codec.ts";
 import { prefixBytes } from "../grpc/frame.ts";
+import { traceparentHeader } from "../tracing/traceparent.ts";
+import { isTracing } from "../tracing/tracer.ts";
 import { FieldWriter, toEventFrame } from "./event-frame.ts";
 import { messageToken, recallToken } from "./layout.ts";
 import { type NotificationIds, notificationToken, placeIdsOf } from "./place-id.ts";
@@ -36,6 +38,8 @@ export interface InboxEntry {
   readonly expiresAtMs: number | undefined;
   /** Which devices it is for; undefined: all. */
   readonly devices?: Addressing | undefined;
+  /** The trace of its send, where spans go anywhere; else empty. */
+  readonly traceparent: string;
   /** The event, encoded: see {@link toEventFrame}. */
   readonly frame: Uint8Array;
 }
@@ -76,8 +80,9 @@ export function toEntry(message: DirectMessage, epoch: string): InboxEntry {
   const kind = (header(kindHeader) || "notification") as InboxItem["kind"];
   const expires = header(expiresHeader);
   const expiresAtMs = expires === "" ? undefined : Number(expires);
+  const traceparent = isTracing() ? header(traceparentHeader) : "";
   const devices = readAddressing(header(devicesHeader));
-  return { kind, sequence, epoch, storedAtMs, expiresAtMs, devices, frame: toFrame(kind, message, epoch) };
+  return { kind, sequence, epoch, storedAtMs, expiresAtMs, devices, traceparent, frame: toFrame(kind, message, epoch) };
 }
 
 function toFrame(kind: InboxItem["kind"], message: StoredItem, epoch: string): Uint8Array {
@@ -144,6 +149,7 @@ export function itemHeaders(userId: string, item: InboxItem, options: WriteOptio
   const headers = ownerHeader(userId);
   headers[operationHeader] = encodeURIComponent(operationId);
   if (item.kind !== "notification") headers[kindHeader] = item.kind;
+  else if (item.notification.traceparent !== "") headers[traceparentHeader] = item.notification.traceparent;
   if (expiresAtMs !== undefined) headers[expiresHeader] = String(expiresAtMs);
   if (escalateAfterMs !== undefined) headers[escalateHeader] = String(escalateAfterMs);
   if (report !== undefined && item.kind === "notification") headers[reportHeader] = report === "send" ? "1" : report;

@@ -1,6 +1,7 @@
 import { Code, type ConnectError, type ContextValues, createContextKey } from "@connectrpc/connect";
 import type { Logger } from "pino";
 import { errorTable, toErrorFacts, toWireError } from "../errors.ts";
+import { traceIdOf, traceparentKey } from "../tracing/traceparent.ts";
 import { type AccessLog, type AnsweredCall, type AnsweredCalls, createAnsweredCalls } from "./answered-calls.ts";
 import type { Metrics } from "./metrics.ts";
 import { operationIdKey } from "./operation-id.ts";
@@ -140,6 +141,7 @@ class ObservedOpenCall implements OpenCall, AnsweredCall {
     const values = this.#values;
     return {
       operationID: values.get(operationIdKey),
+      trace_id: traceIdOf(values.get(traceparentKey)),
       peer: values.get(peerKey),
       certificate: values.get(certificateKey)?.names.slice(0, maxLoggedNames),
       unknownFields: toLogged(values.get(unknownFieldsKey)),

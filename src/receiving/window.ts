@@ -1,3 +1,4 @@
+import { traceDelivery } from "../tracing/spans.ts";
 import type { AcknowledgementListener } from "../traffic/first-acknowledgements.ts";
 import type { Traffic } from "../traffic/traffic.ts";
 import type { FeedItem } from "./feed.ts";
@@ -53,6 +54,7 @@ export class Window {
     const { sequence } = item;
     const storedAtMs = item.kind === "notification" ? item.storedAtMs : 0;
     if (storedAtMs > 0) this.#home.traffic.send(sequence <= this.#sentBefore);
+    if (item.kind === "notification" && item.traceparent !== "") traceDelivery(item.traceparent, storedAtMs, sequence);
     this.#sentThrough = sequence;
     if (this.#sent === undefined) {
       this.#sent = [sequence];

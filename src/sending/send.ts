@@ -9,6 +9,7 @@ import { encodeNotification, type ReportCause, withIds, withRecipient } from "..
 import type { NotificationIds } from "../inbox/place-id.ts";
 import type { Unit } from "../publishing/in-order.ts";
 import type { Recalls } from "../recalling/findings.ts";
+import { currentTraceparent } from "../tracing/traceparent.ts";
 import { type DeliverDeps, type Delivery, deliver, soleWrite } from "./deliver.ts";
 import { createId, createServerMsgId } from "./ids.ts";
 import { type Claimed, fingerprint, type SendRecord, type Sends } from "./record.ts";
@@ -260,5 +261,6 @@ function toNotification(request: ValidSend, { serverMsgId, clientMsgId, sendTime
     data: request.data,
     reliabilityLevel: request.mustReach ? 2 : 1,
     collapseKey: request.collapseKey,
+    traceparent: currentTraceparent(),
   });
 }

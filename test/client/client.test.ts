@@ -49,6 +49,7 @@ describe.each(ways)("by %s", (way) => {
           key: "order.paid",
           data: '{"id":77}',
           collapseKey: "",
+          traceparent: "",
           reliabilityLevel: 2,
           sequence: 9_007_199_254_740_993n,
         },

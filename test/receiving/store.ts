@@ -36,7 +36,16 @@ export function createStore(): Store {
       last += 1 + skip;
       const notification = create(NotificationSchema, { data, sequence: BigInt(last), reliabilityLevel: 2 });
       const frame = toEventFrame("notification", toBinary(NotificationSchema, notification));
-      entries.push({ kind: "notification", sequence: last, epoch: "", storedAtMs: 1, expiresAtMs, devices, frame });
+      entries.push({
+        kind: "notification",
+        sequence: last,
+        epoch: "",
+        storedAtMs: 1,
+        expiresAtMs,
+        devices,
+        traceparent: "",
+        frame,
+      });
       return last;
     },
     async read({ after, limit }) {

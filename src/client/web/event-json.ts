@@ -97,6 +97,7 @@ function toNotification(value: Json): Plain<Notification> {
     sequence: toBigInt(value.sequence),
     epoch: toText(value.epoch),
     collapseKey: toText(value.collapseKey),
+    traceparent: toText(value.traceparent),
   };
 }
 

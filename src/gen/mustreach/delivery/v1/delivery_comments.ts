@@ -57,6 +57,7 @@ export const comments: Readonly<Record<string, string>> = {
   "mustreach.delivery.v1.Notification.sequence": "The place in the user's total order, increasing but not contiguous; what Ack takes. 0 for what is not stored for this user and not acknowledged: an online push, and the sender's own copy of what it sent (MUSTREACH_SENDER_SYNC).",
   "mustreach.delivery.v1.Notification.epoch": "The epoch of the sequence: one life of the store, which assigns each sequence once. A store that was restored from an older copy assigns the same ones again, in another epoch. Record it with the sequence, and give both back, to Ack and in Subscribe. At most 32 characters; empty for what was stored by version 0.1, and for sequence 0.",
   "mustreach.delivery.v1.Notification.collapse_key": "What it is about: it takes the place of what the device shows of this key and recv_user_id or recv_group_id. Empty: of nothing.",
+  "mustreach.delivery.v1.Notification.traceparent": "The trace of its send, as a W3C traceparent (55 characters), if the sender gave one or the service traces: what handles it continues there. Empty: of none.",
   "mustreach.delivery.v1.Message": "Message is the chat copy of a notification.",
   "mustreach.delivery.v1.Message.conversation_id": "The conversation that holds the copy: `si_<a>_<b>` for two users, `sg_<group>` for a group.",
   "mustreach.delivery.v1.Message.conversation_sequence": "The copy's place in the conversation, from 1.",
