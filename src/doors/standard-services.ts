@@ -1,4 +1,5 @@
 import { createServiceImplSpec, type ServiceImplSpec } from "@connectrpc/connect";
+import { file_google_rpc_error_details } from "../gen/google/rpc/error_details_pb.ts";
 import { Health } from "../gen/grpc/health/v1/health_pb.ts";
 import { ServerReflection } from "../gen/grpc/reflection/v1/reflection_pb.ts";
 import { ServerReflection as ServerReflectionV1alpha } from "../gen/grpc/reflection/v1alpha/reflection_pb.ts";
@@ -19,7 +20,8 @@ export function createStandardServices({ services, hasReflection, ...options }: 
   const standard = [createServiceImplSpec<typeof Health>(Health, health)];
   if (!hasReflection) return standard;
   const described = [...own, Health, ServerReflection, ServerReflectionV1alpha];
-  const { v1, v1alpha } = createReflectionServices({ services: described, closing: options.closing });
+  const files = [file_google_rpc_error_details];
+  const { v1, v1alpha } = createReflectionServices({ services: described, files, closing: options.closing });
   return [
     ...standard,
     createServiceImplSpec<typeof ServerReflection>(ServerReflection, v1),

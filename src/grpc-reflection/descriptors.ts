@@ -18,9 +18,10 @@ export interface Descriptors {
   encode(file: DescFile): Uint8Array;
 }
 
-/** Collects the descriptors of services, and of the files that theirs import. */
-export function createDescriptors(services: readonly DescService[]): Descriptors {
-  const files = new Map(withImports(services.map(({ file }) => file)).map((file) => [file.proto.name, file]));
+/** Collects the descriptors of services, of further files, and of all that those import. */
+export function createDescriptors(services: readonly DescService[], others: readonly DescFile[] = []): Descriptors {
+  const roots = [...services.map(({ file }) => file), ...others];
+  const files = new Map(withImports(roots).map((file) => [file.proto.name, file]));
   const symbols = new Map<string, DescFile>();
   /** Message types with their extensions, by number. */
   const extensions = new Map<string, Map<number, DescFile>>();

@@ -8,6 +8,8 @@ import { createDescriptors } from "./descriptors.ts";
 export interface ReflectionOptions {
   /** What can be asked for: these services, and all that they use. */
   readonly services: readonly DescService[];
+  /** And these, which no service needs: what an Any may hold, such as the details of errors. Default: none. */
+  readonly files?: readonly DescFile[];
   /** Aborted when the server stops: streams then end. */
   readonly closing: AbortSignal;
   /** How long a stream may ask nothing, in milliseconds; then it ends, and clients open another. Default: a minute. */
@@ -24,8 +26,8 @@ export interface ReflectionServices {
 
 /** Creates server reflection (https://github.com/grpc/grpc/blob/master/doc/server-reflection.md). */
 export function createReflectionServices(options: ReflectionOptions): ReflectionServices {
-  const { services, closing, idleMs = 60_000, maxStreams = 1_000 } = options;
-  const descriptors = createDescriptors(services);
+  const { services, files, closing, idleMs = 60_000, maxStreams = 1_000 } = options;
+  const descriptors = createDescriptors(services, files);
   let streams = 0;
 
   async function* reply<R extends { readonly host: string; readonly messageRequest: Question }>(

@@ -7,7 +7,7 @@ import { startProcess } from "../helpers/process.ts";
 /**
  * Clients in other languages, generated with plain protoc from `proto/` alone: each is built in a folder that has
  * nothing but `proto/` and its own sources, sends to a running service, receives, acknowledges, and reads the details of
- * an error. It is apart from `npm test`, since it installs packages of each language and compiles for minutes.
+ * an error. And `tools`: grpcurl and grpc_health_probe, by what the service tells of itself. It is apart from `npm test`, since it installs packages of each language and compiles for minutes.
  *
  *     npm run test:foreign              every language whose toolchain is here
  *     npm run test:foreign -- go rust   these; one whose toolchain is missing has failed
@@ -15,7 +15,7 @@ import { startProcess } from "../helpers/process.ts";
 const root = resolve(import.meta.dirname, "../..");
 /** What is installed and compiled is kept here for the next run. */
 const cache = join(root, ".cache", "foreign");
-const names = ["python", "go", "connect", "openim", "rust", "java"] as const;
+const names = ["tools", "python", "go", "connect", "openim", "rust", "java"] as const;
 type Name = (typeof names)[number];
 
 const bin = join(cache, "bin");
@@ -31,6 +31,7 @@ const env = {
 
 /** The toolchain that each needs. */
 const toolchains: Readonly<Record<Name, string[]>> = {
+  tools: ["go", "version"],
   python: ["python3", "--version"],
   go: ["go", "version"],
   connect: ["go", "version"],
@@ -39,6 +40,12 @@ const toolchains: Readonly<Record<Name, string[]>> = {
   java: ["mvn", "-Dstyle.color=never", "--version"],
 };
 
+/** grpcurl and grpc_health_probe, by reflection: they have no proto of ours. */
+const tools = [
+  "github.com/fullstorydev/grpcurl/cmd/grpcurl@v1.9.4",
+  "github.com/grpc-ecosystem/grpc-health-probe@v0.4.63",
+];
+
 /** What is generated for: the protos of ours that a client uses. The google packages have code in every language. */
 const protos = ["msg/v1/msg.proto", "delivery/v1/delivery.proto"].map((file) => `mustreach/${file}`);
 /** What OpenIM's SDKs exchange with the gateway. */
@@ -46,6 +53,11 @@ const gatewayProtos = ["mustreach/openim/v1/gateway.proto"];
 
 /** Generates and builds a client in its folder, beside `proto/`; resolves to the command that runs it. */
 const builds: Readonly<Record<Name, (dir: string) => Promise<string[]>>> = {
+  async tools(dir) {
+    for (const tool of tools) await run(dir, "go", "install", tool);
+    return [process.execPath, "client.ts"];
+  },
+
   async python(dir) {
     await mkdir(join(dir, "gen"));
     await run(dir, "protoc", "-Iproto", "--python_out=gen", ...protos);

@@ -2,6 +2,7 @@ import { create, createFileRegistry, type DescFile, fromBinary } from "@bufbuild
 import {
   FileDescriptorProtoSchema,
   FileDescriptorSetSchema,
+  file_google_protobuf_any,
   file_google_protobuf_descriptor,
 } from "@bufbuild/protobuf/wkt";
 import { Code, ConnectError, createClient, createRouterTransport } from "@connectrpc/connect";
@@ -76,6 +77,7 @@ function useReflection(version: Version = "v1") {
   const closing = new AbortController();
   const services = createReflectionServices({
     services: shop?.services ?? [],
+    files: [file_google_protobuf_any],
     closing: closing.signal,
     maxStreams,
   });
@@ -131,6 +133,7 @@ const cases: [question: Question, answer: unknown][] = [
   [{ case: "fileByFilename", value: "shop/order.proto" }, ["shop/order.proto"]],
   [{ case: "fileByFilename", value: descriptorFile }, [descriptorFile]],
   [{ case: "fileByFilename", value: "shop/shop" }, notFound],
+  [{ case: "fileContainingSymbol", value: "google.protobuf.Any" }, ["google/protobuf/any.proto"]],
   [{ case: "fileByFilename", value: "" }, notFound],
   [{ case: "fileContainingSymbol", value: "shop.Orders" }, all],
   [{ case: "fileContainingSymbol", value: "shop.Orders.Place" }, all],
