@@ -58,7 +58,7 @@ export interface ErrorFacts {
 
 /** What an error says besides its facts. */
 export interface FailureDetails {
-  /** The field that is wrong, by its documented JSON name; sent as google.rpc.BadRequest. */
+  /** The field that is wrong, by its documented JSON name; sent as google.rpc.BadRequest, with its name in the proto. */
   readonly field?: string;
   /** The wait before the next try, in milliseconds, where it is not that of the table; sent as google.rpc.RetryInfo. */
   readonly retryAfterMs?: number;
@@ -105,8 +105,15 @@ function toRetryInfo(ms: number) {
   return create(RetryInfoSchema, { retryDelay });
 }
 
+/** "recvUserID" → "recv_user_id", "pagination.showNumber" → "pagination.show_number": as the protos name what they take. */
+export function toProtoName(jsonName: string): string {
+  // "each of recvUserIDs" is said of a list.
+  const [path = jsonName] = /\S+$/.exec(jsonName) ?? [];
+  return path.replace(/([a-z0-9])([A-Z])/g, "$1_$2").toLowerCase();
+}
+
 function toBadRequest(field: string, description: string) {
-  return create(BadRequestSchema, { fieldViolations: [{ field, description }] });
+  return create(BadRequestSchema, { fieldViolations: [{ field: toProtoName(field), description }] });
 }
 
 /**

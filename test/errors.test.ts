@@ -2,8 +2,22 @@ import { readFileSync } from "node:fs";
 import { create } from "@bufbuild/protobuf";
 import { Code, ConnectError } from "@connectrpc/connect";
 import { describe, expect, test } from "vitest";
-import { type ErrorName, errorTable, failure, retryAfterMsOf, toErrorFacts, toWireError } from "../src/errors.ts";
+import {
+  type ErrorName,
+  errorTable,
+  failure,
+  retryAfterMsOf,
+  toErrorFacts,
+  toProtoName,
+  toWireError,
+} from "../src/errors.ts";
 import { BadRequestSchema, ErrorInfoSchema, RetryInfoSchema } from "../src/gen/google/rpc/error_details_pb.ts";
+import { AuthService } from "../src/gen/mustreach/auth/v1/auth_pb.ts";
+import { DeadLetterService } from "../src/gen/mustreach/delivery/v1/dead_letter_pb.ts";
+import { DeliveryService } from "../src/gen/mustreach/delivery/v1/delivery_pb.ts";
+import { GroupService } from "../src/gen/mustreach/directory/v1/directory_pb.ts";
+import { MsgService } from "../src/gen/mustreach/msg/v1/msg_pb.ts";
+import { OpenimService } from "../src/gen/mustreach/openim/v1/openim_pb.ts";
 
 /** OpenIM's names and codes (tools/errs/predefine.go, servererrs/code.go), and the gRPC code that fits each. */
 const openIm: [name: ErrorName, errCode: number, code: Code, reason: string][] = [
@@ -91,6 +105,22 @@ test("a bad argument names its field in a google.rpc.BadRequest", () => {
     { fieldViolations: [{ field: "key", description: "key must not be empty" }] },
   ]);
   expect(failure("ArgsError", "no").findDetails(BadRequestSchema)).toEqual([]);
+});
+
+test("and by its name in the proto, whatever the field", () => {
+  const requests = [MsgService, DeliveryService, AuthService, GroupService, DeadLetterService, OpenimService].flatMap(
+    ({ methods }) => methods.map(({ input }) => input),
+  );
+  const seen = new Set(requests);
+  // What is added on the way is visited too.
+  for (const { fields } of seen) for (const { message } of fields) if (message !== undefined) seen.add(message);
+  const names = [...seen].flatMap(({ fields }) => fields.map(({ name, jsonName }) => ({ name, jsonName })));
+  expect(names.length).toBeGreaterThan(100);
+  for (const { name, jsonName } of names) expect(toProtoName(jsonName)).toBe(name);
+  const error = failure("ArgsError", "no", undefined, { field: "pagination.showNumber" });
+  expect(error.findDetails(BadRequestSchema)).toMatchObject([
+    { fieldViolations: [{ field: "pagination.show_number" }] },
+  ]);
 });
 
 test("the message of an RPC error names the error and says what was wrong", () => {

@@ -3,7 +3,7 @@ import type { BodyLimits } from "../calls/body.ts";
 import { admit, type CallDeps, toObserved } from "../calls/call.ts";
 import { callEnded, callerGone } from "../calls/call-ends.ts";
 import type { CallContext } from "../calls/context.ts";
-import { failure } from "../errors.ts";
+import { failure, retryAfterMsOf } from "../errors.ts";
 import { acceptedEncodings } from "../grpc/inflate.ts";
 import { pushMetadata } from "../grpc/metadata.ts";
 import { ServerStream } from "../grpc/server-stream.ts";
@@ -150,6 +150,9 @@ export abstract class GrpcCall extends ServerStream implements Body, TimerOwner 
       const trailers = this.hasResponded ? [] : this.answerFields();
       if (this.context.trailers !== undefined) pushMetadata(trailers, this.context.trailers);
       pushStatus(trailers, error);
+      // What gRPC's own retries go by, where a RetryInfo is for the application.
+      const retryAfterMs = retryAfterMsOf(error);
+      if (retryAfterMs !== undefined) trailers.push("grpc-retry-pushback-ms", String(retryAfterMs));
       this.exchange.end(trailers);
     }
     this.context.abort(error ?? callEnded);

@@ -1,9 +1,10 @@
-import { Code, ConnectError, type ServiceImplSpec } from "@connectrpc/connect";
+import type { ServiceImplSpec } from "@connectrpc/connect";
 import type { BaseLogger } from "pino";
 import type { Gate } from "../auth/authenticate.ts";
 import { type Caller, callerKey } from "../auth/caller.ts";
 import { createBodyLimits } from "../calls/body.ts";
 import type { CallDeps } from "../calls/call.ts";
+import { failure } from "../errors.ts";
 import { answerPreflight, corsFields } from "../http/cors.ts";
 import { createPages, healthz, notFound, toJsonPage } from "../http/pages.ts";
 import { deaf } from "../http/receiver.ts";
@@ -92,5 +93,5 @@ function answerNotFound(exchange: Exchange): Receiver {
   return deaf;
 }
 
-/** How calls that are still open when the time is up are ended. */
-export const shutdownReason = new ConnectError("the server is stopping", Code.Unavailable);
+/** How calls that are still open when the time is up are ended: what they asked for may have been done. */
+export const shutdownReason = failure("NetworkError", "the server is stopping");

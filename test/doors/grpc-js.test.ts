@@ -1,3 +1,4 @@
+import { readFile } from "node:fs/promises";
 import { create, fromBinary, toBinary } from "@bufbuild/protobuf";
 import { StringValueSchema } from "@bufbuild/protobuf/wkt";
 import { Code, ConnectError, encodeBinaryHeader } from "@connectrpc/connect";
@@ -11,6 +12,7 @@ import {
   status,
 } from "@grpc/grpc-js";
 import { describe, expect, onTestFinished, test } from "vitest";
+import { failure } from "../../src/errors.ts";
 import { createEngine } from "../../src/http2/engine/engine.ts";
 import { createNodeHttp2 } from "../../src/http2/node.ts";
 import { type EchoImpl, useGrpcDoor } from "../helpers/grpc-door.ts";
@@ -46,6 +48,42 @@ describe.each(protocols)("grpc-js over %s", (_, createProtocol) => {
     );
     return { call, outcome: promise };
   };
+
+  test("tries again as the published service config has it, when the answer says", async () => {
+    const config = JSON.parse(await readFile(new URL("../../clients/service-config.json", import.meta.url), "utf8"));
+    // The methods here are other ones.
+    for (const one of config.methodConfig) one.name = [{}];
+    const attempts: string[] = [];
+    const { client } = await useClient(
+      {
+        say({ value }, { requestHeader }) {
+          attempts.push(requestHeader.get("grpc-previous-rpc-attempts") ?? "0");
+          if (attempts.length >= 4) return { value };
+          throw failure("NetworkError", "not now", undefined, { retryAfterMs: 1 });
+        },
+      },
+      { "grpc.service_config": JSON.stringify(config) },
+    );
+    expect(await say(client, "hello").outcome).toEqual({ error: null, value: "hello" });
+    expect(attempts).toEqual(["0", "1", "2", "3"]);
+  });
+
+  test("does not try again what would be refused again", async () => {
+    let attempts = 0;
+    const config = await readFile(new URL("../../clients/service-config.json", import.meta.url), "utf8");
+    const { client } = await useClient(
+      {
+        say() {
+          attempts++;
+          throw failure("StoreFullError", "full");
+        },
+      },
+      { "grpc.service_config": config.replace(/"name": \[.*?\]/s, '"name": [{}]') },
+    );
+    const { error } = await say(client, "hello").outcome;
+    expect(error?.code).toBe(status.RESOURCE_EXHAUSTED);
+    expect(attempts).toBe(1);
+  });
 
   test("carries metadata both ways, binary too", async () => {
     const bytes = Buffer.from([0, 1, 2, 255, 254]);

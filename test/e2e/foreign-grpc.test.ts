@@ -219,7 +219,7 @@ describe("it reads the error detail", () => {
           type: "type.googleapis.com/google.rpc.BadRequest",
           fieldViolations: [
             expect.objectContaining({
-              field: "recvUserID",
+              field: "recv_user_id",
               description: "recvUserID and recvGroupID cannot be empty at the same time",
             }),
           ],

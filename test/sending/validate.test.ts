@@ -1,7 +1,7 @@
 import { create, type MessageInitShape } from "@bufbuild/protobuf";
 import { ConnectError } from "@connectrpc/connect";
 import { describe, expect, test } from "vitest";
-import { toErrorFacts } from "../../src/errors.ts";
+import { toErrorFacts, toProtoName } from "../../src/errors.ts";
 import { BadRequestSchema } from "../../src/gen/google/rpc/error_details_pb.ts";
 import { SendBusinessNotificationRequestSchema } from "../../src/gen/mustreach/msg/v1/msg_pb.ts";
 import { maxOverheadBytes } from "../../src/limits.ts";
@@ -35,7 +35,8 @@ function refusalOf(change: Change): string {
   const { errCode, errMsg, errDlt } = toErrorFacts(thrown);
   expect({ errCode, errMsg }).toEqual({ errCode: 1001, errMsg: "ArgsError" });
   const [badRequest] = thrown instanceof ConnectError ? thrown.findDetails(BadRequestSchema) : [];
-  expect(errDlt).toContain(badRequest?.fieldViolations[0]?.field);
+  const named = errDlt.match(/\w+/g)?.map(toProtoName);
+  expect(named).toContain(badRequest?.fieldViolations[0]?.field);
   return errDlt;
 }
 
