@@ -51,10 +51,10 @@ const request = { sendUserId: "imAdmin", recvUserId: "u", key: "order.paid", dat
 const headers = { token, operationID: "bench" };
 const grpc = createClient(MsgService, createGrpcTransport({ baseUrl: server.url }));
 const json = createClient(MsgService, createConnectTransport({ baseUrl: server.url, httpVersion: "1.1" }));
-const atStore = (clientMsgId: string) =>
+const atStore = (clientMsgId: string, collapseKey = "") =>
   send(
     sending,
-    validateSend(create(SendBusinessNotificationRequestSchema, { ...request, clientMsgId }), limits),
+    validateSend(create(SendBusinessNotificationRequestSchema, { ...request, clientMsgId, collapseKey }), limits),
     "bench",
   );
 let number = 0;
@@ -63,6 +63,8 @@ const kinds: Record<string, () => Promise<unknown>> = {
   "bare js.publish": () => js.publish(`bare.${number++}`, data),
   "store, id generated": () => atStore(""),
   "store, own id": () => atStore(randomUUID()),
+  "store, collapseKey, replaces nothing": () => atStore(randomUUID(), randomUUID()),
+  "store, collapseKey, replaces one": () => atStore(randomUUID(), "order-77"),
   "gRPC, id generated": () => grpc.sendBusinessNotification(request, { headers }),
   "gRPC, own id": () => grpc.sendBusinessNotification({ ...request, clientMsgId: randomUUID() }, { headers }),
   "gRPC, level 1": () => grpc.sendBusinessNotification({ ...request, reliabilityLevel: 1 }, { headers }),

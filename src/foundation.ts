@@ -1,5 +1,6 @@
 import type { Logger } from "pino";
 import { type Connections, openConnections } from "./broker/connect.ts";
+import { createCollapsing } from "./collapsing/collapse.ts";
 import type { Config } from "./config.ts";
 import type { EmbeddedBroker } from "./embedded/start.ts";
 import { Health } from "./gen/grpc/health/v1/health_pb.ts";
@@ -9,7 +10,7 @@ import { DeliveryService } from "./gen/mustreach/delivery/v1/delivery_pb.ts";
 import type { Readiness } from "./observe/health.ts";
 import { droppedLines } from "./observe/log.ts";
 import { createMetrics } from "./observe/metrics.ts";
-import type { RecallableSend } from "./recalling/recall.ts";
+import { type RecallableSend, recall } from "./recalling/recall.ts";
 import { removeEverywhere } from "./recalling/remove-everywhere.ts";
 import { openStore, type Store } from "./store.ts";
 import { startTracing } from "./tracing/start.ts";
@@ -66,12 +67,13 @@ export async function openFoundation({ config, log, embedded }: FoundationOption
       ...reports.counts,
     }));
     metrics.count("mustreach_log_lines_dropped_total", "Lines of the log that could not be written.", lost);
+    const tracking = toTracking(store, connections, config);
     return {
       ...{ config, log, connections, store, metrics },
       webhook: toWebhook(config.escalationUrl, config.escalationSecret),
       reportWebhook: toWebhook(config.reportWebhookUrl, config.reportWebhookSecret),
-      delivering: toDelivering(store, config),
-      tracking: toTracking(store, connections, config),
+      delivering: { ...toDelivering(store, config), collapsing: toCollapsing(store, tracking) },
+      tracking,
       /** Stores what is in memory, and disconnects. */
       async close() {
         await store.close().finally(connections.close).finally(stopTracing);
@@ -110,6 +112,13 @@ function toTracking(store: Store, connections: Connections, { retention: retenti
     },
     removeEverywhere: (id: string, found: ReadonlyMap<string, number>) => removeEverywhere(purge, id, found),
   };
+}
+
+/** What has the newest notification of a key replace those before it. */
+function toCollapsing({ candidates, recalls }: Store, tracking: ReturnType<typeof toTracking>) {
+  const withdraw = (send: RecallableSend, operationId: string, replacedBy: string) =>
+    recall(tracking, send, operationId, replacedBy);
+  return createCollapsing({ candidates, recalls, membersAt: tracking.membersAt, withdraw });
 }
 
 function toWebhook(url: Config["escalationUrl"], keys: Config["escalationSecret"]): Webhook | undefined {

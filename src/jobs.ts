@@ -35,6 +35,7 @@ export async function startJobs({
   ...rest
 }: Foundation): Promise<Jobs> {
   const { config, log, connections } = rest;
+  const { collapsing } = delivering;
   const { fanout, schedule, live, cursors, escalations, deadLetters, laterLooks, consumeReach: consume } = store;
   /** How to end what was started, in the order in which it was. */
   const stops: (() => Promise<void> | void)[] = [];
@@ -52,7 +53,7 @@ export async function startJobs({
   const { sends, recalls, reports, reportLooks } = store;
   const { escalationDelay: escalationDelayMs, retention: retentionMs } = config;
   try {
-    stops.push(await fanout.work((job, signal) => expand({ ...tracking, recallAgain }, job, signal)));
+    stops.push(await fanout.work((job, signal) => expand({ ...tracking, collapsing, recallAgain }, job, signal)));
     stops.push(await schedule.work((due) => deliverDue(delivering, due)));
 
     const reporting = createReportWatch({

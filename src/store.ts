@@ -8,6 +8,7 @@ import { createDirectGet } from "./broker/direct-get.ts";
 import { gathered } from "./broker/gather.ts";
 import { createChat } from "./chat/chat.ts";
 import { chatSpecs } from "./chat/layout.ts";
+import { createCandidates } from "./collapsing/candidates.ts";
 import { type Config, ConfigError } from "./config.ts";
 import { createGroups } from "./groups/groups.ts";
 import { groupsSpecs } from "./groups/layout.ts";
@@ -127,6 +128,7 @@ export async function openStore(
     sends: createSends(publisher, directGet, partitions, createFindPlaced(reads, directGet, partitions)),
     storeInOrder: (units: readonly Unit[]) => storeInOrder(publisher, units),
     recalls: createRecalls(publisher, directGet, partitions),
+    candidates: createCandidates(reads, publisher, directGet, { partitions, timeoutMs }),
     tombstones: createTombstones(publisher, directGet, partitions),
     live,
     findPlatforms: createFindPlatforms(broker, { partitions, timeoutMs }),

@@ -17,7 +17,7 @@ const floors: readonly (readonly string[])[] = [
   ["doors/events", "openim/wire"],
   ["openapi"],
   ["calls", "sending", "receiving", "reaching"],
-  ["traffic"],
+  ["traffic", "collapsing"],
   ["groups", "chat", "recalling", "reporting", "live", "tickets"],
   ["inbox", "auth", "websocket", "console", "broker-metrics"],
   ["embedded", "http", "grpc", "grpc-health", "grpc-reflection", "publishing", "webhook", "broker/consumers"],
@@ -59,7 +59,7 @@ const roomLimit = { files: 14, lines: 2_000 };
 const vagueNames = /^(utils?|types?|commons?|helpers?)$/;
 /** What the subjects of the broker begin with, and its own interfaces. */
 const subject =
-  /["'`](?:(?:inbox|live|sent|recalled|push|group|joined|fanout|schedule|due|chat|conversation|escalation|retry|dead|later|look|session|epoch|marker|ticket|report|reported|report_later|report_look|report_turn|report_place)\.|\$(?:JS|SYS|KV)\.)/;
+  /["'`](?:(?:inbox|live|sent|recalled|collapse|push|group|joined|fanout|schedule|due|chat|conversation|escalation|retry|dead|later|look|session|epoch|marker|ticket|report|reported|report_later|report_look|report_turn|report_place)\.|\$(?:JS|SYS|KV)\.)/;
 
 test("every file of src imports in the direction of the house", () => {
   const tree = readTree(resolve(import.meta.dirname, "..", "src"));

@@ -34,12 +34,12 @@ export interface PreparedWrite {
 export interface Inbox extends Places {
   /**
    * Stores an item in a user's inbox. Idempotent by user, kind and server message id; a notification that was withdrawn
-   * is not stored again.
+   * is not stored again. Resolves to its sequence, or to that of what took its place.
    *
    * @throws NetworkError (90004) when the broker did not acknowledge in time, StoreFullError (90101) when it has no
    * space.
    */
-  write(userId: string, item: InboxItem, options: WriteOptions): Promise<void>;
+  write(userId: string, item: InboxItem, options: WriteOptions): Promise<number>;
   readonly placing: Placing;
   /** What {@link write} stores, for who stores it together with something of its own. The item is of this moment. */
   prepare(userId: string, item: InboxItem, options: WriteOptions): PreparedWrite;
@@ -161,14 +161,17 @@ export function createInbox(
 
     async write(userId, item, options) {
       const { stream, write, wrote, isLate, anyDay } = prepare(userId, item, options);
-      if (isLate && (await get.last(stream, anyDay)) !== undefined) return;
+      const earlier = isLate ? await get.last(stream, anyDay) : undefined;
+      if (earlier !== undefined) return earlier.sequence;
       const stored = await publisher.store(stream, write);
       if (stored.kind === "stored") {
         wrote(stored.sequence);
-      } else if ((await findSurely(broker, get, stream, { last: write.subject })) === undefined) {
-        // The subject is free, so the refusal was about space.
-        throw toRefusal(stored);
+        return stored.sequence;
       }
+      const taken = await findSurely(broker, get, stream, { last: write.subject });
+      // The subject is free, so the refusal was about space.
+      if (taken === undefined) throw toRefusal(stored);
+      return taken.sequence;
     },
 
     async writeMany(userIds, item, options) {

@@ -54,7 +54,13 @@ export function inboxSpecs({ partitions, retentionMs, maxStoreBytes }: InboxSett
   const ofPartition = (_: unknown, partition: number): StreamSpec => ({
     name: inboxStream(partition),
     description: "must-reach notifications by user, and the client message ids used",
-    subjects: [`inbox.${partition}.*.*.*`, `sent.${partition}.*`, `recalled.${partition}.*`, markerFilter(partition)],
+    subjects: [
+      `inbox.${partition}.*.*.*`,
+      `sent.${partition}.*`,
+      `recalled.${partition}.*`,
+      `collapse.${partition}.*.*.*`,
+      markerFilter(partition),
+    ],
     // A user's inbox would be looked for in the wrong stream.
     fixed: { name: "MUSTREACH_PARTITIONS", value: partitions },
     // One subject is one notification or one claim. A full stream refuses rather than evicts.

@@ -28,13 +28,27 @@ export interface RecallFindings {
   add(acknowledged: ReadonlyMap<string, readonly string[]>): Promise<void>;
 }
 
+/** That a send was recalled. */
+export interface RecallMark {
+  /** When, in epoch milliseconds. */
+  readonly atMs: number;
+  /** The server message id of the send that has replaced it; empty when its sender recalled it. */
+  readonly replacedBy: string;
+}
+
 /**
  * Which sends are recalled, and what their recalls found, by the server message id of the send, for the whole retention.
  * Each method throws NetworkError (90004) when the broker does not answer in time; `mark` also StoreFullError (90101).
  */
 export interface Recalls {
-  /** Records that a send is recalled, and returns when it first was, in epoch milliseconds. */
-  mark(serverMsgId: string): Promise<number>;
+  /**
+   * Records that a send is recalled, and returns how it first was.
+   *
+   * @param replacedBy the server message id of the send that replaces it. Default: its sender recalls it.
+   */
+  mark(serverMsgId: string, replacedBy?: string): Promise<RecallMark>;
+  /** How a send was recalled; undefined if it was not. */
+  find(serverMsgId: string): Promise<RecallMark | undefined>;
   /** When a send was recalled, in epoch milliseconds; undefined if it was not. */
   recalledAt(serverMsgId: string): Promise<number | undefined>;
   /** Reads what was found so far. */
@@ -63,24 +77,28 @@ export function createRecalls(publisher: Publisher, get: DirectGet, partitions: 
     return { send, partition, stream: inboxStream(partition), subject: recalledSubject(partition, send) };
   };
 
-  const recalledAt = async (serverMsgId: string): Promise<number | undefined> => {
+  const find = async (serverMsgId: string): Promise<RecallMark | undefined> => {
     const { stream, subject } = locate(serverMsgId);
     const found = await get.last(stream, subject);
-    return found && Number(decodeStored(RecallRecordSchema, found.payload).atMs);
+    if (found === undefined) return undefined;
+    const { atMs, replacedByServerMsgId } = decodeStored(RecallRecordSchema, found.payload);
+    return { atMs: Number(atMs), replacedBy: replacedByServerMsgId };
   };
 
   return {
-    async mark(serverMsgId) {
+    async mark(serverMsgId, replacedBy = "") {
       const { stream, subject } = locate(serverMsgId);
       const atMs = Date.now();
-      const payload = toBinary(RecallRecordSchema, create(RecallRecordSchema, { atMs: BigInt(atMs) }));
+      const record = create(RecallRecordSchema, { atMs: BigInt(atMs), replacedByServerMsgId: replacedBy });
+      const payload = toBinary(RecallRecordSchema, record);
       const stored = await publisher.store(stream, { subject, payload, headers: {} });
-      if (stored.kind === "stored") return atMs;
-      const first = await recalledAt(serverMsgId);
+      if (stored.kind === "stored") return { atMs, replacedBy };
+      const first = await find(serverMsgId);
       if (first === undefined) throw toRefusal(stored);
       return first;
     },
-    recalledAt,
+    find,
+    recalledAt: async (serverMsgId) => (await find(serverMsgId))?.atMs,
     async open(serverMsgId) {
       const { send, partition, stream } = locate(serverMsgId);
       /** Devices that had acknowledged, by user; both as {@link toHash} in base64. */

@@ -54,20 +54,28 @@ const maxRemovals = 10;
  * same. Once it has resolved, no inbox has the notification, and none gets it: a send that is still under way, on
  * whatever instance, finds its place taken.
  *
+ * @param replacedBy the server message id of the send that replaces it. Default: its sender recalls it.
  * @throws NetworkError (90004) when the broker does not answer in time; it is then recalled for some of its recipients.
  */
-export async function recall(deps: RecallDeps, send: RecallableSend, operationId: string): Promise<Recalled> {
+export async function recall(
+  deps: RecallDeps,
+  send: RecallableSend,
+  operationId: string,
+  replacedBy = "",
+): Promise<Recalled> {
   const { record, recipients } = send;
   const { serverMsgId, clientMsgId } = record;
   // First, so that whoever has not begun to store it does not.
-  const timeMs = await deps.recalls.mark(serverMsgId);
+  const mark = await deps.recalls.mark(serverMsgId, replacedBy);
   if (record.deliverAtMs > 0) await deps.cancelScheduled(serverMsgId);
   await withdraw(deps, send, operationId);
 
   // Read again: what another call has removed before we looked, it had noted before.
   const findings = await deps.recalls.open(serverMsgId);
   if (findings.isAny()) {
-    const item = { kind: "recall", recall: create(RecallSchema, { serverMsgId, clientMsgId }), timeMs } as const;
+    // As it was recalled first: all who do it at the same time write the same.
+    const told = { serverMsgId, clientMsgId, replacedByServerMsgId: mark.replacedBy };
+    const item = { kind: "recall", recall: create(RecallSchema, told), timeMs: mark.atMs } as const;
     for (const chunk of chunksOf(recipients)) await deps.inbox.writeMany(chunk, item, { operationId });
   }
   const withdrawn = recipients.filter((userId) => !findings.hasAcknowledged(userId));

@@ -1,6 +1,7 @@
 import { toAddressing } from "../addressing.ts";
 import type { Chat } from "../chat/chat.ts";
 import { toConversationId, toParties } from "../chat/conversation-id.ts";
+import type { Collapsing } from "../collapsing/collapse.ts";
 import type { Notification } from "../gen/mustreach/delivery/v1/delivery_pb.ts";
 import type { Inbox, PreparedWrite } from "../inbox/inbox.ts";
 import type { InboxItem, WriteOptions } from "../inbox/items.ts";
@@ -22,6 +23,7 @@ export interface DeliverDeps {
   readonly inbox: Pick<Inbox, "write" | "prepare">;
   readonly fanout: Pick<Fanout, "publish">;
   readonly chat: Pick<Chat, "append">;
+  readonly collapsing: Collapsing;
 }
 
 /**
@@ -30,7 +32,8 @@ export interface DeliverDeps {
  *
  * @throws NetworkError (90004) when the broker did not acknowledge in time.
  */
-export async function deliver({ inbox, fanout, chat }: DeliverDeps, delivery: Delivery): Promise<void> {
+export async function deliver(deps: DeliverDeps, delivery: Delivery): Promise<void> {
+  const { inbox, fanout, chat, collapsing } = deps;
   const { record, notification, sendMsg } = delivery;
   const items: InboxItem[] = record.mustReach ? [{ kind: "notification", notification }] : [];
   if (sendMsg) {
@@ -41,18 +44,20 @@ export async function deliver({ inbox, fanout, chat }: DeliverDeps, delivery: De
   if (items.length === 0) return;
   const options = toWriteOptions(delivery);
   const { recvUserId, recvGroupId: groupId, recvUserIds, groupVersion } = record;
-  if (recvUserId !== "") {
-    // In this order, which is then the device's.
-    for (const item of items) await inbox.write(recvUserId, item, options);
-  } else {
-    await fanout.publish({ items, groupId, groupVersion, recvUserIds, ...options });
-  }
+  if (recvUserId === "") return fanout.publish({ items, groupId, groupVersion, recvUserIds, ...options });
+  const isCollapsible = record.collapseKey !== "";
+  if (isCollapsible) await collapsing.announce(notification, 0);
+  // In this order, which is then the device's.
+  const sequences: number[] = [];
+  for (const item of items) sequences.push(await inbox.write(recvUserId, item, options));
+  if (isCollapsible) await collapsing.settle(notification, sequences[0] ?? 0, delivery.operationId);
 }
 
 /** The write that is all of a delivery: one notification for one user, now. Undefined for any other. */
 export function soleWrite({ inbox }: DeliverDeps, delivery: Delivery): PreparedWrite | undefined {
   const { record, notification, sendMsg } = delivery;
   if (!record.mustReach || record.recvUserId === "" || sendMsg || record.deliverAtMs > 0) return undefined;
+  if (record.collapseKey !== "") return undefined;
   return inbox.prepare(record.recvUserId, { kind: "notification", notification }, toWriteOptions(delivery));
 }
 

@@ -5,6 +5,7 @@ import { work } from "../broker/consumers/work.ts";
 import type { DirectGet } from "../broker/direct-get.ts";
 import { toRefusal } from "../broker/faults.ts";
 import { toPartition, toToken } from "../broker/subjects.ts";
+import type { Collapsing } from "../collapsing/collapse.ts";
 import { decodeStored } from "../decode-stored.ts";
 import { errorTable, failure, toErrorFacts } from "../errors.ts";
 import { MessageSchema, NotificationSchema } from "../gen/mustreach/delivery/v1/delivery_pb.ts";
@@ -85,6 +86,7 @@ export interface ExpandDeps {
   readonly inbox: Pick<Inbox, "writeMany">;
   readonly recalls: Pick<Recalls, "recalledAt">;
   readonly membersAt: MembersAt;
+  readonly collapsing: Collapsing;
   /** Recalls again a send that was recalled while it was being expanded. */
   readonly recallAgain: (serverMsgId: string, operationId: string) => Promise<void>;
 }
@@ -94,9 +96,12 @@ export interface ExpandDeps {
  * rest to the next one: copies that are there already are left as they are.
  */
 export async function expand(deps: ExpandDeps, job: FanoutJob, signal: AbortSignal): Promise<void> {
-  const { inbox, recalls, membersAt, recallAgain } = deps;
+  const { inbox, recalls, membersAt, recallAgain, collapsing } = deps;
   const { items, groupId, groupVersion, recvUserIds, ...options } = job;
   const members = groupId === "" ? recvUserIds : await membersAt(groupId, groupVersion);
+  const own = items.find((item) => item.kind === "notification")?.notification;
+  const collapsible = own?.collapseKey ? own : undefined;
+  const announced = collapsible && (await collapsing.announce(collapsible, groupVersion));
   for (const item of items) {
     // Only notifications are recalled.
     const serverMsgId = item.kind === "notification" ? item.notification.serverMsgId : "";
@@ -108,6 +113,8 @@ export async function expand(deps: ExpandDeps, job: FanoutJob, signal: AbortSign
     // It may have ended halfway.
     if (await isRecalled()) await recallAgain(serverMsgId, job.operationId).catch(unlessGone);
   }
+  if (collapsible !== undefined && announced !== undefined)
+    await collapsing.settle(collapsible, announced, job.operationId);
 }
 
 /** The mark of a recall may outlive the record of its send: then nothing is left that could be recalled. */

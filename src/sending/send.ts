@@ -71,8 +71,8 @@ export interface Begun {
 
 /** Lays a send out that is one unit of writes: a must-reach notification to a user, now. Undefined for any other. */
 export function begin(deps: SendDeps, request: ValidSend, operationId: string): Begun | undefined {
-  const { mustReach, recvUserId, sendMsg, sendAtMs, clientMsgId } = request;
-  if (!mustReach || recvUserId === "" || sendMsg || sendAtMs > 0) return undefined;
+  const { mustReach, recvUserId, sendMsg, sendAtMs, clientMsgId, collapseKey } = request;
+  if (!mustReach || recvUserId === "" || sendMsg || sendAtMs > 0 || collapseKey !== "") return undefined;
   const layOut = clientMsgId === "" ? layOutPlaced : layOutRecorded;
   const laidOut = layOut(deps, request, operationId);
   return (
@@ -99,8 +99,8 @@ interface LaidOut {
 }
 
 /** What is sent under an id of its caller's, or leaves more than one notification behind, needs a record. */
-function wayOf({ mustReach, clientMsgId, recvUserId, sendMsg, sendAtMs }: ValidSend): Way {
-  if (clientMsgId !== "" || sendMsg || sendAtMs > 0) return sendRecorded;
+function wayOf({ mustReach, clientMsgId, recvUserId, sendMsg, sendAtMs, collapseKey }: ValidSend): Way {
+  if (clientMsgId !== "" || sendMsg || sendAtMs > 0 || collapseKey !== "") return sendRecorded;
   if (!mustReach) return pushOnly;
   return recvUserId === "" ? sendRecorded : sendPlaced;
 }

@@ -50,7 +50,7 @@ export interface DeliveryStatus {
 }
 
 export interface DeliveryStatusDeps extends FindSendDeps {
-  readonly recalls: Pick<Recalls, "recalledAt" | "open">;
+  readonly recalls: Pick<Recalls, "find" | "open">;
   readonly inbox: Pick<Inbox, "find">;
   readonly cursors: Pick<Cursors, "ofUsers">;
   /** How long notifications are kept, in milliseconds. */
@@ -108,9 +108,10 @@ export async function getDeliveryStatus(deps: DeliveryStatusDeps, query: StatusQ
   const { recalls, inbox, cursors, retentionMs } = deps;
   const { reference, state, pageNumber, showNumber } = query;
   const { record, recipients } = await findSend(deps, reference);
-  const isRecalled = (await recalls.recalledAt(record.serverMsgId)) !== undefined;
-  const findings = isRecalled ? await recalls.open(record.serverMsgId) : undefined;
-  const ownState = isRecalled ? DeliveryState.RECALLED : toOwnState(record, retentionMs, Date.now());
+  const recalled = await recalls.find(record.serverMsgId);
+  const findings = recalled && (await recalls.open(record.serverMsgId));
+  const withdrawn = recalled && (recalled.replacedBy === "" ? DeliveryState.RECALLED : DeliveryState.COLLAPSED);
+  const ownState = withdrawn ?? toOwnState(record, retentionMs, Date.now());
 
   const ofChunk = async (userIds: readonly string[]): Promise<RecipientDelivery[]> => {
     const [sequences, devices] = await Promise.all([inbox.find(userIds, record.serverMsgId), cursors.ofUsers(userIds)]);

@@ -93,7 +93,9 @@ export function validateSend(request: SendBusinessNotificationRequest, limits: S
   }
   if (request.collapseKey !== "") {
     requireId(request.collapseKey, "collapseKey", maxCollapseKeyBytes);
-    if (request.collapseKey !== "") throw wrongField("collapseKey", "collapseKey is not served yet");
+    if (request.recvDeviceId !== "" || request.exceptDeviceId !== "") {
+      throw wrongField("collapseKey", "collapseKey cannot be set with recvDeviceID or exceptDeviceID");
+    }
     if (level !== 2)
       throw wrongField("collapseKey", "collapseKey needs reliabilityLevel 2: an online push is not stored");
     if (recvUserIds.length > 0) {

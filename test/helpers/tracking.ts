@@ -5,6 +5,7 @@ import { toAddressing } from "../../src/addressing.ts";
 import { connectBroker } from "../../src/broker/connect.ts";
 import { declare } from "../../src/broker/declare.ts";
 import { createDirectGet } from "../../src/broker/direct-get.ts";
+import type { Collapsing } from "../../src/collapsing/collapse.ts";
 import { NotificationSchema } from "../../src/gen/mustreach/delivery/v1/delivery_pb.ts";
 import { createCursors } from "../../src/inbox/cursors.ts";
 import { createInbox, type Inbox } from "../../src/inbox/inbox.ts";
@@ -27,6 +28,12 @@ const log = pino({ level: "silent" });
 const partitions = 2;
 /** How long the instances keep notifications, in milliseconds. */
 export const retentionMs = 7 * 86_400_000;
+
+/** Of sends without a collapse key. */
+export const noCollapse: Collapsing = {
+  announce: () => Promise.reject(new Error("not wanted")),
+  settle: () => Promise.reject(new Error("not wanted")),
+};
 
 /** The members of groups, by group id and version, as all instances of a test file see them. */
 export type Memberships = Map<string, readonly string[]>;

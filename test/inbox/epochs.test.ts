@@ -53,7 +53,7 @@ async function openInstance(
   return {
     broker,
     epochs,
-    write: (data) => inbox.write("alice", toItem(data), { operationId: "test" }),
+    write: async (data) => void (await inbox.write("alice", toItem(data), { operationId: "test" })),
     async read(after = 0, epoch = "", isLong = false) {
       const { entries } = await inbox.read("alice", { after, epoch, limit: 1_000, isLong });
       return entries

@@ -106,14 +106,16 @@ describe("what a recall found", () => {
   });
 });
 
-test("a recall is recorded once, with its first moment", async () => {
+test("a recall is recorded once, with its first moment and what replaced it first", async () => {
   const key = newKey();
   expect(await here.recalledAt(key)).toBeUndefined();
   const startedMs = Date.now();
-  const at = await here.mark(key);
-  expect(at).toBeGreaterThanOrEqual(startedMs);
-  expect(await elsewhere.mark(key)).toBe(at);
-  expect(await elsewhere.recalledAt(key)).toBe(at);
+  const first = await here.mark(key, "newer");
+  expect(first).toEqual({ atMs: expect.any(Number), replacedBy: "newer" });
+  expect(first.atMs).toBeGreaterThanOrEqual(startedMs);
+  expect(await elsewhere.mark(key)).toEqual(first);
+  expect(await elsewhere.find(key)).toEqual(first);
+  expect(await elsewhere.recalledAt(key)).toBe(first.atMs);
   expect((await elsewhere.open(key)).isAny()).toBe(false);
 });
 

@@ -10,7 +10,7 @@ import { deliverDue } from "../../src/sending/schedule.ts";
 import { type SendDeps, send as sendOne } from "../../src/sending/send.ts";
 import type { ValidSend } from "../../src/sending/validate.ts";
 import { useBroker } from "../helpers/broker.ts";
-import { type Tracking, useTracking } from "../helpers/tracking.ts";
+import { noCollapse, type Tracking, useTracking } from "../helpers/tracking.ts";
 
 const instances = useTracking(useBroker());
 let tracking: Tracking;
@@ -314,7 +314,7 @@ async function sendAndRecall(request: Partial<ValidSend>) {
       prepare: (...given) => ({ ...other.inbox.prepare(...given), stream: "ELSEWHERE" }),
       async write(...given) {
         await recallNow();
-        await other.inbox.write(...given);
+        return other.inbox.write(...given);
       },
     },
     fanout: {
@@ -324,6 +324,7 @@ async function sendAndRecall(request: Partial<ValidSend>) {
       },
     },
     chat: { append: notWanted },
+    collapsing: noCollapse,
     live: { push: notWanted, pushGroup: notWanted },
     later: notWanted,
     groupVersion: async () => 3,
@@ -391,7 +392,8 @@ describe("a recall that meets its send under way on another instance", () => {
     for (const job of jobs) {
       // A replica that lags behind has not heard of the recall.
       const recalls = { recalledAt: async () => undefined };
-      const deps = { ...other, recalls, membersAt: async () => members, recallAgain: async () => {} };
+      const membersAt = async () => members;
+      const deps = { ...other, recalls, membersAt, collapsing: noCollapse, recallAgain: async () => {} };
       await expand(deps, job, new AbortController().signal);
     }
     expect(await kindsOfAll(members)).toEqual(new Set([""]));
@@ -416,6 +418,7 @@ describe("a recall that meets its send under way on another instance", () => {
       inbox: { writeMany },
       recalls: other.recalls,
       membersAt: async () => members,
+      collapsing: noCollapse,
       recallAgain: async (serverMsgId: string) => void again.push(serverMsgId),
     };
     const job = { groupId: record.recvGroupId, groupVersion: 3, recvUserIds: [], operationId: "test" };
@@ -432,6 +435,7 @@ describe("a recall that meets its send under way on another instance", () => {
     const write = async () => {
       answers.push(await tracking.recall(id));
       await other.write(record, [userId]);
+      return 0;
     };
     const notWanted = async () => {
       throw new Error("not wanted");
@@ -442,6 +446,7 @@ describe("a recall that meets its send under way on another instance", () => {
       inbox: { ...other.inbox, write },
       fanout: { publish: notWanted },
       chat: { append: notWanted },
+      collapsing: noCollapse,
       live: { push: async () => {} },
       echo: undefined,
     };

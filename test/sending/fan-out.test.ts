@@ -3,6 +3,7 @@ import { describe, expect, test } from "vitest";
 import { failure } from "../../src/errors.ts";
 import { NotificationSchema } from "../../src/gen/mustreach/delivery/v1/delivery_pb.ts";
 import { expand } from "../../src/sending/fan-out.ts";
+import { noCollapse } from "../helpers/tracking.ts";
 
 const job = {
   items: [{ kind: "notification" as const, notification: create(NotificationSchema, { serverMsgId: "s1" }) }],
@@ -19,6 +20,7 @@ function expandRecalled(error: unknown) {
     inbox: { writeMany: async (userIds: readonly string[]) => void written.push(...userIds) },
     recalls: { recalledAt: async () => 1 },
     membersAt: async () => ["alice", "bob"],
+    collapsing: noCollapse,
     recallAgain: () => Promise.reject(error),
   };
   return { written, done: expand(deps, job, new AbortController().signal) };

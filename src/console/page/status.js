@@ -8,6 +8,7 @@ const states = {
   scheduled: "to be sent later",
   expired: "expired",
   recalled: "recalled",
+  collapsed: "replaced by a newer one",
 };
 
 /** How often the status of what is under way is looked up again, in milliseconds. */
