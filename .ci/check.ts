@@ -18,6 +18,10 @@ const steps: Readonly<Record<string, (scratch: string) => Promise<string | undef
   "nats-server for the tests": findBroker,
   "generated code as of the protos": compareGenerated,
   "types (tsc)": () => run("tsc", ["--noEmit"]),
+  "types of the packages (tsc)": async () => {
+    for (const name of ["client", "service"]) await run("tsc", ["--noEmit", "-p", `release/tsconfig.${name}.json`]);
+    return undefined;
+  },
   "style (biome)": () => run("biome", ["check", "--error-on-warnings"]),
   "proto style (buf lint)": () => run("buf", ["lint"]),
   "proto format (buf format)": () => run("buf", ["format", "--diff", "--exit-code", "proto"]),
