@@ -19,7 +19,7 @@ export async function openDataDir(dataDir: string): Promise<string> {
   for (const part of privateParts) {
     const path = join(dir, part);
     const found = await stat(path).catch((error: unknown) => {
-      if (!(error instanceof Error && "code" in error && error.code === "ENOENT")) throw error;
+      if (!(Error.isError(error) && "code" in error && error.code === "ENOENT")) throw error;
     });
     // Windows has no such modes.
     if (found === undefined || process.platform === "win32" || (found.mode & 0o077) === 0) continue;

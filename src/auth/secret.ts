@@ -82,5 +82,5 @@ async function createSecret(path: string): Promise<string> {
 }
 
 function isErrno(error: unknown, code: string): boolean {
-  return error instanceof Error && "code" in error && error.code === code;
+  return Error.isError(error) && "code" in error && error.code === code;
 }

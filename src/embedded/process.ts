@@ -125,7 +125,7 @@ export async function stopLeftoverBroker(pidPath: string, configPath: string, lo
     try {
       process.kill(pid, signal);
     } catch (error) {
-      if (!(error instanceof Error && "code" in error && error.code === "ESRCH")) throw error;
+      if (!(Error.isError(error) && "code" in error && error.code === "ESRCH")) throw error;
     }
     await delay(20);
     signal = performance.now() > deadline ? "SIGKILL" : 0;
