@@ -175,7 +175,7 @@ function toSocketRequest(request: JsonSchema): JsonSchema {
 /** What the webhook is told of a notification: OpenIM's fields, and the sequence. */
 const webhookFields = [
   ...["serverMsgID", "clientMsgID", "sendTime", "sendUserID", "recvUserID", "recvGroupID"],
-  ...["key", "data", "reliabilityLevel", "sequence"],
+  ...["key", "data", "reliabilityLevel", "sequence", "collapseKey"],
 ];
 
 type ToMessage = (name: string, summary: string, payload: JsonSchema) => object;
