@@ -13,6 +13,7 @@ import { sendCommand } from "./send.ts";
 import { serveCommand } from "./serve.ts";
 import { statusCommand } from "./status.ts";
 import { tokenCommand } from "./token.ts";
+import { verifyCommand } from "./verify.ts";
 
 /** The command line. Exit code 0, 1 when a command failed, 2 when it was called wrongly or a setting is bad. */
 const program = new Command("mustreach")
@@ -26,7 +27,8 @@ const program = new Command("mustreach")
   .addCommand(statusCommand())
   .addCommand(recallCommand())
   .addCommand(deadLettersCommand())
-  .addCommand(benchCommand());
+  .addCommand(benchCommand())
+  .addCommand(verifyCommand());
 prepare(program);
 
 try {

@@ -1,6 +1,7 @@
 import { describe, expect, test } from "vitest";
-import type { Call, GroupHistory, History, Send, SessionEvent, SessionHistory } from "./model-history.ts";
-import { explain, inspect } from "./model-inspect.ts";
+import { explain } from "../../src/verify/explain.ts";
+import type { Call, GroupHistory, History, Send, SessionEvent, SessionHistory } from "../../src/verify/history.ts";
+import { inspect } from "../../src/verify/inspect.ts";
 
 /** Between these, everything happens. */
 const [start, end] = [0, 100_000];

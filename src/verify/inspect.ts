@@ -7,7 +7,7 @@ import {
   type Send,
   type SessionEvent,
   type SessionHistory,
-} from "./model-history.ts";
+} from "./history.ts";
 
 /** A way in which a history breaks the promise. */
 export interface Finding {
@@ -16,6 +16,8 @@ export interface Finding {
   readonly device: DeviceHistory | undefined;
   /** The `data` of the notifications that it is about. */
   readonly about: readonly string[];
+  /** Whether it may be too early to say: what is missing may still come. */
+  readonly mayCome?: true;
 }
 
 /** A removed member may get online pushes for this long: a second is promised, the rest is for a busy machine. */
@@ -141,7 +143,7 @@ function inspectRecalls({ sends }: History, device: DeviceHistory): Finding[] {
     }
   }
   for (const data of missing)
-    findings.push({ what: "the device has it, and is not told of the recall", device, about: [data] });
+    findings.push({ what: "the device has it, and is not told of the recall", device, about: [data], mayCome: true });
   return findings;
 }
 
@@ -169,7 +171,10 @@ function inspectLosses({ sends, groups }: History, device: DeviceHistory): Findi
     .filter(isRecipient)
     .flatMap((send) => {
       const lost = kindsOf(send).filter((kind) => kind !== "push" && !received.has(`${kind} ${send.data}`));
-      return lost.map((kind) => ({ what: `a ${kind} that was accepted did not arrive`, device, about: [send.data] }));
+      return lost.map((kind) => {
+        const what = `a ${kind} that was accepted did not arrive`;
+        return { what, device, about: [send.data], mayCome: true } as const;
+      });
     });
 }
 
@@ -237,59 +242,4 @@ function inspectOrder(
     }
   }
   return findings;
-}
-
-/** What happened to the notifications of a finding, in the order of time. */
-export function explain({ sends, groups, marks }: History, { what, device, about }: Finding): string {
-  const { userId = "", deviceId = "", sessions = [] } = device ?? {};
-  const lines: { readonly at: number; readonly text: string }[] = [];
-  const add = (at: number, text: string) => lines.push({ at, text });
-  for (const data of about) {
-    const send = sends.get(data);
-    if (send === undefined) continue;
-    const to = send.recvGroupId || send.recvUserId;
-    const copy = send.sendMsg ? " with a chat copy" : "";
-    for (const { by, startedAt, endedAt, outcome, errCode } of send.attempts) {
-      add(startedAt, `${by} sends ${data} to ${to}, level ${send.level}${copy}, clientMsgID "${send.clientMsgId}"`);
-      add(endedAt, `${by} is answered about ${data}: ${outcome} ${errCode || ""}`);
-    }
-    for (const { by, startedAt, endedAt, outcome, errCode } of send.recalls) {
-      add(startedAt, `${by} recalls ${data}`);
-      add(endedAt, `${by} is answered about the recall of ${data}: ${outcome} ${errCode || ""}`);
-    }
-    if (groups.get(send.recvGroupId)?.firstMembers.has(userId)) add(0, `${userId} is a first member of ${to}`);
-    for (const { userIds, joined, startedAt, endedAt } of groups.get(send.recvGroupId)?.changes ?? []) {
-      if (!userIds.includes(userId)) continue;
-      add(startedAt, `${userId} is being ${joined ? "added to" : "removed from"} ${to}`);
-      add(endedAt, `${userId} is ${joined ? "added to" : "removed from"} ${to}`);
-    }
-  }
-  for (const { openedAt, on, afterSequence, resumeSequence, endedAt, end, events } of sessions) {
-    const received = events.filter((event) => !("data" in event) || about.includes(event.data));
-    for (const event of received) {
-      const item = "data" in event ? `${event.kind} ${event.data}` : `${event.kind} ${event.about}`;
-      add(event.at, `it gets ${item} with sequence ${event.sequence}`);
-    }
-    const [first, last] = [events.find(isStored), events.findLast(isStored)];
-    const asked = afterSequence === undefined ? "its cursor" : afterSequence;
-    add(openedAt, `it subscribes on ${on} after ${asked}, which is ${resumeSequence}`);
-    add(endedAt, `its session ends (${end}); it had ${first?.sequence ?? "nothing"} to ${last?.sequence ?? "nothing"}`);
-  }
-  for (const { at, what: mark } of marks) add(at, `! ${mark}`);
-  const from = Math.min(...about.map((data) => sends.get(data)).flatMap((send) => (send ? [firstStart(send)] : [])));
-  lines.sort((a, b) => a.at - b.at);
-  const start = Math.max(
-    0,
-    lines.findIndex(({ at }) => at >= from),
-  );
-  // Of what was before the notification, only its last and the membership are of use.
-  const told = [...lines.slice(0, start).filter(({ text }, i) => i >= start - 4 || text.startsWith(userId))]
-    .concat(lines.slice(start, start + 60))
-    .map(({ at, text }) => `  ${at.toFixed(1).padStart(9)}  ${text}`);
-  const where = device === undefined ? "" : `; device ${deviceId} of ${userId}`;
-  return [`${what} (${about.join(", ")}${where})`, ...told].join("\n");
-}
-
-function isStored({ sequence }: { readonly sequence: number }): boolean {
-  return sequence > 0;
 }

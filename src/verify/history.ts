@@ -79,8 +79,8 @@ export interface History {
   readonly sends: Map<string, Send>;
   readonly groups: ReadonlyMap<string, GroupHistory>;
   readonly devices: readonly DeviceHistory[];
-  /** What else happened, such as a crash. */
-  readonly marks: { readonly at: number; readonly what: string }[];
+  /** The faults that happened. */
+  readonly marks: { readonly at: number; readonly until: number; readonly what: string }[];
 }
 
 /** Since when and until when a send can have been accepted; undefined for one that never was answered. */

@@ -1,0 +1,108 @@
+import { setMaxListeners } from "node:events";
+import { Command, InvalidArgumentError, Option } from "commander";
+import { adminPlatform } from "../auth/platform.ts";
+import { adminUserId, findToken, positiveNumber, tokenOption } from "./options.ts";
+
+interface VerifyFlags {
+  readonly url?: string[];
+  readonly token?: string;
+  readonly seed: number;
+  readonly seconds?: number;
+  readonly quick?: boolean;
+  readonly soak?: boolean;
+  readonly brokers: 1 | 3;
+  readonly instances: number;
+  readonly workers: number;
+  readonly writers: number;
+  readonly users: number;
+  readonly groups: number;
+  readonly maxPause: number;
+  readonly out: string;
+}
+
+/** How long by default, and with `--quick` and `--soak`, in seconds. */
+const lengths = { quick: 120, default: 300, soak: 3_600 } as const;
+
+/** A round, in seconds. */
+const roundSeconds = 60;
+
+/** `verify`: has everything happen at once, and compares what each device has got with what the answers promised. */
+export function verifyCommand(): Command {
+  return new Command("verify")
+    .description(
+      "prove who got what: writers and devices by every door, faults, and a check of every promise. Without --url against instances of its own, which it breaks; with it against yours, which it does not break",
+    )
+    .option("--url <url...>", "a deployment to use as it is, by one or more addresses: an acceptance test")
+    .addOption(tokenOption())
+    .option("--seed <number>", "makes the choices, and not their timing", positiveNumber, 1)
+    .option("--seconds <number>", `how long (default: ${lengths.default})`, positiveNumber)
+    .addOption(new Option("--quick", `${lengths.quick} seconds`).conflicts(["seconds", "soak"]))
+    .addOption(new Option("--soak", `${lengths.soak} seconds`).conflicts("seconds"))
+    .option("--brokers <1|3>", "one broker that syncs each write, or a cluster", oneOrThree, 1)
+    .option("--instances <number>", "instances of its own", positiveNumber, 2)
+    .option("--workers <number>", "processes of each of them", positiveNumber, 1)
+    .option("--writers <number>", "callers that send", positiveNumber, 50)
+    .option("--users <number>", "users, each with one or two devices", positiveNumber, 20)
+    .option("--groups <number>", "groups", positiveNumber, 10)
+    .option("--max-pause <ms>", "the longest pause of a caller between two calls", positiveNumber, 400)
+    .option("--out <dir>", "where history.jsonl and timeline.svg of the last round are written", "verify-results")
+    .action(async (flags: VerifyFlags) => {
+      // Loaded here: the other commands do without.
+      const { verify } = await import("../verify/verify.ts");
+      const { toLines } = await import("../verify/summary.ts");
+      const deployment = await open(flags);
+      // One signal ends all devices and callers of a round.
+      setMaxListeners(0);
+      let isStopping = false;
+      for (const signal of ["SIGINT", "SIGTERM"] as const) {
+        process.on(signal, () => {
+          if (isStopping) return;
+          isStopping = true;
+          void deployment.stop().finally(() => process.exit(130));
+        });
+      }
+      try {
+        const seconds = flags.seconds ?? lengths[flags.quick ? "quick" : flags.soak ? "soak" : "default"];
+        const maxPauseMs = flags.maxPause;
+        say(`seed ${flags.seed}, ${seconds} s, ${deployment.instances.map(({ name }) => name).join(", ")}`);
+        const { totals, violations, errors } = await verify({
+          ...flags,
+          deployment,
+          seconds,
+          roundSeconds,
+          maxPauseMs,
+          say,
+        });
+        say(toLines(totals).join("\n"));
+        for (const error of errors.slice(0, 5)) say(`logged: ${error}`);
+        if (errors.length > 5) say(`… and ${errors.length - 5} more errors were logged`);
+        say(`written to ${flags.out}`);
+        if (violations.length > 0) {
+          say(violations.join("\n\n"));
+          process.exitCode = 1;
+        }
+      } finally {
+        await deployment.stop();
+      }
+      // A socket that is reset while it is being shut down keeps Node 24 from ending by itself.
+      process.exit();
+    });
+}
+
+async function open({ url, token, instances, workers, brokers }: VerifyFlags) {
+  if (url === undefined) {
+    const { startOwn } = await import("../verify/own/start.ts");
+    return startOwn({ instances, workers, brokers });
+  }
+  const { reachRemote } = await import("../verify/remote.ts");
+  return reachRemote(url, await findToken(token, adminUserId(), adminPlatform));
+}
+
+function oneOrThree(value: string): 1 | 3 {
+  if (value === "1" || value === "3") return value === "1" ? 1 : 3;
+  throw new InvalidArgumentError("expected 1 or 3");
+}
+
+function say(line: string): void {
+  process.stdout.write(`${line}\n`);
+}

@@ -1,0 +1,80 @@
+import { setTimeout as delay } from "node:timers/promises";
+import { ConnectError } from "@connectrpc/connect";
+import { MustreachClientError, networkErrCode, toClientError } from "../client/wire/error.ts";
+import { ErrorInfoSchema } from "../gen/google/rpc/error_details_pb.ts";
+import type { Call } from "./history.ts";
+import type { Random } from "./random.ts";
+
+/** An instance of the service, as callers and devices see it. */
+export interface Instance {
+  readonly name: string;
+  readonly url: string;
+  /** Whether it is meant to answer now. */
+  isUp(): boolean;
+}
+
+/** Something that happens to a deployment. */
+export interface Fault {
+  readonly name: string;
+  /** Lets it happen, and resolves when it is over and everything is meant to work again. */
+  happen(random: Random): Promise<void>;
+}
+
+/** What is verified. */
+export interface Deployment {
+  readonly instances: readonly Instance[];
+  /** What can happen to it: nothing, to one that is not ours. */
+  readonly faults: readonly Fault[];
+  readonly adminToken: string;
+  userToken(userId: string): Promise<string>;
+  /** What its instances have logged as errors, as far as we can see. */
+  errors(): readonly string[];
+  stop(): Promise<void>;
+}
+
+/** A call gets this long, in milliseconds; a service answers sooner, if it does. */
+const callTimeoutMs = 10_000;
+
+/** An instance that is up, if one is; now and then any, as a caller that does not know yet. */
+export function pickInstance({ instances }: Deployment, random: Random): Instance {
+  const up = instances.filter((instance) => instance.isUp());
+  return random.pick(up.length === 0 || random.chance(0.1) ? instances : up);
+}
+
+/** Makes calls, and tells how each came out. */
+export type Caller = (by: string, work: (signal: AbortSignal) => Promise<string>) => Promise<Call>;
+
+/** Creates a caller; `now` is the clock of the history. */
+export function createCaller(now: () => number): Caller {
+  return async (by, work) => {
+    const startedAt = now();
+    try {
+      const serverMsgId = await work(AbortSignal.timeout(callTimeoutMs));
+      return { by, startedAt, endedAt: now(), outcome: "accepted", errCode: 0, serverMsgId };
+    } catch (thrown) {
+      const errCode = isAnswer(thrown) ? toClientError(thrown).errCode : networkErrCode;
+      const outcome = errCode === networkErrCode || errCode === 500 ? "unknown" : "refused";
+      return { by, startedAt, endedAt: now(), outcome, errCode, serverMsgId: "" };
+    }
+  };
+}
+
+/** Whether the service itself said it. A stream that is cut off is "internal" to Connect, and nobody's answer. */
+function isAnswer(thrown: unknown): boolean {
+  if (!(thrown instanceof MustreachClientError)) return false;
+  return !(thrown.cause instanceof ConnectError) || thrown.cause.findDetails(ErrorInfoSchema).length > 0;
+}
+
+/** Makes a call until it is answered; undefined when it was not in so many tries. */
+export async function untilAnswered(
+  random: Random,
+  tries: number,
+  attempt: () => Promise<Call>,
+): Promise<Call | undefined> {
+  for (let tried = 0; tried < tries; tried++) {
+    const call = await attempt();
+    if (call.outcome !== "unknown") return call;
+    await delay(random.between(20, 300));
+  }
+  return undefined;
+}

@@ -1,0 +1,93 @@
+import type { Transport } from "@connectrpc/connect";
+import { createConnectTransport, createGrpcTransport, createGrpcWebTransport } from "@connectrpc/connect-node";
+import { createConnectCalls } from "../../client/connect/calls.ts";
+import { openReceiveStream } from "../../client/node/receive-stream.ts";
+import { createFetchCalls } from "../../client/web/fetch-calls.ts";
+import { openSocketStream } from "../../client/web/socket-stream.ts";
+import type { Cursor } from "../../client/wire/cursor.ts";
+import type { CallOptions, Calls, Subscription } from "../../client/wire/delivery.ts";
+import type { SessionEvent } from "../../client/wire/event.ts";
+import type { ReceiveStream } from "../../client/wire/stream-receiving.ts";
+import { openEventSource } from "./event-source.ts";
+
+/** A session of a device. It ends with the signal that it was opened with. */
+export interface DoorSession {
+  /** The next event; undefined at the end. Throws what the session ended with. */
+  next(): Promise<SessionEvent | undefined>;
+  /** Says that everything up to a place has been handled. Where the door answers that, it rejects when it was refused. */
+  acknowledge(cursor: Cursor): Promise<void>;
+}
+
+/** A way to receive. */
+export interface ReceiveDoor {
+  readonly name: string;
+  open(baseUrl: string, request: Subscription, options: CallOptions): DoorSession;
+}
+
+/** An acknowledgement that is a call gets this long, in milliseconds. */
+const ackTimeoutMs = 5_000;
+
+/** Every way to receive that has our own protocol. */
+export const receiveDoors: readonly ReceiveDoor[] = [
+  { name: "Receive", open: byStream(openReceiveStream) },
+  { name: "WebSocket", open: byStream(openSocketStream) },
+  {
+    name: "SSE",
+    open(baseUrl, request, options) {
+      const events = openEventSource(baseUrl, request, options);
+      return { next: () => nextOf(events), acknowledge: acknowledgeBy(createFetchCalls(baseUrl), request, options) };
+    },
+  },
+  { name: "Subscribe by gRPC", open: byCalls((baseUrl) => over(createGrpcTransport({ baseUrl }))) },
+  {
+    name: "Subscribe by Connect",
+    open: byCalls((baseUrl) => over(createConnectTransport({ baseUrl, httpVersion: "1.1" }))),
+  },
+  {
+    name: "Subscribe by gRPC-Web",
+    open: byCalls((baseUrl) => over(createGrpcWebTransport({ baseUrl, httpVersion: "1.1" }))),
+  },
+  { name: "Subscribe by fetch", open: byCalls(createFetchCalls) },
+];
+
+function over(transport: Transport): Calls {
+  return createConnectCalls(transport);
+}
+
+/** Acknowledges on the stream. */
+function byStream(open: (baseUrl: string, request: Subscription, options: CallOptions) => ReceiveStream) {
+  return (baseUrl: string, request: Subscription, options: CallOptions): DoorSession => {
+    const stream = open(baseUrl, request, options);
+    options.signal.addEventListener("abort", stream.close, { once: true });
+    return {
+      async next() {
+        const { done, value } = await stream.next();
+        return done === true ? undefined : value.event;
+      },
+      acknowledge: async (cursor) => stream.acknowledge(cursor),
+    };
+  };
+}
+
+/** Acknowledges by calls. An address has one transport, which keeps its connections; addresses are few. */
+function byCalls(connect: (baseUrl: string) => Calls): ReceiveDoor["open"] {
+  const byAddress = new Map<string, Calls>();
+  return (baseUrl, request, options) => {
+    const calls = byAddress.get(baseUrl) ?? connect(baseUrl);
+    byAddress.set(baseUrl, calls);
+    const events = calls.subscribe(request, options)[Symbol.asyncIterator]();
+    return { next: () => nextOf(events), acknowledge: acknowledgeBy(calls, request, options) };
+  };
+}
+
+async function nextOf(events: AsyncIterator<{ readonly event: SessionEvent }>): Promise<SessionEvent | undefined> {
+  const { done, value } = await events.next();
+  return done === true ? undefined : value.event;
+}
+
+function acknowledgeBy({ ack }: Pick<Calls, "ack">, { deviceId }: Subscription, { token, signal }: CallOptions) {
+  return async (cursor: Cursor) => {
+    const timeout = AbortSignal.timeout(ackTimeoutMs);
+    await ack({ deviceId, ...cursor }, { token, signal: AbortSignal.any([signal, timeout]) });
+  };
+}

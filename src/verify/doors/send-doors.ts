@@ -1,0 +1,63 @@
+import type { Transport } from "@connectrpc/connect";
+import { createConnectTransport, createGrpcTransport, createGrpcWebTransport } from "@connectrpc/connect-node";
+import { createConnectCalls } from "../../client/connect/calls.ts";
+import type { CallOptions, Calls, SendRequest } from "../../client/wire/delivery.ts";
+import { MustreachClientError, toClientError, toNetworkError } from "../../client/wire/error.ts";
+
+/** A way to send. */
+export interface SendDoor {
+  readonly name: string;
+  /**
+   * Sends, and resolves to the service's id of what was sent.
+   *
+   * @throws MustreachClientError 90004 also where there was no answer.
+   */
+  send(baseUrl: string, request: SendRequest, options: CallOptions): Promise<string>;
+}
+
+/** Every way to send. */
+export const sendDoors: readonly SendDoor[] = [
+  overConnect("gRPC", (baseUrl) => createGrpcTransport({ baseUrl })),
+  overConnect("Connect", (baseUrl) => createConnectTransport({ baseUrl, httpVersion: "1.1" })),
+  overConnect("gRPC-Web", (baseUrl) => createGrpcWebTransport({ baseUrl, httpVersion: "1.1" })),
+  { name: "REST", send: sendByRest },
+];
+
+/** An address has one transport, which keeps its connections; addresses are few. */
+function overConnect(name: string, connect: (baseUrl: string) => Transport): SendDoor {
+  const byAddress = new Map<string, Calls>();
+  return {
+    name,
+    async send(baseUrl, request, options) {
+      const calls = byAddress.get(baseUrl) ?? createConnectCalls(connect(baseUrl));
+      byAddress.set(baseUrl, calls);
+      return (await calls.send(request, options)).serverMsgId;
+    },
+  };
+}
+
+/** The documented call, as a caller without a library makes it. */
+async function sendByRest(baseUrl: string, request: SendRequest, { token, signal }: CallOptions): Promise<string> {
+  const { sendUserId, recvUserId, recvGroupId, clientMsgId, ...others } = request;
+  const ids = { sendUserID: sendUserId, recvUserID: recvUserId, recvGroupID: recvGroupId, clientMsgID: clientMsgId };
+  const { sendAt, ...body } = others;
+  const response = await fetch(new URL("/msg/send_business_notification", baseUrl), {
+    method: "POST",
+    headers: { token, operationID: clientMsgId || "verify", "content-type": "application/json" },
+    body: JSON.stringify({ ...ids, ...body, sendAt: Number(sendAt) }),
+    signal,
+  }).catch((thrown: unknown) => {
+    throw toClientError(thrown);
+  });
+  const answer: unknown = await response.json().catch((thrown: unknown) => {
+    throw toNetworkError(`HTTP ${response.status} without JSON`, thrown);
+  });
+  const { errCode, errMsg, errDlt, data } = answer as {
+    errCode: number;
+    errMsg: string;
+    errDlt: string;
+    data?: { serverMsgID: string };
+  };
+  if (errCode !== 0 || data === undefined) throw new MustreachClientError({ errCode, errMsg, errDlt });
+  return data.serverMsgID;
+}

@@ -1,0 +1,140 @@
+import { type ChildProcess, spawn } from "node:child_process";
+import { once } from "node:events";
+import { readFile } from "node:fs/promises";
+import { extname } from "node:path";
+import { createInterface } from "node:readline";
+import { setTimeout as delay } from "node:timers/promises";
+import { fileURLToPath } from "node:url";
+import type { Instance } from "../deployment.ts";
+import { type Link, openLink } from "./link.ts";
+
+/** An instance of the service in a process of its own, which may be down. Callers and devices reach it over a link. */
+export interface OwnInstance extends Instance {
+  /** The way of callers and devices to it. */
+  readonly link: Link;
+  /** Starts it, and resolves when it listens. */
+  start(): Promise<void>;
+  /** Ends it as a crash does, or asks it to end; resolves when it has. */
+  end(signal: "SIGKILL" | "SIGTERM"): Promise<void>;
+  freeze(): void;
+  thaw(): void;
+  /** Kills one of its workers, if it has any. */
+  killWorker(): Promise<void>;
+  /** What it has logged as errors, and how it ended by itself. */
+  errors(): readonly string[];
+  /** Ends it for good. */
+  remove(): Promise<void>;
+}
+
+/** Beside this file in the sources, and in what is built of them. */
+const program = fileURLToPath(new URL(`../../main${extname(import.meta.filename)}`, import.meta.url));
+
+/** How often a start is tried: the broker may be away at the moment. */
+const maxTries = 60;
+
+/** How long it may take until it listens, and until it has ended when it was asked to, in milliseconds. */
+const startTimeoutMs = 30_000;
+const endTimeoutMs = 30_000;
+
+/** Errors that are kept. */
+const maxErrors = 1_000;
+
+/** Creates an instance that is down. Of our environment it gets no settings but these. */
+export async function createInstance(name: string, settings: Readonly<Record<string, string>>): Promise<OwnInstance> {
+  const link = await openLink(0);
+  const problems: string[] = [];
+  const report = (problem: string) => {
+    if (problems.length < maxErrors) problems.push(`${name}: ${problem}`);
+  };
+  let child: ChildProcess | undefined;
+  let isUp = false;
+  let isExpected = true;
+
+  const isRunning = () => child !== undefined && child.exitCode === null && child.signalCode === null;
+
+  const tryStart = async (): Promise<boolean> => {
+    const others = Object.entries(process.env).filter(([variable]) => !variable.startsWith("MUSTREACH_"));
+    const own = Object.entries(settings).map(([setting, value]) => [`MUSTREACH_${setting}`, value]);
+    const started = spawn(process.execPath, [program], {
+      env: Object.fromEntries([...others, ...own]),
+      stdio: ["ignore", "ignore", "pipe"],
+    });
+    child = started;
+    const listening = Promise.withResolvers<number>();
+    createInterface({ input: started.stderr }).on("line", (line) => {
+      const { level, msg, url } = parseLine(line);
+      if (msg === "listening") listening.resolve(Number(new URL(String(url)).port));
+      if (Number(level) >= 50) report(line);
+    });
+    started.once("exit", (code, signal) => {
+      if (isUp && !isExpected) report(`it ended by itself: ${signal ?? `exit code ${code}`}`);
+      isUp = false;
+      listening.resolve(0);
+    });
+    isExpected = true;
+    const port = await Promise.race([listening.promise, delay(startTimeoutMs, 0, { ref: false })]);
+    if (port === 0) {
+      started.kill("SIGKILL");
+      return false;
+    }
+    link.aim(port);
+    isUp = true;
+    isExpected = false;
+    return true;
+  };
+
+  const end: OwnInstance["end"] = async (signal) => {
+    isExpected = true;
+    isUp = false;
+    if (child === undefined || !isRunning()) return;
+    const exited = once(child, "exit");
+    child.kill(signal);
+    const insist = setTimeout(() => {
+      report(`it had not ended ${endTimeoutMs / 1_000} s after it was asked to`);
+      child?.kill("SIGKILL");
+    }, endTimeoutMs);
+    await exited;
+    clearTimeout(insist);
+  };
+
+  return {
+    name,
+    url: `http://127.0.0.1:${link.port}`,
+    isUp: () => isUp,
+    link,
+    async start() {
+      for (let tried = 0; tried < maxTries; tried++) {
+        if (await tryStart()) return;
+        await delay(500);
+      }
+      throw new Error(`${name} did not start: ${problems.at(-1) ?? "it said nothing"}`);
+    },
+    end,
+    freeze: () => void child?.kill("SIGSTOP"),
+    thaw: () => void child?.kill("SIGCONT"),
+    async killWorker() {
+      const [worker] = await childrenOf(child?.pid);
+      if (worker !== undefined) process.kill(worker, "SIGKILL");
+    },
+    errors: () => problems,
+    async remove() {
+      child?.kill("SIGCONT");
+      await end("SIGKILL");
+      await link.close();
+    },
+  };
+}
+
+function parseLine(line: string): Record<string, unknown> {
+  try {
+    return JSON.parse(line);
+  } catch {
+    return {};
+  }
+}
+
+/** The processes that a process has started, as the system lists them. */
+async function childrenOf(pid: number | undefined): Promise<number[]> {
+  const list = await readFile(`/proc/${pid}/task/${pid}/children`, "utf8").catch(() => "");
+  return list.split(" ").filter(Boolean).map(Number);
+}

@@ -1,0 +1,90 @@
+import { randomBytes } from "node:crypto";
+import { mkdtemp, rm } from "node:fs/promises";
+import { tmpdir } from "node:os";
+import { join } from "node:path";
+import { createTokenMinter } from "../../auth/mint-token.ts";
+import { adminPlatform } from "../../auth/platform.ts";
+import type { Deployment } from "../deployment.ts";
+import { type Broker, startBrokers } from "./brokers.ts";
+import { faultsOf } from "./faults.ts";
+import { createInstance, type OwnInstance } from "./instance.ts";
+import { type Link, openLink } from "./link.ts";
+
+/** Options of {@link startOwn}. */
+export interface OwnOptions {
+  /** Instances of the service. */
+  readonly instances: number;
+  /** Processes of each; 1 is an instance without workers. */
+  readonly workers: number;
+  /** 1, which syncs each write to disk, or a cluster of 3. */
+  readonly brokers: 1 | 3;
+  /** Settings of the instances, without their prefix, that go before ours. */
+  readonly settings?: Readonly<Record<string, string>>;
+}
+
+const tokenTtlMs = 86_400_000;
+
+/** The platform of devices: OpenIM's Web. */
+const devicePlatform = 5;
+
+/** Starts a deployment of our own, on loopback and in a temporary directory: all of it ends and goes with it. */
+export async function startOwn({ instances: count, workers, brokers, settings }: OwnOptions): Promise<Deployment> {
+  const dir = await mkdtemp(join(tmpdir(), "mustreach-verify-"));
+  const secret = randomBytes(32).toString("base64url");
+  const instances: OwnInstance[] = [];
+  const nodes: Broker[] = [];
+  const brokerLinks: Link[] = [];
+  const ends: (() => Promise<unknown>)[] = [() => rm(dir, { recursive: true, force: true })];
+  const stop = async () => {
+    for (const end of ends.splice(0).reverse()) await end();
+  };
+  try {
+    const started = await startBrokers(brokers, dir);
+    ends.push(started.stop);
+    nodes.push(...started.nodes);
+    for (let index = 0; index < count; index++) {
+      // Each instance has ways of its own, its nearest node first.
+      const links = await Promise.all(nodes.map(({ port }) => openLink(port)));
+      ends.push(() => Promise.all(links.map((link) => link.close())));
+      brokerLinks.push(...links);
+      const own = links.map((_, i) => links[(i + index) % links.length]?.port);
+      const instance = await createInstance(`instance ${index}`, {
+        NATS_URL: own.map((port) => `nats://127.0.0.1:${port}`).join(","),
+        TOKEN_SECRET: secret,
+        DATA_DIR: join(dir, `instance-${index}`),
+        PORT: "0",
+        ADMIN_PORT: "off",
+        HEARTBEAT: "1s",
+        SEND_TIMEOUT: "2s",
+        WORKERS: String(workers),
+        PARTITIONS: "2",
+        REPLICAS: String(brokers),
+        LOG_LEVEL: "info",
+        ...settings,
+      });
+      ends.push(instance.remove);
+      instances.push(instance);
+    }
+    // One after the other: the first declares the streams.
+    for (const instance of instances) await instance.start();
+  } catch (error) {
+    await stop();
+    throw error;
+  }
+
+  const mint = createTokenMinter({ secret, ttlMs: tokenTtlMs });
+  const tokens = new Map<string, Promise<string>>();
+  const mintFor = async (userId: string, platformId: number) => (await mint({ userId, platformId })).token;
+  return {
+    instances,
+    faults: faultsOf({ instances, brokers: nodes, brokerLinks, hasWorkers: workers > 1 }),
+    adminToken: await mintFor("imAdmin", adminPlatform),
+    userToken(userId) {
+      const token = tokens.get(userId) ?? mintFor(userId, devicePlatform);
+      tokens.set(userId, token);
+      return token;
+    },
+    errors: () => instances.flatMap((instance) => instance.errors()),
+    stop,
+  };
+}

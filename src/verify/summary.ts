@@ -1,0 +1,90 @@
+import type { Finding } from "./inspect.ts";
+import { owedTo } from "./owed.ts";
+import type { Round } from "./round.ts";
+
+/** What has happened, and what has come of it: sums over rounds. */
+export interface Totals {
+  rounds: number;
+  sends: number;
+  /** Sends of the same notification once more, and refusals, included. */
+  attempts: number;
+  accepted: number;
+  refused: number;
+  unknown: number;
+  recalls: number;
+  membershipChanges: number;
+  sessions: number;
+  /** Events that devices got. */
+  deliveries: number;
+  /** Notifications that devices were owed for certain. */
+  owed: number;
+  faults: number;
+  readonly faultsByName: Map<string, number>;
+  readonly findings: Map<string, number>;
+  /** The longest time from the end of the last fault until every device had everything, in milliseconds. */
+  longestHealingMs: number;
+}
+
+export function noTotals(): Totals {
+  const zero = { sends: 0, attempts: 0, accepted: 0, refused: 0, unknown: 0, recalls: 0, membershipChanges: 0 };
+  const more = { rounds: 0, sessions: 0, deliveries: 0, owed: 0, faults: 0, longestHealingMs: 0 };
+  return { ...zero, ...more, faultsByName: new Map(), findings: new Map() };
+}
+
+/** Adds what a round has shown. */
+export function addRound(totals: Totals, { history, findings, quietAt }: Round): void {
+  const { sends, groups, devices, marks } = history;
+  totals.rounds++;
+  totals.sends += sends.size;
+  for (const { attempts, recalls } of sends.values()) {
+    totals.attempts += attempts.length;
+    totals.recalls += recalls.length;
+    for (const { outcome } of attempts) totals[outcome]++;
+  }
+  for (const { changes } of groups.values()) totals.membershipChanges += changes.length;
+  for (const device of devices) {
+    totals.sessions += device.sessions.length;
+    for (const { events } of device.sessions) totals.deliveries += events.length;
+    for (const { came } of owedTo(history, device)) {
+      totals.owed++;
+      totals.longestHealingMs = Math.max(totals.longestHealingMs, (came ?? 0) - quietAt);
+    }
+  }
+  totals.faults += marks.length;
+  for (const { what } of marks) count(totals.faultsByName, what);
+  for (const finding of findings) count(totals.findings, kindOf(finding));
+}
+
+/** What a finding is, whatever its numbers. */
+export function kindOf({ what }: Finding): string {
+  return what.replace(/\d+/g, "n");
+}
+
+/** All calls and deliveries. */
+export function operationsOf({ attempts, recalls, membershipChanges, deliveries }: Totals): number {
+  return attempts + recalls + membershipChanges + deliveries;
+}
+
+/** The totals as lines for people. */
+export function toLines(totals: Totals): string[] {
+  const number = (value: number) => value.toLocaleString("en");
+  const { sends, attempts, accepted, refused, unknown, recalls, membershipChanges, sessions, deliveries } = totals;
+  const lines = [
+    `${number(operationsOf(totals))} operations in ${totals.rounds} rounds`,
+    `${number(sends)} notifications in ${number(attempts)} sends: ${number(accepted)} accepted, ${number(refused)} refused, ${number(unknown)} not answered`,
+    `${number(recalls)} recalls, ${number(membershipChanges)} changes of groups`,
+    `${number(deliveries)} events in ${number(sessions)} sessions; ${number(totals.owed)} notifications were owed to a device`,
+    `${number(totals.faults)} faults of ${totals.faultsByName.size} kinds`,
+    ...[...totals.faultsByName]
+      .toSorted(([a], [b]) => a.localeCompare(b))
+      .map(([name, times]) => `  ${times} × ${name}`),
+    `everything had reached at most ${(Math.max(0, totals.longestHealingMs) / 1_000).toFixed(1)} s after the last fault`,
+  ];
+  if (totals.findings.size === 0) lines.push("nothing lost, doubled, reordered, withdrawn in vain, or anybody else's");
+  else for (const [kind, times] of totals.findings) lines.push(`VIOLATED ${times} × ${kind}`);
+  return lines;
+}
+
+function count(counts: Map<string, number>, name: string): void {
+  counts.set(name, (counts.get(name) ?? 0) + 1);
+}
