@@ -34,7 +34,21 @@ const floors: readonly (readonly string[])[] = [
 
 /** Rooms beside the house: what each may import besides itself. */
 const annexes: Readonly<Record<string, readonly string[]>> = {
-  cli: ["client", "client/connect", "client/wire", "main", "server", "auth", "config", "version", "gen"],
+  cli: [
+    "cli/admin",
+    "client",
+    "client/connect",
+    "client/wire",
+    "main",
+    "server",
+    "auth",
+    "config",
+    "version",
+    "gen",
+    "verify",
+    "verify/own",
+  ],
+  "cli/admin": ["cli", "client", "client/connect", "client/wire", "auth", "gen"],
   client: ["client/tabs", "client/wire", "gen"],
   // Connect and protobuf: the way in Node, and with a transport.
   "client/connect": ["client/wire", "gen"],
@@ -49,6 +63,12 @@ const annexes: Readonly<Record<string, readonly string[]>> = {
   testing: ["client", "server", "auth", "config", "observe"],
   // Runs before anything is installed.
   setup: [],
+  // Sends and receives as others do, and proves who got what.
+  verify: ["client/wire", "client/connect", "gen", "verify/check", "verify/doors"],
+  "verify/check": [],
+  "verify/doors": ["client/connect", "client/node", "client/web", "client/wire", "gen"],
+  // Instances and brokers that it breaks.
+  "verify/own": ["auth", "broker", "embedded", "verify"],
 };
 
 const maxLines = 300;

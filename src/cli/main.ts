@@ -4,14 +4,14 @@ import { fromConnectError } from "../client/connect/error.ts";
 import { MustreachClientError } from "../client/index.ts";
 import { ConfigError } from "../config.ts";
 import { version } from "../version.ts";
+import { deadLettersCommand } from "./admin/dead-letters.ts";
+import { groupCommand } from "./admin/group.ts";
+import { recallCommand } from "./admin/recall.ts";
+import { statusCommand } from "./admin/status.ts";
 import { benchCommand } from "./bench.ts";
-import { deadLettersCommand } from "./dead-letters.ts";
-import { groupCommand } from "./group.ts";
 import { listenCommand } from "./listen.ts";
-import { recallCommand } from "./recall.ts";
 import { sendCommand } from "./send.ts";
 import { serveCommand } from "./serve.ts";
-import { statusCommand } from "./status.ts";
 import { tokenCommand } from "./token.ts";
 import { verifyCommand } from "./verify.ts";
 

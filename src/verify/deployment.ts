@@ -2,7 +2,7 @@ import { setTimeout as delay } from "node:timers/promises";
 import { ConnectError } from "@connectrpc/connect";
 import { MustreachClientError, networkErrCode, toClientError } from "../client/wire/error.ts";
 import { ErrorInfoSchema } from "../gen/google/rpc/error_details_pb.ts";
-import type { Call } from "./history.ts";
+import type { Call } from "./check/history.ts";
 import type { Random } from "./random.ts";
 
 /** An instance of the service, as callers and devices see it. */

@@ -1,9 +1,9 @@
 import { setTimeout as delay } from "node:timers/promises";
 import { toClientError } from "../client/wire/error.ts";
 import type { SessionEvent as DeviceEvent } from "../client/wire/event.ts";
+import type { DeviceHistory, SessionEvent, SessionHistory } from "./check/history.ts";
 import { type Deployment, pickInstance } from "./deployment.ts";
 import { receiveDoors } from "./doors/receive-doors.ts";
-import type { DeviceHistory, SessionEvent, SessionHistory } from "./history.ts";
 import type { Random } from "./random.ts";
 
 /** Options of {@link createDevice}. */
@@ -27,8 +27,9 @@ export interface Device {
   drain(): Promise<void>;
 }
 
-/** How long a session lives, in milliseconds. */
+/** How long a session lives, in milliseconds; some live until something ends them. */
 const [minLifeMs, maxLifeMs] = [200, 5_000];
+const steadyShare = 0.2;
 
 /** A device that has got stuck reads nothing for this long, in milliseconds. */
 const [minStuckMs, maxStuckMs] = [500, 4_000];
@@ -134,13 +135,13 @@ export function createDevice({ deployment, userId, deviceId, random, now, dataOf
       while (!signal.aborted) {
         const window = random.pick([1, 3, 64, 1_000]);
         const every = Math.min(window, random.pick([1, 5, 20]));
-        const lifeMs = random.between(minLifeMs, maxLifeMs);
+        const lifeMs = random.chance(steadyShare) ? undefined : random.between(minLifeMs, maxLifeMs);
         const session = await open(window, signal).catch(() => undefined);
         if (session === undefined) {
           await delay(random.between(50, 300));
           continue;
         }
-        const timer = setTimeout(session.kill, lifeMs);
+        const timer = lifeMs === undefined ? undefined : setTimeout(session.kill, lifeMs);
         let unacknowledged = 0;
         for (let kind = await session.next(); kind !== undefined; kind = await session.next()) {
           if (kind !== "heartbeat" && ++unacknowledged < every) continue;

@@ -1,6 +1,6 @@
 import { once } from "node:events";
 import { createWriteStream } from "node:fs";
-import type { History } from "./history.ts";
+import type { History } from "./check/history.ts";
 
 /** Writes a history down, one line of JSON for each thing that happened; times are milliseconds since the round began. */
 export async function writeHistory(path: string, { sends, groups, devices, marks }: History): Promise<void> {

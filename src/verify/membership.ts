@@ -3,8 +3,8 @@ import { type Client, createClient } from "@connectrpc/connect";
 import { createGrpcTransport } from "@connectrpc/connect-node";
 import { fromConnectError } from "../client/connect/error.ts";
 import { GroupService } from "../gen/mustreach/directory/v1/directory_pb.ts";
+import type { Change, GroupHistory } from "./check/history.ts";
 import { type Caller, type Deployment, pickInstance, untilAnswered } from "./deployment.ts";
-import type { Change, GroupHistory } from "./history.ts";
 import type { Random } from "./random.ts";
 
 /** Options of {@link createGroup} and {@link runMembership}. */

@@ -1,8 +1,9 @@
 import { setTimeout as delay } from "node:timers/promises";
+import type { GroupHistory, History, Send } from "./check/history.ts";
+import { type Finding, inspect } from "./check/inspect.ts";
+import { inspectLateness } from "./check/lateness.ts";
 import { createCaller, type Deployment, type Fault } from "./deployment.ts";
 import { createDevice } from "./device.ts";
-import type { GroupHistory, History, Send } from "./history.ts";
-import { type Finding, inspect } from "./inspect.ts";
 import { createGroup, runMembership } from "./membership.ts";
 import { createRandom, type Random } from "./random.ts";
 import { runWriter } from "./writer.ts";
@@ -20,6 +21,8 @@ export interface RoundOptions {
   readonly groups: number;
   /** The longest pause of a writer between two calls, in milliseconds. */
   readonly maxPauseMs: number;
+  /** What is missing when everything is quiet may still come for this long, in milliseconds. Default 90,000. */
+  readonly patienceMs?: number;
   /** The faults that are left to happen once before any happens again: over all rounds. */
   readonly due: Fault[];
 }
@@ -35,15 +38,12 @@ export interface Round {
 /** Pause between two faults, in milliseconds. */
 const [minCalmMs, maxCalmMs] = [300, 3_000];
 
-/** What is missing when everything is quiet may still come for this long, in milliseconds. */
-const patienceMs = 90_000;
-
 /**
  * Everything at once, by chance: sends, repeats, refusals, recalls, changes of groups, devices that come and go by all
  * doors, and faults. Then devices read what there is, and what each has is compared with what the answers promised.
  */
 export async function runRound(options: RoundOptions): Promise<Round> {
-  const { deployment, seed, round, seconds } = options;
+  const { deployment, seed, round, seconds, patienceMs = 90_000 } = options;
   const beganAt = performance.now();
   const now = () => performance.now() - beganAt;
   const call = createCaller(now);
@@ -91,7 +91,7 @@ export async function runRound(options: RoundOptions): Promise<Round> {
   const quietAt = now();
   const read = async () => {
     await Promise.all(devices.map((device) => device.drain()));
-    return inspect(history);
+    return [...inspect(history), ...inspectLateness(history)];
   };
   let findings = await read();
   // A send to a group was answered when it was stored, and is expanded after it.

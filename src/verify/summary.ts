@@ -1,5 +1,5 @@
-import type { Finding } from "./inspect.ts";
-import { owedTo } from "./owed.ts";
+import type { Finding } from "./check/inspect.ts";
+import { owedTo } from "./check/owed.ts";
 import type { Round } from "./round.ts";
 
 /** What has happened, and what has come of it: sums over rounds. */

@@ -1,5 +1,5 @@
-import type { History } from "./history.ts";
-import { owedTo } from "./owed.ts";
+import type { History } from "./check/history.ts";
+import { owedTo } from "./check/owed.ts";
 
 /** Readable on a light page and on a dark one. */
 const style = `

@@ -1,7 +1,7 @@
 import { mkdir, writeFile } from "node:fs/promises";
 import { join } from "node:path";
+import { explain } from "./check/explain.ts";
 import type { Deployment, Fault } from "./deployment.ts";
-import { explain } from "./explain.ts";
 import { writeHistory } from "./history-file.ts";
 import { type Round, type RoundOptions, runRound } from "./round.ts";
 import { addRound, kindOf, noTotals, type Totals } from "./summary.ts";

@@ -1,12 +1,13 @@
 import { setTimeout as delay } from "node:timers/promises";
+import { create } from "@bufbuild/protobuf";
 import { createClient } from "@connectrpc/connect";
 import { createGrpcTransport } from "@connectrpc/connect-node";
 import { fromConnectError } from "../client/connect/error.ts";
 import type { CallOptions } from "../client/wire/delivery.ts";
-import { MsgService } from "../gen/mustreach/msg/v1/msg_pb.ts";
+import { MsgService, SendBusinessNotificationRequestSchema } from "../gen/mustreach/msg/v1/msg_pb.ts";
+import { acceptance, type Call, type Send } from "./check/history.ts";
 import { type Caller, type Deployment, type Instance, pickInstance, untilAnswered } from "./deployment.ts";
 import { type SendDoor, sendDoors } from "./doors/send-doors.ts";
-import { acceptance, type Call, type Send } from "./history.ts";
 import type { Random } from "./random.ts";
 
 /** Options of {@link runWriter}. */
@@ -95,13 +96,13 @@ export async function runWriter(options: WriterOptions, signal: AbortSignal): Pr
 
 function sendBy(door: SendDoor, { url }: Instance, send: Send, options: CallOptions): Promise<string> {
   const { data, clientMsgId, recvUserId, recvGroupId, sendMsg, level: reliabilityLevel } = send;
-  const request = { sendUserId: "verify", key: "verify", data, clientMsgId, recvUserId, recvGroupId, sendMsg };
-  return door.send(url, { ...request, reliabilityLevel, ttlSeconds: 0, sendAt: 0n }, options);
+  const fields = { sendUserId: "verify", key: "verify", data, clientMsgId, recvUserId, recvGroupId, sendMsg };
+  return door.send(url, create(SendBusinessNotificationRequestSchema, { ...fields, reliabilityLevel }), options);
 }
 
 async function recallUntilAnswered({ deployment, name, random, call }: WriterOptions, send: Send): Promise<void> {
   const { serverMsgId = "" } = send.attempts.find(({ outcome }) => outcome === "accepted") ?? {};
-  const { token } = { token: deployment.adminToken };
+  const token = deployment.adminToken;
   await untilAnswered(random, 20, async () => {
     const instance = pickInstance(deployment, random);
     const { recallBusinessNotification } = msgAt(instance);

@@ -3,7 +3,7 @@ import { type AddressInfo, connect, createServer, type Socket } from "node:net";
 import { setTimeout as delay } from "node:timers/promises";
 import { expect, onTestFinished, test, vi } from "vitest";
 import { type CursorStore, createClient, memoryCursorStore } from "../../src/client/index.ts";
-import { createRandom } from "../helpers/model-world.ts";
+import { createRandom } from "../../src/verify/random.ts";
 import { useServer } from "../helpers/server.ts";
 
 /**

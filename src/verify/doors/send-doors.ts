@@ -1,8 +1,10 @@
+import { create, toJson } from "@bufbuild/protobuf";
 import type { Transport } from "@connectrpc/connect";
 import { createConnectTransport, createGrpcTransport, createGrpcWebTransport } from "@connectrpc/connect-node";
 import { createConnectCalls } from "../../client/connect/calls.ts";
 import type { CallOptions, Calls, SendRequest } from "../../client/wire/delivery.ts";
 import { MustreachClientError, toClientError, toNetworkError } from "../../client/wire/error.ts";
+import { SendBusinessNotificationRequestSchema } from "../../gen/mustreach/msg/v1/msg_pb.ts";
 
 /** A way to send. */
 export interface SendDoor {
@@ -38,13 +40,11 @@ function overConnect(name: string, connect: (baseUrl: string) => Transport): Sen
 
 /** The documented call, as a caller without a library makes it. */
 async function sendByRest(baseUrl: string, request: SendRequest, { token, signal }: CallOptions): Promise<string> {
-  const { sendUserId, recvUserId, recvGroupId, clientMsgId, ...others } = request;
-  const ids = { sendUserID: sendUserId, recvUserID: recvUserId, recvGroupID: recvGroupId, clientMsgID: clientMsgId };
-  const { sendAt, ...body } = others;
+  const body = toJson(SendBusinessNotificationRequestSchema, create(SendBusinessNotificationRequestSchema, request));
   const response = await fetch(new URL("/msg/send_business_notification", baseUrl), {
     method: "POST",
-    headers: { token, operationID: clientMsgId || "verify", "content-type": "application/json" },
-    body: JSON.stringify({ ...ids, ...body, sendAt: Number(sendAt) }),
+    headers: { token, operationID: request.clientMsgId || "verify", "content-type": "application/json" },
+    body: JSON.stringify(body),
     signal,
   }).catch((thrown: unknown) => {
     throw toClientError(thrown);

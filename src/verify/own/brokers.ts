@@ -3,6 +3,7 @@ import { cp, mkdir, rename, rm, writeFile } from "node:fs/promises";
 import { join } from "node:path";
 import { setTimeout as delay } from "node:timers/promises";
 import { pino } from "pino";
+import { varzSubject } from "../../broker/subjects.ts";
 import { findNatsServer } from "../../embedded/find.ts";
 import { type BrokerProcess, spawnBroker } from "../../embedded/process.ts";
 
@@ -36,10 +37,10 @@ const startTimeoutMs = 30_000;
 const account = {
   jetstream: "enabled",
   users: [{ user: "verify", password: "verify" }],
-  imports: [{ service: { account: "SYS", subject: "$SYS.REQ.SERVER.PING.VARZ" } }],
+  imports: [{ service: { account: "SYS", subject: varzSubject } }],
 };
 const system = {
-  exports: [{ service: "$SYS.REQ.SERVER.PING.VARZ", response_type: "stream", accounts: ["MUSTREACH"] }],
+  exports: [{ service: varzSubject, response_type: "stream", accounts: ["MUSTREACH"] }],
 };
 
 /** Starts them in a directory. */

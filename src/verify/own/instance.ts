@@ -29,23 +29,36 @@ export interface OwnInstance extends Instance {
 /** Beside this file in the sources, and in what is built of them. */
 const program = fileURLToPath(new URL(`../../main${extname(import.meta.filename)}`, import.meta.url));
 
-/** How often a start is tried: the broker may be away at the moment. */
-const maxTries = 60;
+/** A start is tried again for this long, in milliseconds: the broker may be away at the moment. */
+const maxStartMs = 60_000;
 
 /** How long it may take until it listens, and until it has ended when it was asked to, in milliseconds. */
 const startTimeoutMs = 30_000;
 const endTimeoutMs = 30_000;
 
+/** The last lines of its log, for the message when it does not start. */
+const maxLastWords = 30;
+
 /** Errors that are kept. */
 const maxErrors = 1_000;
 
-/** Creates an instance that is down. Of our environment it gets no settings but these. */
-export async function createInstance(name: string, settings: Readonly<Record<string, string>>): Promise<OwnInstance> {
+/** Options of {@link createInstance}. */
+export interface InstanceOptions {
+  readonly name: string;
+  /** Without their prefix. Of our environment it gets no others. */
+  readonly settings: Readonly<Record<string, string>>;
+  /** What its Node is started with. */
+  readonly nodeOptions: readonly string[];
+}
+
+/** Creates an instance that is down. */
+export async function createInstance({ name, settings, nodeOptions }: InstanceOptions): Promise<OwnInstance> {
   const link = await openLink(0);
   const problems: string[] = [];
   const report = (problem: string) => {
     if (problems.length < maxErrors) problems.push(`${name}: ${problem}`);
   };
+  const lastWords: string[] = [];
   let child: ChildProcess | undefined;
   let isUp = false;
   let isExpected = true;
@@ -55,13 +68,15 @@ export async function createInstance(name: string, settings: Readonly<Record<str
   const tryStart = async (): Promise<boolean> => {
     const others = Object.entries(process.env).filter(([variable]) => !variable.startsWith("MUSTREACH_"));
     const own = Object.entries(settings).map(([setting, value]) => [`MUSTREACH_${setting}`, value]);
-    const started = spawn(process.execPath, [program], {
+    const started = spawn(process.execPath, [...nodeOptions, program], {
       env: Object.fromEntries([...others, ...own]),
       stdio: ["ignore", "ignore", "pipe"],
     });
     child = started;
     const listening = Promise.withResolvers<number>();
     createInterface({ input: started.stderr }).on("line", (line) => {
+      lastWords.push(line);
+      if (lastWords.length > maxLastWords) lastWords.shift();
       const { level, msg, url } = parseLine(line);
       if (msg === "listening") listening.resolve(Number(new URL(String(url)).port));
       if (Number(level) >= 50) report(line);
@@ -103,11 +118,10 @@ export async function createInstance(name: string, settings: Readonly<Record<str
     isUp: () => isUp,
     link,
     async start() {
-      for (let tried = 0; tried < maxTries; tried++) {
+      for (const until = performance.now() + maxStartMs; performance.now() < until; await delay(500)) {
         if (await tryStart()) return;
-        await delay(500);
       }
-      throw new Error(`${name} did not start: ${problems.at(-1) ?? "it said nothing"}`);
+      throw new Error(`${name} did not start: ${lastWords.join("\n")}`);
     },
     end,
     freeze: () => void child?.kill("SIGSTOP"),

@@ -20,6 +20,8 @@ export interface OwnOptions {
   readonly brokers: 1 | 3;
   /** Settings of the instances, without their prefix, that go before ours. */
   readonly settings?: Readonly<Record<string, string>>;
+  /** What the Node of the instances is started with. Default: nothing. */
+  readonly nodeOptions?: readonly string[];
 }
 
 const tokenTtlMs = 86_400_000;
@@ -28,7 +30,13 @@ const tokenTtlMs = 86_400_000;
 const devicePlatform = 5;
 
 /** Starts a deployment of our own, on loopback and in a temporary directory: all of it ends and goes with it. */
-export async function startOwn({ instances: count, workers, brokers, settings }: OwnOptions): Promise<Deployment> {
+export async function startOwn({
+  instances: count,
+  workers,
+  brokers,
+  settings,
+  nodeOptions = [],
+}: OwnOptions): Promise<Deployment> {
   const dir = await mkdtemp(join(tmpdir(), "mustreach-verify-"));
   const secret = randomBytes(32).toString("base64url");
   const instances: OwnInstance[] = [];
@@ -48,19 +56,23 @@ export async function startOwn({ instances: count, workers, brokers, settings }:
       ends.push(() => Promise.all(links.map((link) => link.close())));
       brokerLinks.push(...links);
       const own = links.map((_, i) => links[(i + index) % links.length]?.port);
-      const instance = await createInstance(`instance ${index}`, {
-        NATS_URL: own.map((port) => `nats://127.0.0.1:${port}`).join(","),
-        TOKEN_SECRET: secret,
-        DATA_DIR: join(dir, `instance-${index}`),
-        PORT: "0",
-        ADMIN_PORT: "off",
-        HEARTBEAT: "1s",
-        SEND_TIMEOUT: "2s",
-        WORKERS: String(workers),
-        PARTITIONS: "2",
-        REPLICAS: String(brokers),
-        LOG_LEVEL: "info",
-        ...settings,
+      const instance = await createInstance({
+        name: `instance ${index}`,
+        nodeOptions,
+        settings: {
+          NATS_URL: own.map((port) => `nats://127.0.0.1:${port}`).join(","),
+          TOKEN_SECRET: secret,
+          DATA_DIR: join(dir, `instance-${index}`),
+          PORT: "0",
+          ADMIN_PORT: "off",
+          HEARTBEAT: "1s",
+          SEND_TIMEOUT: "2s",
+          WORKERS: String(workers),
+          PARTITIONS: "2",
+          REPLICAS: String(brokers),
+          LOG_LEVEL: "info",
+          ...settings,
+        },
       });
       ends.push(instance.remove);
       instances.push(instance);

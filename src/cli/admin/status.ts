@@ -4,10 +4,10 @@ import {
   DeliveryStateSchema,
   type GetDeliveryStatusResponse,
   type RecipientStatus,
-} from "../gen/mustreach/msg/v1/msg_pb.ts";
+} from "../../gen/mustreach/msg/v1/msg_pb.ts";
+import { tokenOption, urlOption } from "../options.ts";
+import { print } from "../print.ts";
 import { callAbout, type NotificationFlags } from "./notification-id.ts";
-import { tokenOption, urlOption } from "./options.ts";
-import { print } from "./print.ts";
 
 /** Recipients in one answer of the service: the most that it gives. */
 const pageSize = 1_000;

@@ -1,8 +1,8 @@
 import type { DescService } from "@bufbuild/protobuf";
 import { type Client, createClient } from "@connectrpc/connect";
-import { adminPlatform } from "../auth/platform.ts";
-import { createFetchTransport } from "../client/connect/transport.ts";
-import { adminUserId, findToken, serviceUrl } from "./options.ts";
+import { adminPlatform } from "../../auth/platform.ts";
+import { createFetchTransport } from "../../client/connect/transport.ts";
+import { adminUserId, findToken, serviceUrl } from "../options.ts";
 
 /** What every command that an admin gives takes. */
 export interface AdminFlags {

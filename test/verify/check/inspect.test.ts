@@ -1,7 +1,14 @@
 import { describe, expect, test } from "vitest";
-import { explain } from "../../src/verify/explain.ts";
-import type { Call, GroupHistory, History, Send, SessionEvent, SessionHistory } from "../../src/verify/history.ts";
-import { inspect } from "../../src/verify/inspect.ts";
+import { explain } from "../../../src/verify/check/explain.ts";
+import type {
+  Call,
+  GroupHistory,
+  History,
+  Send,
+  SessionEvent,
+  SessionHistory,
+} from "../../../src/verify/check/history.ts";
+import { inspect } from "../../../src/verify/check/inspect.ts";
 
 /** Between these, everything happens. */
 const [start, end] = [0, 100_000];

@@ -1,6 +1,6 @@
 import type { Client } from "@connectrpc/connect";
-import { fromConnectError } from "../client/connect/error.ts";
-import { MsgService } from "../gen/mustreach/msg/v1/msg_pb.ts";
+import { fromConnectError } from "../../client/connect/error.ts";
+import { MsgService } from "../../gen/mustreach/msg/v1/msg_pb.ts";
 import { type AdminFlags, type AdminService, openAdminService } from "./admin.ts";
 
 /** What a command about one notification is given. */

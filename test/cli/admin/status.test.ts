@@ -5,11 +5,11 @@ import { ConnectError } from "@connectrpc/connect";
 import { connectNodeAdapter } from "@connectrpc/connect-node";
 import { type Command, CommanderError } from "commander";
 import { afterEach, describe, expect, test, vi } from "vitest";
-import { recallCommand } from "../../src/cli/recall.ts";
-import { statusCommand } from "../../src/cli/status.ts";
-import { fromConnectError } from "../../src/client/connect/error.ts";
-import { failure } from "../../src/errors.ts";
-import { DeliveryState, MsgService } from "../../src/gen/mustreach/msg/v1/msg_pb.ts";
+import { recallCommand } from "../../../src/cli/admin/recall.ts";
+import { statusCommand } from "../../../src/cli/admin/status.ts";
+import { fromConnectError } from "../../../src/client/connect/error.ts";
+import { failure } from "../../../src/errors.ts";
+import { DeliveryState, MsgService } from "../../../src/gen/mustreach/msg/v1/msg_pb.ts";
 
 const closers: (() => void)[] = [];
 afterEach(() => {

@@ -1,9 +1,9 @@
 import { Command, Option } from "commander";
-import { toBusinessNotification } from "../client/notification.ts";
-import { type DeadLetter, DeadLetterService } from "../gen/mustreach/delivery/v1/dead_letter_pb.ts";
+import { toBusinessNotification } from "../../client/notification.ts";
+import { type DeadLetter, DeadLetterService } from "../../gen/mustreach/delivery/v1/dead_letter_pb.ts";
+import { tokenOption, urlOption } from "../options.ts";
+import { print } from "../print.ts";
 import { type AdminFlags, openAdminService } from "./admin.ts";
-import { tokenOption, urlOption } from "./options.ts";
-import { print } from "./print.ts";
 
 interface ReplayFlags extends AdminFlags {
   readonly all?: boolean;

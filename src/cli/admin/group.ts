@@ -1,8 +1,8 @@
 import { Command } from "commander";
-import { GroupService } from "../gen/mustreach/directory/v1/directory_pb.ts";
+import { GroupService } from "../../gen/mustreach/directory/v1/directory_pb.ts";
+import { adminUserId, tokenOption, urlOption } from "../options.ts";
+import { print } from "../print.ts";
 import { type AdminFlags, openAdminService } from "./admin.ts";
-import { adminUserId, tokenOption, urlOption } from "./options.ts";
-import { print } from "./print.ts";
 
 interface CreateFlags extends AdminFlags {
   readonly owner?: string;

@@ -6,14 +6,14 @@ import { ConnectError } from "@connectrpc/connect";
 import { connectNodeAdapter } from "@connectrpc/connect-node";
 import { CommanderError } from "commander";
 import { afterEach, describe, expect, test, vi } from "vitest";
-import { deadLettersCommand } from "../../src/cli/dead-letters.ts";
-import { fromConnectError } from "../../src/client/connect/error.ts";
-import { failure } from "../../src/errors.ts";
+import { deadLettersCommand } from "../../../src/cli/admin/dead-letters.ts";
+import { fromConnectError } from "../../../src/client/connect/error.ts";
+import { failure } from "../../../src/errors.ts";
 import {
   DeadLetterSchema,
   DeadLetterService,
   type ReplayDeadLettersRequest,
-} from "../../src/gen/mustreach/delivery/v1/dead_letter_pb.ts";
+} from "../../../src/gen/mustreach/delivery/v1/dead_letter_pb.ts";
 
 const closers: (() => void)[] = [];
 afterEach(() => {

@@ -1,7 +1,7 @@
 import { Command } from "commander";
+import { tokenOption, urlOption } from "../options.ts";
+import { print } from "../print.ts";
 import { callAbout, type NotificationFlags } from "./notification-id.ts";
-import { tokenOption, urlOption } from "./options.ts";
-import { print } from "./print.ts";
 
 /** `recall`: withdraws a notification, and prints what it came to as a line of JSON. */
 export function recallCommand(): Command {
