@@ -101,7 +101,7 @@ export async function startServer(config: Config, log: Logger): Promise<Server> 
     if (admin !== undefined) started.push(admin.stop);
     address = await serving.listen();
     const { url, port } = address;
-    started.push(() => serving.drain());
+    started.push(() => serving.drain(lingerMs));
     const adminUrl = admin?.url;
     const { version, durability } = foundation.store.audit();
     log.info({ url, adminUrl, broker: version, durability, workers }, "listening");
@@ -120,6 +120,9 @@ export async function startServer(config: Config, log: Logger): Promise<Server> 
     throw error;
   }
 }
+
+/** How long a stop leaves connections open for requests that are on their way, in milliseconds. */
+const lingerMs = 500;
 
 const expiresHelp = "When the certificate of the port ends, in seconds since the Unix epoch.";
 const replacedHelp = "Workers that were replaced, by `outcome` of the old one.";

@@ -111,10 +111,29 @@ export function createNodeHttp2({ accept, log, limits }: ProtocolOptions): Proto
       keep(performServerHandshake(socket, { settings, maxSessionMemory }), socket, peer);
     },
     drain() {
-      for (const session of sessions.keys()) session.close();
+      for (const session of sessions.keys()) sendAway(session);
     },
     close: () => clearInterval(check),
   };
+}
+
+/** How long a peer may take to answer the ping that follows the first GOAWAY, in milliseconds. */
+const drainGraceMs = 500;
+
+/** Sessions that have been told to go. */
+const leaving = new WeakSet<ServerHttp2Session>();
+
+/** Tells a peer to go in two steps (RFC 9113, 6.8): what it has sent before it heard of it is answered. */
+function sendAway(session: ServerHttp2Session): void {
+  if (session.destroyed || session.closed || leaving.has(session)) return;
+  leaving.add(session);
+  session.goaway(http2Constants.NGHTTP2_NO_ERROR, 2 ** 31 - 1);
+  const timer = setTimeout(() => session.close(), drainGraceMs).unref();
+  const isAsked = session.ping(() => {
+    clearTimeout(timer);
+    session.close();
+  });
+  if (!isAsked) session.close();
 }
 
 /** The size of headers as HTTP/2 counts it: 32 bytes for each on top of its text (RFC 9113, 6.5.2). */

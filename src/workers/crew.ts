@@ -59,7 +59,7 @@ const restartDelayMs = { first: 100, last: 5_000 };
 /** A worker that served this long, in milliseconds, ends for the first time again. */
 const steadyMs = 10_000;
 
-/** How long a worker that was replaced leaves connections open for requests that are on their way, in milliseconds. */
+/** How long a worker that ends leaves connections open for requests that are on their way, in milliseconds. */
 const lingerMs = 1_000;
 
 /** How often in a row a worker may fail to start while none serves. */
@@ -209,7 +209,7 @@ export async function startCrew(count: number, options: CrewOptions): Promise<Cr
       const last = [...members.values()];
       members.clear();
       for (const process of starting) process.kill();
-      await Promise.all(last.map((member) => retire(member, 0)));
+      await Promise.all(last.map((member) => retire(member, lingerMs)));
       await Promise.all(turns.values());
     },
   };

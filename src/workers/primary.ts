@@ -106,8 +106,9 @@ export function createPrimary({
     },
     replaced: () => crew?.replaced ?? noneReplaced,
     async drain() {
-      await crew?.drain();
+      // By ours, connections would go on being taken into its queue, and be reset when the last worker is gone.
       port?.close();
+      await crew?.drain();
     },
   };
 }
