@@ -1,4 +1,4 @@
-import { create, type DescField, type DescMessage, type Message, ScalarType } from "@bufbuild/protobuf";
+import { create, type DescField, type DescMessage, isFieldSet, type Message, ScalarType } from "@bufbuild/protobuf";
 import { FeatureSet_FieldPresence } from "@bufbuild/protobuf/wkt";
 import { prefixBytes } from "./frame.ts";
 
@@ -40,10 +40,11 @@ export function compileFlatCodec(desc: DescMessage): FlatCodec {
   const readers: (Plain | undefined)[] = [];
   const plain: Plain[] = [];
   /** Those that are not plain, which a message to be written must not have. */
-  let isFlat = desc.oneofs.length === 0;
+  const others: DescField[] = [];
+  const isFlat = desc.oneofs.length === 0;
   for (const field of [...desc.fields].sort((a, b) => a.number - b.number)) {
     const compiled = toPlain(field);
-    if (compiled === undefined) isFlat = false;
+    if (compiled === undefined) others.push(field);
     else {
       plain.push(compiled);
       readers[field.number] = compiled;
@@ -51,7 +52,11 @@ export function compileFlatCodec(desc: DescMessage): FlatCodec {
   }
   return {
     read: (bytes) => readPlain(create(desc), readers, toBuffer(bytes)),
-    write: (message) => (isFlat && message.$unknown === undefined ? writePlain(message, plain) : undefined),
+    write(message) {
+      if (!isFlat || message.$unknown !== undefined) return undefined;
+      for (const field of others) if (isFieldSet(message, field)) return undefined;
+      return writePlain(message, plain);
+    },
   };
 }
 
