@@ -18,7 +18,7 @@ const floors: readonly (readonly string[])[] = [
   ["openapi"],
   ["calls", "sending", "receiving", "reaching"],
   ["traffic", "collapsing"],
-  ["groups", "chat", "recalling", "reporting", "live", "tickets"],
+  ["groups", "chat", "recalling", "receiving/feed", "reporting", "live", "tickets"],
   ["inbox", "auth", "websocket", "console", "broker-metrics"],
   ["embedded", "http", "grpc", "grpc-health", "grpc-reflection", "publishing", "webhook", "broker/consumers"],
   ["broker", "observe"],

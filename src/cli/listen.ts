@@ -12,7 +12,7 @@ interface ListenFlags {
   readonly token?: string;
 }
 
-/** `listen`: prints each notification (and chat copy and recall, marked by `event`) as a line of JSON, acknowledges it, and goes on until Ctrl-C. */
+/** `listen`: prints each notification (and chat copy, recall and settlement, marked by `event`) as a line of JSON, acknowledges it, and goes on until Ctrl-C. */
 export function listenCommand(): Command {
   return new Command("listen")
     .description("print a user's notifications, one line of JSON each, and acknowledge them")
@@ -48,6 +48,9 @@ export function listenCommand(): Command {
         });
         client.onRecall(async ({ sequence, ...recalled }) => {
           await print({ event: "recall", ...recalled, sequence: Number(sequence) });
+        });
+        client.onSettled(async ({ sequence, ...settled }) => {
+          await print({ event: "settled", ...settled, sequence: Number(sequence) });
         });
         client.onGap((gap) => tell(`gap from ${gap.from} to ${gap.to}: ${gap.reason}`));
         for (const signal of ["SIGINT", "SIGTERM"] as const)

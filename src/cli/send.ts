@@ -16,6 +16,7 @@ interface SendFlags {
   readonly at?: number;
   readonly chat?: boolean;
   readonly report?: boolean;
+  readonly scope?: "device" | "user";
   readonly device?: string;
   readonly exceptDevice?: string;
   readonly collapse?: string;
@@ -39,6 +40,9 @@ export function sendCommand(): Command {
     .option("--collapse <key>", "replace an earlier one of this key to the same user or group")
     .option("--chat", "store a chat copy in the conversation as well")
     .option("--report", "report what becomes of it, with --must-reach")
+    .addOption(
+      new Option("--scope <whose>", "whose acknowledgement settles it, with --must-reach").choices(["device", "user"]),
+    )
     .addOption(new Option("--device <name>", "only to this device of the user").conflicts("exceptDevice"))
     .option("--except-device <name>", "to all devices of the user but this one")
     .addOption(urlOption())
@@ -62,6 +66,7 @@ export function sendCommand(): Command {
         sendAt: flags.at,
         sendMsg: flags.chat,
         report: flags.report,
+        ackScope: flags.scope,
         recvDeviceID: flags.device,
         exceptDeviceID: flags.exceptDevice,
         collapseKey: flags.collapse,

@@ -5,15 +5,18 @@ import { memoryCursorStore, toCursor } from "./cursor-store.ts";
 import { createLane } from "./lane.ts";
 import { createListeners } from "./listeners.ts";
 import { createMustReach } from "./must-reach.ts";
+import type { MustreachClient } from "./mustreach-client.ts";
 import {
   type BusinessNotification,
   type ChatMessage,
   type NotificationGap,
   type RecalledNotification,
+  type SettledNotification,
   toBusinessNotification,
   toChatMessage,
   toNotificationGap,
   toRecalledNotification,
+  toSettledNotification,
 } from "./notification.ts";
 import { canShare, shareDelivery } from "./tabs/share.ts";
 import type { Cursor } from "./wire/cursor.ts";
@@ -26,62 +29,6 @@ import { runSessions } from "./wire/session.ts";
 import { createTokenSource, toDeviceKey } from "./wire/token.ts";
 import { inProcessSpan } from "./wire/trace.ts";
 import { createBackoff, untilAborted, withDeadline } from "./wire/wait.ts";
-
-/** One device of one user. Every `on…` returns a function that unregisters the listener. */
-export interface MustreachClient {
-  /**
-   * Registers a listener. A notification is acknowledged when all listeners, called one after another, have resolved.
-   * A listener that throws is called again with backoff, until it resolves, is unregistered or the client closes;
-   * later must-reach notifications wait. Online pushes (sequence 0) do not wait for them, and are not tried again.
-   */
-  onRecvCustomBusinessMessage(listener: (notification: BusinessNotification) => void | Promise<void>): () => void;
-
-  /**
-   * Registers a listener of chat copies (sendMsg = true), which are handled as must-reach notifications are. Without
-   * one they are acknowledged.
-   */
-  onRecvNewMessage(listener: (message: ChatMessage) => void | Promise<void>): () => void;
-
-  /**
-   * Registers a listener of recalls, which are handled as must-reach notifications are. Without one they are
-   * acknowledged.
-   */
-  onRecall(listener: (recalled: RecalledNotification) => void | Promise<void>): () => void;
-
-  /** Registers a listener of gaps, which are handled as must-reach notifications are. Without one, onError is told. */
-  onGap(listener: (gap: NotificationGap) => void | Promise<void>): () => void;
-
-  /** Registers a listener of the status, with the reason of `waiting` or `closed` when that was an error. */
-  onStatus(listener: (status: ClientStatus, error?: unknown) => void): () => void;
-
-  /**
-   * Registers a listener of everything that went wrong: a {@link MustreachClientError} of the service or the wire, or
-   * what a listener, the cursor store or the token function threw. Only the error of status `closed` is final.
-   */
-  onError(listener: (error: unknown) => void): () => void;
-
-  /**
-   * Connects and stays connected. Resolves when the first session is ready; calling it again changes nothing.
-   *
-   * @throws {MustreachClientError} 1001 for a bad argument, 1002 and 1501 to 1507 for a bad token, 1506 when superseded
-   * or logged out, 90004 when closed before.
-   */
-  connect(): Promise<void>;
-
-  /**
-   * Takes no more notifications, waits for the listeners that are running, acknowledges what they have handled and
-   * ends the session. Do not wait for it within a listener: each would wait for the other.
-   *
-   * @param options.deadlineMs when to give up the waiting. What is then handled is not acknowledged. Default: never.
-   */
-  close(options?: { readonly deadlineMs?: number }): Promise<void>;
-
-  /** The status. */
-  status(): ClientStatus;
-
-  /** How many online pushes were dropped so far, here or at the service, because this device was too slow. */
-  droppedOnlinePushes(): number;
-}
 
 /** How long an acknowledgement may take before it is tried again. */
 const ackTimeoutMs = 10_000;
@@ -115,6 +62,7 @@ export function createClient(options: ClientOptions): MustreachClient {
   const gapListeners = createListeners<[NotificationGap], void | Promise<void>>();
   const messageListeners = createListeners<[ChatMessage], void | Promise<void>>();
   const recallListeners = createListeners<[RecalledNotification], void | Promise<void>>();
+  const settledListeners = createListeners<[SettledNotification], void | Promise<void>>();
   const statusListeners = createListeners<[ClientStatus, unknown?]>();
   const errorListeners = createListeners<[unknown]>();
   if (options.onStatus) statusListeners.add(options.onStatus);
@@ -155,6 +103,7 @@ export function createClient(options: ClientOptions): MustreachClient {
   const mustReach = createMustReach({
     listeners,
     gapListeners,
+    settledListeners,
     store,
     acker,
     retry,
@@ -228,6 +177,10 @@ export function createClient(options: ClientOptions): MustreachClient {
         const { sequence, epoch } = event.value;
         return mustReach.event({ sequence, epoch }, recallListeners, toRecalledNotification(event.value));
       }
+      case "settled": {
+        const { sequence, epoch } = event.value;
+        return mustReach.settled({ sequence, epoch }, toSettledNotification(event.value));
+      }
       case "heartbeat":
         droppedThisSession = event.value.droppedOnlinePushes;
     }
@@ -278,6 +231,7 @@ export function createClient(options: ClientOptions): MustreachClient {
       listeners.add((notification) => inProcessSpan(notification, () => listener(notification))),
     onRecvNewMessage: messageListeners.add,
     onRecall: recallListeners.add,
+    onSettled: settledListeners.add,
     onGap: gapListeners.add,
     onStatus: statusListeners.add,
     onError: errorListeners.add,

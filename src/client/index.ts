@@ -1,10 +1,17 @@
 // The package's `mustreach/client`: what a device uses to receive, and an app's back end to send. Runs in Node and in
 // browsers.
-export { createClient, type MustreachClient } from "./client.ts";
+export { createClient } from "./client.ts";
 export type { ClientOptions, ClientStatus } from "./client-options.ts";
 export { type CursorStore, memoryCursorStore, webStorageCursorStore } from "./cursor-store.ts";
 export { indexedDbCursorStore } from "./indexed-db-cursor-store.ts";
-export type { BusinessNotification, ChatMessage, NotificationGap, RecalledNotification } from "./notification.ts";
+export type { MustreachClient } from "./mustreach-client.ts";
+export type {
+  BusinessNotification,
+  ChatMessage,
+  NotificationGap,
+  RecalledNotification,
+  SettledNotification,
+} from "./notification.ts";
 export {
   createSender,
   type OutgoingNotification,

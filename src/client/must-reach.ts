@@ -2,7 +2,7 @@ import type { Acker } from "./ack.ts";
 import type { CursorStore } from "./cursor-store.ts";
 import { createLane } from "./lane.ts";
 import type { Listeners } from "./listeners.ts";
-import type { BusinessNotification, NotificationGap } from "./notification.ts";
+import type { BusinessNotification, NotificationGap, SettledNotification } from "./notification.ts";
 import type { Cursor } from "./wire/cursor.ts";
 import { type BackoffOptions, createBackoff, wait } from "./wire/wait.ts";
 
@@ -12,6 +12,9 @@ export interface MustReachOptions {
 
   /** All must resolve before a gap counts as handled. */
   readonly gapListeners: Listeners<[NotificationGap], void | Promise<void>>;
+
+  /** All must resolve before a settlement counts as handled. */
+  readonly settledListeners: Listeners<[SettledNotification], void | Promise<void>>;
 
   readonly store: CursorStore;
 
@@ -31,7 +34,8 @@ export interface MustReachOptions {
 }
 
 interface Item {
-  readonly cursor: Cursor;
+  /** Undefined for what has no place of its own. */
+  readonly cursor?: Cursor;
 
   /** Whether it counts as handled. */
   readonly handle: () => Promise<boolean>;
@@ -39,17 +43,26 @@ interface Item {
 
 /** The must-reach notifications and gaps of one device, handled one at a time in the order of their sequence. */
 export function createMustReach(options: MustReachOptions) {
-  const { listeners, gapListeners, store, acker, retry, draining, ended, onError } = options;
+  const { listeners, gapListeners, settledListeners, store, acker, retry, draining, ended, onError } = options;
   let key = "";
   let cursor: Cursor | undefined;
   let requested: Cursor | undefined;
   let handling = 0n;
   let newest = 0n;
 
+  /** Notifications that wait, or are being handled, and were settled meanwhile. */
+  const settled = new Map<string, SettledNotification>();
+  let isHandling = false;
+
   const lane = createLane<Item>(async ({ cursor: handled, handle }) => {
+    if (handled === undefined) return void (await handle());
     const { sequence, epoch } = handled;
     handling = sequence;
-    if (!(await handle()) || ended.aborted) return;
+    isHandling = true;
+    const isDone = await handle();
+    isHandling = false;
+    settled.delete(toKey(handled));
+    if (!isDone || ended.aborted) return;
     if (!(await attempt(() => store.save(key, sequence, epoch))) || ended.aborted) return;
     cursor = handled;
     acker.ack(handled);
@@ -78,22 +91,28 @@ export function createMustReach(options: MustReachOptions) {
   }
 
   /** Returns how many listeners have resolved, or undefined if one has not. */
-  async function callAll<T>(all: Listeners<[T], void | Promise<void>>, value: T): Promise<number | undefined> {
+  async function callAll<T>(
+    all: Listeners<[T], void | Promise<void>>,
+    value: T,
+    isOver = () => false,
+  ): Promise<number | undefined> {
     let resolved = 0;
     for (const listener of all) {
-      const done = await attempt(
-        () => listener.call(value),
-        () => all.has(listener),
-      );
+      const isWanted = () => all.has(listener) && !isOver();
+      const done = await attempt(() => listener.call(value), isWanted);
       if (done) resolved++;
-      else if (all.has(listener)) return undefined;
+      else if (isWanted()) return undefined;
     }
     return resolved;
   }
 
-  async function deliver(notification: BusinessNotification): Promise<boolean> {
+  async function deliver(notification: BusinessNotification, key: string): Promise<boolean> {
+    const isSettled = () => settled.has(key);
     for (;;) {
-      const resolved = await callAll(listeners, notification);
+      const resolved = isSettled() ? 0 : await callAll(listeners, notification, isSettled);
+      const settlement = settled.get(key);
+      // What an app has shown of it, also in part, is taken back.
+      if (settlement !== undefined) return (await callAll(settledListeners, settlement)) !== undefined;
       if (resolved === undefined || resolved > 0) return resolved !== undefined;
       // Nobody has seen it: to acknowledge it now would lose it.
       await listeners.first(draining).catch(() => undefined);
@@ -137,7 +156,8 @@ export function createMustReach(options: MustReachOptions) {
     },
     /** Takes a notification of an epoch; a duplicate is dropped. */
     notification(notification: BusinessNotification, epoch: string) {
-      take({ sequence: notification.sequence, epoch }, () => deliver(notification));
+      const place = { sequence: notification.sequence, epoch };
+      take(place, () => deliver(notification, toKey(place)));
     },
     /** Takes a gap of an epoch; a duplicate is dropped. */
     gap(gap: NotificationGap, epoch: string) {
@@ -156,6 +176,20 @@ export function createMustReach(options: MustReachOptions) {
     event<T>(place: Cursor, eventListeners: Listeners<[T], void | Promise<void>>, value: T) {
       take(place, async () => (await callAll(eventListeners, value)) !== undefined);
     },
+    /** Takes that another device has acknowledged a notification, in its place or after it. */
+    settled(place: Cursor, value: SettledNotification) {
+      if (draining.aborted) return;
+      const handle = async () => (await callAll(settledListeners, value)) !== undefined;
+      if (place.sequence > newest) return take(place, handle);
+      const isHandled = place.sequence < handling || (place.sequence === handling && !isHandling);
+      if (isHandled) lane.push({ handle });
+      else settled.set(toKey(place), value);
+    },
     drain: lane.drain,
   };
+}
+
+/** A sequence is of one notification in each epoch. */
+function toKey({ sequence, epoch }: Cursor): string {
+  return `${epoch}/${sequence}`;
 }

@@ -1,4 +1,4 @@
-import type { Notification, Recall } from "../gen/mustreach/delivery/v1/delivery_pb.ts";
+import type { Notification, Recall, Settled } from "../gen/mustreach/delivery/v1/delivery_pb.ts";
 import type { Plain, PlainGap, PlainMessage } from "./wire/event.ts";
 
 /** A business notification as a listener gets it, under OpenIM's names. */
@@ -64,6 +64,18 @@ export interface RecalledNotification {
   readonly replacedByServerMsgID: string;
 }
 
+/** A notification that another device of the user has acknowledged for all of them; this device may have got it. */
+export interface SettledNotification {
+  /** Mustreach's id of the notification. */
+  readonly serverMsgID: string;
+
+  /** Its idempotency key. */
+  readonly clientMsgID: string;
+
+  /** The place of the notification in the user's total order. */
+  readonly sequence: bigint;
+}
+
 /** A range of sequences in which stored notifications will not be delivered. */
 export interface NotificationGap {
   /** The first sequence of the range, inclusive. */
@@ -112,6 +124,11 @@ export function toChatMessage({
 export function toRecalledNotification(wire: Plain<Recall>): RecalledNotification {
   const { serverMsgId: serverMsgID, clientMsgId: clientMsgID, sequence, replacedByServerMsgId } = wire;
   return { serverMsgID, clientMsgID, sequence, replacedByServerMsgID: replacedByServerMsgId };
+}
+
+/** @internal Translates from the wire. */
+export function toSettledNotification({ serverMsgId, clientMsgId, sequence }: Plain<Settled>): SettledNotification {
+  return { serverMsgID: serverMsgId, clientMsgID: clientMsgId, sequence };
 }
 
 /** @internal Translates from the wire. */

@@ -65,6 +65,12 @@ export interface OutgoingNotification {
   /** Must-reach only: whether what becomes of it is reported, for each recipient. Default false. */
   readonly report?: boolean | undefined;
 
+  /**
+   * Must-reach only: `user` has the first device that acknowledges it withdraw it from the user's other devices. Default
+   * `device`: each device gets it.
+   */
+  readonly ackScope?: "device" | "user" | undefined;
+
   /** With recvUserID: only this device of the user gets it. Default: all. At most one of the two is set. */
   readonly recvDeviceID?: string | undefined;
 
@@ -112,6 +118,9 @@ const durabilities: readonly SentNotification["durability"][] = [
   "fsynced",
 ];
 
+/** The numbers of mustreach.delivery.v1.AckScope. */
+const ackScopes = { device: 0, user: 2 } as const;
+
 /** How long one attempt may take: longer than the service waits for its broker. */
 const attemptTimeoutMs = 10_000;
 
@@ -141,6 +150,7 @@ export function createSender(options: SenderOptions): Sender {
         ttlSeconds: notification.ttlSeconds ?? 0,
         sendAt: BigInt(notification.sendAt ?? 0),
         report: notification.report ?? false,
+        ackScope: notification.ackScope === "user" ? ackScopes.user : ackScopes.device,
         recvDeviceId: notification.recvDeviceID ?? "",
         exceptDeviceId: notification.exceptDeviceID ?? "",
         recvUserIds: [...(notification.recvUserIDs ?? [])],

@@ -1,6 +1,4 @@
 import type { Logger } from "pino";
-import { z } from "zod";
-import { type Addressing, isFor } from "../addressing.ts";
 import type { Broker } from "../broker/connect.ts";
 import type { DirectGet, DirectMessage } from "../broker/direct-get.ts";
 import { toPartition, toToken } from "../broker/subjects.ts";
@@ -8,23 +6,18 @@ import { replace, type Write, write as writeOnce } from "../broker/write.ts";
 import { failure } from "../errors.ts";
 import { createLimit } from "../in-flight.ts";
 import { minBatchWrites } from "../publishing/group-commit.ts";
-import { readCursors, trimCursors } from "./device-cursors.ts";
+import {
+  type Beginning,
+  type CursorRecord,
+  type DeviceCursor,
+  decodeCursor,
+  encodeCursor,
+  readCursors,
+  trimCursors,
+} from "./device-cursors.ts";
 import type { Epochs } from "./epochs.ts";
 import { cursorStream, cursorSubject, parseCursorSubject } from "./layout.ts";
 import type { Position } from "./lineage.ts";
-
-/** How far a device has acknowledged. */
-export interface DeviceCursor {
-  readonly deviceId: string;
-  readonly sequence: number;
-  /** When it was stored, in epoch milliseconds. */
-  readonly storedAtMs: number;
-}
-
-/** Whether a device has got what is at a sequence: it is for it, and the device has acknowledged it. */
-export function hasGot(cursor: DeviceCursor, sequence: number, devices: Addressing | undefined): boolean {
-  return cursor.sequence >= sequence && isFor(devices, cursor.deviceId);
-}
 
 /** How far each device has acknowledged. */
 export interface Cursors {
@@ -53,10 +46,13 @@ export interface Cursors {
    * Moves a cursor forward, never back, and returns where it is as far as this instance knows. It is stored within
    * about a second.
    *
+   * @param begins the device has not acknowledged what is up to there, but begins after it: whatever its cursor is
+   * (`here`), or if it has none yet (`if new`). Default: it has.
+   *
    * @throws NetworkError (90004) for another device when as many as {@link CursorOptions.maxUnstored} wait for the
    * broker: its acknowledgement is to be repeated, and is not forgotten without a word.
    */
-  advance(userId: string, deviceId: string, sequence: number, epoch?: string): number;
+  advance(userId: string, deviceId: string, sequence: number, epoch?: string, begins?: "here" | "if new"): number;
   /** How many devices' cursors are not stored yet, and since when the oldest is not, on the clock of performance.now(). */
   lag(): { readonly devices: number; readonly sinceMs: number | undefined };
   /** Stores a device's cursor now, as far as the broker allows; what fails is tried again later. */
@@ -100,13 +96,12 @@ const maxWrites = 64;
 /** Cursors that are read and written together: multi_last looks at most 1,024 up. */
 const maxTogether = 500;
 
-const stored = z.object({ deviceId: z.string(), sequence: z.number(), epoch: z.string().default("") });
-
 interface Moved {
   readonly user: string;
   readonly deviceId: string;
   readonly position: Position;
   readonly sinceMs: number;
+  readonly begins: Beginning | undefined;
   /** The write under way; one at a time for each device. */
   writing: Promise<void> | undefined;
 }
@@ -132,6 +127,14 @@ export function createCursors(broker: Broker, get: DirectGet, options: CursorOpt
     return placeA > placeB ? a : b;
   };
 
+  /** What is to be stored in the place of what is; undefined when that is as far. */
+  const toStore = ({ user, deviceId, position, begins }: Moved, kept: CursorRecord | undefined) => {
+    if (kept !== undefined && further(user, kept.position, position) === kept.position) return undefined;
+    const isBeginning =
+      kept === undefined || (begins?.isOfAny && further(user, kept.position, begins.position) === begins.position);
+    return encodeCursor({ deviceId, position, began: isBeginning ? begins?.position : kept.began });
+  };
+
   /** Cursors that are ahead of the bucket, by subject. */
   const moved = new Map<string, Moved>();
   /** Where cursors were last, by subject; the least recently used first. */
@@ -139,14 +142,12 @@ export function createCursors(broker: Broker, get: DirectGet, options: CursorOpt
 
   const write = async (subject: string): Promise<void> => {
     for (let target = moved.get(subject); target !== undefined; target = moved.get(subject)) {
-      const { user, deviceId, position } = target;
-      const payload = encode(deviceId, position);
+      const { user, position } = target;
       const isNew = await replace(broker, Date.now() + timeoutMs.write, async () => {
         await refresh([user]);
         const before = await get.last(cursorStream, subject);
-        const kept = before && toPosition(before.payload);
-        const isKept = kept !== undefined && further(user, kept, position) === kept;
-        const writes = isKept ? [] : [{ subject, payload, replaces: before?.sequence ?? 0 }];
+        const payload = toStore(target, before && decodeCursor(before.payload));
+        const writes = payload === undefined ? [] : [{ subject, payload, replaces: before?.sequence ?? 0 }];
         return { writes, answer: before === undefined };
       });
       if (isNew) await trimCursors({ broker, get, maxDevices }, user);
@@ -161,11 +162,8 @@ export function createCursors(broker: Broker, get: DirectGet, options: CursorOpt
     const writes: Write[] = [];
     for (const { subject, sequence: replaces, payload } of await get.lastOf(cursorStream, subjects)) {
       const target = targets.get(subject);
-      if (target === undefined) continue;
-      const { user, deviceId, position } = target;
-      const kept = toPosition(payload);
-      if (further(user, kept, position) !== kept)
-        writes.push({ subject, payload: encode(deviceId, position), replaces });
+      const stored = target && toStore(target, decodeCursor(payload));
+      if (stored !== undefined) writes.push({ subject, payload: stored, replaces });
     }
     if (writes.length < minBatchWrites) return;
     const stored = await writeOnce(broker, writes, timeoutMs.write);
@@ -222,7 +220,7 @@ export function createCursors(broker: Broker, get: DirectGet, options: CursorOpt
     // What is stored meanwhile is ahead of what is read, and by then no longer among those that are.
     const before = moved.get(subject)?.position;
     const message = await get.last(cursorStream, subject);
-    const kept = message && toPosition(message.payload);
+    const kept = message && decodeCursor(message.payload).position;
     const ahead = moved.get(subject)?.position ?? before;
     return ahead === undefined ? kept : further(user, kept, ahead);
   };
@@ -240,7 +238,7 @@ export function createCursors(broker: Broker, get: DirectGet, options: CursorOpt
       await refresh(userIds.map(toToken));
       return epochs.replacements();
     },
-    advance(userId, deviceId, sequence, epoch = "") {
+    advance(userId, deviceId, sequence, epoch = "", begins) {
       const user = toToken(userId);
       const subject = cursorSubject(user, toToken(deviceId));
       const ahead = moved.get(subject);
@@ -251,7 +249,9 @@ export function createCursors(broker: Broker, get: DirectGet, options: CursorOpt
           throw failure("NetworkError", "too many cursors wait for the broker");
         }
         const sinceMs = ahead?.sinceMs ?? performance.now();
-        moved.set(subject, { user, deviceId, position: now, sinceMs, writing: ahead?.writing });
+        const isBeginning = begins === "here" || (begins !== undefined && known === undefined);
+        const beginning = isBeginning ? { position: now, isOfAny: begins === "here" } : ahead?.begins;
+        moved.set(subject, { user, deviceId, position: now, begins: beginning, sinceMs, writing: ahead?.writing });
       }
       recent.delete(subject);
       recent.set(subject, now);
@@ -267,8 +267,9 @@ export function createCursors(broker: Broker, get: DirectGet, options: CursorOpt
       await refresh(users);
       const found = Map.groupBy(await readCursors(get, users), ({ subject }) => parseCursorSubject(subject));
       const toCursor = (user: string, { payload, timeMs }: DirectMessage): DeviceCursor => {
-        const { deviceId, ...kept } = decode(payload);
-        return { deviceId, sequence: placeOf(user, kept), storedAtMs: timeMs };
+        const { deviceId, position, began } = decodeCursor(payload);
+        const place = { sequence: placeOf(user, position), began: began && placeOf(user, began) };
+        return { deviceId, ...place, storedAtMs: timeMs };
       };
       return new Map(
         [...found].map(([user, cursors]) => [byToken.get(user) ?? "", cursors.map((one) => toCursor(user, one))]),
@@ -284,17 +285,4 @@ export function createCursors(broker: Broker, get: DirectGet, options: CursorOpt
         log.warn({ cursors: moved.size }, "stopped with cursors not stored: their devices see notifications again");
     },
   };
-}
-
-function toPosition(value: Uint8Array): Position {
-  const { epoch, sequence } = decode(value);
-  return { epoch, sequence };
-}
-
-function encode(deviceId: string, position: Position): Uint8Array {
-  return Buffer.from(JSON.stringify({ deviceId, ...position }));
-}
-
-function decode(value: Uint8Array): z.infer<typeof stored> {
-  return stored.parse(JSON.parse(Buffer.from(value).toString("utf8")));
 }

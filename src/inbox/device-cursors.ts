@@ -1,7 +1,52 @@
+import { z } from "zod";
+import { type Addressing, isFor } from "../addressing.ts";
 import type { Broker } from "../broker/connect.ts";
 import type { DirectGet, DirectMessage } from "../broker/direct-get.ts";
 import { remove } from "../broker/write.ts";
 import { cursorFilter, cursorStream } from "./layout.ts";
+import type { Position } from "./lineage.ts";
+
+/** How far a device has acknowledged. */
+export interface DeviceCursor {
+  readonly deviceId: string;
+  readonly sequence: number;
+  /** The device began after this: it was sent nothing up to it. Default 0: at the oldest notification. */
+  readonly began?: number | undefined;
+  /** When it was stored, in epoch milliseconds. */
+  readonly storedAtMs: number;
+}
+
+/** Whether a device has got what is at a sequence: it is for it, came after it began, and it has acknowledged it. */
+export function hasGot(cursor: DeviceCursor, sequence: number, devices: Addressing | undefined): boolean {
+  const { began = 0, deviceId } = cursor;
+  return began < sequence && sequence <= cursor.sequence && isFor(devices, deviceId);
+}
+
+/** A cursor as it is stored. */
+export interface CursorRecord {
+  readonly deviceId: string;
+  readonly position: Position;
+  /** See {@link DeviceCursor.began}. */
+  readonly began: Position | undefined;
+}
+
+/** Where a device begins that was not sent what is before: there in any case, or if it has no cursor yet. */
+export interface Beginning {
+  readonly position: Position;
+  readonly isOfAny: boolean;
+}
+
+const place = z.object({ sequence: z.number(), epoch: z.string().default("") });
+const stored = place.extend({ deviceId: z.string(), began: place.optional() });
+
+export function encodeCursor({ deviceId, position, began }: CursorRecord): Uint8Array {
+  return Buffer.from(JSON.stringify({ deviceId, ...position, began }));
+}
+
+export function decodeCursor(value: Uint8Array): CursorRecord {
+  const { deviceId, sequence, epoch, began } = stored.parse(JSON.parse(Buffer.from(value).toString("utf8")));
+  return { deviceId, position: { sequence, epoch }, began };
+}
 
 /** A read asks for this many users at a time: multi_last looks at most 1,024 cursors up. */
 const usersPerRead = 500;

@@ -3,6 +3,7 @@ import { type Addressing, devicesHeader, readAddressing, writeAddressing } from 
 import type { DirectMessage } from "../broker/direct-get.ts";
 import { decodeStored } from "../decode-stored.ts";
 import {
+  AckScope,
   type Message,
   MessageSchema,
   type Notification,
@@ -40,8 +41,21 @@ export interface InboxEntry {
   readonly devices?: Addressing | undefined;
   /** The trace of its send, where spans go anywhere; else empty. */
   readonly traceparent: string;
+  /** What its acknowledgement sets off; undefined: nothing. */
+  readonly marks?: ItemMarks | undefined;
   /** The event, encoded: see {@link toEventFrame}. */
   readonly frame: Uint8Array;
+}
+
+/** A notification whose acknowledgement sets something off besides the device's own cursor. */
+export interface ItemMarks {
+  readonly serverMsgId: string;
+  readonly clientMsgId: string;
+  readonly key: string;
+  /** Whether the first acknowledgement of a device settles it for the user. */
+  readonly isUserScoped: boolean;
+  /** Why what becomes of it is reported; undefined: it is not. */
+  readonly report: ReportCause | undefined;
 }
 
 /** What of a stored message is an item. */
@@ -70,6 +84,8 @@ export const userHeader = "Mustreach-User";
 const kindHeader = "Mustreach-Kind";
 /** `1` or `key` where what becomes of a notification is reported: see {@link ReportCause}. */
 export const reportHeader = "Mustreach-Report";
+/** `user` for a notification that the first acknowledgement of a device settles for the user. */
+const scopeHeader = "Mustreach-Ack-Scope";
 const operationHeader = "Mustreach-Operation-Id";
 /** The kind of what is no item. */
 const tombstone = "tombstone";
@@ -82,7 +98,16 @@ export function toEntry(message: DirectMessage, epoch: string): InboxEntry {
   const expiresAtMs = expires === "" ? undefined : Number(expires);
   const traceparent = isTracing() ? header(traceparentHeader) : "";
   const devices = readAddressing(header(devicesHeader));
-  return { kind, sequence, epoch, storedAtMs, expiresAtMs, devices, traceparent, frame: toFrame(kind, message, epoch) };
+  const [marks, frame] = [toMarks(message), toFrame(kind, message, epoch)];
+  return { kind, sequence, epoch, storedAtMs, expiresAtMs, devices, traceparent, marks, frame };
+}
+
+function toMarks(message: DirectMessage): ItemMarks | undefined {
+  const isUserScoped = message.header(scopeHeader) === "user";
+  const report = readCause(message.header(reportHeader));
+  if (!isUserScoped && report === undefined) return undefined;
+  const { serverMsgId, clientMsgId, key } = decodeNotification(message);
+  return { serverMsgId, clientMsgId, key, isUserScoped, report };
 }
 
 function toFrame(kind: InboxItem["kind"], message: StoredItem, epoch: string): Uint8Array {
@@ -154,6 +179,7 @@ export function itemHeaders(userId: string, item: InboxItem, options: WriteOptio
   if (escalateAfterMs !== undefined) headers[escalateHeader] = String(escalateAfterMs);
   if (report !== undefined && item.kind === "notification") headers[reportHeader] = report === "send" ? "1" : report;
   if (devices !== undefined) headers[devicesHeader] = writeAddressing(devices);
+  if (item.kind === "notification" && item.notification.ackScope === AckScope.USER) headers[scopeHeader] = "user";
   return headers;
 }
 

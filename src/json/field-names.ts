@@ -1,4 +1,4 @@
-import { type DescMessage, type JsonObject, type JsonValue, ScalarType } from "@bufbuild/protobuf";
+import { type DescEnum, type DescMessage, type JsonObject, type JsonValue, ScalarType } from "@bufbuild/protobuf";
 
 /** The names of a message's fields, compiled once. */
 interface FieldNames {
@@ -9,6 +9,8 @@ interface FieldNames {
   readonly longest: number;
   /** Fields that hold messages, or lists of them. */
   readonly messages: readonly { readonly name: string; readonly desc: DescMessage }[];
+  /** Fields whose value is one of some, by its name in capitals and without what all of them begin with. */
+  readonly enums: readonly { readonly name: string; readonly values: ReadonlyMap<string, string> }[];
   /** Fields whose value must be a number in JSON. */
   readonly int32s: readonly string[];
 }
@@ -29,7 +31,9 @@ const compiled = new WeakMap<DescMessage, FieldNames>();
  * A body with exact names costs one look-up a key and is not copied.
  *
  * @param unknown gets the keys that are no names, for people to read: printable ASCII, at most 10 of 64 characters.
- * @throws Error for a text in the place of a 32-bit number: protobuf-JSON takes "2" for 2; OpenIM does not. 64-bit
+ * An enum's value may be in any case, and without what all of its names begin with.
+ *
+ * @throws Error for a text that is no value of an enum, and for one in the place of a 32-bit number: protobuf-JSON takes "2" for 2; OpenIM does not. 64-bit
  * integers keep protobuf's leniency.
  */
 export function matchFieldNames(desc: DescMessage, json: JsonValue, unknown: Set<string>, path = ""): JsonValue {
@@ -40,6 +44,10 @@ export function matchFieldNames(desc: DescMessage, json: JsonValue, unknown: Set
   for (const name of names.int32s) {
     if (typeof named[name] === "string") throw new Error(`${path}${name} must be a number`);
   }
+  for (const { name, values } of names.enums) {
+    const value = named[name];
+    if (typeof value === "string") named[name] = findValue(values, value, path + name);
+  }
   for (const { name, desc: inner } of names.messages) {
     const value = named[name];
     if (value === undefined) continue;
@@ -47,6 +55,14 @@ export function matchFieldNames(desc: DescMessage, json: JsonValue, unknown: Set
     named[name] = Array.isArray(value) ? value.map(match) : match(value);
   }
   return named;
+}
+
+/** protobuf-JSON ignores a text that is no value's name; here it is refused. */
+function findValue(values: ReadonlyMap<string, string>, text: string, path: string): string {
+  const found = text.length > 64 ? undefined : values.get(text.toUpperCase());
+  if (found === undefined)
+    throw new Error(`${path} must be one of ${[...values.keys()].slice(0, Math.floor(values.size / 2)).join(", ")}`);
+  return found;
 }
 
 export function isObject(json: JsonValue): json is JsonObject {
@@ -88,10 +104,21 @@ function namesOf(desc: DescMessage): FieldNames {
     messages: desc.fields.flatMap(({ jsonName: name, fieldKind, message }) =>
       message === undefined || fieldKind === "map" ? [] : [{ name, desc: message }],
     ),
+    enums: desc.fields.flatMap(({ jsonName: name, fieldKind, enum: desc }) =>
+      fieldKind === "enum" ? [{ name, values: valuesOf(desc) }] : [],
+    ),
     int32s: desc.fields.flatMap(({ jsonName, fieldKind, scalar }) =>
       fieldKind === "scalar" && scalar === ScalarType.INT32 ? [jsonName] : [],
     ),
   };
   compiled.set(desc, names);
   return names;
+}
+
+function valuesOf({ values, sharedPrefix = "" }: DescEnum): ReadonlyMap<string, string> {
+  const short = values.map(({ name }) => [name.slice(sharedPrefix.length).toUpperCase(), name] as const);
+  const full = values.map(({ name }) => [name.toUpperCase(), name] as const);
+  // An empty text is as good as none, as OpenIM has it.
+  const [unset] = values.filter(({ number }) => number === 0).map(({ name }) => ["", name] as const);
+  return new Map([...short, ...full, ...(unset === undefined ? [] : [unset])]);
 }

@@ -50,6 +50,11 @@ export function ackSubject(partition: number, user: string, device: string): str
   return `live.${partition}.${user}.ack.${device}`;
 }
 
+/** Tells that a device has acknowledged notifications for its user. */
+export function settledSubject(partition: number, user: string): string {
+  return `live.${partition}.${user}.settled`;
+}
+
 /** Tells that a device has a session, and its place in the order of the device's sessions. */
 export function liveSessionSubject(partition: number, user: string, device: string): string {
   return `live.${partition}.${user}.session.${device}`;
@@ -57,7 +62,7 @@ export function liveSessionSubject(partition: number, user: string, device: stri
 
 /** What a message on a {@link liveFilter} subject is. */
 export type LiveSignal =
-  | { readonly kind: "push" | "hint" | "wake" | "member" | "who" }
+  | { readonly kind: "push" | "hint" | "wake" | "member" | "who" | "settled" }
   | { readonly kind: "ack" | "session"; readonly device: string };
 
 /** Reads a `live.<p>.<user>.…` subject; undefined for one that this version does not know. */
@@ -69,6 +74,7 @@ export function parseLiveSubject(subject: string): LiveSignal | undefined {
     case "wake":
     case "member":
     case "who":
+    case "settled":
       return { kind };
   }
   if ((kind === "ack" || kind === "session") && device !== undefined) return { kind, device };

@@ -11,9 +11,11 @@ import {
   memberSubject,
   parseLiveSubject,
   pushSubject,
+  settledSubject,
   wakeSubject,
 } from "./layout.ts";
 
+const settled = z.object({ deviceId: z.string(), sequences: z.array(z.number()) });
 const member = z.object({ groupId: z.string(), joined: z.boolean(), version: z.number() });
 
 /** That a user has joined or left a group. */
@@ -44,6 +46,8 @@ export interface LiveListener {
   onMember(change: MemberSignal): void;
   /** A device acknowledged through an instance that does not hold its session. */
   onAck(deviceToken: string, sequence: number): void;
+  /** A device has acknowledged notifications for the user; its cursor is stored, as far as the broker allowed. */
+  onSettled(deviceId: string, sequences: readonly number[]): void;
   /** A device has a session; also of those of this instance. */
   onSession(deviceToken: string, signal: SessionSignal): void;
   /** Somebody asks for the platforms of the sessions here. */
@@ -79,6 +83,8 @@ export interface Live {
   publishWake(userToken: string): void;
   /** Tells the instance that holds a device's session of an acknowledgement. */
   publishAck(userId: string, deviceId: string, sequence: number): void;
+  /** Tells every instance that a device has acknowledged notifications for its user. */
+  publishSettled(userId: string, deviceId: string, sequences: readonly number[]): void;
   /** Tells every instance again that a device has a session: some may have missed that it was opened. */
   publishSession(userId: string, deviceId: string, order: number): void;
 }
@@ -110,6 +116,10 @@ export function createLive(
             return listener.onMember(member.parse(JSON.parse(toText(signal))));
           case "ack":
             return listener.onAck(of.device, Number(toText(signal)));
+          case "settled": {
+            const { deviceId, sequences } = settled.parse(JSON.parse(toText(signal)));
+            return listener.onSettled(deviceId, sequences);
+          }
           case "session":
             return listener.onSession(of.device, readSession(signal));
           case "who":
@@ -136,6 +146,9 @@ export function createLive(
     },
     publishAck(userId, deviceId, sequence) {
       tell(broker, ackSubject(...locate(toToken(userId)), toToken(deviceId)), String(sequence));
+    },
+    publishSettled(userId, deviceId, sequences) {
+      tell(broker, settledSubject(...locate(toToken(userId))), JSON.stringify({ deviceId, sequences }));
     },
     publishSession(userId, deviceId, order) {
       tell(broker, liveSessionSubject(...locate(toToken(userId)), toToken(deviceId)), String(order));

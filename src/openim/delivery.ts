@@ -70,6 +70,8 @@ export abstract class Delivery implements FrameSink, TimerOwner {
     } else if (event.kind === "stored") {
       this.held.add(event.item);
       if (!this.#isEnding && !this.#isOver) this.pump();
+    } else if (event.kind === "settled") {
+      this.held.settle(event.position);
     }
     this.#isSourceWaiting = this.held.isFull() || !this.#isWritable;
     return !this.#isSourceWaiting;

@@ -26,6 +26,15 @@ export class Held {
     this.#bytes += item.message?.length ?? 0;
   }
 
+  /** What is held of this place is not to be given to the device any more; the place is. */
+  settle({ epoch, sequence }: Position): void {
+    const index = this.#items.findIndex((item) => item.epoch === epoch && item.sequence === sequence);
+    const item = this.#items[index];
+    if (item === undefined) return;
+    this.#bytes -= item.message?.length ?? 0;
+    this.#items[index] = { epoch, sequence, message: undefined };
+  }
+
   isEmpty(): boolean {
     return this.#items.length === 0;
   }

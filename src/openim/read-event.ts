@@ -14,6 +14,8 @@ export interface Item extends Position {
 export type SdkEvent =
   | { readonly kind: "online"; readonly message: Uint8Array }
   | { readonly kind: "stored"; readonly item: Item }
+  /** What was stored is not to be shown any more. */
+  | { readonly kind: "settled"; readonly position: Position }
   | { readonly kind: "nothing" };
 
 /** Bytes of a frame before its message. */
@@ -44,6 +46,10 @@ function decode(frame: Uint8Array): SdkEvent {
       return event.value.notification === undefined ? nothing : toStored(event.value.notification);
     case "recall":
       return toStored(event.value);
+    case "settled": {
+      const { sequence, epoch, wasSent } = event.value;
+      return wasSent ? { kind: "settled", position: { sequence: Number(sequence), epoch } } : toStored(event.value);
+    }
     case "gap":
       return toStored({ sequence: event.value.to, epoch: event.value.epoch });
     default:

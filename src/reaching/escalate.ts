@@ -1,5 +1,6 @@
 import type { BaseLogger } from "pino";
-import { type Cursors, hasGot } from "../inbox/cursors.ts";
+import type { Cursors } from "../inbox/cursors.ts";
+import { hasGot } from "../inbox/device-cursors.ts";
 import type { Webhook } from "../webhook/post.ts";
 import type { DeadLetters } from "./dead-letters.ts";
 import type { Escalation, EscalationAttempt, Escalations } from "./escalations.ts";

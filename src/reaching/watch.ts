@@ -1,6 +1,7 @@
 import type { BaseLogger } from "pino";
 import type { Consumption } from "../broker/consumers/consume.ts";
-import { type Cursors, hasGot } from "../inbox/cursors.ts";
+import type { Cursors } from "../inbox/cursors.ts";
+import { hasGot } from "../inbox/device-cursors.ts";
 import { createDueQueue } from "./due-queue.ts";
 import type { ReachEntry } from "./entry.ts";
 import { createReminders } from "./reminders.ts";

@@ -4,8 +4,8 @@ import type { Place } from "../inbox/places.ts";
 import type { PushMemory } from "../live/push-queue.ts";
 import type { OpenSession } from "../live/session-order.ts";
 import type { Admission } from "./admission.ts";
-import { sessionEnds } from "./events.ts";
 import { Session } from "./session.ts";
+import { sessionEnds } from "./session-end.ts";
 import type { SessionOpener } from "./session-options.ts";
 import { User, type UserDeps } from "./user.ts";
 

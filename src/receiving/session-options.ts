@@ -4,7 +4,18 @@ import type { PushQueue } from "../live/push-queue.ts";
 import type { Door } from "../observe/door.ts";
 import type { AcknowledgementListener } from "../traffic/first-acknowledgements.ts";
 import type { Traffic } from "../traffic/traffic.ts";
-import type { FeedSource } from "./feed.ts";
+import type { FeedSource } from "./feed/feed-item.ts";
+import type { MarkedItem } from "./window.ts";
+
+/** How long a session waits for what, in milliseconds. */
+export const pauses = {
+  /** Before the inbox is read again after the broker did not answer. */
+  readRetryMs: 1_000,
+  /** The longest time between two looks at what is due: a day. */
+  longestMs: 86_400_000,
+  /** How long a read keeps pushes and heartbeats waiting. */
+  turnMs: 100,
+} as const;
 
 /** What a session is opened with. */
 export interface SessionOptions {
@@ -55,4 +66,8 @@ export interface SessionHome extends FeedSource {
   isBrokerAway(): boolean;
   /** Told of each gap that a device is told of. */
   onGap(reason: Gap_Reason): void;
+  /** A device has acknowledged what has marks. */
+  onMarkedAcknowledged(deviceId: string, items: readonly MarkedItem[]): void;
+  /** Looks whether what sessions were sent is settled by now: a signal may have been lost. */
+  lookForSettled(): void;
 }

@@ -3,20 +3,15 @@ import { toWireError } from "../errors.ts";
 import type { Place } from "../inbox/places.ts";
 import type { Push, PushQueue } from "../live/push-queue.ts";
 import { Timer, type TimerOwner } from "../timer-wheel.ts";
-import { encodeEvent, encodeGap, encodeHeartbeat, encodeReady, type SessionEnd, sessionEnds } from "./events.ts";
-import { Feed, type FeedItem, type FeedOwner } from "./feed.ts";
-import type { SessionHome, SessionOpener, SessionOptions } from "./session-options.ts";
+import { encodeEvent, encodeHeartbeat, encodeItem, encodeReady } from "./events.ts";
+import { Feed } from "./feed/feed.ts";
+import type { FeedItem, FeedOwner } from "./feed/feed-item.ts";
+import { type SessionEnd, sessionEnds } from "./session-end.ts";
+import { pauses, type SessionHome, type SessionOpener, type SessionOptions } from "./session-options.ts";
 import { Window } from "./window.ts";
-
-/** How long a failed read waits to be made again, and a read keeps pushes and heartbeats waiting, in milliseconds. */
-const [readRetryMs, maxTurnMs] = [1_000, 100];
-
-/** The longest time between two looks at what is due, in milliseconds: a day. */
-const maxTimerMs = 86_400_000;
 
 /** What a session has asked of the store: nothing, the next page, or that again in a moment. */
 type Loading = "nothing" | "page" | "retry";
-
 const [never, nothing] = [Number.POSITIVE_INFINITY, () => {}];
 
 /**
@@ -135,6 +130,7 @@ export class Session implements FeedOwner, TimerOwner {
   /** The device has handled everything up to this sequence; false when that is not news. */
   acknowledge(sequence: number): boolean {
     if (!this.window.acknowledge(sequence)) return false;
+    this.#home.onMarkedAcknowledged(this.deviceId, this.window.takeMarked(sequence));
     this.#pump();
     return true;
   }
@@ -142,6 +138,12 @@ export class Session implements FeedOwner, TimerOwner {
   /** How many stored ones the device has not acknowledged, as of the last read. */
   backlog(): number {
     return this.window.unacknowledged() + (this.#feed?.pending() ?? 0);
+  }
+
+  /** Another device has acknowledged notifications for the user. */
+  settle(sequences: readonly number[]): void {
+    this.#feed?.settle(sequences);
+    if (this.window.settle(({ sequence }) => sequences.includes(sequence))) this.#pump();
   }
 
   onMore(): void {
@@ -199,10 +201,12 @@ export class Session implements FeedOwner, TimerOwner {
 
   /** What comes next; undefined when there is nothing now. */
   #next(feed: Feed): Uint8Array | undefined {
+    const settled = this.window.takeSettled();
+    if (settled !== undefined) return settled;
     this.#isPushesTurn = !this.#isPushesTurn;
     if (this.#isPushesTurn && !this.#pushes.isEmpty()) return this.#pushes.take();
     const item = this.#nextStored(feed);
-    if (item !== undefined) return this.#toSent(item);
+    if (item !== undefined) return encodeItem(item);
     if (this.#turnEndsAt === never) return this.#pushes.take();
     // It keeps its turn.
     this.#isPushesTurn = true;
@@ -216,19 +220,13 @@ export class Session implements FeedOwner, TimerOwner {
       return undefined;
     }
     const item = feed.take();
+    if (item !== undefined) this.window.add(item);
     if (item === undefined && this.#load(feed)) {
       // Its turn is kept for it, but pushes and heartbeats do not wait for a broker that does not answer.
-      this.#turnEndsAt = performance.now() + maxTurnMs;
+      this.#turnEndsAt = performance.now() + pauses.turnMs;
       this.#arm();
     }
     return item;
-  }
-
-  #toSent(item: FeedItem): Uint8Array {
-    this.window.add(item);
-    if (item.kind !== "gap") return item.frame;
-    this.#home.onGap(item.reason);
-    return encodeGap(item);
   }
 
   #nextHeartbeat(feed: Feed): Uint8Array | undefined {
@@ -243,6 +241,7 @@ export class Session implements FeedOwner, TimerOwner {
       const acknowledge = (cursor = 0) => this.acknowledge(cursor);
       this.#home.readCursor(this.deviceId).then(acknowledge, () => {}); // Or at the next heartbeat.
     }
+    if (this.window.hasUnsettled(never)) this.#home.lookForSettled();
     const isBrokerAway = this.#hasReadFailed || this.#home.isBrokerAway();
     return encodeHeartbeat(feed.latestSequence(), this.#pushes.dropped(), isBrokerAway);
   }
@@ -264,7 +263,7 @@ export class Session implements FeedOwner, TimerOwner {
     } catch (err) {
       this.#loading = "retry";
       this.#hasReadFailed = true;
-      this.#retryAt = performance.now() + readRetryMs;
+      this.#retryAt = performance.now() + pauses.readRetryMs;
       this.#home.log.warn({ err, deviceId: this.deviceId }, "cannot read the inbox now; the session waits");
     }
     this.#turnEndsAt = never;
@@ -276,7 +275,7 @@ export class Session implements FeedOwner, TimerOwner {
   #arm(): void {
     if (this.#isOver || this.#ended !== undefined) return;
     const leftMs = Math.min(this.#heartbeatAt, this.#retryAt, this.#turnEndsAt) - performance.now();
-    this.#home.timers.set(this.#timer, Math.min(leftMs, this.#expiresAtMs - Date.now(), maxTimerMs));
+    this.#home.timers.set(this.#timer, Math.min(leftMs, this.#expiresAtMs - Date.now(), pauses.longestMs));
   }
 
   #finish(sink: FrameSink, { last, error }: SessionEnd): void {

@@ -8,9 +8,9 @@ import type { Inbox } from "../inbox/inbox.ts";
 import { epochAt } from "../inbox/lineage.ts";
 import type { Place } from "../inbox/places.ts";
 import type { Door } from "../observe/door.ts";
-import type { SessionEnd } from "./events.ts";
 import type { Hub, OpenOptions } from "./hub.ts";
 import type { Session } from "./session.ts";
+import type { SessionEnd } from "./session-end.ts";
 
 /** Where a device asks to continue. */
 export interface ResumeRequest {
@@ -203,12 +203,12 @@ export async function resume(
       // A sequence that was never assigned is of a store that is gone: what is in this one is all new to the device.
       if (!(await inbox.isAssigned(userId, afterSequence))) return toPlace(0);
       const place = toPlace(afterSequence);
-      cursors.advance(userId, deviceId, afterSequence, place.epoch);
+      cursors.advance(userId, deviceId, afterSequence, place.epoch, "if new");
       return place;
     }
     const place = await inbox.placeOf(userId, { epoch, sequence: afterSequence });
     // The device acknowledges it with the gap.
-    if (!place.isStoreChanged) cursors.advance(userId, deviceId, place.sequence, place.epoch);
+    if (!place.isStoreChanged) cursors.advance(userId, deviceId, place.sequence, place.epoch, "if new");
     return place;
   }
   switch (start) {
@@ -216,7 +216,7 @@ export async function resume(
       return toPlace(0);
     case Start.NEW: {
       const place = toPlace(await inbox.newestSequence(userId));
-      cursors.advance(userId, deviceId, place.sequence, place.epoch);
+      cursors.advance(userId, deviceId, place.sequence, place.epoch, "here");
       return place;
     }
     default: {

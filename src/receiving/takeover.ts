@@ -1,6 +1,6 @@
 import type { SessionSignal } from "../live/signals.ts";
-import { sessionEnds } from "./events.ts";
 import type { Session } from "./session.ts";
+import { sessionEnds } from "./session-end.ts";
 
 /** A session of a user, also one that is being opened. */
 export interface Contender {

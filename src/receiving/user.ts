@@ -2,25 +2,32 @@ import type { BaseLogger } from "pino";
 import { type Addressing, isFor } from "../addressing.ts";
 import type { Gap_Reason } from "../gen/mustreach/delivery/v1/delivery_pb.ts";
 import type { Cursors } from "../inbox/cursors.ts";
+import { type DeviceCursor, hasGot } from "../inbox/device-cursors.ts";
 import type { Inbox } from "../inbox/inbox.ts";
 import type { InboxPage } from "../inbox/read-page.ts";
 import type { GroupMembership, GroupPush, PushReceiver } from "../live/group-push.ts";
 import { type Push, toPush } from "../live/push-queue.ts";
 import type { Live, LiveListener, MemberSignal, SessionSignal } from "../live/signals.ts";
-import type { TimerWheel } from "../timer-wheel.ts";
+import { Timer, type TimerOwner, type TimerWheel } from "../timer-wheel.ts";
 import { FirstAcknowledgements } from "../traffic/first-acknowledgements.ts";
 import type { Traffic } from "../traffic/traffic.ts";
-import type { ReadRequest } from "./feed.ts";
+import type { ReadRequest } from "./feed/feed-item.ts";
+import { SharedRead } from "./feed/shared-read.ts";
 import type { Session } from "./session.ts";
 import type { SessionHome } from "./session-options.ts";
-import { SharedRead } from "./shared-read.ts";
 import { createTakeover, type TakeoverOwner } from "./takeover.ts";
+import type { MarkedItem } from "./window.ts";
+
+/** After which time a cursor that has moved is stored, in milliseconds: a little more than they are collected for. */
+const lookAfterMs = 1_500;
 
 /** What the users of an instance have in common. */
 export interface UserDeps {
   readonly inbox: Pick<Inbox, "read" | "lineage" | "oldestSequence">;
   readonly live: Live;
-  readonly cursors: Pick<Cursors, "read" | "ofUsers">;
+  readonly cursors: Pick<Cursors, "read" | "ofUsers" | "advance" | "flush">;
+  /** Told what has marks when a device acknowledges it. Default: nobody. */
+  readonly onMarkedAcknowledged?: (userId: string, deviceId: string, items: readonly MarkedItem[]) => void;
   readonly groupPush: GroupPush;
   readonly timers: TimerWheel;
   readonly traffic: Traffic;
@@ -34,7 +41,7 @@ export interface UserDeps {
 }
 
 /** A user with sessions here: what they share, and what they are told together. */
-export class User implements SessionHome, LiveListener, PushReceiver, TakeoverOwner {
+export class User implements SessionHome, LiveListener, PushReceiver, TakeoverOwner, TimerOwner {
   readonly sessions = createTakeover(this);
   /** Sessions, with those being opened. */
   count = 0;
@@ -46,6 +53,10 @@ export class User implements SessionHome, LiveListener, PushReceiver, TakeoverOw
   #signals: { stop(): void } | undefined = undefined;
   #hasJoined = false;
   #joining: Promise<void> | undefined = undefined;
+  /** A read of the user's cursors that is under way, and saw all that has been settled by now. */
+  #readingCursors: Promise<readonly DeviceCursor[]> | undefined = undefined;
+  #isLooking = false;
+  #lookTimer: Timer | undefined = undefined;
 
   constructor(userId: string, deps: UserDeps) {
     this.#userId = userId;
@@ -92,8 +103,44 @@ export class User implements SessionHome, LiveListener, PushReceiver, TakeoverOw
     return this.#deps.cursors.read(this.#userId, deviceId);
   }
 
+  readCursors(): Promise<readonly DeviceCursor[]> {
+    if (this.#readingCursors !== undefined) return this.#readingCursors;
+    const reading = this.#deps.cursors.ofUsers([this.#userId]).then((read) => read.get(this.#userId) ?? []);
+    this.#readingCursors = reading;
+    const forget = () => {
+      if (this.#readingCursors === reading) this.#readingCursors = undefined;
+    };
+    reading.then(forget, forget);
+    return reading;
+  }
+
   onGap(reason: Gap_Reason): void {
     this.#deps.onGap(reason);
+  }
+
+  onMarkedAcknowledged(deviceId: string, items: readonly MarkedItem[]): void {
+    if (items.length === 0) return;
+    this.#deps.onMarkedAcknowledged?.(this.#userId, deviceId, items);
+    const first = items.filter(({ marks, settled }) => marks.isUserScoped && settled === "no");
+    if (first.length > 0) void this.#settle(deviceId, first);
+  }
+
+  lookForSettled(): void {
+    if (this.#isLooking) return;
+    this.#isLooking = true;
+    this.readCursors()
+      .then((cursors) => {
+        for (const { session } of this.sessions) {
+          const isSettled = ({ sequence, devices }: MarkedItem) =>
+            cursors.some((cursor) => cursor.deviceId !== session.deviceId && hasGot(cursor, sequence, devices));
+          if (session.window.settle(isSettled)) session.onMore();
+        }
+      })
+      // Or at the next heartbeat.
+      .catch(() => {})
+      .finally(() => {
+        this.#isLooking = false;
+      });
   }
 
   prepare(): Promise<void> | undefined {
@@ -113,6 +160,7 @@ export class User implements SessionHome, LiveListener, PushReceiver, TakeoverOw
 
   /** Hears of nothing any more. */
   close(): void {
+    if (this.#lookTimer !== undefined) this.timers.clear(this.#lookTimer);
     this.#groups.close();
     this.#signals?.stop();
   }
@@ -140,6 +188,24 @@ export class User implements SessionHome, LiveListener, PushReceiver, TakeoverOw
 
   onAck(device: string, sequence: number): void {
     for (const session of this.sessions.of(device)) session.acknowledge(sequence);
+    // Of a device without a session nobody tells what it has acknowledged for the user; its cursor says so when it is stored.
+    const isWaiting = [...this.sessions].some(
+      (one) => one.device !== device && one.session.window.hasUnsettled(sequence),
+    );
+    if (!isWaiting || this.#lookTimer !== undefined) return;
+    this.#lookTimer = new Timer(this);
+    this.timers.set(this.#lookTimer, lookAfterMs);
+  }
+
+  onTime(): void {
+    this.#lookTimer = undefined;
+    this.lookForSettled();
+  }
+
+  onSettled(deviceId: string, sequences: readonly number[]): void {
+    // What is being read may have been there before.
+    this.#readingCursors = undefined;
+    for (const { session } of this.sessions) if (session.deviceId !== deviceId) session.settle(sequences);
   }
 
   onSession(device: string, signal: SessionSignal): void {
@@ -161,10 +227,22 @@ export class User implements SessionHome, LiveListener, PushReceiver, TakeoverOw
 
   /** How far the furthest device without a session here has acknowledged. */
   async #readOthers(): Promise<number> {
-    const userId = this.#userId;
-    const cursors = (await this.#deps.cursors.ofUsers([userId])).get(userId) ?? [];
+    const cursors = await this.readCursors();
     const here = new Set([...this.sessions].map(({ session }) => session.deviceId));
     return Math.max(0, ...cursors.filter(({ deviceId }) => !here.has(deviceId)).map(({ sequence }) => sequence));
+  }
+
+  /** Tells the user's other devices of what one has acknowledged, once they can read that it has. */
+  async #settle(deviceId: string, items: readonly MarkedItem[]): Promise<void> {
+    const { cursors, live, log } = this.#deps;
+    try {
+      for (const { sequence, epoch } of items.slice(-1)) cursors.advance(this.#userId, deviceId, sequence, epoch);
+      await cursors.flush(this.#userId, deviceId);
+      const sequences = items.map(({ sequence }) => sequence);
+      live.publishSettled(this.#userId, deviceId, sequences);
+    } catch (err) {
+      log.warn({ err }, "cannot settle notifications for a user now; the other devices hear of it later");
+    }
   }
 
   async #join(): Promise<void> {

@@ -1,4 +1,5 @@
-import { type Cursors, type DeviceCursor, hasGot } from "../inbox/cursors.ts";
+import type { Cursors } from "../inbox/cursors.ts";
+import { type DeviceCursor, hasGot } from "../inbox/device-cursors.ts";
 import type { Outstanding, ReportLooks } from "./looks.ts";
 import type { Finding, ReportedNotification, Reports } from "./reports.ts";
 

@@ -2,6 +2,7 @@ import type { Addressing } from "../addressing.ts";
 import type { Broker } from "../broker/connect.ts";
 import type { DirectGet } from "../broker/direct-get.ts";
 import { findSurely } from "../broker/leader.ts";
+import { AckScope } from "../gen/mustreach/delivery/v1/delivery_pb.ts";
 import { decodeNotification, isTombstone, readItemHeaders } from "../inbox/items.ts";
 import { inboxStream, parseInboxPartition } from "../inbox/layout.ts";
 import { type ItemPlace, placeToken, toPlaceIds } from "../inbox/place-id.ts";
@@ -28,12 +29,14 @@ export function createFindPlaced(
     const isIt = message !== undefined && parseInboxPartition(message.subject) === partition;
     if (!isIt || !message.subject.endsWith(`.${placeToken(random)}`) || isTombstone(message)) return undefined;
     const { sendUserId, recvUserId, key, data, ...notification } = decodeNotification(message);
+    const isUserScoped = notification.ackScope === AckScope.USER;
     const { expiresAtMs = 0, escalateAfterMs, devices = allDevices, report } = readItemHeaders(message);
     const sendTime = Number(notification.sendTime);
     const body = {
       ...{ sendUserId, recvUserId, recvGroupId: "", recvUserIds: [], key, data, sendMsg: false, mustReach: true },
       ...{ ttlMs: expiresAtMs === 0 ? 0 : expiresAtMs - sendTime, sendAtMs: 0, escalateAfterMs, collapseKey: "" },
       report: report === "send",
+      isUserScoped,
       ...devices,
     };
     return {
@@ -43,6 +46,7 @@ export function createFindPlaced(
       ...{ mustReach: true, recvUserId, recvGroupId: "", recvUserIds: [], groupVersion: 0 },
       ...{ expiresAtMs, deliverAtMs: 0, collapseKey: "" },
       reportKey: report && key,
+      isUserScoped,
       ...devices,
     };
   };

@@ -34,6 +34,8 @@ export interface SendRecord extends Addressing {
   readonly expiresAtMs: number;
   /** When it is to be delivered, in epoch milliseconds; 0: when it was accepted. */
   readonly deliverAtMs: number;
+  /** Whether the first acknowledgement of a device settles it for the user. Default false. */
+  readonly isUserScoped?: boolean;
   /** The key of the notification, where what becomes of it is reported; undefined: it is not. */
   readonly reportKey?: string | undefined;
   /** What it is about; empty: it replaces nothing. */
@@ -167,6 +169,7 @@ export function fingerprint(body: Omit<ValidSend, "clientMsgId" | "isReported">)
   const { recvDeviceId, exceptDeviceId, collapseKey, recvUserIds } = body;
   const later = Object.entries({ recvDeviceId, exceptDeviceId, collapseKey, recvUserIds });
   if (body.report) parts.push("report");
+  if (body.isUserScoped) parts.push("user scope");
   const set = later.filter(([, value]) => value.length > 0);
   return hash("sha256", JSON.stringify([...parts, ...set]), "base64url");
 }
@@ -201,6 +204,7 @@ export function decodeSend(stored: StoredSend): SendRecord {
     groupVersion: Number(stored.groupVersion),
     expiresAtMs: Number(stored.expiresAtMs),
     deliverAtMs: Number(stored.deliverAtMs),
+    isUserScoped: stored.isUserScoped,
     reportKey: stored.reportKey || undefined,
     recvDeviceId,
     exceptDeviceId,

@@ -1,7 +1,7 @@
 import { create } from "@bufbuild/protobuf";
 import { toAddressing } from "../addressing.ts";
 import { failure } from "../errors.ts";
-import { type Notification, NotificationSchema } from "../gen/mustreach/delivery/v1/delivery_pb.ts";
+import { AckScope, type Notification, NotificationSchema } from "../gen/mustreach/delivery/v1/delivery_pb.ts";
 import { Durability } from "../gen/mustreach/msg/v1/msg_pb.ts";
 import { forAll } from "../in-flight.ts";
 import type { Inbox } from "../inbox/inbox.ts";
@@ -238,6 +238,7 @@ function toRecord(request: ValidSend, groupVersion: number, now: number): SendRe
     expiresAtMs: request.ttlMs === 0 ? 0 : (deliverAtMs || now) + request.ttlMs,
     deliverAtMs,
     reportKey: request.isReported ? request.key : undefined,
+    isUserScoped: request.isUserScoped,
     recvDeviceId: request.recvDeviceId,
     exceptDeviceId: request.exceptDeviceId,
     collapseKey: request.collapseKey,
@@ -262,5 +263,6 @@ function toNotification(request: ValidSend, { serverMsgId, clientMsgId, sendTime
     reliabilityLevel: request.mustReach ? 2 : 1,
     collapseKey: request.collapseKey,
     traceparent: currentTraceparent(),
+    ackScope: request.isUserScoped ? AckScope.USER : AckScope.UNSPECIFIED,
   });
 }

@@ -1,7 +1,8 @@
 import { isFor } from "../addressing.ts";
 import { wrongField } from "../errors.ts";
 import { DeliveryState, type GetDeliveryStatusRequest } from "../gen/mustreach/msg/v1/msg_pb.ts";
-import type { Cursors, DeviceCursor } from "../inbox/cursors.ts";
+import type { Cursors } from "../inbox/cursors.ts";
+import { type DeviceCursor, hasGot } from "../inbox/device-cursors.ts";
 import type { Inbox } from "../inbox/inbox.ts";
 import { chunksOf, type RecallFindings, type Recalls } from "../recalling/findings.ts";
 import { type FindSendDeps, findSend, requireReference } from "./find-send.ts";
@@ -21,7 +22,7 @@ export interface StatusQuery {
 /** How far a notification has come with one device. */
 export interface DeviceDelivery {
   readonly deviceId: string;
-  readonly state: State;
+  readonly state: State | typeof DeliveryState.SETTLED;
   /** Epoch milliseconds; 0 when it is not known. */
   readonly acknowledgedTime: number;
 }
@@ -116,7 +117,8 @@ export async function getDeliveryStatus(deps: DeliveryStatusDeps, query: StatusQ
   const ofChunk = async (userIds: readonly string[]): Promise<RecipientDelivery[]> => {
     const [sequences, devices] = await Promise.all([inbox.find(userIds, record.serverMsgId), cursors.ofUsers(userIds)]);
     return userIds.map((userId) => {
-      const at = { userId, sequence: sequences.get(userId), ownState, findings };
+      const { isUserScoped = false } = record;
+      const at = { userId, sequence: sequences.get(userId), ownState, findings, isUserScoped };
       return toRecipient(at, devices.get(userId)?.filter(({ deviceId }) => isFor(record, deviceId)) ?? []);
     });
   };
@@ -153,24 +155,29 @@ interface Place {
   readonly ownState: State;
   /** Of a recall, which has removed it from the inbox. */
   readonly findings: RecallFindings | undefined;
+  /** Whether the first acknowledgement settles it for the other devices. */
+  readonly isUserScoped: boolean;
 }
 
 function toRecipient(place: Place, cursors: readonly DeviceCursor[]): RecipientDelivery {
-  const { userId, sequence, ownState, findings } = place;
+  const { userId, sequence, ownState, findings, isUserScoped } = place;
+  const { DELIVERED, SETTLED } = DeliveryState;
+  const isDelivered = (cursor: DeviceCursor) =>
+    (sequence !== undefined && hasGot(cursor, sequence, undefined)) ||
+    findings?.hasAcknowledged(userId, cursor.deviceId) === true;
+  const delivered = new Set(cursors.filter(isDelivered));
+  const otherState = isUserScoped && sequence !== undefined && delivered.size > 0 ? SETTLED : ownState;
   const devices: DeviceDelivery[] = cursors
-    .map((cursor) => {
-      const isPast = sequence !== undefined && cursor.sequence >= sequence;
-      const isDelivered = isPast || findings?.hasAcknowledged(userId, cursor.deviceId) === true;
-      return {
-        deviceId: cursor.deviceId,
-        state: isDelivered ? DeliveryState.DELIVERED : ownState,
-        acknowledgedTime: cursor.sequence === sequence ? cursor.storedAtMs : 0,
-      };
-    })
+    // One that began after it is not sent it.
+    .filter(({ began = 0 }) => sequence === undefined || began < sequence)
+    .map((cursor) => ({
+      deviceId: cursor.deviceId,
+      state: delivered.has(cursor) ? DELIVERED : otherState,
+      acknowledgedTime: cursor.sequence === sequence ? cursor.storedAtMs : 0,
+    }))
     .sort((a, b) => (a.deviceId < b.deviceId ? -1 : 1));
-  const isDelivered =
-    devices.some(({ state }) => state === DeliveryState.DELIVERED) || findings?.hasAcknowledged(userId) === true;
-  return { userId, state: isDelivered ? DeliveryState.DELIVERED : ownState, devices };
+  const isAny = delivered.size > 0 || findings?.hasAcknowledged(userId) === true;
+  return { userId, state: isAny ? DELIVERED : ownState, devices };
 }
 
 /**

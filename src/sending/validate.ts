@@ -1,5 +1,6 @@
 import type { Addressing } from "../addressing.ts";
 import { wrongField } from "../errors.ts";
+import { AckScope } from "../gen/mustreach/delivery/v1/delivery_pb.ts";
 import type { SendBusinessNotificationRequest } from "../gen/mustreach/msg/v1/msg_pb.ts";
 import {
   maxClientMsgIdBytes,
@@ -16,6 +17,8 @@ import {
 
 /** A request that can be sent: defaults filled in, limits kept. */
 export interface ValidSend extends Addressing {
+  /** Whether the first acknowledgement of a device settles it for the user. */
+  readonly isUserScoped: boolean;
   readonly sendUserId: string;
   /** Exactly one of the three is not empty. */
   readonly recvUserId: string;
@@ -112,6 +115,12 @@ export function validateSend(request: SendBusinessNotificationRequest, limits: S
   if (request.report && level !== 2) {
     throw wrongField("report", "report needs reliabilityLevel 2: of an online push nothing is known");
   }
+  if (request.ackScope < AckScope.UNSPECIFIED || request.ackScope > AckScope.USER) {
+    throw wrongField("ackScope", "ackScope must be DEVICE or USER");
+  }
+  if (request.ackScope === AckScope.USER && level !== 2) {
+    throw wrongField("ackScope", "ackScope USER needs reliabilityLevel 2: an online push is not acknowledged");
+  }
   requireAddressing(request);
   return {
     sendUserId: request.sendUserId,
@@ -128,6 +137,7 @@ export function validateSend(request: SendBusinessNotificationRequest, limits: S
     escalateAfterMs: escalationDelaySeconds === 0 ? undefined : escalationDelaySeconds * 1_000,
     report: request.report,
     isReported: request.report || (level === 2 && isReportedKey(request.key, limits.reportKeys ?? [])),
+    isUserScoped: request.ackScope === AckScope.USER,
     recvDeviceId: request.recvDeviceId,
     exceptDeviceId: request.exceptDeviceId,
     collapseKey: request.collapseKey,

@@ -15,7 +15,7 @@ afterAll(async () => {
 });
 
 const partitions = 4;
-const silent = { onPush() {}, onHint() {}, onWake() {}, onMember() {}, onAck() {}, onSession() {} };
+const silent = { onPush() {}, onHint() {}, onWake() {}, onMember() {}, onAck() {}, onSettled() {}, onSession() {} };
 
 async function openInstance() {
   const { url, dial } = server;

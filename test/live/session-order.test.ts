@@ -26,7 +26,15 @@ async function openInstance({ url, dial }: Pick<TestBroker, "url"> & Partial<Pic
   return { broker, open, live: createLive(broker, { partitions: 4, timeoutMs: 2_000 }) };
 }
 
-const noSignals = { onPush() {}, onHint() {}, onWake() {}, onMember() {}, onAck() {}, platforms: () => [] };
+const noSignals = {
+  onPush() {},
+  onHint() {},
+  onWake() {},
+  onMember() {},
+  onAck() {},
+  onSettled() {},
+  platforms: () => [],
+};
 
 /** Kills the broker's process, which is started again, and waits for the connection. */
 async function killBroker({ broker }: { broker: Broker }): Promise<void> {

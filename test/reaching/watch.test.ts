@@ -211,6 +211,7 @@ describe("without a webhook", () => {
             onPush: (notification) => listener.onPush(notification),
             onMember: (change) => listener.onMember(change),
             onAck: (device, sequence) => listener.onAck(device, sequence),
+            onSettled: (device, sequences) => listener.onSettled(device, sequences),
             onSession: (device, signal) => listener.onSession(device, signal),
             platforms: () => listener.platforms(),
           }),

@@ -346,6 +346,7 @@ async function sendAndRecall(request: Partial<ValidSend>) {
     escalateAfterMs: undefined,
     report: false,
     isReported: false,
+    isUserScoped: false,
     recvDeviceId: "",
     exceptDeviceId: "",
     collapseKey: "",

@@ -51,7 +51,7 @@ async function openHub({ maxSessions = 100, wrapLive = (live: Live) => live } = 
     inbox,
     live: wrapLive(live),
     openSession: await createOpenSession(broker, { partitions: 1, replicas: 1, timeoutMs: 2_000 }),
-    cursors: { read: async () => undefined, ofUsers: async () => new Map() },
+    cursors: { read: async () => undefined, ofUsers: async () => new Map(), advance: () => 0, flush: async () => {} },
     groupPush: { join: () => ({ refresh: async () => {}, change() {}, close() {} }) },
     admission: createAdmission({ maxSessions, maxSessionsPerUser: 50, maxSessionsPerAddress: 0 }),
     pushMemory: createPushMemory(10_000_000),

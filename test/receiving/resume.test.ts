@@ -43,7 +43,7 @@ describe("a session continues", () => {
   test.each([undefined, 7])("after the newest with NEW, where the cursor then is (cursor %s)", async (cursor) => {
     const { resume, advance } = openResume(cursor);
     expect(await resume(Start.NEW)).toBe(9);
-    expect(advance).toHaveBeenCalledWith("alice", "phone", 9, "life");
+    expect(advance).toHaveBeenCalledWith("alice", "phone", 9, "life", "here");
   });
 
   test("at the oldest with ALL, and the cursor stays", async () => {
@@ -57,7 +57,7 @@ describe("a session continues", () => {
     async (start) => {
       const { resume, advance } = openResume(7);
       expect(await resume(start, 5)).toBe(5);
-      expect(advance).toHaveBeenCalledWith("alice", "phone", 5, "life");
+      expect(advance).toHaveBeenCalledWith("alice", "phone", 5, "life", "if new");
       expect(await resume(start, 0)).toBe(0);
     },
   );
@@ -86,7 +86,7 @@ describe("when the store was replaced, a session continues where the store has g
 test("a record with its epoch is an acknowledgement", async () => {
   const { resumeAt, advance } = openResume();
   expect(await resumeAt(Start.RESUME, 7)).toEqual({ epoch: "life", sequence: 7, isStoreChanged: false });
-  expect(advance).toHaveBeenCalledWith("alice", "phone", 7, "life");
+  expect(advance).toHaveBeenCalledWith("alice", "phone", 7, "life", "if new");
 });
 
 test("a cursor that cannot be read is an error, not the beginning", async () => {

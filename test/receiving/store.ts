@@ -2,10 +2,11 @@ import { create, toBinary } from "@bufbuild/protobuf";
 import { pino } from "pino";
 import type { Addressing } from "../../src/addressing.ts";
 import { NotificationSchema } from "../../src/gen/mustreach/delivery/v1/delivery_pb.ts";
+import type { DeviceCursor } from "../../src/inbox/device-cursors.ts";
 import { toEventFrame } from "../../src/inbox/event-frame.ts";
 import type { Lineage } from "../../src/inbox/lineage.ts";
 import type { InboxPage, ReadOptions } from "../../src/inbox/read-page.ts";
-import type { ReadRequest } from "../../src/receiving/feed.ts";
+import type { ReadRequest } from "../../src/receiving/feed/feed-item.ts";
 import type { SessionHome } from "../../src/receiving/session-options.ts";
 import { createTimerWheel } from "../../src/timer-wheel.ts";
 import { Traffic } from "../../src/traffic/traffic.ts";
@@ -18,6 +19,9 @@ export interface Store {
   /** As a feed calls it; all calls are in `reads`. */
   readonly readInbox: (request: ReadRequest) => Promise<InboxPage>;
   readonly reads: ReadRequest[];
+  /** The cursors of the user's devices. */
+  cursors: readonly DeviceCursor[];
+  readonly readCursors: () => Promise<readonly DeviceCursor[]>;
   /** Reads fail from now on, until it is set back to undefined. */
   failure: Error | undefined;
   /** Reads from now on are answered when this resolves. */
@@ -63,14 +67,18 @@ export function createStore(): Store {
       return store.read(request);
     },
     reads: [],
+    cursors: [],
+    readCursors: async () => store.cursors,
     failure: undefined,
     answers: undefined,
   };
   return store;
 }
 
+type HomeStore = Pick<Store, "readInbox"> & Partial<Pick<Store, "readCursors">>;
+
 /** Where a session of a test is at home: on a store, without a broker. */
-export function homeOf({ readInbox }: Pick<Store, "readInbox">, heartbeatMs: number): SessionHome {
+export function homeOf({ readInbox, readCursors = async () => [] }: HomeStore, heartbeatMs: number): SessionHome {
   return {
     read: readInbox,
     oldestSequence: async () => 0,
@@ -79,6 +87,9 @@ export function homeOf({ readInbox }: Pick<Store, "readInbox">, heartbeatMs: num
     log: pino({ level: "silent" }),
     prepare: () => undefined,
     readCursor: async () => undefined,
+    readCursors,
+    onMarkedAcknowledged() {},
+    lookForSettled() {},
     isBrokerAway: () => false,
     onGap() {},
     traffic: new Traffic({ observe() {} }),

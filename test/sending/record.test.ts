@@ -51,6 +51,7 @@ const record = (clientMsgId: string, timeMs: number): SendRecord => ({
   groupVersion: 0,
   expiresAtMs: 0,
   deliverAtMs: 0,
+  isUserScoped: false,
   recvDeviceId: "",
   exceptDeviceId: "",
   collapseKey: "order-77",

@@ -3,6 +3,7 @@ import { ConnectError } from "@connectrpc/connect";
 import { describe, expect, test } from "vitest";
 import { toErrorFacts, toProtoName } from "../../src/errors.ts";
 import { BadRequestSchema } from "../../src/gen/google/rpc/error_details_pb.ts";
+import { AckScope } from "../../src/gen/mustreach/delivery/v1/delivery_pb.ts";
 import { SendBusinessNotificationRequestSchema } from "../../src/gen/mustreach/msg/v1/msg_pb.ts";
 import { maxOverheadBytes } from "../../src/limits.ts";
 import { type SendLimits, validateSend } from "../../src/sending/validate.ts";
@@ -56,6 +57,7 @@ test("the least that can be sent is an online push, for the whole retention, wit
     escalateAfterMs: undefined,
     report: false,
     isReported: false,
+    isUserScoped: false,
     recvDeviceId: "",
     exceptDeviceId: "",
     collapseKey: "",
@@ -88,6 +90,7 @@ test("everything that can be asked for", () => {
     escalateAfterMs: 30_000,
     report: true,
     isReported: true,
+    isUserScoped: false,
     recvDeviceId: "",
     exceptDeviceId: "",
     collapseKey: "",
@@ -336,5 +339,19 @@ describe("devices", () => {
     ["both ways", { recvDeviceId: "a", exceptDeviceId: "b" }, "at the same time"],
   ])("%s are refused", (_, change, refusal) => {
     expect(refusalOf(change)).toContain(refusal);
+  });
+});
+
+describe("ackScope", () => {
+  test("is the device's, unless the user's is asked for", () => {
+    const scope = (ackScope: AckScope) => validate({ reliabilityLevel: 2, ackScope }).isUserScoped;
+    expect([AckScope.UNSPECIFIED, AckScope.DEVICE, AckScope.USER].map(scope)).toEqual([false, false, true]);
+    expect(validate({ ackScope: AckScope.DEVICE }).isUserScoped).toBe(false);
+  });
+
+  test("is refused for what it is not, and the user's for an online push", () => {
+    for (const ackScope of [-1, 3] as AckScope[])
+      expect(refusalOf({ reliabilityLevel: 2, ackScope })).toContain("ackScope must be");
+    expect(refusalOf({ ackScope: AckScope.USER })).toContain("ackScope USER needs reliabilityLevel 2");
   });
 });

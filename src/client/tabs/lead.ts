@@ -114,7 +114,9 @@ export function createLeader({ service, post, idleTimeoutMs, ackTimeoutMs, prese
       }
       const received = { event };
       const place = placeOf(received);
-      if (place.sequence > 0n) keep(place, received);
+      // What is told of an earlier one is for the tabs of now; later ones are sent what is left.
+      const isOfEarlier = event.case === "settled" && event.value.wasSent;
+      if (place.sequence > 0n && !isOfEarlier) keep(place, received);
       post({ kind: "event", event: received });
     }
 

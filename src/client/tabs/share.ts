@@ -126,8 +126,10 @@ export function shareDelivery({ name, ...options }: ShareOptions): Delivery {
   function put(stream: Stream, event: Received) {
     const place = placeOf(event);
     if (place.sequence > 0n && !isStoreChange(event)) {
-      if (place.sequence <= (stream.received?.sequence ?? 0n)) return;
-      stream.received = { sequence: place.sequence, epoch: place.epoch };
+      const isHad = place.sequence <= (stream.received?.sequence ?? 0n);
+      // That one is settled is news of what was had.
+      if (isHad && event.event.case !== "settled") return;
+      if (!isHad) stream.received = { sequence: place.sequence, epoch: place.epoch };
     }
     stream.waiting.push(event);
     stream.wake();

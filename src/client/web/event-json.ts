@@ -65,6 +65,19 @@ export function readEvent(json: unknown): Received {
     }
     case "reconnect":
       return { event: { case: name, value: { afterMs: Number(value.afterMs ?? 0) } } };
+    case "settled":
+      return {
+        event: {
+          case: name,
+          value: {
+            serverMsgId: toText(value.serverMsgID),
+            clientMsgId: toText(value.clientMsgID),
+            sequence: toBigInt(value.sequence),
+            epoch: toText(value.epoch),
+            wasSent: value.wasSent === true,
+          },
+        },
+      };
     case "recall":
       return {
         event: {
@@ -85,6 +98,7 @@ export function readEvent(json: unknown): Received {
 
 function toNotification(value: Json): Plain<Notification> {
   return {
+    ackScope: value.ackScope === "ACK_SCOPE_USER" ? 2 : 0,
     serverMsgId: toText(value.serverMsgID),
     clientMsgId: toText(value.clientMsgID),
     sendTime: toBigInt(value.sendTime),

@@ -17,6 +17,7 @@ export function placeOf({ event }: Received): Cursor {
   switch (event.case) {
     case "notification":
     case "recall":
+    case "settled":
       return event.value;
     case "message":
       return event.value.notification ?? beginning;

@@ -6,6 +6,7 @@ import type {
   Ready,
   Recall,
   Reconnect,
+  Settled,
   Message as WireMessage,
 } from "../../gen/mustreach/delivery/v1/delivery_pb.ts";
 
@@ -29,6 +30,7 @@ export type SessionEvent =
   | { readonly case: "gap"; readonly value: PlainGap }
   | { readonly case: "reconnect"; readonly value: Pick<Reconnect, "afterMs"> }
   | { readonly case: "recall"; readonly value: Plain<Recall> }
+  | { readonly case: "settled"; readonly value: Plain<Settled> }
   /** A sign of life, or an event that this version does not know. */
   | { readonly case: undefined; readonly value?: undefined };
 

@@ -120,6 +120,9 @@ function toEventText({ event, json }: JsonEvent): string {
     case "notification":
     case "recall":
       return event.value.sequence === 0n ? text : `id: ${toEventId(event.value.epoch, event.value.sequence)}\n${text}`;
+    case "settled":
+      // Of one that was sent, it would lead back.
+      return event.value.wasSent ? text : `id: ${toEventId(event.value.epoch, event.value.sequence)}\n${text}`;
     case "message": {
       const { epoch = "", sequence = 0n } = event.value.notification ?? {};
       return sequence === 0n ? text : `id: ${toEventId(epoch, sequence)}\n${text}`;

@@ -13,7 +13,7 @@ import type { Message as Message$1, UnknownEnum } from "@bufbuild/protobuf";
  * Describes the file mustreach/delivery/v1/delivery.proto.
  */
 export const file_mustreach_delivery_v1_delivery: GenFile = /*@__PURE__*/
-  fileDesc("CiRtdXN0cmVhY2gvZGVsaXZlcnkvdjEvZGVsaXZlcnkucHJvdG8SFW11c3RyZWFjaC5kZWxpdmVyeS52MSJKCgZBY2Nlc3MSEQoHYW55Ym9keRgBIAEoCEgAEg8KBXVzZXJzGAIgASgISAASFQoLYWRtaW5zX29ubHkYAyABKAlIAEIFCgN3aG8ioQEKEFN1YnNjcmliZVJlcXVlc3QSEQoJZGV2aWNlX2lkGAEgASgJEisKBXN0YXJ0GAIgASgOMhwubXVzdHJlYWNoLmRlbGl2ZXJ5LnYxLlN0YXJ0EhsKDmFmdGVyX3NlcXVlbmNlGAMgASgESACIAQESDQoFZXBvY2gYBSABKAkSDgoGd2luZG93GAQgASgFQhEKD19hZnRlcl9zZXF1ZW5jZSKFAgoOUmVjZWl2ZVJlcXVlc3QSPAoJc3Vic2NyaWJlGAEgASgLMicubXVzdHJlYWNoLmRlbGl2ZXJ5LnYxLlN1YnNjcmliZVJlcXVlc3RIABI9CgthY2tub3dsZWRnZRgCIAEoCzImLm11c3RyZWFjaC5kZWxpdmVyeS52MS5BY2tub3dsZWRnZW1lbnRIABI8Cg1jaGFuZ2Vfd2luZG93GAMgASgLMiMubXVzdHJlYWNoLmRlbGl2ZXJ5LnYxLldpbmRvd0NoYW5nZUgAEi0KBXBhdXNlGAQgASgLMhwubXVzdHJlYWNoLmRlbGl2ZXJ5LnYxLlBhdXNlSABCCQoHcmVxdWVzdCIyCg9BY2tub3dsZWRnZW1lbnQSEAoIc2VxdWVuY2UYASABKAQSDQoFZXBvY2gYAiABKAkiHgoMV2luZG93Q2hhbmdlEg4KBndpbmRvdxgBIAEoBSIaCgVQYXVzZRIRCglpc19wYXVzZWQYASABKAgihQMKEVN1YnNjcmliZVJlc3BvbnNlEi0KBXJlYWR5GAEgASgLMhwubXVzdHJlYWNoLmRlbGl2ZXJ5LnYxLlJlYWR5SAASOwoMbm90aWZpY2F0aW9uGAIgASgLMiMubXVzdHJlYWNoLmRlbGl2ZXJ5LnYxLk5vdGlmaWNhdGlvbkgAEjEKB21lc3NhZ2UYAyABKAsyHi5tdXN0cmVhY2guZGVsaXZlcnkudjEuTWVzc2FnZUgAEjUKCWhlYXJ0YmVhdBgEIAEoCzIgLm11c3RyZWFjaC5kZWxpdmVyeS52MS5IZWFydGJlYXRIABIpCgNnYXAYBSABKAsyGi5tdXN0cmVhY2guZGVsaXZlcnkudjEuR2FwSAASNQoJcmVjb25uZWN0GAYgASgLMiAubXVzdHJlYWNoLmRlbGl2ZXJ5LnYxLlJlY29ubmVjdEgAEi8KBnJlY2FsbBgHIAEoCzIdLm11c3RyZWFjaC5kZWxpdmVyeS52MS5SZWNhbGxIAEIHCgVldmVudCJTCgVSZWFkeRIXCg9yZXN1bWVfc2VxdWVuY2UYASABKAQSDwoHcGVuZGluZxgCIAEoBBIRCglkZXZpY2VfaWQYAyABKAkSDQoFZXBvY2gYBCABKAki0wIKDE5vdGlmaWNhdGlvbhIiCg1zZXJ2ZXJfbXNnX2lkGAEgASgJUgtzZXJ2ZXJNc2dJRBIiCg1jbGllbnRfbXNnX2lkGAIgASgJUgtjbGllbnRNc2dJRBIRCglzZW5kX3RpbWUYAyABKAMSIAoMc2VuZF91c2VyX2lkGAQgASgJUgpzZW5kVXNlcklEEiAKDHJlY3ZfdXNlcl9pZBgFIAEoCVIKcmVjdlVzZXJJRBIiCg1yZWN2X2dyb3VwX2lkGAYgASgJUgtyZWN2R3JvdXBJRBILCgNrZXkYByABKAkSDAoEZGF0YRgIIAEoCRIZChFyZWxpYWJpbGl0eV9sZXZlbBgJIAEoBRIQCghzZXF1ZW5jZRgKIAEoBBINCgVlcG9jaBgLIAEoCRIUCgxjb2xsYXBzZV9rZXkYDCABKAkSEwoLdHJhY2VwYXJlbnQYDiABKAkijAEKB01lc3NhZ2USJwoPY29udmVyc2F0aW9uX2lkGAEgASgJUg5jb252ZXJzYXRpb25JRBIdChVjb252ZXJzYXRpb25fc2VxdWVuY2UYAiABKAQSOQoMbm90aWZpY2F0aW9uGAMgASgLMiMubXVzdHJlYWNoLmRlbGl2ZXJ5LnYxLk5vdGlmaWNhdGlvbiJYCglIZWFydGJlYXQSFwoPbGF0ZXN0X3NlcXVlbmNlGAEgASgEEh0KFWRyb3BwZWRfb25saW5lX3B1c2hlcxgCIAEoBBITCgticm9rZXJfYXdheRgDIAEoCCLcAQoDR2FwEgwKBGZyb20YASABKAQSCgoCdG8YAiABKAQSMQoGcmVhc29uGAMgASgOMiEubXVzdHJlYWNoLmRlbGl2ZXJ5LnYxLkdhcC5SZWFzb24SDQoFZXBvY2gYBCABKAkieQoGUmVhc29uEhYKElJFQVNPTl9VTlNQRUNJRklFRBAAEhQKEFJFQVNPTl9SRVRFTlRJT04QARISCg5SRUFTT05fRVhQSVJFRBACEhMKD1JFQVNPTl9SRUNBTExFRBADEhgKFFJFQVNPTl9TVE9SRV9DSEFOR0VEEAQiqwEKBlJlY2FsbBIiCg1zZXJ2ZXJfbXNnX2lkGAEgASgJUgtzZXJ2ZXJNc2dJRBIiCg1jbGllbnRfbXNnX2lkGAIgASgJUgtjbGllbnRNc2dJRBIQCghzZXF1ZW5jZRgDIAEoBBINCgVlcG9jaBgEIAEoCRI4ChlyZXBsYWNlZF9ieV9zZXJ2ZXJfbXNnX2lkGAUgASgJUhVyZXBsYWNlZEJ5U2VydmVyTXNnSUQiLQoJUmVjb25uZWN0EhAKCGFmdGVyX21zGAEgASgFEg4KBnJlYXNvbhgCIAEoCSJACgpBY2tSZXF1ZXN0EhEKCWRldmljZV9pZBgBIAEoCRIQCghzZXF1ZW5jZRgCIAEoBBINCgVlcG9jaBgDIAEoCSIfCgtBY2tSZXNwb25zZRIQCghzZXF1ZW5jZRgBIAEoBCpOCgVTdGFydBIVChFTVEFSVF9VTlNQRUNJRklFRBAAEhAKDFNUQVJUX1JFU1VNRRABEg0KCVNUQVJUX05FVxACEg0KCVNUQVJUX0FMTBADMsgCCg9EZWxpdmVyeVNlcnZpY2USaAoJU3Vic2NyaWJlEicubXVzdHJlYWNoLmRlbGl2ZXJ5LnYxLlN1YnNjcmliZVJlcXVlc3QaKC5tdXN0cmVhY2guZGVsaXZlcnkudjEuU3Vic2NyaWJlUmVzcG9uc2UiBuLgGAIQATABEmYKB1JlY2VpdmUSJS5tdXN0cmVhY2guZGVsaXZlcnkudjEuUmVjZWl2ZVJlcXVlc3QaKC5tdXN0cmVhY2guZGVsaXZlcnkudjEuU3Vic2NyaWJlUmVzcG9uc2UiBuLgGAIQASgBMAESYwoDQWNrEiEubXVzdHJlYWNoLmRlbGl2ZXJ5LnYxLkFja1JlcXVlc3QaIi5tdXN0cmVhY2guZGVsaXZlcnkudjEuQWNrUmVzcG9uc2UiFeLgGAIQAYLT5JMCCToBKiIEL2FjazpXCgZhY2Nlc3MSHi5nb29nbGUucHJvdG9idWYuTWV0aG9kT3B0aW9ucxiMjAMgASgLMh0ubXVzdHJlYWNoLmRlbGl2ZXJ5LnYxLkFjY2Vzc1IGYWNjZXNzOkIKC2JpbmRfc3RhdHVzEh8uZ29vZ2xlLnByb3RvYnVmLk1lc3NhZ2VPcHRpb25zGI2MAyABKAVSCmJpbmRTdGF0dXM6RAoNYmluZF9yZXF1aXJlZBIdLmdvb2dsZS5wcm90b2J1Zi5GaWVsZE9wdGlvbnMYjowDIAEoCFIMYmluZFJlcXVpcmVkOkgKD2lkZW1wb3RlbmN5X2tleRIdLmdvb2dsZS5wcm90b2J1Zi5GaWVsZE9wdGlvbnMYj4wDIAEoCFIOaWRlbXBvdGVuY3lLZXk6OAoHaXNfZGF0YRIdLmdvb2dsZS5wcm90b2J1Zi5GaWVsZE9wdGlvbnMYkIwDIAEoCFIGaXNEYXRhQmIKFW11c3RyZWFjaC5kZWxpdmVyeS52MUINRGVsaXZlcnlQcm90b1ABWiBtdXN0cmVhY2gvZGVsaXZlcnkvdjE7ZGVsaXZlcnl2MaoCFU11c3RyZWFjaC5EZWxpdmVyeS5WMWIGcHJvdG8z", [file_google_api_annotations, file_google_protobuf_descriptor]);
+  fileDesc("CiRtdXN0cmVhY2gvZGVsaXZlcnkvdjEvZGVsaXZlcnkucHJvdG8SFW11c3RyZWFjaC5kZWxpdmVyeS52MSJKCgZBY2Nlc3MSEQoHYW55Ym9keRgBIAEoCEgAEg8KBXVzZXJzGAIgASgISAASFQoLYWRtaW5zX29ubHkYAyABKAlIAEIFCgN3aG8ioQEKEFN1YnNjcmliZVJlcXVlc3QSEQoJZGV2aWNlX2lkGAEgASgJEisKBXN0YXJ0GAIgASgOMhwubXVzdHJlYWNoLmRlbGl2ZXJ5LnYxLlN0YXJ0EhsKDmFmdGVyX3NlcXVlbmNlGAMgASgESACIAQESDQoFZXBvY2gYBSABKAkSDgoGd2luZG93GAQgASgFQhEKD19hZnRlcl9zZXF1ZW5jZSKFAgoOUmVjZWl2ZVJlcXVlc3QSPAoJc3Vic2NyaWJlGAEgASgLMicubXVzdHJlYWNoLmRlbGl2ZXJ5LnYxLlN1YnNjcmliZVJlcXVlc3RIABI9CgthY2tub3dsZWRnZRgCIAEoCzImLm11c3RyZWFjaC5kZWxpdmVyeS52MS5BY2tub3dsZWRnZW1lbnRIABI8Cg1jaGFuZ2Vfd2luZG93GAMgASgLMiMubXVzdHJlYWNoLmRlbGl2ZXJ5LnYxLldpbmRvd0NoYW5nZUgAEi0KBXBhdXNlGAQgASgLMhwubXVzdHJlYWNoLmRlbGl2ZXJ5LnYxLlBhdXNlSABCCQoHcmVxdWVzdCIyCg9BY2tub3dsZWRnZW1lbnQSEAoIc2VxdWVuY2UYASABKAQSDQoFZXBvY2gYAiABKAkiHgoMV2luZG93Q2hhbmdlEg4KBndpbmRvdxgBIAEoBSIaCgVQYXVzZRIRCglpc19wYXVzZWQYASABKAgiuAMKEVN1YnNjcmliZVJlc3BvbnNlEi0KBXJlYWR5GAEgASgLMhwubXVzdHJlYWNoLmRlbGl2ZXJ5LnYxLlJlYWR5SAASOwoMbm90aWZpY2F0aW9uGAIgASgLMiMubXVzdHJlYWNoLmRlbGl2ZXJ5LnYxLk5vdGlmaWNhdGlvbkgAEjEKB21lc3NhZ2UYAyABKAsyHi5tdXN0cmVhY2guZGVsaXZlcnkudjEuTWVzc2FnZUgAEjUKCWhlYXJ0YmVhdBgEIAEoCzIgLm11c3RyZWFjaC5kZWxpdmVyeS52MS5IZWFydGJlYXRIABIpCgNnYXAYBSABKAsyGi5tdXN0cmVhY2guZGVsaXZlcnkudjEuR2FwSAASNQoJcmVjb25uZWN0GAYgASgLMiAubXVzdHJlYWNoLmRlbGl2ZXJ5LnYxLlJlY29ubmVjdEgAEi8KBnJlY2FsbBgHIAEoCzIdLm11c3RyZWFjaC5kZWxpdmVyeS52MS5SZWNhbGxIABIxCgdzZXR0bGVkGAggASgLMh4ubXVzdHJlYWNoLmRlbGl2ZXJ5LnYxLlNldHRsZWRIAEIHCgVldmVudCJTCgVSZWFkeRIXCg9yZXN1bWVfc2VxdWVuY2UYASABKAQSDwoHcGVuZGluZxgCIAEoBBIRCglkZXZpY2VfaWQYAyABKAkSDQoFZXBvY2gYBCABKAkihwMKDE5vdGlmaWNhdGlvbhIiCg1zZXJ2ZXJfbXNnX2lkGAEgASgJUgtzZXJ2ZXJNc2dJRBIiCg1jbGllbnRfbXNnX2lkGAIgASgJUgtjbGllbnRNc2dJRBIRCglzZW5kX3RpbWUYAyABKAMSIAoMc2VuZF91c2VyX2lkGAQgASgJUgpzZW5kVXNlcklEEiAKDHJlY3ZfdXNlcl9pZBgFIAEoCVIKcmVjdlVzZXJJRBIiCg1yZWN2X2dyb3VwX2lkGAYgASgJUgtyZWN2R3JvdXBJRBILCgNrZXkYByABKAkSDAoEZGF0YRgIIAEoCRIZChFyZWxpYWJpbGl0eV9sZXZlbBgJIAEoBRIQCghzZXF1ZW5jZRgKIAEoBBINCgVlcG9jaBgLIAEoCRIUCgxjb2xsYXBzZV9rZXkYDCABKAkSMgoJYWNrX3Njb3BlGA0gASgOMh8ubXVzdHJlYWNoLmRlbGl2ZXJ5LnYxLkFja1Njb3BlEhMKC3RyYWNlcGFyZW50GA4gASgJIowBCgdNZXNzYWdlEicKD2NvbnZlcnNhdGlvbl9pZBgBIAEoCVIOY29udmVyc2F0aW9uSUQSHQoVY29udmVyc2F0aW9uX3NlcXVlbmNlGAIgASgEEjkKDG5vdGlmaWNhdGlvbhgDIAEoCzIjLm11c3RyZWFjaC5kZWxpdmVyeS52MS5Ob3RpZmljYXRpb24iWAoJSGVhcnRiZWF0EhcKD2xhdGVzdF9zZXF1ZW5jZRgBIAEoBBIdChVkcm9wcGVkX29ubGluZV9wdXNoZXMYAiABKAQSEwoLYnJva2VyX2F3YXkYAyABKAgi3AEKA0dhcBIMCgRmcm9tGAEgASgEEgoKAnRvGAIgASgEEjEKBnJlYXNvbhgDIAEoDjIhLm11c3RyZWFjaC5kZWxpdmVyeS52MS5HYXAuUmVhc29uEg0KBWVwb2NoGAQgASgJInkKBlJlYXNvbhIWChJSRUFTT05fVU5TUEVDSUZJRUQQABIUChBSRUFTT05fUkVURU5USU9OEAESEgoOUkVBU09OX0VYUElSRUQQAhITCg9SRUFTT05fUkVDQUxMRUQQAxIYChRSRUFTT05fU1RPUkVfQ0hBTkdFRBAEIqsBCgZSZWNhbGwSIgoNc2VydmVyX21zZ19pZBgBIAEoCVILc2VydmVyTXNnSUQSIgoNY2xpZW50X21zZ19pZBgCIAEoCVILY2xpZW50TXNnSUQSEAoIc2VxdWVuY2UYAyABKAQSDQoFZXBvY2gYBCABKAkSOAoZcmVwbGFjZWRfYnlfc2VydmVyX21zZ19pZBgFIAEoCVIVcmVwbGFjZWRCeVNlcnZlck1zZ0lEIoQBCgdTZXR0bGVkEiIKDXNlcnZlcl9tc2dfaWQYASABKAlSC3NlcnZlck1zZ0lEEiIKDWNsaWVudF9tc2dfaWQYAiABKAlSC2NsaWVudE1zZ0lEEhAKCHNlcXVlbmNlGAMgASgEEg0KBWVwb2NoGAQgASgJEhAKCHdhc19zZW50GAUgASgIIi0KCVJlY29ubmVjdBIQCghhZnRlcl9tcxgBIAEoBRIOCgZyZWFzb24YAiABKAkiQAoKQWNrUmVxdWVzdBIRCglkZXZpY2VfaWQYASABKAkSEAoIc2VxdWVuY2UYAiABKAQSDQoFZXBvY2gYAyABKAkiHwoLQWNrUmVzcG9uc2USEAoIc2VxdWVuY2UYASABKAQqTgoFU3RhcnQSFQoRU1RBUlRfVU5TUEVDSUZJRUQQABIQCgxTVEFSVF9SRVNVTUUQARINCglTVEFSVF9ORVcQAhINCglTVEFSVF9BTEwQAypPCghBY2tTY29wZRIZChVBQ0tfU0NPUEVfVU5TUEVDSUZJRUQQABIUChBBQ0tfU0NPUEVfREVWSUNFEAESEgoOQUNLX1NDT1BFX1VTRVIQAjLIAgoPRGVsaXZlcnlTZXJ2aWNlEmgKCVN1YnNjcmliZRInLm11c3RyZWFjaC5kZWxpdmVyeS52MS5TdWJzY3JpYmVSZXF1ZXN0GigubXVzdHJlYWNoLmRlbGl2ZXJ5LnYxLlN1YnNjcmliZVJlc3BvbnNlIgbi4BgCEAEwARJmCgdSZWNlaXZlEiUubXVzdHJlYWNoLmRlbGl2ZXJ5LnYxLlJlY2VpdmVSZXF1ZXN0GigubXVzdHJlYWNoLmRlbGl2ZXJ5LnYxLlN1YnNjcmliZVJlc3BvbnNlIgbi4BgCEAEoATABEmMKA0FjaxIhLm11c3RyZWFjaC5kZWxpdmVyeS52MS5BY2tSZXF1ZXN0GiIubXVzdHJlYWNoLmRlbGl2ZXJ5LnYxLkFja1Jlc3BvbnNlIhXi4BgCEAGC0+STAgk6ASoiBC9hY2s6VwoGYWNjZXNzEh4uZ29vZ2xlLnByb3RvYnVmLk1ldGhvZE9wdGlvbnMYjIwDIAEoCzIdLm11c3RyZWFjaC5kZWxpdmVyeS52MS5BY2Nlc3NSBmFjY2VzczpCCgtiaW5kX3N0YXR1cxIfLmdvb2dsZS5wcm90b2J1Zi5NZXNzYWdlT3B0aW9ucxiNjAMgASgFUgpiaW5kU3RhdHVzOkQKDWJpbmRfcmVxdWlyZWQSHS5nb29nbGUucHJvdG9idWYuRmllbGRPcHRpb25zGI6MAyABKAhSDGJpbmRSZXF1aXJlZDpICg9pZGVtcG90ZW5jeV9rZXkSHS5nb29nbGUucHJvdG9idWYuRmllbGRPcHRpb25zGI+MAyABKAhSDmlkZW1wb3RlbmN5S2V5OjgKB2lzX2RhdGESHS5nb29nbGUucHJvdG9idWYuRmllbGRPcHRpb25zGJCMAyABKAhSBmlzRGF0YUJiChVtdXN0cmVhY2guZGVsaXZlcnkudjFCDURlbGl2ZXJ5UHJvdG9QAVogbXVzdHJlYWNoL2RlbGl2ZXJ5L3YxO2RlbGl2ZXJ5djGqAhVNdXN0cmVhY2guRGVsaXZlcnkuVjFiBnByb3RvMw", [file_google_api_annotations, file_google_protobuf_descriptor]);
 
 /**
  * Access says who may call a method.
@@ -307,6 +307,14 @@ export type SubscribeResponse = Message$1<"mustreach.delivery.v1.SubscribeRespon
      */
     value: Recall;
     case: "recall";
+  } | {
+    /**
+     * Another device of the user has acknowledged a notification of ACK_SCOPE_USER.
+     *
+     * @generated from field: mustreach.delivery.v1.Settled settled = 8;
+     */
+    value: Settled;
+    case: "settled";
   } | { case: undefined; value?: undefined };
 };
 
@@ -453,6 +461,13 @@ export type Notification = Message$1<"mustreach.delivery.v1.Notification"> & {
    * @generated from field: string collapse_key = 12;
    */
   collapseKey: string;
+
+  /**
+   * Whose acknowledgement settles it; ACK_SCOPE_UNSPECIFIED where the sender did not ask for the user's.
+   *
+   * @generated from field: mustreach.delivery.v1.AckScope ack_scope = 13;
+   */
+  ackScope: AckScope;
 
   /**
    * The trace of its send, as a W3C traceparent (55 characters), if the sender gave one or the service traces: what
@@ -695,6 +710,58 @@ export const RecallSchema: GenMessage<Recall> = /*@__PURE__*/
   messageDesc(file_mustreach_delivery_v1_delivery, 12);
 
 /**
+ * Settled tells that another device of the user has acknowledged a notification of ACK_SCOPE_USER: a device that has shown
+ * it takes it back.
+ *
+ * @generated from message mustreach.delivery.v1.Settled
+ */
+export type Settled = Message$1<"mustreach.delivery.v1.Settled"> & {
+  /**
+   * The notification.
+   *
+   * @generated from field: string server_msg_id = 1 [json_name = "serverMsgID"];
+   */
+  serverMsgId: string;
+
+  /**
+   * Its idempotency key.
+   *
+   * @generated from field: string client_msg_id = 2 [json_name = "clientMsgID"];
+   */
+  clientMsgId: string;
+
+  /**
+   * The place of the notification in the user's total order; what Ack takes.
+   *
+   * @generated from field: uint64 sequence = 3;
+   */
+  sequence: bigint;
+
+  /**
+   * The epoch of the sequence; see Notification.epoch.
+   *
+   * @generated from field: string epoch = 4;
+   */
+  epoch: string;
+
+  /**
+   * Whether the notification was sent in this session, before this event. Then its sequence is acknowledged once, for
+   * both, and may be lower than what came in between. Otherwise the event is in the place of the notification, which is
+   * not sent, and is acknowledged as that would be.
+   *
+   * @generated from field: bool was_sent = 5;
+   */
+  wasSent: boolean;
+};
+
+/**
+ * Describes the message mustreach.delivery.v1.Settled.
+ * Use `create(SettledSchema)` to create a new message.
+ */
+export const SettledSchema: GenMessage<Settled> = /*@__PURE__*/
+  messageDesc(file_mustreach_delivery_v1_delivery, 13);
+
+/**
  * Reconnect is the server's advice before it ends a stream.
  *
  * @generated from message mustreach.delivery.v1.Reconnect
@@ -720,7 +787,7 @@ export type Reconnect = Message$1<"mustreach.delivery.v1.Reconnect"> & {
  * Use `create(ReconnectSchema)` to create a new message.
  */
 export const ReconnectSchema: GenMessage<Reconnect> = /*@__PURE__*/
-  messageDesc(file_mustreach_delivery_v1_delivery, 13);
+  messageDesc(file_mustreach_delivery_v1_delivery, 14);
 
 /**
  * AckRequest acknowledges everything up to a sequence.
@@ -756,7 +823,7 @@ export type AckRequest = Message$1<"mustreach.delivery.v1.AckRequest"> & {
  * Use `create(AckRequestSchema)` to create a new message.
  */
 export const AckRequestSchema: GenMessage<AckRequest> = /*@__PURE__*/
-  messageDesc(file_mustreach_delivery_v1_delivery, 14);
+  messageDesc(file_mustreach_delivery_v1_delivery, 15);
 
 /**
  * AckResponse tells where the cursor is.
@@ -778,7 +845,7 @@ export type AckResponse = Message$1<"mustreach.delivery.v1.AckResponse"> & {
  * Use `create(AckResponseSchema)` to create a new message.
  */
 export const AckResponseSchema: GenMessage<AckResponse> = /*@__PURE__*/
-  messageDesc(file_mustreach_delivery_v1_delivery, 15);
+  messageDesc(file_mustreach_delivery_v1_delivery, 16);
 
 /**
  * Start says where a session begins when the request has no after_sequence.
@@ -827,6 +894,49 @@ export type Start = (typeof Start)[keyof typeof Start] | UnknownEnum;
  */
 export const StartSchema: GenEnum<Start> = /*@__PURE__*/
   enumDesc(file_mustreach_delivery_v1_delivery, 0);
+
+/**
+ * AckScope says for whom a device acknowledges a must-reach notification. REST takes it in any case and without its
+ * prefix, as `USER`.
+ *
+ * @generated from enum mustreach.delivery.v1.AckScope
+ */
+export const AckScope = {
+  /**
+   * As ACK_SCOPE_DEVICE.
+   *
+   * @generated from enum value: ACK_SCOPE_UNSPECIFIED = 0;
+   */
+  UNSPECIFIED: 0,
+
+  /**
+   * For itself: every other device of the user gets the notification.
+   *
+   * @generated from enum value: ACK_SCOPE_DEVICE = 1;
+   */
+  DEVICE: 1,
+
+  /**
+   * For the user: the first acknowledgement withdraws it from the user's other devices, which get a `settled` event.
+   *
+   * @generated from enum value: ACK_SCOPE_USER = 2;
+   */
+  USER: 2,
+} as const;
+
+/**
+ * AckScope says for whom a device acknowledges a must-reach notification. REST takes it in any case and without its
+ * prefix, as `USER`.
+ *
+ * @generated from enum mustreach.delivery.v1.AckScope
+ */
+export type AckScope = (typeof AckScope)[keyof typeof AckScope] | UnknownEnum;
+
+/**
+ * Describes the enum mustreach.delivery.v1.AckScope.
+ */
+export const AckScopeSchema: GenEnum<AckScope> = /*@__PURE__*/
+  enumDesc(file_mustreach_delivery_v1_delivery, 1);
 
 /**
  * DeliveryService is what a device uses to receive. The user is the token's; the device is the caller's own name

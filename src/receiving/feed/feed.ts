@@ -1,11 +1,13 @@
 import { setImmediate as endOfTurn } from "node:timers/promises";
-import { isFor } from "../addressing.ts";
-import { Gap_Reason } from "../gen/mustreach/delivery/v1/delivery_pb.ts";
-import type { InboxEntry } from "../inbox/items.ts";
-import { epochAt, type Position } from "../inbox/lineage.ts";
-import type { Place } from "../inbox/places.ts";
-import type { InboxPage } from "../inbox/read-page.ts";
-import { Timer, type TimerOwner, type TimerWheel } from "../timer-wheel.ts";
+import { isFor } from "../../addressing.ts";
+import { Gap_Reason } from "../../gen/mustreach/delivery/v1/delivery_pb.ts";
+import { type DeviceCursor, hasGot } from "../../inbox/device-cursors.ts";
+import type { InboxEntry, ItemMarks } from "../../inbox/items.ts";
+import { epochAt, type Position } from "../../inbox/lineage.ts";
+import type { Place } from "../../inbox/places.ts";
+import type { InboxPage } from "../../inbox/read-page.ts";
+import { Timer, type TimerOwner } from "../../timer-wheel.ts";
+import type { FeedGap, FeedItem, FeedOwner, FeedSource } from "./feed-item.ts";
 
 /**
  * A read asks for at most this many notifications: few at first, since a device may have taken none of them when it is
@@ -19,57 +21,17 @@ const lagRetryMs = [5, 20, 80, 320] as const;
 /** A feed that was read to its end this recently, in milliseconds, has lost nothing to the retention. */
 const maxUncheckedMs = 60_000;
 
-/** What a feed asks its source. */
-export interface ReadRequest {
-  readonly after: number;
-  /** The epoch of `after`. Default: before the first. */
-  readonly epoch?: string;
-  readonly limit: number;
-  readonly wanted: number;
-  readonly knownUntilMs: number | undefined;
-  /** Whether there were more than the index answers a moment ago. Default false. */
-  readonly isLong?: boolean;
-}
-
-/** What a device is to be told next from its inbox; `sequence` is what it acknowledges. */
-export type FeedItem = InboxEntry | FeedGap;
-
-/** A range that the device is not sent. */
-export interface FeedGap {
-  readonly kind: "gap";
-  readonly from: number;
-  readonly sequence: number;
-  readonly epoch: string;
-  readonly reason: Gap_Reason;
-}
-
-/** Where a feed reads. */
-export interface FeedSource {
-  /** Reads what follows `after`; `wanted` is the sequence that is known to be there, 0 when none is. */
-  read(request: ReadRequest): Promise<InboxPage>;
-  /** The lowest sequence that the inbox may still hold; lower ones are gone. */
-  oldestSequence(): Promise<number>;
-  readonly timers: TimerWheel;
-}
-
-/** Whose feed it is. */
-export interface FeedOwner {
-  /** The device: what is not for it is passed over. */
-  readonly deviceId: string;
-  /** There may be more to load. */
-  onMore(): void;
-  /** The store was replaced, and what was taken from it is not all there: the feed is at its end. */
-  onStoreChanged(): void;
-}
-
 /** What was read for a feed. */
 interface Reading {
   readonly startedMs: number;
   readonly found: InboxPage;
   readonly lost: FeedGap | undefined;
+  /** The cursors of the user's devices, read after the page, if that has something that one of them may have settled. */
+  readonly cursors: readonly DeviceCursor[];
 }
 
 const nothing: readonly InboxEntry[] = [];
+const nobody: readonly DeviceCursor[] = [];
 
 /**
  * A device's way through its user's inbox, a page at a time. While a device that keeps up is sent one of the largest
@@ -83,6 +45,10 @@ export class Feed implements TimerOwner {
   #at = 0;
   /** Gaps before the page. */
   #gaps: FeedGap[] | undefined = undefined;
+  #cursors: readonly DeviceCursor[] = nobody;
+  /** What was settled since those were read; undefined when nothing was. */
+  #settled: Set<number> | undefined = undefined;
+  #reads = 0;
   #pendingAfterPage = 0;
   /** The inbox is in hand up to here: everything up to it was taken or is in the page. */
   #through: number;
@@ -118,9 +84,9 @@ export class Feed implements TimerOwner {
       return gap;
     }
     const entry = this.#shift();
-    if (entry?.expiresAtMs === undefined) return entry;
-    const now = Date.now();
-    if (!isExpired(entry, now)) return entry;
+    const now = entry?.expiresAtMs === undefined ? 0 : Date.now();
+    if (entry === undefined || !isExpired(entry, now))
+      return entry?.marks?.isUserScoped ? this.#unlessSettled(entry, entry.marks) : entry;
     let last = entry;
     for (let next = this.#page[this.#at]; next !== undefined && isExpired(next, now); next = this.#page[this.#at]) {
       last = next;
@@ -148,12 +114,13 @@ export class Feed implements TimerOwner {
   async load(limit: number): Promise<void> {
     const reading = this.#ahead ?? this.#read(limit);
     this.#ahead = undefined;
-    const { startedMs, found, lost } = await reading;
+    const { startedMs, found, lost, cursors } = await reading;
     if (found.isStoreChanged) {
       this.#owner.onStoreChanged();
       return;
     }
     this.#accept(found, lost);
+    this.#cursors = cursors;
     if (this.#pendingAfterPage > 0) {
       this.#isStale = true;
       if (this.#maxEntries === pageEntries.last) await this.#readAhead(limit);
@@ -174,6 +141,12 @@ export class Feed implements TimerOwner {
     this.#hinted = sequence;
     this.#lagRetries = 0;
     if (sequence > this.#through) this.reconcile();
+  }
+
+  /** Another device has acknowledged notifications for the user: those that are about to be sent are not. */
+  settle(sequences: readonly number[]): void {
+    if (this.#reads === 0 && this.#page === nothing) return;
+    this.#settled = new Set([...(this.#settled ?? []), ...sequences]);
   }
 
   /** A hint may have been lost: look. */
@@ -209,6 +182,7 @@ export class Feed implements TimerOwner {
 
   async #read(limit: number): Promise<Reading> {
     const startedMs = Date.now();
+    this.#reads++;
     // Before the read: a hint that comes while it is under way must lead to another one.
     this.#isStale = false;
     try {
@@ -222,10 +196,14 @@ export class Feed implements TimerOwner {
       });
       const isLongAgo = startedMs - this.#knownUntilMs > maxUncheckedMs;
       const isChecked = this.#through > 0 && isLongAgo && !found.isStoreChanged;
-      return { startedMs, found, lost: isChecked ? await this.#findLost(found) : undefined };
+      const lost = isChecked ? await this.#findLost(found) : undefined;
+      const isSettling = found.entries.some((entry) => entry.marks?.isUserScoped && this.#isOwn(entry));
+      return { startedMs, found, lost, cursors: isSettling ? await this.#source.readCursors() : nobody };
     } catch (error) {
       this.#isStale = true;
       throw error;
+    } finally {
+      this.#reads--;
     }
   }
 
@@ -255,6 +233,15 @@ export class Feed implements TimerOwner {
     this.#pendingAfterPage = pending;
     // Few may be left once it was read to its end.
     this.#isLong = isLong && pending > 0;
+  }
+
+  #unlessSettled(entry: InboxEntry, marks: ItemMarks): FeedItem {
+    const { sequence, epoch, devices } = entry;
+    const { deviceId } = this.#owner;
+    const isSettled =
+      this.#settled?.has(sequence) ||
+      this.#cursors.some((cursor) => cursor.deviceId !== deviceId && hasGot(cursor, sequence, devices));
+    return isSettled ? { kind: "settled", sequence, epoch, marks } : entry;
   }
 
   #isOwn({ devices }: InboxEntry): boolean {

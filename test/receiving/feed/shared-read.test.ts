@@ -1,10 +1,10 @@
 import { describe, expect, test, vi } from "vitest";
-import { failure } from "../../src/errors.ts";
-import type { InboxPage } from "../../src/inbox/read-page.ts";
-import type { ReadRequest } from "../../src/receiving/feed.ts";
-import { SharedRead } from "../../src/receiving/shared-read.ts";
-import { dataIn } from "../helpers/frames.ts";
-import { createStore, lineage } from "./store.ts";
+import { failure } from "../../../src/errors.ts";
+import type { InboxPage } from "../../../src/inbox/read-page.ts";
+import type { ReadRequest } from "../../../src/receiving/feed/feed-item.ts";
+import { SharedRead } from "../../../src/receiving/feed/shared-read.ts";
+import { dataIn } from "../../helpers/frames.ts";
+import { createStore, lineage } from "../store.ts";
 
 function openShared(contents: readonly string[] = []) {
   const store = createStore();

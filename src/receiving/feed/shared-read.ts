@@ -1,7 +1,7 @@
-import { createLimit } from "../in-flight.ts";
-import type { Inbox } from "../inbox/inbox.ts";
-import type { InboxPage } from "../inbox/read-page.ts";
-import type { ReadRequest } from "./feed.ts";
+import { createLimit } from "../../in-flight.ts";
+import type { Inbox } from "../../inbox/inbox.ts";
+import type { InboxPage } from "../../inbox/read-page.ts";
+import type { ReadRequest } from "./feed-item.ts";
 
 /** Reads of one user's inbox at a time: whoever has many sessions in a backlog waits for themselves, not others for them. */
 const maxReadsPerUser = 2;

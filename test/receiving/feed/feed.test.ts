@@ -1,13 +1,14 @@
 import { enumToJson } from "@bufbuild/protobuf";
 import fc from "fast-check";
 import { afterEach, describe, expect, test, vi } from "vitest";
-import { failure } from "../../src/errors.ts";
-import { Gap_ReasonSchema } from "../../src/gen/mustreach/delivery/v1/delivery_pb.ts";
-import { Feed, type FeedItem } from "../../src/receiving/feed.ts";
-import { createTimerWheel } from "../../src/timer-wheel.ts";
-import { dataIn } from "../helpers/frames.ts";
-import { fuzz } from "../helpers/fuzz.ts";
-import { createStore, type Store } from "./store.ts";
+import { failure } from "../../../src/errors.ts";
+import { Gap_ReasonSchema } from "../../../src/gen/mustreach/delivery/v1/delivery_pb.ts";
+import { Feed } from "../../../src/receiving/feed/feed.ts";
+import type { FeedItem } from "../../../src/receiving/feed/feed-item.ts";
+import { createTimerWheel } from "../../../src/timer-wheel.ts";
+import { dataIn } from "../../helpers/frames.ts";
+import { fuzz } from "../../helpers/fuzz.ts";
+import { createStore, type Store } from "../store.ts";
 
 afterEach(() => {
   vi.useRealTimers();
@@ -16,7 +17,9 @@ afterEach(() => {
 function openFeed(store: Store, { resumeSequence = 0, oldestSequence = 0, isStoreChanged = false } = {}) {
   const onMore = vi.fn();
   const onStoreChanged = vi.fn();
-  const source = { read: store.readInbox, oldestSequence: async () => oldestSequence, timers: createTimerWheel() };
+  const { readCursors } = store;
+  const timers = createTimerWheel();
+  const source = { read: store.readInbox, oldestSequence: async () => oldestSequence, readCursors, timers };
   const feed = new Feed({ epoch: "", sequence: resumeSequence, isStoreChanged }, source, {
     deviceId: "phone",
     onMore,
