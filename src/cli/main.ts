@@ -9,6 +9,7 @@ import { groupCommand } from "./admin/group.ts";
 import { recallCommand } from "./admin/recall.ts";
 import { statusCommand } from "./admin/status.ts";
 import { benchCommand } from "./bench.ts";
+import { healthCommand } from "./health.ts";
 import { listenCommand } from "./listen.ts";
 import { sendCommand } from "./send.ts";
 import { serveCommand } from "./serve.ts";
@@ -28,6 +29,7 @@ const program = new Command("mustreach")
   .addCommand(recallCommand())
   .addCommand(deadLettersCommand())
   .addCommand(benchCommand())
+  .addCommand(healthCommand())
   .addCommand(verifyCommand());
 prepare(program);
 

@@ -1,5 +1,6 @@
 import { describe, expect, test, vi } from "vitest";
-import { findProgram, proxies, useProxy } from "../helpers/proxies.ts";
+import { findProgram } from "../helpers/programs.ts";
+import { proxies, useProxy } from "../helpers/proxies.ts";
 import { useServer } from "../helpers/server.ts";
 import { post, receives, sends, toSend } from "../helpers/through.ts";
 

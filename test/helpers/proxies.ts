@@ -1,11 +1,12 @@
 import { type ChildProcess, spawn } from "node:child_process";
 import { once } from "node:events";
-import { accessSync, constants, readFileSync } from "node:fs";
+import { readFileSync } from "node:fs";
 import { connect, createServer } from "node:net";
-import { delimiter, join } from "node:path";
+import { join } from "node:path";
 import { fileURLToPath } from "node:url";
 import { onTestFinished, vi } from "vitest";
 import { createAuthority, local, useFiles } from "./certificates.ts";
+import { findProgram } from "./programs.ts";
 import type { Place } from "./through.ts";
 
 const root = fileURLToPath(new URL("../..", import.meta.url));
@@ -55,21 +56,6 @@ export const proxies: Readonly<Record<"nginx" | "haproxy" | "envoy", Proxy>> = {
     args: (config) => ["-c", config, "--concurrency", "1", "--use-dynamic-base-id", "--log-level", "warn"],
   },
 };
-
-/** Where a program is; undefined when it is not on PATH. */
-export function findProgram(name: string): string | undefined {
-  const dirs = [...(process.env.PATH ?? "").split(delimiter), "/usr/sbin", "/usr/local/sbin"];
-  return dirs
-    .map((dir) => join(dir, name))
-    .find((path) => {
-      try {
-        accessSync(path, constants.X_OK);
-        return true;
-      } catch {
-        return false;
-      }
-    });
-}
 
 /** Starts a proxy of this machine, with its configuration of `deploy/`, before the services at these ports. */
 export async function useProxy(name: keyof typeof proxies, ports: readonly number[]): Promise<Place> {
