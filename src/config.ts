@@ -327,6 +327,27 @@ export const settings = {
     means:
       "Space for reports; the oldest make room, which whoever has not taken them is told by a gap. Absent: a tenth of MAX_STORE_BYTES.",
   },
+  MAX_SENDS_IN_FLIGHT: {
+    is: count(16, 65_536),
+    default: "4096",
+    expected: "a whole number, 16 to 65536",
+    means:
+      "Sends that each worker has under way at a time, those of a batch each, at most: fewer while writes take long. One more is refused with 429 ([docs/operating.md](docs/operating.md#overload)).",
+  },
+  QUOTA_CALLER: {
+    is: count(0, 1_000_000_000),
+    default: "0",
+    expected: "a whole number, 0 to 1000000000",
+    means:
+      "Notifications that one caller may send to this instance a minute, as many of them at once. One more is refused with 429. 0: no quota.",
+  },
+  QUOTA_RECIPIENT: {
+    is: count(0, 1_000_000_000),
+    default: "0",
+    expected: "a whole number, 0 to 1000000000",
+    means:
+      "Notifications that may be sent by this instance to one user, or to one group as a whole, a minute, as many of them at once. One more is refused with 429. 0: no quota.",
+  },
   MAX_SESSIONS: {
     is: count(1, 1_000_000),
     default: "50000",

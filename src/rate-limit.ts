@@ -33,23 +33,48 @@ export function waitMs({ intervalMs, burstMs }: Rate, fullAtMs: number, nowMs: n
 /** Takes one from a key's bucket, and returns 0; or how long until there is one again, in milliseconds. */
 export type RateLimit = (key: string) => number;
 
-/** Creates a token bucket for each key. Those that are full are forgotten. */
-export function createRateLimit(options: RateOptions): RateLimit {
+/** Token buckets by key. Those that are full are forgotten. */
+export interface RateLimits {
+  /**
+   * How long until a key's bucket has as many, in milliseconds; 0 when it has. A full one always has: who takes more than
+   * it holds waits for longer afterwards.
+   */
+  waitMs(key: string, count: number): number;
+  /** Takes as many, whether it has them or not. */
+  take(key: string, count: number): void;
+}
+
+export function createRateLimits(options: RateOptions): RateLimits {
   const rate = createRate(options);
   /** See {@link takeOne}; the one that was taken from last is at the end. */
   const fullAtMs = new Map<string, number>();
 
+  return {
+    waitMs(key, count) {
+      const now = Date.now();
+      const before = fullAtMs.get(key) ?? 0;
+      if (before <= now) return 0;
+      return Math.max(0, Math.ceil(waitMs(rate, before + (count - 1) * rate.intervalMs, now)));
+    },
+    take(key, count) {
+      const now = Date.now();
+      const fullAt = Math.max(fullAtMs.get(key) ?? 0, now) + count * rate.intervalMs;
+      fullAtMs.delete(key);
+      fullAtMs.set(key, fullAt);
+      for (const [other, otherFullAt] of fullAtMs) {
+        if (otherFullAt > now) break;
+        fullAtMs.delete(other);
+      }
+    },
+  };
+}
+
+/** Creates a token bucket for each key, for who takes one at a time. */
+export function createRateLimit(options: RateOptions): RateLimit {
+  const limits = createRateLimits(options);
   return (key) => {
-    const now = Date.now();
-    const before = fullAtMs.get(key) ?? 0;
-    const fullAt = takeOne(rate, before, now);
-    if (fullAt === undefined) return Math.ceil(waitMs(rate, before, now));
-    fullAtMs.delete(key);
-    fullAtMs.set(key, fullAt);
-    for (const [other, otherFullAt] of fullAtMs) {
-      if (otherFullAt > now) break;
-      fullAtMs.delete(other);
-    }
-    return 0;
+    const wait = limits.waitMs(key, 1);
+    if (wait === 0) limits.take(key, 1);
+    return wait;
   };
 }

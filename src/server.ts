@@ -1,4 +1,5 @@
 import type { Logger } from "pino";
+import { createQuota } from "./admission/quota.ts";
 import { createGuessLimit } from "./auth/get-admin-token.ts";
 import type { TokenMinter } from "./auth/mint-token.ts";
 import { loadTokenSecret } from "./auth/secret.ts";
@@ -136,7 +137,7 @@ async function openTls(config: Config, log: Logger): Promise<TlsFiles | undefine
 
 /** Counts for the one process that there is. */
 function createLimits(config: Config) {
-  return { admission: createAdmission(config), guesses: createGuessLimit() };
+  return { admission: createAdmission(config), guesses: createGuessLimit(), quota: createQuota(config) };
 }
 
 async function startBroker(config: Config, log: Logger): Promise<EmbeddedBroker> {

@@ -1,4 +1,6 @@
 import { createServiceImplSpec } from "@connectrpc/connect";
+import { createSendAdmission } from "./admission/admit-sends.ts";
+import type { Quota } from "./admission/quota.ts";
 import { createAuthenticator, createAuthGate, createCertificateAdmins } from "./auth/authenticate.ts";
 import { createCredentials } from "./auth/credentials.ts";
 import type { GuessLimit } from "./auth/get-admin-token.ts";
@@ -88,6 +90,8 @@ export interface ServingOptions {
   /** Counts sessions, and wrong secrets: for the whole instance. */
   readonly admission: Admission;
   readonly guesses: GuessLimit;
+  /** Counts sends, for the whole instance. Undefined: there are no quotas. */
+  readonly quota: Quota | undefined;
   /** How many processes divide what bounds an instance's memory and connections. */
   readonly processes: number;
   /** The certificates of the port, as they are now; undefined where it speaks no TLS. */
@@ -101,7 +105,7 @@ const maxHandshakes = 2_000;
 
 /** Builds the doors, and what is behind them. */
 export function createServing(options: ServingOptions): Serving {
-  const { foundation, secret, admission, guesses, processes } = options;
+  const { foundation, secret, admission, guesses, quota, processes } = options;
   const { config, log, connections, store, metrics, delivering, tracking } = foundation;
   const { inbox, live, findPlatforms, openSession, cursors, revocations, groups, chat, schedule } = store;
 
@@ -147,7 +151,14 @@ export function createServing(options: ServingOptions): Serving {
   const durability = () => Durability[store.audit().durability];
   const sending = { ...delivering, later: schedule.add, groupVersion, durability };
   const conversations = { chat, groupIdsOf };
-  const msg = createMsgService({ limits, sending, storeInOrder: store.storeInOrder, log, tracking, conversations });
+  const { storeInOrder } = store;
+  const sends = createSendAdmission(config.maxSendsInFlight);
+  const admitting = { admission: sends, quota };
+  const msg = createMsgService({ limits, sending, storeInOrder, log, tracking, conversations, ...admitting });
+  metrics.watch("mustreach_sends_in_flight", "Sends under way now, those of batches too.", sends.inFlight);
+  metrics.watch("mustreach_sends_in_flight_limit", "How many there may be now, by the latency of writes.", sends.limit);
+  const crowdedOut = "Calls to send that were refused for want of room among the sends under way.";
+  metrics.count("mustreach_sends_crowded_out_total", crowdedOut, sends.refused);
 
   // What has not reached.
   const { escalations, deadLetters } = store;

@@ -21,7 +21,7 @@ const floors: readonly (readonly string[])[] = [
   ["groups", "chat", "recalling", "receiving/feed", "reporting", "live", "tickets"],
   ["inbox", "auth", "websocket", "console", "broker-metrics"],
   ["embedded", "http", "grpc", "grpc-health", "grpc-reflection", "publishing", "webhook", "broker/consumers"],
-  ["broker", "observe"],
+  ["admission", "broker", "observe"],
   ["tracing"],
   ["addressing", "data-dir", "decode-stored", "end-of-turn", "in-flight", "json", "limits", "rate-limit"],
   ["config", "errors"],

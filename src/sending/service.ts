@@ -1,10 +1,12 @@
-import type { ServiceImpl } from "@connectrpc/connect";
+import type { HandlerContext, ServiceImpl } from "@connectrpc/connect";
+import type { SendAdmission } from "../admission/admit-sends.ts";
+import type { Quota } from "../admission/quota.ts";
 import { requireAdmin, requireCaller } from "../auth/caller.ts";
 import type { ChatDeps } from "../chat/access.ts";
 import { getConversations } from "../chat/get-conversations.ts";
 import { markConversationAsRead } from "../chat/mark-as-read.ts";
 import { pullMessages } from "../chat/pull-messages.ts";
-import type { MsgService } from "../gen/mustreach/msg/v1/msg_pb.ts";
+import type { MsgService, SendBusinessNotificationRequest } from "../gen/mustreach/msg/v1/msg_pb.ts";
 import { operationIdKey } from "../observe/operation-id.ts";
 import { type RecallDeps, recall } from "../recalling/recall.ts";
 import { requireBatch, type SendBatchDeps, type SendOutcome, sendBatch } from "./batch.ts";
@@ -18,6 +20,9 @@ export interface MsgServiceDeps extends Omit<SendBatchDeps, "send" | "begin"> {
   /** For what is asked about a send later. */
   readonly tracking: DeliveryStatusDeps & RecallDeps & Parameters<typeof findToRecall>[0];
   readonly conversations: ChatDeps;
+  readonly admission: Pick<SendAdmission, "admit">;
+  /** Undefined: there is none. */
+  readonly quota: Quota | undefined;
 }
 
 /**
@@ -29,18 +34,18 @@ export function createMsgService(deps: MsgServiceDeps): ServiceImpl<typeof MsgSe
   return {
     async sendBusinessNotification(request, context) {
       const valid = validateSend(request, limits);
-      requireAdmin(context);
-      return toResponse(await send(sending, valid, context.values.get(operationIdKey)));
+      const operationId = context.values.get(operationIdKey);
+      return toResponse(await admitted(deps, context, [request], () => send(sending, valid, operationId)));
     },
     async sendBusinessNotificationBatch(request, context) {
       const notifications = requireBatch(request.notifications);
-      requireAdmin(context);
       const batch: SendBatchDeps = {
         ...deps,
         send: (request, operationId) => send(sending, request, operationId),
         begin: (request, operationId) => begin(sending, request, operationId),
       };
-      const outcomes = await sendBatch(batch, notifications, context.values.get(operationIdKey));
+      const operationId = context.values.get(operationIdKey);
+      const outcomes = await admitted(deps, context, notifications, () => sendBatch(batch, notifications, operationId));
       return { results: outcomes.map(toResult) };
     },
     async getDeliveryStatus(request, context) {
@@ -81,6 +86,32 @@ export function createMsgService(deps: MsgServiceDeps): ServiceImpl<typeof MsgSe
       return {};
     },
   };
+}
+
+/**
+ * Sends what an admin asks for, if there is room for it and no quota is over.
+ *
+ * @throws NoPermissionError (1002) for anybody else, TooManyRequestsError (429) for what is not admitted.
+ */
+function admitted<T>(
+  { admission, quota }: Pick<MsgServiceDeps, "admission" | "quota">,
+  context: HandlerContext,
+  requests: readonly SendBusinessNotificationRequest[],
+  sendAll: () => Promise<T>,
+): Promise<T> {
+  const { userId: callerId } = requireAdmin(context);
+  const isMeasured = requests.length === 1 && requests[0]?.reliabilityLevel === 2;
+  const withinQuota = async () => {
+    await quota?.take({ callerId, recipients: requests.map(toRecipients) });
+    return sendAll();
+  };
+  const ask = { callerId, count: requests.length, isMeasured };
+  return admission.admit(ask, quota === undefined ? sendAll : withinQuota);
+}
+
+function toRecipients({ recvUserId, recvGroupId, recvUserIds }: SendBusinessNotificationRequest): string[] {
+  if (recvGroupId !== "") return [`g:${recvGroupId}`];
+  return (recvUserId === "" ? [...new Set(recvUserIds)] : [recvUserId]).map((userId) => `u:${userId}`);
 }
 
 function toResponse(accepted: Accepted) {

@@ -1,3 +1,4 @@
+import type { QuotaAsk } from "../admission/quota.ts";
 import type { BrokerPlace } from "../broker/connect.ts";
 import type { Config } from "../config.ts";
 import type { ListenerAddress } from "../http/listener.ts";
@@ -37,6 +38,8 @@ export interface PrimaryCalls {
   /** As GuessLimit has them, for the instance. */
   checkGuess(peer: string): void;
   wrongGuess(peer: string): void;
+  /** As Quota has it, for the instance. */
+  takeQuota(ask: QuotaAsk): void;
 }
 
 /** What a worker is started with: over its channel, for an argument or a variable can be read by others. */

@@ -1,3 +1,4 @@
+import { createQuota, type Quota, type QuotaOptions } from "../admission/quota.ts";
 import { createGuessLimit, type GuessLimit } from "../auth/get-admin-token.ts";
 import type { BrokerPlace } from "../broker/connect.ts";
 import { type Admission, type AdmissionOptions, createAdmission } from "../receiving/admission.ts";
@@ -11,9 +12,10 @@ export interface Central {
 }
 
 /** Creates the primary's half. `place` says where the embedded broker is. */
-export function createCentral(limits: AdmissionOptions, place: () => BrokerPlace): Central {
+export function createCentral(limits: AdmissionOptions & QuotaOptions, place: () => BrokerPlace): Central {
   const admission = createAdmission(limits);
   const guesses = createGuessLimit();
+  const quota = createQuota(limits);
   /** How many sessions each device has, by user and device, of all workers. */
   const devices = new Map<string, number>();
 
@@ -42,6 +44,7 @@ export function createCentral(limits: AdmissionOptions, place: () => BrokerPlace
         },
         checkGuess: guesses.check,
         wrongGuess: guesses.wrong,
+        takeQuota: (ask) => quota?.take(ask),
       };
       const left = () => {
         for (const exit of tickets.values()) exit();
@@ -53,7 +56,11 @@ export function createCentral(limits: AdmissionOptions, place: () => BrokerPlace
 }
 
 /** The worker's half. */
-export function createRemote(primary: Link<PrimaryCalls>): { admission: Admission; guesses: GuessLimit } {
+export function createRemote(primary: Link<PrimaryCalls>): {
+  admission: Admission;
+  guesses: GuessLimit;
+  quota: Quota;
+} {
   let size = 0;
   const leave = (ticket: number): void => {
     size--;
@@ -73,5 +80,6 @@ export function createRemote(primary: Link<PrimaryCalls>): { admission: Admissio
       check: (peer) => primary.ask("checkGuess", peer),
       wrong: (peer) => primary.ask("wrongGuess", peer),
     },
+    quota: { take: (ask) => primary.ask("takeQuota", ask) },
   };
 }

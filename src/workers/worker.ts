@@ -1,3 +1,4 @@
+import { hasQuota } from "../admission/quota.ts";
 import { type BrokerPlace, dialTo, nowhere } from "../broker/connect.ts";
 import { type Foundation, openFoundation } from "../foundation.ts";
 import { createLog, flushLog } from "../observe/log.ts";
@@ -25,11 +26,13 @@ function runWorker(worker: number): void {
     });
     const { tokenSecret: secret } = config;
     const at = { fd: workerPortFd };
+    const { quota, ...counted } = createRemote(primary);
     const serving = createServing({
       foundation,
       secret,
       at,
-      ...createRemote(primary),
+      ...counted,
+      quota: hasQuota(config) ? quota : undefined,
       processes: workers,
       certificates,
     });

@@ -3,7 +3,14 @@ import { toErrorFacts } from "../../src/errors.ts";
 import { createCentral } from "../../src/workers/central.ts";
 
 const open = (limits: { maxSessions?: number; maxSessionsPerUser?: number; maxSessionsPerAddress?: number } = {}) => {
-  const all = { maxSessions: 100, maxSessionsPerUser: 50, maxSessionsPerAddress: 0, ...limits };
+  const all = {
+    maxSessions: 100,
+    maxSessionsPerUser: 50,
+    maxSessionsPerAddress: 0,
+    quotaCaller: 0,
+    quotaRecipient: 0,
+    ...limits,
+  };
   const central = createCentral(all, () => ({ address: "127.0.0.1:1", seed: new Uint8Array() }));
   return [central.forWorker(), central.forWorker()] as const;
 };

@@ -1,0 +1,98 @@
+import { failure } from "../errors.ts";
+import { createLatencyLimit, type LatencyLimit } from "./latency-limit.ts";
+
+/** Who sends, and how much. */
+export interface SendAsk {
+  /** The user of the token, or the name of the certificate. */
+  readonly callerId: string;
+  /** How many notifications: those of a batch count each. */
+  readonly count: number;
+  /** Whether how long it takes tells of the broker: one notification that is stored. */
+  readonly isMeasured: boolean;
+}
+
+/** Bounds the sends under way in this process. */
+export interface SendAdmission {
+  /**
+   * Runs a send when there is room for it. One of more notifications than there is room for runs when its caller has
+   * none under way, and counts for all the room.
+   *
+   * @throws TooManyRequestsError (429) when there is none; nothing was done.
+   */
+  admit<T>(ask: SendAsk, send: () => Promise<T>): Promise<T>;
+  /** Sends under way. */
+  inFlight(): number;
+  /** How many there may be now. */
+  limit(): number;
+  /** Sends that were refused since the start. */
+  refused(): number;
+}
+
+/**
+ * A caller may have this many times what is left free, so that something always is (Choudhury and Hahne's dynamic
+ * thresholds): one alone gets four fifths of the limit, two get four ninths each, and who comes next finds room.
+ */
+const freeFactor = 4;
+
+/** With no more than this under way a caller is refused only at the fixed bound, whatever the others have. */
+export const minShare = 8;
+
+/** A refused caller is asked to wait for so long, in milliseconds: at random, so that not all come back at once. */
+const minWaitMs = 500;
+const maxWaitMs = 1_500;
+
+/**
+ * Creates the admission of sends.
+ *
+ * @param maxInFlight the fixed bound.
+ * @param limit the bound that follows the broker, below that. Default: by {@link createLatencyLimit}.
+ */
+export function createSendAdmission(
+  maxInFlight: number,
+  limit: LatencyLimit = createLatencyLimit(maxInFlight),
+): SendAdmission {
+  const callers = new Map<string, number>();
+  let inFlight = 0;
+  let refused = 0;
+
+  const weigh = (count: number, own: number): number => {
+    if (own + count <= minShare && inFlight + count <= maxInFlight) return count;
+    const room = Math.floor((freeFactor * (limit.current - inFlight) - own) / (1 + freeFactor));
+    if (count <= room) return count;
+    return own === 0 && room > 0 ? room : 0;
+  };
+
+  return {
+    async admit({ callerId, count, isMeasured }, send) {
+      const own = callers.get(callerId) ?? 0;
+      const weight = weigh(count, own);
+      if (weight === 0) {
+        refused++;
+        throw tooMany();
+      }
+      callers.set(callerId, own + weight);
+      inFlight += weight;
+      const inFlightThen = inFlight;
+      const startedMs = performance.now();
+      try {
+        const sent = await send();
+        if (isMeasured) limit.observe(startedMs, performance.now(), inFlightThen);
+        return sent;
+      } finally {
+        inFlight -= weight;
+        const rest = (callers.get(callerId) ?? 0) - weight;
+        if (rest === 0) callers.delete(callerId);
+        else callers.set(callerId, rest);
+      }
+    },
+    inFlight: () => inFlight,
+    limit: () => limit.current,
+    refused: () => refused,
+  };
+}
+
+function tooMany() {
+  const retryAfterMs = Math.round(minWaitMs + Math.random() * (maxWaitMs - minWaitMs));
+  const errDlt = "this caller has as many sends under way as there is room for; none of this was sent";
+  return failure("TooManyRequestsError", errDlt, undefined, { retryAfterMs });
+}

@@ -1,0 +1,83 @@
+/** Bounds what is in flight, by how long it takes. */
+export interface LatencyLimit {
+  /** How much may be in flight now. */
+  readonly current: number;
+  /** When one began and ended, in milliseconds; `inFlight` is what there was when it began, itself included. */
+  observe(startedMs: number, endedMs: number, inFlight: number): void;
+}
+
+/**
+ * The limit does not fall below this, with which the broker's batches are full enough to pay; and no slowness with less in
+ * flight is of its making.
+ */
+export const minLimit = 320;
+
+/** What was observed is judged when it has lasted this long, in milliseconds, and is this many. */
+const windowMs = 100;
+const minSamples = 20;
+
+/** What the limit rises by in each such time. */
+const step = 16;
+
+/** It falls to half at most at a time. */
+const maxFall = 0.5;
+
+/** What begins with no more than this in flight has nothing to wait for but the broker. */
+const maxUnloaded = 4;
+
+/** What the newest such time weighs in their mean. */
+const unloadedWeight = 0.05;
+
+/** The mean under load may be this many times the unloaded one: about where the slowest hundredth of those is. */
+const tolerance = 4;
+
+/** The mean that is put up with, in milliseconds, at least and at most, however fast or slow the broker is unloaded. */
+const minTargetMs = 20;
+const maxTargetMs = 1_000;
+
+/**
+ * Creates a limit that rises by addition while the mean time is good, and falls by multiplication while it is not (AIMD,
+ * with TCP's lesson: many who share a thing find their share so). It begins at `max`, and falls from what is in flight,
+ * by as much as the mean is above the target. Only what began after the last change is judged.
+ *
+ * @param max a limit at or below {@link minLimit} stays what it is.
+ */
+export function createLatencyLimit(max: number): LatencyLimit {
+  const min = Math.min(minLimit, max);
+  let current = max;
+  let unloadedMs = minTargetMs / tolerance;
+  let sinceMs = performance.now();
+  let samples = 0;
+  let totalMs = 0;
+  let peak = 0;
+
+  const judge = (nowMs: number): void => {
+    const targetMs = Math.min(maxTargetMs, Math.max(minTargetMs, tolerance * unloadedMs));
+    const meanMs = totalMs / samples;
+    if (meanMs > targetMs) {
+      if (peak > min)
+        current = Math.max(min, Math.floor(Math.min(current, peak) * Math.max(maxFall, targetMs / meanMs)));
+    } else {
+      current = Math.min(max, current + step * Math.floor((nowMs - sinceMs) / windowMs));
+    }
+    sinceMs = nowMs;
+    samples = 0;
+    totalMs = 0;
+    peak = 0;
+  };
+
+  return {
+    get current() {
+      return current;
+    },
+    observe(startedMs, endedMs, inFlight) {
+      const ms = endedMs - startedMs;
+      if (inFlight <= maxUnloaded) unloadedMs += (ms - unloadedMs) * unloadedWeight;
+      if (startedMs < sinceMs) return;
+      samples++;
+      totalMs += ms;
+      if (inFlight > peak) peak = inFlight;
+      if (samples >= minSamples && endedMs - sinceMs >= windowMs) judge(endedMs);
+    },
+  };
+}
