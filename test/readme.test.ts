@@ -1,36 +1,45 @@
 import { type ChildProcess, spawn } from "node:child_process";
 import { randomInt } from "node:crypto";
 import { once } from "node:events";
-import { existsSync, readdirSync, readFileSync, statSync } from "node:fs";
+import { globSync, readFileSync } from "node:fs";
 import { mkdir, mkdtemp, rm, writeFile } from "node:fs/promises";
 import { tmpdir } from "node:os";
-import { dirname, join, relative, resolve } from "node:path";
+import { join, resolve } from "node:path";
 import { pino } from "pino";
 import { afterAll, beforeAll, describe, expect, onTestFinished, test, vi } from "vitest";
-import { withSettingsTable } from "../.ci/settings-table.ts";
-import { settings } from "../src/config.ts";
 import { findNatsServer } from "../src/embedded/find.ts";
 import { spawnBroker } from "../src/embedded/process.ts";
-import { errorTable } from "../src/errors.ts";
 import { whenGone } from "./helpers/process.ts";
 import { startTestServer } from "./helpers/server.ts";
 
 const root = resolve(import.meta.dirname, "..");
 const read = (path: string) => readFileSync(join(root, path), "utf8");
-const readme = read("README.md");
-const manifest: Record<"scripts" | "dependencies" | "devDependencies" | "optionalDependencies", object> = JSON.parse(
-  read("package.json"),
-);
-const snippets = [...readme.matchAll(/^```(\w*)\n(.*?)^```$/gms)].map(([, language = "", code = ""], index) => ({
-  name: `${index + 1}, ${language}: ${code.split("\n")[0]}`,
-  language,
-  code,
-}));
+const manifest: Record<"scripts", object> = JSON.parse(read("package.json"));
+
+/** Code of a document that is tried out. */
+interface Snippet {
+  readonly name: string;
+  readonly language: string;
+  readonly code: string;
+  /** What the snippets before it have sent and no one has listened to yet; a listener gets it. */
+  readonly sent: readonly string[];
+}
+
+/** The documents with such code: of README all of it, of the others what is marked, as in "```sh run". */
+const documents = ["README.md", ...globSync("docs/*.md", { cwd: root }).toSorted()]
+  .map((path) => ({ path, snippets: snippetsOf(read(path), path === "README.md" ? "(?: run)?" : " run") }))
+  .filter(({ snippets }) => snippets.length > 0);
+
+function snippetsOf(document: string, mark: string): Snippet[] {
+  const blocks = document.matchAll(new RegExp(`^\`\`\`(\\w*)${mark}\\n(.*?)^\`\`\`$`, "gms"));
+  const sent: string[] = [];
+  return [...blocks].map(([, language = "", code = ""], index) => {
+    if (isSender(code)) sent.push(...dataOf(code));
+    return { name: `${index + 1}, ${language}: ${code.split("\n")[0]}`, language, code, sent: [...sent] };
+  });
+}
 
 const silent = pino({ level: "silent" });
-
-/** What README's snippets send, in their order. */
-const sent = ['{"id":77}', '{"id":78}', '{"id":79}'];
 
 /** Programs that the tests started and that may still run. */
 const running = new Set<Program>();
@@ -41,7 +50,7 @@ afterAll(async () => {
   await Promise.all(dirs.map((dir) => rm(dir, { recursive: true, force: true })));
 });
 
-describe("the snippets of README work as they are written, in one terminal:", () => {
+describe.each(documents)("the snippets of $path work as they are written, in one terminal:", ({ snippets }) => {
   /** Where the service answers, instead of at 127.0.0.1:10002. */
   let host = "";
   /** The terminal's environment, with what earlier snippets have exported. */
@@ -59,7 +68,7 @@ describe("the snippets of README work as they are written, in one terminal:", ()
     };
   });
 
-  test.each(snippets)("snippet $name", async ({ language, code: written }) => {
+  test.each(snippets)("snippet $name", async ({ language, code: written, sent }) => {
     const code = written.replaceAll("127.0.0.1:10002", host);
     if (language === "json") {
       expect(toShape(JSON.parse(sendResult))).toEqual(toShape(JSON.parse(code)));
@@ -81,15 +90,21 @@ describe("the snippets of README work as they are written, in one terminal:", ()
     }
   });
 
-  test("those in TypeScript are of the right types", async () => {
-    const dir = await newScriptDir();
-    for (const [index, { language, code }] of snippets.entries()) {
-      if (language === "ts") await writeFile(join(dir, `snippet-${index}.ts`), code);
-    }
-    await writeFile(join(dir, "tsconfig.json"), JSON.stringify({ extends: "../../tsconfig.json", include: ["*.ts"] }));
-    const tsc = run(join(root, "node_modules", ".bin", "tsc"), ["--noEmit", "-p", dir], process.env);
-    expect(await tsc.ended, tsc.output()).toBe(0);
-  });
+  test.runIf(snippets.some(({ language }) => language === "ts"))(
+    "those in TypeScript are of the right types",
+    async () => {
+      const dir = await newScriptDir();
+      for (const [index, { language, code }] of snippets.entries()) {
+        if (language === "ts") await writeFile(join(dir, `snippet-${index}.ts`), code);
+      }
+      await writeFile(
+        join(dir, "tsconfig.json"),
+        JSON.stringify({ extends: "../../tsconfig.json", include: ["*.ts"] }),
+      );
+      const tsc = run(join(root, "node_modules", ".bin", "tsc"), ["--noEmit", "-p", dir], process.env);
+      expect(await tsc.ended, tsc.output()).toBe(0);
+    },
+  );
 });
 
 test("npm start prints commands that show a notification arrive, and Ctrl-C stops everything within 5 s", async () => {
@@ -141,61 +156,6 @@ test("the account in docs/operating.md is all that an external broker needs", as
   expect(json.errCode).toBe(0);
   // Because the account may ask for it.
   expect(headers.get("Mustreach-Durability")).toBe("FSYNCED");
-});
-
-test("README's table of settings is that of src/config.ts", () => {
-  expect(readme).toBe(withSettingsTable(readme));
-});
-
-test("README gives a reason for every dependency", () => {
-  const { dependencies, devDependencies, optionalDependencies } = manifest;
-  const section = readme.split("## Dependencies\n")[1] ?? "";
-  const names = Object.keys({ ...dependencies, ...devDependencies, ...optionalDependencies });
-  expect(names.filter((name) => !section.includes(`\`${name}\``))).toEqual([]);
-});
-
-describe("the documents", () => {
-  const documents = ["README.md", "CHANGELOG.md", ...listMarkdown("docs")];
-
-  test("are all found by the reader of README", () => {
-    const reached = new Set(["README.md", "CHANGELOG.md"]);
-    for (const document of reached) {
-      for (const { path } of linksOf(document)) {
-        if (path.endsWith(".md")) reached.add(path);
-        else if (isFolder(path)) for (const inside of listMarkdown(path)) reached.add(inside);
-      }
-    }
-    expect([...reached].toSorted()).toEqual(documents.toSorted());
-  });
-
-  test.each(documents)("%s links only to what exists", (document) => {
-    const broken = linksOf(document).filter(({ path, anchor }) => {
-      if (!existsSync(join(root, path))) return true;
-      return anchor !== undefined && !anchorsOf(path).includes(anchor);
-    });
-    expect(broken).toEqual([]);
-  });
-
-  test.each(documents)("%s names only settings that exist", (document) => {
-    const named = [...read(document).matchAll(/\bMUSTREACH_([A-Z][A-Z_]*[A-Z])\b/g)].map(([, name]) => name);
-    expect(named.filter((name = "") => !(name in settings || name.replace(/_FILE$/, "") in settings))).toEqual([]);
-  });
-
-  test("list every error code with its name", () => {
-    const rows = [...read("docs/operating.md").matchAll(/^\| (\d+) \| `(\w+)` \|/gm)].map(([, code, name]) => ({
-      errCode: Number(code),
-      name,
-    }));
-    expect(rows).toEqual(Object.entries(errorTable).map(([name, { errCode }]) => ({ errCode, name })));
-  });
-
-  test("name every header that is stored with a notification", () => {
-    const layout = read("docs/nats-layout.md");
-    const source = read("src/inbox/items.ts");
-    const headers = new Set(source.match(/"Mustreach-[\w-]+"/g));
-    expect(headers.size).toBeGreaterThan(0);
-    for (const header of headers) expect(layout).toContain(`\`${header.slice(1, -1)}\``);
-  });
 });
 
 /** A program that a test started, with all that it starts itself. */
@@ -295,7 +255,7 @@ function inheritedEnv(): NodeJS.ProcessEnv {
 }
 
 function isSender(code: string): boolean {
-  return /send_?business_?notification\b| send /i.test(code);
+  return /send_?business_?notification\b| send |\.send\(/i.test(code);
 }
 
 /** Whether a snippet runs until it is interrupted. */
@@ -313,34 +273,4 @@ function toShape(value: unknown): unknown {
   if (typeof value === "string") return /^[0-9a-f]{32}$/.test(value) ? "id" : "string";
   if (typeof value !== "object" || value === null) return typeof value;
   return Object.entries(value).map(([name, inner]) => [name, toShape(inner)]);
-}
-
-function listMarkdown(dir: string): string[] {
-  const files = readdirSync(join(root, dir), { recursive: true, encoding: "utf8" });
-  return files.filter((file) => file.endsWith(".md")).map((file) => join(dir, file));
-}
-
-/** Whether a link leads to a folder of documents; else it is to a picture, or data. */
-function isFolder(path: string): boolean {
-  return path.startsWith("docs/") && statSync(join(root, path)).isDirectory();
-}
-
-/** The relative links of a document. */
-function linksOf(document: string): { path: string; anchor: string | undefined }[] {
-  const prose = read(document).replace(/^```.*?^```$/gms, "");
-  return [...prose.matchAll(/\]\(([^)\s]+)\)/g)].flatMap(([, target = ""]) => {
-    if (/^[a-z]+:/.test(target)) return [];
-    const [path = "", anchor] = target.split("#");
-    return [{ path: path === "" ? document : relative(root, resolve(root, dirname(document), path)), anchor }];
-  });
-}
-
-/** The anchors of a document's headings, as GitHub makes them. */
-function anchorsOf(document: string): string[] {
-  return [...read(document).matchAll(/^#+ (.*)$/gm)].map(([, heading = ""]) =>
-    heading
-      .toLowerCase()
-      .replace(/[^\p{L}\p{N}\s_-]/gu, "")
-      .replaceAll(" ", "-"),
-  );
 }
