@@ -173,6 +173,13 @@ export const settings = {
     means:
       "The secret that signs tokens (HS256), as OpenIM's share.yml. Absent: an embedded start creates one and keeps it in DATA_DIR; required with NATS_URL.",
   },
+  TOKEN_SECRET_PREVIOUS: {
+    is: z.string().refine((secret) => Buffer.byteLength(secret) >= minTokenSecretBytes),
+    default: undefined,
+    expected: `at least ${minTokenSecretBytes} bytes`,
+    means:
+      "Another secret whose tokens are accepted too, while the secret is changed: the one before, or the one to come ([how](docs/operating.md#changing-the-secret)).",
+  },
   TOKEN: {
     is: text,
     default: undefined,
@@ -472,7 +479,7 @@ export function loadConfig(env: Environment): Config {
     const parsed = value === undefined ? undefined : setting.is.safeParse(value);
     if (parsed?.success === false) {
       // A bad secret is named, not shown.
-      const isShown = source !== `${variable}_FILE` && !/TOKEN$|_SECRET$/.test(name);
+      const isShown = source !== `${variable}_FILE` && !/TOKEN$|_SECRET(_PREVIOUS)?$/.test(name);
       const shown = isShown ? JSON.stringify(value).replace(/[^"\s,/]*@/g, "***@") : "its value";
       throw new ConfigError(`${source}: expected ${setting.expected}, not ${shown}. See ${documentedAt}.`);
     }

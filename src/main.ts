@@ -49,10 +49,10 @@ export async function runService(env: Environment): Promise<void> {
 }
 
 /** What a reload puts in force. */
-const reloaded: readonly (keyof Config)[] = ["logLevel", "tokenSecret"];
+const reloaded: readonly (keyof Config)[] = ["logLevel", "tokenSecret", "tokenSecretPrevious"];
 
 /**
- * Reads the settings again: those in files may have changed. The log level, the token secret and the keys of the
+ * Reads the settings again: those in files may have changed. The log level, the token secrets and the keys of the
  * identity provider are renewed; of the others, the log names those that wait for a restart. With a bad setting
  * everything stays as it is.
  */

@@ -2,7 +2,7 @@ import type { Logger } from "pino";
 import { createQuota } from "./admission/quota.ts";
 import { createGuessLimit } from "./auth/get-admin-token.ts";
 import type { TokenMinter } from "./auth/mint-token.ts";
-import { loadTokenSecret } from "./auth/secret.ts";
+import { loadTokenSecrets } from "./auth/secret.ts";
 import type { Config } from "./config.ts";
 import { startAdmin } from "./doors/admin.ts";
 import { findNatsServer } from "./embedded/find.ts";
@@ -31,10 +31,10 @@ export interface Server {
   /** Rejects when it cannot serve any more. */
   readonly failed: Promise<never>;
   /**
-   * Puts the token secret of the settings, or of the data directory, in force, and fetches the keys of the identity
+   * Puts the token secrets of the settings, or of the data directory, in force, and fetches the keys of the identity
    * provider again at their next use; and looks at the files of certificates. Nothing else changes; sessions stay.
    */
-  reload(config: Pick<Config, "tokenSecret" | "dataDir" | "logLevel">): Promise<void>;
+  reload(config: Pick<Config, "tokenSecret" | "tokenSecretPrevious" | "dataDir" | "logLevel">): Promise<void>;
   /**
    * Replaces each worker by a new process, one after the other, without a pause. Nothing where there is one process.
    *
@@ -61,7 +61,7 @@ export async function startServer(config: Config, log: Logger): Promise<Server> 
   };
 
   try {
-    const secret = await loadTokenSecret(config);
+    const secrets = await loadTokenSecrets(config);
     const embedded = config.natsUrl === undefined ? await startBroker(config, log) : undefined;
     if (embedded !== undefined) started.push(embedded.stop);
     const foundation = await openFoundation({ config, log, embedded });
@@ -76,13 +76,13 @@ export async function startServer(config: Config, log: Logger): Promise<Server> 
       workers === 1
         ? createServing({
             foundation,
-            secret,
+            secrets,
             certificates: tls?.current(),
             at: config,
             ...createLimits(config),
             processes: 1,
           })
-        : createPrimary({ foundation, secret, certificates, embedded, workers, onHopeless: hopeless.reject });
+        : createPrimary({ foundation, secrets, certificates, embedded, workers, onHopeless: hopeless.reject });
     tls?.onChange((next) => void serving.renewTls(next));
     if (tls !== undefined) {
       foundation.metrics.watch("mustreach_tls_certificate_expires", expiresHelp, () => tls.expiresAtMs() / 1_000);
@@ -111,7 +111,7 @@ export async function startServer(config: Config, log: Logger): Promise<Server> 
       brokerPid: () => embedded?.pid(),
       failed: hopeless.promise,
       async reload(next) {
-        await serving.reload(await loadTokenSecret(next), next.logLevel);
+        await serving.reload(await loadTokenSecrets(next), next.logLevel);
         await tls?.reload();
       },
       renewWorkers: serving.renew,

@@ -5,6 +5,7 @@ import { createAuthenticator, createAuthGate, createCertificateAdmins } from "./
 import { createCredentials } from "./auth/credentials.ts";
 import type { GuessLimit } from "./auth/get-admin-token.ts";
 import type { TokenMinter } from "./auth/mint-token.ts";
+import type { TokenSecrets } from "./auth/secret.ts";
 import { createAuthService } from "./auth/service.ts";
 import type { Config } from "./config.ts";
 import { createRoutes, shutdownReason } from "./doors/routes.ts";
@@ -57,10 +58,10 @@ export interface Serving {
   /** Opens the port. */
   listen(): Promise<ListenerAddress>;
   /**
-   * Puts a token secret and a level of the log in force, and fetches the keys of the identity provider again at their
+   * Puts token secrets and a level of the log in force, and fetches the keys of the identity provider again at their
    * next use.
    */
-  reload(secret: string, logLevel: Config["logLevel"]): Promise<void>;
+  reload(secrets: TokenSecrets, logLevel: Config["logLevel"]): Promise<void>;
   /** Puts other certificates in force, for connections that begin from now on. */
   renewTls(certificates: TlsMaterial): Promise<void>;
   /** Replaces the processes that it runs in, if they are others than this one, without a pause. */
@@ -83,8 +84,8 @@ export const noneReplaced: Replaced = { died: 0, stuck: 0, renewed: 0 };
 
 export interface ServingOptions {
   readonly foundation: Foundation;
-  /** The token secret in force. */
-  readonly secret: string;
+  /** The token secrets in force. */
+  readonly secrets: TokenSecrets;
   /** Where to listen. */
   readonly at: ListenAt;
   /** Counts sessions, and wrong secrets: for the whole instance. */
@@ -105,7 +106,7 @@ const maxHandshakes = 2_000;
 
 /** Builds the doors, and what is behind them. */
 export function createServing(options: ServingOptions): Serving {
-  const { foundation, secret, admission, guesses, quota, processes } = options;
+  const { foundation, secrets, admission, guesses, quota, processes } = options;
   const { config, log, connections, store, metrics, delivering, tracking } = foundation;
   const { inbox, live, findPlatforms, openSession, cursors, revocations, groups, chat, schedule } = store;
 
@@ -113,11 +114,11 @@ export function createServing(options: ServingOptions): Serving {
   const { adminUserIds } = config;
   const { revokedAtMs, revoke } = revocations;
   const jwks = toJwks(config);
-  const credentials = createCredentials({ secret, ttlMs: config.tokenTtl, adminUserIds, jwks, revokedAtMs });
+  const credentials = createCredentials({ secrets, ttlMs: config.tokenTtl, adminUserIds, jwks, revokedAtMs });
   const { mint, verify } = credentials;
-  const tickets = createTickets({ secret: credentials.secret, revokedAtMs, use: store.useTicket });
+  const tickets = createTickets({ secrets: credentials.secrets, revokedAtMs, use: store.useTicket });
   const auth = createAuthService({
-    ...{ secret: credentials.secret, adminUserIds, mint, verify, guesses, revoke, issueTicket: tickets.issue },
+    ...{ secrets: credentials.secrets, adminUserIds, mint, verify, guesses, revoke, issueTicket: tickets.issue },
     peerOf: ({ values }) => values.get(peerKey),
   });
 
@@ -229,9 +230,9 @@ export function createServing(options: ServingOptions): Serving {
     metrics,
     mint,
     listen: () => listener.listen(options.at),
-    async reload(secret, logLevel) {
+    async reload(secrets, logLevel) {
       log.level = logLevel;
-      credentials.renew(secret);
+      credentials.renew(secrets);
     },
     renewTls: async (certificates) => listener.renewTls(certificates),
     renew: async () => {},

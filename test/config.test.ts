@@ -90,6 +90,7 @@ test("every setting can be given", () => {
     NATS_CREDS: "/etc/mustreach.creds",
     NATS_SERVER: "/usr/bin/nats-server",
     TOKEN_SECRET: "a-token-secret-of-32-bytes-or-more",
+    TOKEN_SECRET_PREVIOUS: "the-token-secret-before-that-one",
     TOKEN: "eyJ.eyJ.sig",
     TOKEN_TTL: "12h",
     JWKS_URL: "https://idp.example/keys",
@@ -149,6 +150,7 @@ test("every setting can be given", () => {
     natsCreds: "/etc/mustreach.creds",
     natsServer: "/usr/bin/nats-server",
     tokenSecret: "a-token-secret-of-32-bytes-or-more",
+    tokenSecretPrevious: "the-token-secret-before-that-one",
     token: "eyJ.eyJ.sig",
     tokenTtl: 12 * 3_600_000,
     jwksUrl: "https://idp.example/keys",
@@ -221,6 +223,7 @@ const bad: Record<SettingName, readonly string[]> = {
   NATS_CREDS: [" "],
   NATS_SERVER: [" "],
   TOKEN_SECRET: ["hunter2", "x".repeat(31)],
+  TOKEN_SECRET_PREVIOUS: ["hunter2", "x".repeat(31)],
   TOKEN: [" "],
   TOKEN_TTL: ["0s", "90", "-1d", "1.5h", "1w", "d", "999999999d"],
   JWKS_URL: [
@@ -459,6 +462,7 @@ test("no message shows a secret", () => {
   expect(refusalOf(() => load({ ESCALATION_SECRET: "hunter2" }))).not.toContain("hunter2");
   expect(refusalOf(() => load({ ESCALATION_URL: "https://bob:hunter2@push.example" }))).not.toContain("hunter2");
   expect(refusalOf(() => load({ TOKEN_SECRET: "hunter2" }))).not.toContain("hunter2");
+  expect(refusalOf(() => load({ TOKEN_SECRET_PREVIOUS: "hunter2" }))).not.toContain("hunter2");
   expect(refusalOf(() => load({ NATS_URL: "nats://user:hunter2@a:4222," }))).not.toContain("hunter2");
   expect(
     refusalOf(() =>

@@ -79,6 +79,34 @@ test("SIGHUP puts the token secret and the log level of their files in force, an
   expect(await service.kill("SIGTERM")).toBe(0);
 });
 
+test.each(["1", "2"])("the token secret is changed without one refused token, with WORKERS=%s", async (WORKERS) => {
+  const previousFile = join(await useDir(), "previous");
+  await writeFile(previousFile, secrets[1]);
+  const { service, secretFile } = await useService({ WORKERS, TOKEN_SECRET_PREVIOUS_FILE: previousFile });
+  const codes: number[] = [];
+  let isOver = false;
+  // Callers with tokens by either of them, all the while.
+  const calling = secrets.map(async (secret) => {
+    while (!isOver) codes.push(await callWith(service, secret));
+  });
+  await vi.waitFor(() => expect(codes.length).toBeGreaterThan(20), often);
+  await writeFile(secretFile, secrets[1]);
+  await writeFile(previousFile, secrets[0]);
+  process.kill(service.pid, "SIGHUP");
+  await vi.waitFor(() => expect(lines(service, "reloaded")).toHaveLength(1), often);
+  const before = codes.length;
+  await vi.waitFor(() => expect(codes.length).toBeGreaterThan(before + 20), often);
+  isOver = true;
+  await Promise.all(calling);
+  expect(codes.filter((code) => code !== 0)).toEqual([]);
+
+  await writeFile(previousFile, secrets[1]);
+  process.kill(service.pid, "SIGHUP");
+  await vi.waitFor(() => expect(lines(service, "reloaded")).toHaveLength(2), often);
+  expect(await callWith(service, secrets[0])).toBe(1505);
+  expect(await callWith(service, secrets[1])).toBe(0);
+});
+
 test("SIGHUP with a bad setting changes nothing, and says so", async () => {
   const { service, levelFile, secretFile } = await useService();
   await writeFile(secretFile, `${secrets[1]}\n`);

@@ -1,4 +1,5 @@
 import { createTokenMinter, type TokenMinter } from "./mint-token.ts";
+import type { TokenSecrets } from "./secret.ts";
 import { createTokenVerifier, type TokenVerifier, type TokenVerifierOptions } from "./verify-token.ts";
 
 interface CredentialsOptions extends TokenVerifierOptions {
@@ -8,30 +9,29 @@ interface CredentialsOptions extends TokenVerifierOptions {
 
 /** What tokens are minted and verified by, which can change while the service runs. */
 export interface Credentials {
-  /** The token secret in force. */
-  secret(): string;
+  secrets(): TokenSecrets;
   readonly mint: TokenMinter;
   readonly verify: TokenVerifier;
   /**
-   * Puts a secret in force, and forgets the keys of the identity provider, which are fetched again at the next use, and
-   * the tokens that were verified by the old ones.
+   * Puts secrets in force, and forgets the keys of the identity provider, which are fetched again at the next use, and
+   * the tokens that were verified by what was in force before.
    */
-  renew(secret: string): void;
+  renew(secrets: TokenSecrets): void;
 }
 
 export function createCredentials({ ttlMs, ...options }: CredentialsOptions): Credentials {
-  const make = (secret: string) => ({
-    secret,
-    mint: createTokenMinter({ secret, ttlMs }),
-    verify: createTokenVerifier({ ...options, secret }),
+  const make = (secrets: TokenSecrets) => ({
+    secrets,
+    mint: createTokenMinter({ secret: secrets.current, ttlMs }),
+    verify: createTokenVerifier({ ...options, secrets }),
   });
-  let current = make(options.secret);
+  let current = make(options.secrets);
   return {
-    secret: () => current.secret,
+    secrets: () => current.secrets,
     mint: (subject) => current.mint(subject),
     verify: (token) => current.verify(token),
-    renew(secret) {
-      current = make(secret);
+    renew(secrets) {
+      current = make(secrets);
     },
   };
 }

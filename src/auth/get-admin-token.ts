@@ -3,29 +3,31 @@ import { failure, wrongField } from "../errors.ts";
 import { maxUserIdBytes, requireId } from "../limits.ts";
 import type { MintedToken, TokenMinter } from "./mint-token.ts";
 import { adminPlatform } from "./platform.ts";
+import { type TokenSecrets, verifyingSecrets } from "./secret.ts";
 
 interface AdminTokenDeps {
-  readonly secret: string;
+  readonly secrets: TokenSecrets;
   readonly adminUserIds: ReadonlySet<string>;
   readonly mint: TokenMinter;
   readonly guesses: GuessLimit;
 }
 
 /**
- * Mints an admin's token for whoever knows the secret.
+ * Mints an admin's token for whoever knows a secret in force.
  *
  * @param peer the address of who asks.
  * @throws ArgsError (1001) for a user that is not an admin, NoPermissionError (1002) for a wrong secret,
  * TooManyRequestsError (429) after too many of those. Who does not know the secret does not learn who is an admin.
  */
 export async function getAdminToken(
-  { secret, adminUserIds, mint, guesses }: AdminTokenDeps,
+  { secrets, adminUserIds, mint, guesses }: AdminTokenDeps,
   request: { readonly secret: string; readonly userId: string },
   peer: string,
 ): Promise<MintedToken> {
   const userId = requireId(request.userId, "userID", maxUserIdBytes);
   await guesses.check(peer);
-  if (!timingSafeEqual(digest(request.secret), digest(secret))) {
+  const given = digest(request.secret);
+  if (!verifyingSecrets(secrets).some((secret) => timingSafeEqual(given, digest(secret)))) {
     await guesses.wrong(peer);
     throw failure("NoPermissionError", "secret is wrong");
   }

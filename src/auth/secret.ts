@@ -4,6 +4,14 @@ import { join } from "node:path";
 import { type Config, ConfigError, minTokenSecretBytes } from "../config.ts";
 import { openDataDir } from "../data-dir.ts";
 
+/** The token secrets in force. */
+export interface TokenSecrets {
+  /** Signs and verifies. */
+  readonly current: string;
+  /** Verifies too, while the secret is changed. */
+  readonly previous?: string | undefined;
+}
+
 /** The file in MUSTREACH_DATA_DIR that keeps a generated secret. */
 const fileName = "token-secret";
 
@@ -35,6 +43,22 @@ export async function readTokenSecret(config: Pick<Config, "tokenSecret" | "data
     );
   }
   return requireLength(kept, path);
+}
+
+/**
+ * {@link loadTokenSecret} with MUSTREACH_TOKEN_SECRET_PREVIOUS.
+ *
+ * @throws {ConfigError} as that.
+ */
+export async function loadTokenSecrets(
+  config: Pick<Config, "tokenSecret" | "tokenSecretPrevious" | "dataDir">,
+): Promise<TokenSecrets> {
+  return { current: await loadTokenSecret(config), previous: config.tokenSecretPrevious };
+}
+
+/** The secrets whose signatures count, the one that signs first. */
+export function verifyingSecrets({ current, previous }: TokenSecrets): readonly string[] {
+  return previous === undefined ? [current] : [current, previous];
 }
 
 function requireLength(secret: string, path: string): string {

@@ -6,11 +6,12 @@ import { forceLogout } from "./force-logout.ts";
 import { type GuessLimit, getAdminToken } from "./get-admin-token.ts";
 import { getUserToken } from "./get-user-token.ts";
 import type { MintedToken, TokenMinter } from "./mint-token.ts";
+import type { TokenSecrets } from "./secret.ts";
 import type { TokenVerifier } from "./verify-token.ts";
 
 interface AuthServiceDeps {
-  /** The token secret in force. */
-  readonly secret: () => string;
+  /** The token secrets in force. */
+  readonly secrets: () => TokenSecrets;
   /** The users who are admins. */
   readonly adminUserIds: Iterable<string>;
   readonly mint: TokenMinter;
@@ -27,11 +28,11 @@ interface AuthServiceDeps {
 
 /** The AuthService. GetUserToken, ForceLogout and GetTicket expect the caller in the context. */
 export function createAuthService(options: AuthServiceDeps): ServiceImpl<typeof AuthService> {
-  const { secret, mint, verify, guesses, peerOf, revoke, issueTicket } = options;
+  const { secrets, mint, verify, guesses, peerOf, revoke, issueTicket } = options;
   const adminUserIds = new Set(options.adminUserIds);
   return {
     async getAdminToken(request, context) {
-      const options = { secret: secret(), adminUserIds, mint, guesses };
+      const options = { secrets: secrets(), adminUserIds, mint, guesses };
       return toResponse(await getAdminToken(options, request, peerOf(context)));
     },
     async getUserToken(request, context) {

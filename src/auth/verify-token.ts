@@ -14,7 +14,7 @@ import { isId, maxUserIdBytes } from "../limits.ts";
 import type { Caller } from "./caller.ts";
 import { anyPlatform, platformName } from "./platform.ts";
 import { isRevoked, type RevokedAtMs } from "./revocations.ts";
-import { toSigningKey } from "./secret.ts";
+import { type TokenSecrets, toSigningKey, verifyingSecrets } from "./secret.ts";
 import { createVerifiedTokens } from "./verified-tokens.ts";
 
 /** Longer tokens are refused with 1503 before anything is computed. */
@@ -36,9 +36,9 @@ const fetchPauseMs = 5_000;
 const maxIssuedAheadMs = 60_000;
 
 export interface TokenVerifierOptions {
-  /** The token secret, for HS256. */
-  readonly secret: string;
-  /** The users whose tokens by the secret are admin tokens. */
+  /** The token secrets, for HS256. */
+  readonly secrets: TokenSecrets;
+  /** The users whose tokens by a secret are admin tokens. */
   readonly adminUserIds: Iterable<string>;
   /** An identity provider whose tokens are accepted too. Default none. */
   readonly jwks?: JwksOptions | undefined;
@@ -78,12 +78,13 @@ export interface JwksOptions {
  */
 export type TokenVerifier = (token: string) => Caller | Promise<Caller>;
 
-/** Accepts OpenIM's tokens (HS256, nothing else by the secret) and, with `jwks`, an identity provider's. */
+/** Accepts OpenIM's tokens (HS256, nothing else by a secret) and, with `jwks`, an identity provider's. */
 export function createTokenVerifier(options: TokenVerifierOptions): TokenVerifier {
   const { jwks, revokedAtMs } = options;
   const adminUserIds = new Set(options.adminUserIds);
-  const signingKey = toSigningKey(options.secret);
-  const readPlain = createPlainReader(options.secret);
+  const secrets = verifyingSecrets(options.secrets);
+  const signingKeys = Promise.all(secrets.map(toSigningKey));
+  const plainReaders = secrets.map(createPlainReader);
   const findKey = jwks && createKeyFinder(jwks.url);
   const verifiedTokens = createVerifiedTokens();
 
@@ -102,8 +103,7 @@ export function createTokenVerifier(options: TokenVerifierOptions): TokenVerifie
       }
       return caller;
     }
-    const { payload } = await jwtVerify<JWTPayload>(token, await signingKey, { algorithms: ["HS256"] });
-    return readOwnClaims(payload);
+    return readOwnClaims(await verifyByOneOf(await signingKeys, token));
   };
   const readOwnClaims = (claims: JWTPayload) => readClaims(claims, "UserID", (userId) => adminUserIds.has(userId));
 
@@ -129,12 +129,27 @@ export function createTokenVerifier(options: TokenVerifierOptions): TokenVerifie
     if (token.length > maxTokenLength) throw failure("TokenMalformedError", "the token is longer than 8 KiB");
     const caller = verifiedTokens.get(token);
     if (caller !== undefined) return requireValid(caller);
-    const claims = readPlain(token);
+    let claims: JWTPayload | undefined;
+    for (const readPlain of plainReaders) claims ??= readPlain(token);
     return claims === undefined ? verifyAnew(token) : remember(token, readOwnClaims(claims));
   };
 }
 
-/** The headers that tokens by the secret have, of ours and of OpenIM's servers. */
+/** The claims of a token that one of the keys has signed. */
+async function verifyByOneOf(keys: readonly CryptoKey[], token: string): Promise<JWTPayload> {
+  let unfit: unknown;
+  for (const key of keys) {
+    try {
+      return (await jwtVerify<JWTPayload>(token, key, { algorithms: ["HS256"] })).payload;
+    } catch (error) {
+      if (!(error instanceof errors.JWSSignatureVerificationFailed)) throw error;
+      unfit = error;
+    }
+  }
+  throw unfit;
+}
+
+/** The headers that tokens by a secret have, of ours and of OpenIM's servers. */
 const plainHeaders: ReadonlySet<string> = new Set(
   ['{"alg":"HS256","typ":"JWT"}', '{"typ":"JWT","alg":"HS256"}'].map((header) =>
     Buffer.from(header).toString("base64url"),

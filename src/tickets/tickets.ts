@@ -2,6 +2,7 @@ import { createHmac, randomBytes, timingSafeEqual } from "node:crypto";
 import { z } from "zod";
 import type { Caller } from "../auth/caller.ts";
 import { isRevoked, type RevokedAtMs } from "../auth/revocations.ts";
+import { type TokenSecrets, verifyingSecrets } from "../auth/secret.ts";
 import type { Broker } from "../broker/connect.ts";
 import { isOvertaken, toFailure, toRefusal } from "../broker/faults.ts";
 import { write } from "../broker/write.ts";
@@ -40,8 +41,8 @@ export interface Tickets {
 }
 
 export interface TicketOptions {
-  /** The token secret in force. */
-  readonly secret: () => string;
+  /** The token secrets in force. */
+  readonly secrets: () => TokenSecrets;
   readonly revokedAtMs: RevokedAtMs;
   /** Records a use; false when it has been recorded before. */
   readonly use: (id: string) => Promise<boolean>;
@@ -57,26 +58,24 @@ const claims = z.object({
   expiresAtMs: z.number(),
 });
 
-export function createTickets({ secret, revokedAtMs, use }: TicketOptions): Tickets {
-  const sign = (text: string): Buffer => {
-    const key = createHmac("sha256", secret()).update(purpose).digest();
-    return createHmac("sha256", key).update(text).digest();
-  };
-
+export function createTickets({ secrets, revokedAtMs, use }: TicketOptions): Tickets {
   return {
     issue(caller) {
       const id = randomBytes(16).toString("base64url");
       const text = toBase64Url(JSON.stringify({ ...caller, id, untilMs: Date.now() + ticketTtlMs }));
-      const ticket = `${text}.${sign(text).toString("base64url")}`;
+      const ticket = `${text}.${sign(text, secrets().current).toString("base64url")}`;
       return { ticket, expireTimeSeconds: ticketTtlMs / 1_000 };
     },
 
     async redeem(ticket) {
       const [text = "", signature = ""] = ticket.split(".");
       const given = Buffer.from(signature, "base64url");
-      const expected = sign(text);
-      if (given.length !== expected.length) throw failure("TokenMalformedError", "the ticket is none");
-      if (!timingSafeEqual(given, expected)) throw failure("TokenUnknownError", "the ticket's signature is invalid");
+      const signatures = verifyingSecrets(secrets()).map((secret) => sign(text, secret));
+      if (signatures.some(({ length }) => length !== given.length))
+        throw failure("TokenMalformedError", "the ticket is none");
+      if (!signatures.some((expected) => timingSafeEqual(given, expected))) {
+        throw failure("TokenUnknownError", "the ticket's signature is invalid");
+      }
       const { id, untilMs, ...caller } = claims.parse(JSON.parse(Buffer.from(text, "base64url").toString()));
       if (untilMs <= Date.now() || caller.expiresAtMs <= Date.now()) {
         throw failure("TokenExpiredError", "the ticket has expired");
@@ -103,6 +102,11 @@ export function createTicketUses(broker: Broker): TicketOptions["use"] {
     if (isOvertaken(stored)) return false;
     throw toRefusal(stored);
   };
+}
+
+function sign(text: string, secret: string): Buffer {
+  const key = createHmac("sha256", secret).update(purpose).digest();
+  return createHmac("sha256", key).update(text).digest();
 }
 
 function toBase64Url(text: string): string {

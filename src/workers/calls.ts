@@ -1,4 +1,5 @@
 import type { QuotaAsk } from "../admission/quota.ts";
+import type { TokenSecrets } from "../auth/secret.ts";
 import type { BrokerPlace } from "../broker/connect.ts";
 import type { Config } from "../config.ts";
 import type { ListenerAddress } from "../http/listener.ts";
@@ -15,8 +16,8 @@ export interface WorkerCalls {
   beat(nothing: undefined): void;
   /** The embedded broker is elsewhere now. */
   broker(place: BrokerPlace): void;
-  /** Puts the token secret and the level of the log in force. */
-  reload(next: Pick<WorkerStart["config"], "tokenSecret" | "logLevel">): Promise<void>;
+  /** Puts the token secrets and the level of the log in force. */
+  reload(next: Pick<Config, "logLevel"> & { readonly secrets: TokenSecrets }): Promise<void>;
   /** Puts other certificates in force. */
   renewTls(certificates: TlsMaterial): Promise<void>;
   readiness(nothing: undefined): Promise<Readiness>;
@@ -44,7 +45,7 @@ export interface PrimaryCalls {
 
 /** What a worker is started with: over its channel, for an argument or a variable can be read by others. */
 export interface WorkerStart {
-  /** With the token secret in force. */
+  /** With the token secrets in force. */
   readonly config: Config & { readonly tokenSecret: string };
   /** How many workers share what is divided. */
   readonly workers: number;

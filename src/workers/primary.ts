@@ -1,4 +1,5 @@
 import { createTokenMinter } from "../auth/mint-token.ts";
+import type { TokenSecrets } from "../auth/secret.ts";
 import { nowhere } from "../broker/connect.ts";
 import type { EmbeddedBroker } from "../embedded/start.ts";
 import { checkReadiness, type Foundation } from "../foundation.ts";
@@ -15,8 +16,8 @@ import { createTotals } from "./totals.ts";
 export interface PrimaryOptions {
   /** The primary's own. */
   readonly foundation: Foundation;
-  /** The token secret in force. */
-  readonly secret: string;
+  /** The token secrets in force. */
+  readonly secrets: TokenSecrets;
   readonly embedded: EmbeddedBroker | undefined;
   /** The certificates of the port, as they are when it is called; undefined where it speaks no TLS. */
   readonly certificates: (() => TlsMaterial) | undefined;
@@ -43,7 +44,7 @@ export function createPrimary({
 }: PrimaryOptions): Serving {
   const { log, metrics } = foundation;
   let { config } = foundation;
-  let { secret } = options;
+  let { secrets } = options;
   let port: SharedPort | undefined;
   let crew: Crew | undefined;
   const totals = createTotals(metrics.snapshot);
@@ -55,7 +56,7 @@ export function createPrimary({
 
   const members = () => crew?.members() ?? [];
 
-  const minter = () => createTokenMinter({ secret, ttlMs: config.tokenTtl });
+  const minter = () => createTokenMinter({ secret: secrets.current, ttlMs: config.tokenTtl });
   let mint = minter();
 
   return {
@@ -67,7 +68,7 @@ export function createPrimary({
       crew = await startCrew(workers, {
         portFd: port.fd,
         start: () => ({
-          config: { ...config, tokenSecret: secret },
+          config: { ...config, tokenSecret: secrets.current, tokenSecretPrevious: secrets.previous },
           workers,
           embedded: embedded && place(),
           certificates: certificates?.(),
@@ -90,12 +91,12 @@ export function createPrimary({
     },
     async reload(next, logLevel) {
       log.level = logLevel;
-      secret = next;
+      secrets = next;
       config = { ...config, logLevel };
       mint = minter();
       const serving = new Set(members().map(({ pid }) => pid));
       const asked = (crew?.processes() ?? []).map(async (worker) => {
-        const done = worker.ask("reload", { tokenSecret: next, logLevel }).catch(() => {});
+        const done = worker.ask("reload", { secrets: next, logLevel }).catch(() => {});
         // One that is starting may wait for the broker.
         if (serving.has(worker.pid)) await done;
       });

@@ -24,12 +24,12 @@ function runWorker(worker: number): void {
       ...{ config, log },
       embedded: embedded && { url: `nats://${embedded.address}`, dial: dialTo(() => place, askWhere) },
     });
-    const { tokenSecret: secret } = config;
+    const { tokenSecret: current, tokenSecretPrevious: previous } = config;
     const at = { fd: workerPortFd };
     const { quota, ...counted } = createRemote(primary);
     const serving = createServing({
       foundation,
-      secret,
+      secrets: { current, previous },
       at,
       ...counted,
       quota: hasQuota(config) ? quota : undefined,
@@ -50,8 +50,8 @@ function runWorker(worker: number): void {
     broker(moved) {
       place = moved;
     },
-    async reload({ tokenSecret, logLevel }) {
-      await (await built()).serving.reload(tokenSecret, logLevel);
+    async reload({ secrets, logLevel }) {
+      await (await built()).serving.reload(secrets, logLevel);
     },
     async renewTls(certificates) {
       await (await built()).serving.renewTls(certificates);

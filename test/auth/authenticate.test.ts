@@ -13,7 +13,7 @@ import type { RequestHeaders } from "../../src/http2/exchange.ts";
 const secret = "openIM123";
 const mint = createTokenMinter({ secret, ttlMs: 60_000 });
 const authenticator = createAuthenticator(
-  createTokenVerifier({ secret, adminUserIds: [], revokedAtMs: () => undefined }),
+  createTokenVerifier({ secrets: { current: secret }, adminUserIds: [], revokedAtMs: () => undefined }),
 );
 /** By headers as they come over the wire: names in lower case, those of one name joined. */
 const authenticate = async (headers: HeadersInit) => authenticator(Object.fromEntries(new Headers(headers)));

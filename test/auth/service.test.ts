@@ -17,12 +17,12 @@ function openService(options: { readonly ttlMs?: number; readonly revoke?: () =>
   const revoked = new Map<string, number>();
   const peer = { address: "10.0.0.7" };
   const verify = createTokenVerifier({
-    secret,
+    secrets: { current: secret },
     adminUserIds,
     revokedAtMs: (userId, platformId) => revoked.get(`${platformId} ${userId}`),
   });
   const service = createAuthService({
-    secret: () => secret,
+    secrets: () => ({ current: secret }),
     adminUserIds,
     mint: createTokenMinter({ secret, ttlMs }),
     verify,

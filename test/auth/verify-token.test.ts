@@ -13,7 +13,8 @@ const secret = "openIM123";
 const adminUserIds = ["imAdmin", "openIMAdmin"];
 const nowS = () => Math.floor(Date.now() / 1_000);
 const claims = () => ({ UserID: "alice", PlatformID: 5, exp: nowS() + 7_776_000, iat: nowS() - 5 });
-const openimVerifier = () => createTokenVerifier({ secret, adminUserIds, revokedAtMs: () => undefined });
+const openimVerifier = () =>
+  createTokenVerifier({ secrets: { current: secret }, adminUserIds, revokedAtMs: () => undefined });
 
 /** A token as any JWT implementation makes it, with no line of code in common with the one under test. */
 function signByHand(payload: unknown, { alg = "HS256", key = secret, header = {} as object } = {}): string {
@@ -75,7 +76,11 @@ describe("OpenIM's tokens", () => {
 
   test("of two tokens minted in one second, with a logout between them, the one from before is revoked", async () => {
     vi.useFakeTimers({ toFake: ["Date"], now: 1_763_850_000_500 });
-    const verify = createTokenVerifier({ secret, adminUserIds, revokedAtMs: () => 1_763_850_000_500 });
+    const verify = createTokenVerifier({
+      secrets: { current: secret },
+      adminUserIds,
+      revokedAtMs: () => 1_763_850_000_500,
+    });
     const mint = createTokenMinter({ secret, ttlMs: 60_000 });
     const mintAt = (ms: number) => {
       vi.setSystemTime(ms);
@@ -221,7 +226,7 @@ describe("revocation", () => {
     const mint = createTokenMinter({ secret, ttlMs: 60_000 });
     const revoked = new Map<string, number>();
     const verify = createTokenVerifier({
-      secret,
+      secrets: { current: secret },
       adminUserIds,
       revokedAtMs: (userId, platformId) => revoked.get(`${userId} ${platformId}`),
     });
@@ -297,7 +302,12 @@ describe("an identity provider's tokens", async () => {
   afterAll(() => server.close());
 
   const verifierOf = (options: Partial<JwksOptions> = {}) =>
-    createTokenVerifier({ secret, adminUserIds, jwks: { ...jwks, ...options }, revokedAtMs: () => undefined });
+    createTokenVerifier({
+      secrets: { current: secret },
+      adminUserIds,
+      jwks: { ...jwks, ...options },
+      revokedAtMs: () => undefined,
+    });
 
   function sign(
     payload: JWTPayload,

@@ -1,4 +1,5 @@
 import { afterEach, beforeEach, expect, test, vi } from "vitest";
+import type { TokenSecrets } from "../../src/auth/secret.ts";
 import { toErrorFacts } from "../../src/errors.ts";
 import { createTickets } from "../../src/tickets/tickets.ts";
 
@@ -13,9 +14,9 @@ function useTickets({ expiresInMs = hour } = {}) {
     ...{ issuedAtMs: Date.now(), expiresAtMs: Date.now() + expiresInMs },
   };
   const used = new Set<string>();
-  const state = { secret: "a".repeat(32), revokedAtMs: undefined as number | undefined };
+  const state = { secrets: { current: "a".repeat(32) } as TokenSecrets, revokedAtMs: undefined as number | undefined };
   const tickets = createTickets({
-    secret: () => state.secret,
+    secrets: () => state.secrets,
     revokedAtMs: () => state.revokedAtMs,
     use: async (id) => used.size < used.add(id).size,
   });
@@ -54,7 +55,7 @@ test("a ticket is not good when its token was revoked, or the secret is another,
   const { ticket } = issue(caller);
   state.revokedAtMs = Date.now();
   expect(await codeOf(ticket)).toBe(1506);
-  state.secret = "b".repeat(32);
+  state.secrets = { current: "b".repeat(32) };
   expect(await codeOf(ticket)).toBe(1505);
   expect(used.size).toBe(0);
 });
