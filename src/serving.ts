@@ -40,6 +40,7 @@ import { createHub } from "./receiving/hub.ts";
 import { createDeliveryService } from "./receiving/service.ts";
 import { type ResumeRequest, resume } from "./receiving/subscribe.ts";
 import { createReportService } from "./reporting/service.ts";
+import { createSendRules } from "./senders/rules.ts";
 import { createMsgService } from "./sending/service.ts";
 import { createTickets } from "./tickets/tickets.ts";
 import { createTimerWheel } from "./timer-wheel.ts";
@@ -152,10 +153,16 @@ export function createServing(options: ServingOptions): Serving {
   const durability = () => Durability[store.audit().durability];
   const sending = { ...delivering, later: schedule.add, groupVersion, durability };
   const conversations = { chat, groupIdsOf };
+  const sendRules = createSendRules();
   const { storeInOrder } = store;
   const sends = createSendAdmission(config.maxSendsInFlight);
   const admitting = { admission: sends, quota };
-  const msg = createMsgService({ limits, sending, storeInOrder, log, tracking, conversations, ...admitting });
+  const msg = createMsgService({
+    ...{ limits, sending, sendRules, storeInOrder, log },
+    tracking,
+    conversations,
+    ...admitting,
+  });
   metrics.watch("mustreach_sends_in_flight", "Sends under way now, those of batches too.", sends.inFlight);
   metrics.watch("mustreach_sends_in_flight_limit", "How many there may be now, by the latency of writes.", sends.limit);
   const crowdedOut = "Calls to send that were refused for want of room among the sends under way.";

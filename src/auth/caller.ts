@@ -2,6 +2,7 @@ import { type DescMethod, getOption } from "@bufbuild/protobuf";
 import { Code, createContextKey, type HandlerContext } from "@connectrpc/connect";
 import { failure } from "../errors.ts";
 import { access } from "../gen/mustreach/delivery/v1/delivery_pb.ts";
+import type { SenderRights } from "../senders/rights.ts";
 
 /** Who makes a call: what a verified token says, or a certificate of MUSTREACH_TLS_CLIENT_ADMINS. */
 export interface Caller {
@@ -10,9 +11,11 @@ export interface Caller {
   readonly platformId: number;
   /**
    * Whether the user is in MUSTREACH_ADMIN_USER_IDS, or an identity provider's token has MUSTREACH_JWT_ADMIN_CLAIM. The
-   * platform does not matter.
+   * platform does not matter. A sender is none, whatever its user.
    */
   readonly isAdmin: boolean;
+  /** What a token with the claim `mustreach` lets its bearer send. Undefined for any other. */
+  readonly sender?: SenderRights | undefined;
   /** When the token was minted, in milliseconds since the Unix epoch; 0 for a token without `iat`. */
   readonly issuedAtMs: number;
   /** The token's `exp` in milliseconds since the Unix epoch. */
@@ -38,8 +41,14 @@ export function requireCaller(context: CallerContext): Caller {
   return caller;
 }
 
+/** Whether a caller may call a method. Of senders, the rules of {@link SenderRights} say what they may send by it. */
+export function mayCall(caller: Pick<Caller, "isAdmin" | "sender"> | undefined, needed: Access): boolean {
+  if (typeof needed === "string") return needed === "anybody" || caller !== undefined;
+  return caller !== undefined && (caller.isAdmin || (needed.sendersToo && caller.sender !== undefined));
+}
+
 /**
- * The caller of an RPC that only admins may call, by {@link accessOf}. The verb asks, and not the gate before it: as with
+ * The caller of an RPC that only admins, or also senders, may call, by {@link accessOf}. The verb asks, and not the gate before it: as with
  * OpenIM, a body that is wrong is told to anybody with a token (1001) before who may not is told so (1002). Whether each
  * verb of such a method asks, test/auth/access.test.ts finds out.
  *
@@ -47,9 +56,10 @@ export function requireCaller(context: CallerContext): Caller {
  */
 export function requireAdmin(context: CallerContext): Caller {
   const caller = requireCaller(context);
-  if (caller.isAdmin) return caller;
   const needed = accessOf(context.method);
-  throw failure("NoPermissionError", typeof needed === "string" ? onlyAdmins : needed.adminsOnly);
+  if (typeof needed === "string") throw failure("NoPermissionError", onlyAdmins);
+  if (mayCall(caller, needed)) return caller;
+  throw failure("NoPermissionError", needed.adminsOnly);
 }
 
 /** What a call without a token is answered: OpenIM's own words and its 1001, not a 15xx; over gRPC and Connect, Unauthenticated. */
@@ -57,8 +67,11 @@ export function missingToken() {
   return failure("ArgsError", "header must have token", undefined, { code: Code.Unauthenticated });
 }
 
-/** Who may call a method: anybody without a token, the bearer of any valid token, or admins, and what others are told. */
-export type Access = "anybody" | "users" | { readonly adminsOnly: string };
+/**
+ * Who may call a method: anybody without a token, the bearer of any valid token, or admins, and senders too or not, with
+ * what others are told.
+ */
+export type Access = "anybody" | "users" | { readonly adminsOnly: string; readonly sendersToo: boolean };
 
 /**
  * gRPC's own services, whose protos cannot say it: tools and orchestrators call them, without a token. They show whether
@@ -81,6 +94,7 @@ export function accessOf(method: DescMethod): Access {
 function readAccess(method: DescMethod): Access {
   if (openServices.test(method.parent.typeName)) return "anybody";
   const { who } = getOption(method, access);
-  if (who.case === "adminsOnly") return { adminsOnly: who.value };
-  return who.value === true ? who.case : { adminsOnly: onlyAdmins };
+  if (who.case === "adminsOnly") return { adminsOnly: who.value, sendersToo: false };
+  if (who.case === "sendersOnly") return { adminsOnly: who.value, sendersToo: true };
+  return who.value === true ? who.case : { adminsOnly: onlyAdmins, sendersToo: false };
 }

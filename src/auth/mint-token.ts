@@ -1,10 +1,13 @@
 import { SignJWT } from "jose";
+import type { SenderClaim, SenderRights } from "../senders/rights.ts";
 import { toSigningKey } from "./secret.ts";
 
 /** Whom a token is for. */
 export interface TokenSubject {
   readonly userId: string;
   readonly platformId: number;
+  /** Makes it a sender's token, with these rights. */
+  readonly sender?: SenderRights | undefined;
 }
 
 /** A token, and how long it is valid from now. */
@@ -17,15 +20,15 @@ export interface MintedToken {
 export type TokenMinter = (subject: TokenSubject) => Promise<MintedToken>;
 
 /**
- * Mints OpenIM's tokens: HS256 with the claims `UserID`, `PlatformID`, `exp` and `iat`, in whole seconds. One of our own
- * is beside them: `iatMs`, the moment of `iat` in milliseconds.
+ * Mints OpenIM's tokens: HS256 with the claims `UserID`, `PlatformID`, `exp` and `iat`, in whole seconds. Of our own
+ * are `iatMs`, the moment of `iat` in milliseconds, and a sender's `mustreach`.
  *
  * @param key.ttlMs how long a token is valid; whole seconds.
  */
 export function createTokenMinter(key: { readonly secret: string; readonly ttlMs: number }): TokenMinter {
   const signingKey = toSigningKey(key.secret);
   const expireTimeSeconds = Math.floor(key.ttlMs / 1_000);
-  return async ({ userId, platformId }) => {
+  return async ({ userId, platformId, sender }) => {
     const nowMs = Date.now();
     const claims = {
       UserID: userId,
@@ -34,6 +37,7 @@ export function createTokenMinter(key: { readonly secret: string; readonly ttlMs
       iat: Math.floor(nowMs / 1_000),
       // A revocation must tell the token that was minted just before it from the one minted just after.
       iatMs: nowMs,
+      ...(sender && ({ mustreach: { send: sender } } satisfies SenderClaim)),
     };
     const token = await new SignJWT(claims).setProtectedHeader({ alg: "HS256", typ: "JWT" }).sign(await signingKey);
     return { token, expireTimeSeconds };

@@ -1,16 +1,10 @@
 import { createHmac, createSecretKey, timingSafeEqual } from "node:crypto";
 import { ConnectError } from "@connectrpc/connect";
-import {
-  createRemoteJWKSet,
-  customFetch,
-  decodeProtectedHeader,
-  errors,
-  type JWTPayload,
-  type JWTVerifyGetKey,
-  jwtVerify,
-} from "jose";
+import { decodeProtectedHeader, errors, type JWTPayload, jwtVerify } from "jose";
 import { failure } from "../errors.ts";
+import { createKeyFinder } from "../jwks/key-finder.ts";
 import { isId, maxUserIdBytes } from "../limits.ts";
+import { readSenderRights, type SenderRights } from "../senders/rights.ts";
 import type { Caller } from "./caller.ts";
 import { anyPlatform, platformName } from "./platform.ts";
 import { isRevoked, type RevokedAtMs } from "./revocations.ts";
@@ -25,9 +19,6 @@ const asymmetricAlgorithms = [
   ...["RS256", "RS384", "RS512", "PS256", "PS384", "PS512", "ES256", "ES384", "ES512"],
   ...["EdDSA", "Ed25519"],
 ];
-
-/** How long after a fetch, good or failed, no other is made, in milliseconds: no caller can make us ask more often. */
-const fetchPauseMs = 5_000;
 
 /**
  * How far ahead of this machine's clock a token's `iat` may be, in milliseconds. More is refused with 1504: until its
@@ -65,7 +56,7 @@ export interface JwksOptions {
  * | | |
  * |---|---|
  * | 1501 TokenExpiredError | good signature, but expired |
- * | 1503 TokenMalformedError | not a JWT, longer than 8 KiB, or without a usable UserID, PlatformID or `exp` |
+ * | 1503 TokenMalformedError | not a JWT, longer than 8 KiB, or without a usable UserID, PlatformID or `exp`, or with an unusable `mustreach` |
  * | 1504 TokenNotValidYetError | good signature, but `nbf` is ahead, or `iat` by more than a minute |
  * | 1505 TokenUnknownError | bad signature, unknown key, another algorithm (also `none`), another `iss` or `aud`; an admin's user id in an identity provider's token that is no admin's |
  * | 1506 TokenKickedError | revoked |
@@ -95,10 +86,10 @@ export function createTokenVerifier(options: TokenVerifierOptions): TokenVerifie
         ...(jwks.issuer === undefined ? {} : { issuer: jwks.issuer }),
         audience: jwks.audience,
       });
-      const isAdmin = hasClaim(payload, jwks.adminClaim);
-      const caller = readClaims(payload, jwks.userClaim ?? "sub", () => isAdmin);
+      const isProviderAdmin = hasClaim(payload, jwks.adminClaim);
+      const caller = readClaims(payload, jwks.userClaim ?? "sub", () => isProviderAdmin);
       // An admin's id must not be anybody's: what admins send is pushed to their own devices too.
-      if (!isAdmin && adminUserIds.has(caller.userId)) {
+      if (!caller.isAdmin && adminUserIds.has(caller.userId)) {
         throw failure("TokenUnknownError", "the token names an admin and is not an admin's");
       }
       return caller;
@@ -216,7 +207,18 @@ function readClaims(claims: JWTPayload, userClaim: string, isAdmin: (userId: str
   if (issuedAtMs > Date.now() + maxIssuedAheadMs) {
     throw failure("TokenNotValidYetError", "the token was issued in the future");
   }
-  return { userId, platformId, isAdmin: isAdmin(userId), issuedAtMs, expiresAtMs };
+  const sender = readSender(claims.mustreach);
+  const who = { userId, platformId, issuedAtMs, expiresAtMs };
+  // The claim takes away: an admin's token with it is a sender's.
+  return sender === undefined ? { ...who, isAdmin: isAdmin(userId) } : { ...who, isAdmin: false, sender };
+}
+
+function readSender(claim: unknown): SenderRights | undefined {
+  try {
+    return claim === undefined ? undefined : readSenderRights(claim);
+  } catch {
+    throw malformed("the token's claim mustreach is not usable");
+  }
 }
 
 /** `iat` says the second; `iatMs`, which only our own tokens have, says which millisecond of it. */
@@ -226,40 +228,6 @@ function readIssuedAtMs({ iat = 0, iatMs }: JWTPayload): number {
 
 function malformed(errDlt: string): ConnectError {
   return failure("TokenMalformedError", errDlt);
-}
-
-/**
- * Finds the public key of a token in a key set that is fetched on first use, again after 10 min, and for an unknown
- * `kid` at most every 30 s (jose's defaults); at most every 5 s when that fails.
- *
- * @throws TokenUnknownError (1505) for a token that no single key fits, and IdentityProviderError (90104) when the key
- * set cannot be fetched or used.
- */
-function createKeyFinder(url: string): JWTVerifyGetKey {
-  const keySet = createRemoteJWKSet(new URL(url), { [customFetch]: createSparingFetch() });
-  return async (header, token) => {
-    try {
-      return await keySet(header, token);
-    } catch (cause) {
-      if (cause instanceof errors.JWKSNoMatchingKey) {
-        throw failure("TokenUnknownError", "no key of the identity provider fits the token", cause);
-      }
-      if (cause instanceof errors.JWKSMultipleMatchingKeys) {
-        throw failure("TokenUnknownError", "the token needs a kid: several keys of the identity provider fit", cause);
-      }
-      throw failure("IdentityProviderError", "the identity provider's keys cannot be fetched", cause);
-    }
-  };
-}
-
-/** Not around the key set, but inside: keys that it has already are found during the pause as well. */
-function createSparingFetch(): typeof fetch {
-  let nextAtMs = 0;
-  return async (...request) => {
-    if (Date.now() < nextAtMs) throw new Error("the last fetch was a moment ago, and did not help");
-    nextAtMs = Date.now() + fetchPauseMs;
-    return fetch(...request);
-  };
 }
 
 /** Whether a token has a claim, written as `name` for one that is `true`, or as `name=value`. */

@@ -1,6 +1,6 @@
 import type { DescMethod } from "@bufbuild/protobuf";
 import type { HandlerContext } from "@connectrpc/connect";
-import { accessOf, callerKey } from "../auth/caller.ts";
+import { type Access, accessOf, callerKey, mayCall } from "../auth/caller.ts";
 import { failure } from "../errors.ts";
 import { type BodyBudget, createBodyBudget, minBodyBytes } from "../http/body-budget.ts";
 import type { Connection } from "../http2/exchange.ts";
@@ -49,14 +49,16 @@ export function createBodyLimits(options: BodyLimitOptions): BodyLimits {
   const { maxInstanceBytes = largest * Math.max(2, Math.floor(8 / processes)) } = options;
   const instance = createBodyBudget(maxInstanceBytes);
   const connections = new WeakMap<Connection, readonly BodyBudget[]>();
-  /** One for all calls of a method, by admins and by others. */
-  const limits = { admins: new Map<DescMethod, BodyLimit>(), others: new Map<DescMethod, BodyLimit>() };
+  /** One for all calls of a method, by those who may send as much as they like, and by others. */
+  const limits = { trusted: new Map<DescMethod, BodyLimit>(), others: new Map<DescMethod, BodyLimit>() };
   return {
     maxBytes,
     limitOf({ method, values }) {
-      const isAdmin = values.get(callerKey)?.isAdmin === true;
-      const known = isAdmin ? limits.admins : limits.others;
-      const limit = known.get(method) ?? toLimit(method, isAdmin, maxBytes);
+      const caller = values.get(callerKey);
+      const access = accessOf(method);
+      const isTrusted = caller?.isAdmin === true || (typeof access !== "string" && mayCall(caller, access));
+      const known = isTrusted ? limits.trusted : limits.others;
+      const limit = known.get(method) ?? toLimit(access, isTrusted, maxBytes);
       known.set(method, limit);
       return limit;
     },
@@ -72,11 +74,10 @@ export function createBodyLimits(options: BodyLimitOptions): BodyLimits {
  * In the documented order a caller who may not call a method is told so after what is wrong with the body; a body that
  * is no ordinary one is not waited for.
  */
-function toLimit(method: DescMethod, isAdmin: boolean, largest: number): BodyLimit {
-  const maxBytes = isAdmin ? largest : Math.min(largest, maxOrdinaryBytes);
-  const access = accessOf(method);
+function toLimit(access: Access, isTrusted: boolean, largest: number): BodyLimit {
+  const maxBytes = isTrusted ? largest : Math.min(largest, maxOrdinaryBytes);
   const tooLarge = () =>
-    isAdmin || typeof access === "string"
+    isTrusted || typeof access === "string"
       ? new BindError(`the body is larger than ${maxBytes} bytes`, 413)
       : failure("NoPermissionError", access.adminsOnly);
   return { maxBytes, tooLarge };

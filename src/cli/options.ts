@@ -4,6 +4,7 @@ import { InvalidArgumentError, Option } from "commander";
 import { createTokenMinter } from "../auth/mint-token.ts";
 import { readTokenSecret } from "../auth/secret.ts";
 import { ConfigError, loadConfig } from "../config.ts";
+import type { SenderRights } from "../senders/rights.ts";
 
 /** `--url`: where the service answers. Default: what MUSTREACH_HOST and MUSTREACH_PORT say. */
 export function urlOption(): Option {
@@ -46,10 +47,10 @@ export function serviceUrl(url: string | undefined): string {
  * Mints a token with the secret that the service on this machine uses: MUSTREACH_TOKEN_SECRET, or the one kept in
  * MUSTREACH_DATA_DIR.
  */
-export async function mintToken(userId: string, platformId: number): Promise<string> {
+export async function mintToken(userId: string, platformId: number, sender?: SenderRights): Promise<string> {
   const config = loadConfig(process.env);
   const mint = createTokenMinter({ secret: await readTokenSecret(config), ttlMs: config.tokenTtl });
-  return (await mint({ userId, platformId })).token;
+  return (await mint({ userId, platformId, sender })).token;
 }
 
 /** The first admin of the settings. */

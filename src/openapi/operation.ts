@@ -33,7 +33,7 @@ export function toOperation({ path, method }: RestRoute, schemas: OperationSchem
     summary: firstSentence(summary),
     description: [summary, ...paragraphs].join("\n\n"),
     ...(access === "anybody" ? { security: [] } : { security: anyToken }),
-    "x-access": typeof access === "string" ? access : "admins",
+    "x-access": typeof access === "string" ? access : access.sendersToo ? "senders" : "admins",
     parameters: [
       { $ref: "#/components/parameters/operationID" },
       ...(hasIdempotencyKey(method.input) ? [{ $ref: "#/components/parameters/idempotencyKey" }] : []),

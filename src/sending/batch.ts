@@ -2,6 +2,7 @@ import type { BaseLogger } from "pino";
 import { type ErrorFacts, errorTable, failure, retryAfterMsOf, toErrorFacts, wrongField } from "../errors.ts";
 import type { SendBusinessNotificationRequest } from "../gen/mustreach/msg/v1/msg_pb.ts";
 import type { Unit, UnitStored } from "../publishing/in-order.ts";
+import type { AllowSend } from "../senders/rules.ts";
 import type { Accepted, Begun, Send } from "./send.ts";
 import { type SendLimits, type ValidSend, validateSend } from "./validate.ts";
 
@@ -17,6 +18,7 @@ export interface SendBatchDeps {
   /** Stores what was laid out, in its order and in few writes. */
   readonly storeInOrder: (units: readonly Unit[]) => Promise<readonly UnitStored[]>;
   readonly limits: SendLimits;
+  readonly allow: AllowSend;
   readonly log: Pick<BaseLogger, "error">;
 }
 
@@ -53,7 +55,7 @@ interface Element {
  * recipient as far as the first that cannot.
  */
 export async function sendBatch(
-  { send, begin, storeInOrder, limits, log }: SendBatchDeps,
+  { send, begin, storeInOrder, limits, allow, log }: SendBatchDeps,
   requests: readonly SendBusinessNotificationRequest[],
   operationId: string,
 ): Promise<SendOutcome[]> {
@@ -70,6 +72,7 @@ export async function sendBatch(
   for (const [index, request] of requests.entries()) {
     try {
       const valid = validateSend(request, limits);
+      allow(valid);
       const { recvUserId, recvGroupId, recvUserIds, clientMsgId } = valid;
       const recipient = JSON.stringify([recvUserId, recvGroupId, ...recvUserIds]);
       const chain = chains.get(recipient);

@@ -9,14 +9,16 @@ import { pullMessages } from "../chat/pull-messages.ts";
 import type { MsgService, SendBusinessNotificationRequest } from "../gen/mustreach/msg/v1/msg_pb.ts";
 import { operationIdKey } from "../observe/operation-id.ts";
 import { type RecallDeps, recall } from "../recalling/recall.ts";
+import type { SendRules } from "../senders/rules.ts";
 import { requireBatch, type SendBatchDeps, type SendOutcome, sendBatch } from "./batch.ts";
 import { findToRecall, requireReference } from "./find-send.ts";
 import { type Accepted, begin, type SendDeps, send } from "./send.ts";
 import { type DeliveryStatusDeps, getDeliveryStatus, requireStatusQuery } from "./status.ts";
 import { validateSend } from "./validate.ts";
 
-export interface MsgServiceDeps extends Omit<SendBatchDeps, "send" | "begin"> {
+export interface MsgServiceDeps extends Omit<SendBatchDeps, "send" | "begin" | "allow"> {
   readonly sending: SendDeps;
+  readonly sendRules: SendRules;
   /** For what is asked about a send later. */
   readonly tracking: DeliveryStatusDeps & RecallDeps & Parameters<typeof findToRecall>[0];
   readonly conversations: ChatDeps;
@@ -30,17 +32,20 @@ export interface MsgServiceDeps extends Omit<SendBatchDeps, "send" | "begin"> {
  * caller's right to send.
  */
 export function createMsgService(deps: MsgServiceDeps): ServiceImpl<typeof MsgService> {
-  const { limits, sending, tracking } = deps;
+  const { limits, sending, sendRules, tracking } = deps;
   return {
     async sendBusinessNotification(request, context) {
       const valid = validateSend(request, limits);
+      sendRules(requireAdmin(context))(valid);
       const operationId = context.values.get(operationIdKey);
       return toResponse(await admitted(deps, context, [request], () => send(sending, valid, operationId)));
     },
     async sendBusinessNotificationBatch(request, context) {
       const notifications = requireBatch(request.notifications);
+      const allow = sendRules(requireAdmin(context));
       const batch: SendBatchDeps = {
         ...deps,
+        allow,
         send: (request, operationId) => send(sending, request, operationId),
         begin: (request, operationId) => begin(sending, request, operationId),
       };

@@ -9,15 +9,25 @@ import { DeadLetterService } from "../../src/gen/mustreach/delivery/v1/dead_lett
 import { access as accessOption, DeliveryService } from "../../src/gen/mustreach/delivery/v1/delivery_pb.ts";
 import { GroupService } from "../../src/gen/mustreach/directory/v1/directory_pb.ts";
 import { MsgService } from "../../src/gen/mustreach/msg/v1/msg_pb.ts";
+import { ReportService } from "../../src/gen/mustreach/msg/v1/report_pb.ts";
 import { OpenimService } from "../../src/gen/mustreach/openim/v1/openim_pb.ts";
 import { useServer } from "../helpers/server.ts";
 
 const server = useServer();
 const serviceOf = (name: string) => ({ name: "S", method: [{ name, inputType: ".M", outputType: ".M" }] });
-const services = [AuthService, MsgService, DeliveryService, GroupService, DeadLetterService, OpenimService];
+const services = [
+  AuthService,
+  MsgService,
+  DeliveryService,
+  GroupService,
+  DeadLetterService,
+  ReportService,
+  OpenimService,
+];
 const methods = services.flatMap((service) => service.methods.map((method) => ({ service, method })));
 
-const send = { sendUserId: "imAdmin", recvUserId: "alice", key: "k", data: "d" };
+// Within the rights of the sender below.
+const send = { sendUserId: "alice", recvUserId: "alice", key: "order.paid", data: "d" };
 const group = { groupId: "crew" };
 /** Requests that are answered 1001 when they are empty: a body that is wrong comes before who may not. */
 const requests: Readonly<Record<string, object>> = {
@@ -41,6 +51,8 @@ const requests: Readonly<Record<string, object>> = {
   PullMsgBySeq: { userId: "alice" },
   GetConversationsHasReadAndMaxSeq: { userId: "alice" },
   ReplayDeadLetters: { all: true },
+  PullReports: { afterSequence: 0n },
+  WatchReports: {},
   Receive: { request: { case: "subscribe", value: {} } },
 };
 
@@ -76,7 +88,7 @@ test("each method says in the proto who may call it; one that does not is for ad
         file: [{ name: "a.proto", syntax: "proto3", messageType: [{ name: "M" }], service: [serviceOf("Unsaid")] }],
       }),
     ).getService("S")?.methods ?? [];
-  expect(unsaid && accessOf(unsaid)).toEqual({ adminsOnly: "only an admin token may call this" });
+  expect(unsaid && accessOf(unsaid)).toEqual({ adminsOnly: "only an admin token may call this", sendersToo: false });
 });
 
 test.each(methods.map((one) => [`${one.service.typeName}/${one.method.name}`, one] as const))(
@@ -86,6 +98,9 @@ test.each(methods.map((one) => [`${one.service.typeName}/${one.method.name}`, on
     expect((await codeOf(one)) === Code.Unauthenticated).toBe(access !== "anybody");
     const asUser = await codeOf(one, await server.userToken("alice"));
     expect(asUser === Code.PermissionDenied).toBe(typeof access !== "string");
+    const { token } = await server.mint({ userId: "alice", platformId: 5, sender: { keys: ["order."] } });
+    const asSender = await codeOf(one, token);
+    expect(asSender === Code.PermissionDenied).toBe(typeof access !== "string" && !access.sendersToo);
     const asAdmin = await codeOf(one, await server.adminToken());
     expect([Code.Unauthenticated, Code.PermissionDenied]).not.toContain(asAdmin);
   },

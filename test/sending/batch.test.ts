@@ -41,7 +41,11 @@ function useBatch(answer: (data: string) => Promise<void> | void = () => {}) {
     return accepted(clientMsgId || data);
   };
   const batch = (requests: Parameters<typeof sendBatch>[1], operationId: string) =>
-    sendBatch({ send, begin: () => undefined, storeInOrder: async () => [], limits, log }, requests, operationId);
+    sendBatch(
+      { send, begin: () => undefined, storeInOrder: async () => [], limits, allow: () => {}, log },
+      requests,
+      operationId,
+    );
   return { batch, started, most, log };
 }
 
@@ -188,6 +192,7 @@ describe("stored together", () => {
       begin,
       storeInOrder,
       limits,
+      allow: () => {},
       log: { error: vi.fn() },
     };
     const batch = (requests: Parameters<typeof sendBatch>[1]) => sendBatch(deps, requests, "test");

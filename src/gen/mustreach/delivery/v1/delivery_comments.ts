@@ -8,6 +8,7 @@ export const comments: Readonly<Record<string, string>> = {
   "mustreach.delivery.v1.Access.anybody": "Anybody, without a token.",
   "mustreach.delivery.v1.Access.users": "The bearer of any valid token.",
   "mustreach.delivery.v1.Access.admins_only": "The bearer of an admin's token; and what others are told, as errDlt of 1002.",
+  "mustreach.delivery.v1.Access.senders_only": "As admins_only, and the bearer of a sender's token, as far as its rights go.",
   "mustreach.delivery.v1.Start": "Start says where a session begins when the request has no after_sequence.",
   "mustreach.delivery.v1.Start.START_UNSPECIFIED": "As START_RESUME.",
   "mustreach.delivery.v1.Start.START_RESUME": "After the device's cursor; a device without one begins at the oldest notification retained.",
