@@ -1,12 +1,11 @@
 import { once } from "node:events";
-import { accessSync, constants } from "node:fs";
 import { createServer } from "node:http";
 import type { AddressInfo } from "node:net";
-import { delimiter, join } from "node:path";
 import { fileURLToPath } from "node:url";
 import { type Browser, type BrowserContext, type BrowserContextOptions, chromium, type Page } from "playwright-core";
 import { rolldown } from "rolldown";
 import { beforeAll, onTestFinished } from "vitest";
+import { findChromium } from "./chromium.ts";
 import type { Tab } from "./tab.ts";
 
 /** What reaches the network besides the pages of the tests is switched off. */
@@ -127,21 +126,4 @@ async function bundle(input: string): Promise<string> {
   const { output } = await build.generate({ format: "iife", codeSplitting: false });
   await build.close();
   return output[0].code;
-}
-
-/** Chromium or Chrome of the machine: the tests do not fetch one. */
-function findChromium(): string {
-  const names = ["chromium", "chromium-browser", "google-chrome", "google-chrome-stable"];
-  const places = (process.env.PATH ?? "").split(delimiter).flatMap((dir) => names.map((name) => join(dir, name)));
-  places.push("/Applications/Google Chrome.app/Contents/MacOS/Google Chrome");
-  const found = places.find((place) => {
-    try {
-      accessSync(place, constants.X_OK);
-      return true;
-    } catch {
-      return false;
-    }
-  });
-  if (found !== undefined) return found;
-  throw new Error(`this test needs ${names.join(" or ")} on PATH: on Debian, apt-get install chromium`);
 }

@@ -1,0 +1,10 @@
+fn main() -> std::io::Result<()> {
+    tonic_prost_build::configure()
+        .build_server(false)
+        // Modules nested as the packages are: the messages of one refer to those of another by `super::super::…`.
+        .include_file("protos.rs")
+        .compile_protos(
+            &["proto/mustreach/msg/v1/msg.proto", "proto/mustreach/delivery/v1/delivery.proto"],
+            &["proto"],
+        )
+}
