@@ -1,6 +1,6 @@
 import type { Logger } from "pino";
 import type { Broker } from "../broker/connect.ts";
-import type { DirectGet, DirectMessage } from "../broker/direct-get.ts";
+import type { DirectGet } from "../broker/direct-get.ts";
 import { toPartition, toToken } from "../broker/subjects.ts";
 import { replace, type Write, write as writeOnce } from "../broker/write.ts";
 import { failure } from "../errors.ts";
@@ -77,13 +77,13 @@ interface CursorOptions {
 
 /** What cursors need of the epochs. */
 export interface CursorEpochs {
-  readonly of: Pick<Epochs, "refresh" | "placeOf" | "replacements">;
+  readonly of: Pick<Epochs, "refresh" | "meet" | "placeOf" | "replacements">;
   readonly partitions: number;
 }
 
 /** Positions as their sequences say. */
 const asStored: CursorEpochs = {
-  of: { refresh: async () => {}, placeOf: (_, { sequence }) => sequence, replacements: () => 0 },
+  of: { refresh: async () => {}, meet: async () => {}, placeOf: (_, { sequence }) => sequence, replacements: () => 0 },
   partitions: 1,
 };
 
@@ -114,6 +114,12 @@ export function createCursors(broker: Broker, get: DirectGet, options: CursorOpt
   const refresh = async (users: Iterable<string>): Promise<void> => {
     const concerned = new Set([...users].map((user) => toPartition(user, partitions)));
     await Promise.all([...concerned].map((partition) => epochs.refresh(partition)));
+  };
+
+  /** Sees to it that the store is known as far as it has these positions, by user. */
+  const meet = async (positions: ReadonlyMap<string, readonly Position[]>): Promise<void> => {
+    await refresh(positions.keys());
+    for (const [user, some] of positions) await epochs.meet(toPartition(user, partitions), some);
   };
 
   /** How far a position is in the store as it is known. */
@@ -230,7 +236,7 @@ export function createCursors(broker: Broker, get: DirectGet, options: CursorOpt
       const kept = await position(userId, deviceId);
       if (kept === undefined) return undefined;
       const user = toToken(userId);
-      await refresh([user]);
+      await meet(Map.groupBy([kept], () => user));
       return placeOf(user, kept);
     },
     position,
@@ -263,17 +269,15 @@ export function createCursors(broker: Broker, get: DirectGet, options: CursorOpt
     },
     async ofUsers(userIds) {
       const byToken = new Map(userIds.map((userId) => [toToken(userId), userId]));
-      const users = [...byToken.keys()];
-      await refresh(users);
-      const found = Map.groupBy(await readCursors(get, users), ({ subject }) => parseCursorSubject(subject));
-      const toCursor = (user: string, { payload, timeMs }: DirectMessage): DeviceCursor => {
-        const { deviceId, position, began } = decodeCursor(payload);
-        const place = { sequence: placeOf(user, position), began: began && placeOf(user, began) };
-        return { deviceId, ...place, storedAtMs: timeMs };
+      const stored = (await readCursors(get, [...byToken.keys()])).map(({ subject, payload, timeMs }) => {
+        return { user: parseCursorSubject(subject), storedAtMs: timeMs, ...decodeCursor(payload) };
+      });
+      const found = Map.groupBy(stored, ({ user }) => user);
+      await meet(new Map([...found].map(([user, cursors]) => [user, cursors.map(({ position }) => position)])));
+      const toCursor = ({ user, deviceId, position, began, storedAtMs }: (typeof stored)[number]): DeviceCursor => {
+        return { deviceId, sequence: placeOf(user, position), began: began && placeOf(user, began), storedAtMs };
       };
-      return new Map(
-        [...found].map(([user, cursors]) => [byToken.get(user) ?? "", cursors.map((one) => toCursor(user, one))]),
-      );
+      return new Map([...found].map(([user, cursors]) => [byToken.get(user) ?? "", cursors.map(toCursor)]));
     },
     lag: () => ({ devices: moved.size, sinceMs: moved.values().next().value?.sinceMs }),
     flush: (userId, deviceId) => flushOne(cursorSubject(toToken(userId), toToken(deviceId))),

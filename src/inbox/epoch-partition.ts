@@ -9,6 +9,8 @@ export interface Partition {
   lineage: Lineage;
   marker: Marker | undefined;
   newest: number;
+  /** Epochs that a look has not found in the lineage. */
+  readonly strangers: Set<string>;
   /** All markers up to this sequence are known. */
   knownThrough: number;
   /** The server process through which inboxes may be written. */
@@ -37,6 +39,7 @@ export function createPartition(number: number): Partition {
     knownThrough: 0,
     ...none,
     ...never,
+    strangers: new Set(),
     next: new Map(),
     opening: undefined,
   };

@@ -38,6 +38,11 @@ export interface Epochs extends WriteGate {
   look(partition: number): Promise<void>;
   /** Looks, unless it is known which epochs began up to a sequence: what is labelled there needs them. */
   know(partition: number, sequence: number): Promise<void>;
+  /**
+   * Looks, if one of these positions is of an epoch that is not known, or beyond what is known to be assigned: another
+   * instance may have begun it, or have written there.
+   */
+  meet(partition: number, positions: readonly Position[]): Promise<void>;
   /** Takes a marker that was read on the way. */
   learn(partition: number, marker: DirectMessage): void;
   /** The sequence at which a position is in the store as it is known: its own, or the last that is left of its epoch. */
@@ -87,6 +92,7 @@ export function createEpochs({ reads, writes, partitions, retentionMs, log }: Ep
   const adopt = (partition: Partition, marker: Marker | undefined) => {
     partition.marker = marker;
     partition.lineage = marker?.lineage ?? [];
+    partition.strangers.clear();
     if (marker !== undefined) partition.newest = Math.max(partition.newest, marker.sequence);
   };
 
@@ -239,6 +245,15 @@ export function createEpochs({ reads, writes, partitions, retentionMs, log }: Ep
     },
     look: (number) => look(of(number), "count"),
     know: async (number, sequence) => void (sequence > of(number).knownThrough && (await look(of(number), "count"))),
+    async meet(number, positions) {
+      const partition = of(number);
+      const isStrange = ({ epoch }: Position) => endOf(partition.lineage, epoch) === 0;
+      const isNews = (position: Position) =>
+        position.sequence > partition.newest || (isStrange(position) && !partition.strangers.has(position.epoch));
+      if (!positions.some(isNews)) return;
+      await look(partition, "count");
+      for (const { epoch } of positions.filter(isStrange)) partition.strangers.add(epoch);
+    },
     learn(number, message) {
       const marker = toMarker(message.subject, message.sequence, message.timeMs, message.payload);
       const partition = of(number);

@@ -247,6 +247,7 @@ test("a cursor counts as far as the store holds its epoch, and moves on in the n
   let replaced = false;
   const of = {
     refresh: async () => {},
+    meet: async () => {},
     placeOf: (_: number, { epoch, sequence }: Position) =>
       replaced ? Math.min(sequence, ends.get(epoch) ?? 0) : sequence,
     replacements: () => 0,

@@ -120,6 +120,28 @@ describe("an epoch begins", () => {
     expect(await one.read(further, second?.id, true)).toEqual([[second?.id, "3"]]);
   });
 
+  test("and another instance that has just looked knows of it when it meets a position there, and how far it goes", async () => {
+    const server = await startBroker();
+    const one = await openInstance(server);
+    await one.write("1");
+    await one.read();
+    const two = await openInstance(server);
+    await two.write("2");
+    const epoch = two.epochs.lineage(0).at(-1)?.id ?? "";
+    const met = { epoch, sequence: two.epochs.newest(0) };
+    expect(one.epochs.placeOf(0, met)).toBe(0);
+    await one.epochs.meet(0, [met]);
+    expect(one.epochs.placeOf(0, met)).toBe(met.sequence);
+    await two.write("3");
+    const next = { epoch, sequence: two.epochs.newest(0) };
+    await one.epochs.meet(0, [next]);
+    expect(one.epochs.placeOf(0, next)).toBe(next.sequence);
+    // Of one that nobody knows, nothing holds.
+    const stranger = { epoch: "of another store", sequence: 1 };
+    await one.epochs.meet(0, [stranger, next]);
+    expect(one.epochs.placeOf(0, stranger)).toBe(0);
+  });
+
   test("once for instances that begin to write at the same moment", async () => {
     const server = await startBroker();
     const instances = await Promise.all([1, 2, 3, 4].map(() => openInstance(server)));
