@@ -106,9 +106,13 @@ function toTracking(store: Store, connections: Connections, { retention: retenti
     membersAt: async (groupId: string, version: number) =>
       (await groups.membersAt(groupId, version)).map(({ userId }) => userId),
     cancelScheduled: schedule.cancel,
-    report: ({ reportKey = "", deliverAtMs, ...record }: RecallableSend["record"], userIds: readonly string[]) => {
+    report: (
+      { reportKey = "", deliverAtMs, ...record }: RecallableSend["record"],
+      userIds: readonly string[],
+      state: "recalled" | "collapsed" | "delivered",
+    ) => {
       const notification = { ...record, key: reportKey, sendTimeMs: deliverAtMs || record.sendTime };
-      return reports.tell(userIds.map((userId) => ({ notification, userId, state: "recalled" })));
+      return reports.tell(userIds.map((userId) => ({ notification, userId, state })));
     },
     removeEverywhere: (id: string, found: ReadonlyMap<string, number>) => removeEverywhere(purge, id, found),
   };

@@ -6,6 +6,7 @@ import { startEscalate } from "./reaching/escalate.ts";
 import type { Escalation } from "./reaching/escalations.ts";
 import { reachConsumer } from "./reaching/layout.ts";
 import { startReach } from "./reaching/watch.ts";
+import { toRecallState } from "./recalling/findings.ts";
 import { recall } from "./recalling/recall.ts";
 import { type ReportedNotification, toReported } from "./reporting/reports.ts";
 import { createReportWatch } from "./reporting/watch.ts";
@@ -57,7 +58,11 @@ export async function startJobs({
     stops.push(await schedule.work((due) => deliverDue(delivering, due)));
 
     const reporting = createReportWatch({
-      ...{ reports, looks: reportLooks, cursors, recalledAt: recalls.recalledAt, retentionMs },
+      ...{ reports, looks: reportLooks, cursors, retentionMs },
+      findWithdrawal: async (serverMsgId) => {
+        const mark = await recalls.find(serverMsgId);
+        return mark && { state: toRecallState(mark), atMs: mark.atMs };
+      },
       find: async (serverMsgId) => toReportedSend(await sends.find({ serverMsgId, clientMsgId: "" })),
     });
     stops.push(await reportLooks.consume(reporting.look));

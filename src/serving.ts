@@ -39,6 +39,7 @@ import type { Admission } from "./receiving/admission.ts";
 import { createHub } from "./receiving/hub.ts";
 import { createDeliveryService } from "./receiving/service.ts";
 import { type ResumeRequest, resume } from "./receiving/subscribe.ts";
+import type { MarkedItem } from "./receiving/window.ts";
 import { createReportService } from "./reporting/service.ts";
 import { createSendRules } from "./senders/rules.ts";
 import { createMsgService } from "./sending/service.ts";
@@ -139,7 +140,11 @@ export function createServing(options: ServingOptions): Serving {
   const timers = createTimerWheel();
   const traffic = new Traffic(metrics.reach);
   const receiving = { traffic, inbox, live, openSession, cursors, groupPush, admission, pushMemory, timers };
-  const hub = createHub({ ...receiving, onGap, isBrokerAway, heartbeatMs, log });
+  const onMarkedAcknowledged = (userId: string, deviceId: string, items: readonly MarkedItem[]) => {
+    const reported = items.flatMap(({ marks }) => (marks.report === undefined ? [] : [marks]));
+    store.reportDelivered(userId, deviceId, reported);
+  };
+  const hub = createHub({ ...receiving, onMarkedAcknowledged, onGap, isBrokerAway, heartbeatMs, log });
   watchTraffic(metrics, { traffic, hub, pushMemory, cursors });
   revocations.onRevoke(({ userId }) => hub.endRevoked(userId));
   connections.signals.onReconnect(() => hub.reconcileAll());

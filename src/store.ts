@@ -152,7 +152,7 @@ export async function openStore(
     /** The names of its streams. */
     streams: specs.map(({ name }) => name),
     reports,
-    reportDelivered: createReportDelivered({ reports, get: directGet, partitions, log }),
+    reportDelivered: createReportDelivered({ reports, log }),
     reportLooks: createReportLooks(broker, publisher, log),
     reportPages: createReportPages(reads, directGet),
     reportsTold,

@@ -17,7 +17,7 @@ import { type Topic, toTopic } from "./layout.ts";
 /** A notification that has a collapse key. */
 export type Collapsible = Pick<
   Notification,
-  "serverMsgId" | "clientMsgId" | "sendTime" | "recvUserId" | "recvGroupId" | "collapseKey"
+  "serverMsgId" | "clientMsgId" | "key" | "sendTime" | "recvUserId" | "recvGroupId" | "collapseKey"
 >;
 
 /** A send that was announced, and was not replaced yet as far as is known. */
@@ -28,6 +28,8 @@ export interface Candidate {
   readonly sendTime: number;
   /** The version of the group whose members are the recipients; 0 for a send to a user. */
   readonly groupVersion: number;
+  /** The key of the notification, where what becomes of it is reported. */
+  readonly reportKey: string | undefined;
   /** Of its announcement. */
   readonly sequence: number;
 }
@@ -43,8 +45,10 @@ export interface Candidates {
   /**
    * Announces a send, before its notification is stored: whoever stores a newer one finds it. Idempotent. Resolves to the
    * sequence of the announcement. Throws StoreFullError (90101) when the broker has no space.
+   *
+   * @param isReported whether what becomes of it is reported.
    */
-  add(notification: Collapsible, groupVersion: number): Promise<number>;
+  add(notification: Collapsible, groupVersion: number, isReported: boolean): Promise<number>;
   /**
    * Some of the sends announced, the first to be so first.
    *
@@ -80,11 +84,12 @@ export function createCandidates(
     });
 
   return {
-    async add(notification, groupVersion) {
-      const { serverMsgId, clientMsgId, sendTime } = notification;
+    async add(notification, groupVersion, isReported) {
+      const { serverMsgId, clientMsgId, key, sendTime } = notification;
       const { stream, subject } = toTopic(notification, partitions);
       const record = create(CollapseRecordSchema, {
         ...{ serverMsgId, clientMsgId, sendTime, groupVersion: BigInt(groupVersion) },
+        reportKey: isReported ? key : "",
       });
       const write = { subject: subject(serverMsgId), payload: toBinary(CollapseRecordSchema, record), headers: {} };
       const stored = await publisher.store(stream, write);
@@ -103,9 +108,9 @@ export function createCandidates(
       const page = indexed ?? (await get.along(topic.stream, topic.filter, { from: 1, count: maxCandidates }));
       const announced = page.messages.filter(({ subject }) => subject.startsWith("collapse"));
       const candidates = announced.map(({ payload, sequence }): Candidate => {
-        const { serverMsgId, clientMsgId, sendTime, groupVersion } = decodeStored(CollapseRecordSchema, payload);
-        const numbers = { sendTime: Number(sendTime), groupVersion: Number(groupVersion) };
-        return { serverMsgId, clientMsgId, ...numbers, sequence };
+        const { serverMsgId, clientMsgId, reportKey, ...numbers } = decodeStored(CollapseRecordSchema, payload);
+        const [sendTime, groupVersion] = [Number(numbers.sendTime), Number(numbers.groupVersion)];
+        return { serverMsgId, clientMsgId, sendTime, groupVersion, reportKey: reportKey || undefined, sequence };
       });
       return { candidates, isLast: page.pending === 0 };
     },

@@ -7,7 +7,7 @@ import type { Candidate, Candidates, Collapsible } from "./candidates.ts";
 /** What a send with a collapse key does besides being stored, so that of its key and recipient the newest stays. */
 export interface Collapsing {
   /** {@link Candidates.add}, to be done before its notification is stored. */
-  announce(notification: Collapsible, groupVersion: number): Promise<number>;
+  announce(notification: Collapsible, groupVersion: number, isReported: boolean): Promise<number>;
   /**
    * Withdraws what it replaces, as a recall does, to be done once its notification is stored; or itself, if a newer one
    * is stored by now. Idempotent: what a send that ended halfway has left is done by its repeat, and by the next of its
@@ -74,7 +74,8 @@ export function createCollapsing(deps: CollapseDeps): Collapsing {
       for (const candidate of some) {
         const { serverMsgId, clientMsgId, sendTime } = candidate;
         if (order.has(serverMsgId) && serverMsgId !== newest) {
-          const record = { serverMsgId, clientMsgId, sendTime, deliverAtMs: 0, recvDeviceId: "", exceptDeviceId: "" };
+          const sent = { serverMsgId, clientMsgId, sendTime, reportKey: candidate.reportKey };
+          const record = { ...sent, deliverAtMs: 0, recvDeviceId: "", exceptDeviceId: "" };
           const recipients = await recipientsOf(notification, candidate);
           await withdraw({ record, recipients }, operationId, newest);
         } else if (!withdrawn.has(serverMsgId)) {

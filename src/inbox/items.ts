@@ -52,6 +52,8 @@ export interface ItemMarks {
   readonly serverMsgId: string;
   readonly clientMsgId: string;
   readonly key: string;
+  /** Epoch milliseconds. */
+  readonly sendTimeMs: number;
   /** Whether the first acknowledgement of a device settles it for the user. */
   readonly isUserScoped: boolean;
   /** Why what becomes of it is reported; undefined: it is not. */
@@ -106,8 +108,8 @@ function toMarks(message: DirectMessage): ItemMarks | undefined {
   const isUserScoped = message.header(scopeHeader) === "user";
   const report = readCause(message.header(reportHeader));
   if (!isUserScoped && report === undefined) return undefined;
-  const { serverMsgId, clientMsgId, key } = decodeNotification(message);
-  return { serverMsgId, clientMsgId, key, isUserScoped, report };
+  const { serverMsgId, clientMsgId, key, sendTime } = decodeNotification(message);
+  return { serverMsgId, clientMsgId, key, sendTimeMs: Number(sendTime), isUserScoped, report };
 }
 
 function toFrame(kind: InboxItem["kind"], message: StoredItem, epoch: string): Uint8Array {

@@ -36,6 +36,11 @@ export interface RecallMark {
   readonly replacedBy: string;
 }
 
+/** What a send that was withdrawn is said to be. */
+export function toRecallState({ replacedBy }: Pick<RecallMark, "replacedBy">): "recalled" | "collapsed" {
+  return replacedBy === "" ? "recalled" : "collapsed";
+}
+
 /**
  * Which sends are recalled, and what their recalls found, by the server message id of the send, for the whole retention.
  * Each method throws NetworkError (90004) when the broker does not answer in time; `mark` also StoreFullError (90101).

@@ -5,7 +5,7 @@ import { RecallSchema } from "../gen/mustreach/delivery/v1/delivery_pb.ts";
 import type { Cursors } from "../inbox/cursors.ts";
 import { hasGot } from "../inbox/device-cursors.ts";
 import type { Inbox } from "../inbox/inbox.ts";
-import { chunksOf, type RecallFindings, type Recalls } from "./findings.ts";
+import { chunksOf, type RecallFindings, type Recalls, toRecallState } from "./findings.ts";
 import type { Tombstones } from "./tombstones.ts";
 
 /** What is to be recalled. */
@@ -40,8 +40,12 @@ export interface RecallDeps {
   readonly cursors: Pick<Cursors, "ofUsers">;
   /** Drops a send that waits for its time; false when it does not. */
   readonly cancelScheduled: (serverMsgId: string) => Promise<boolean>;
-  /** Reports that it was withdrawn from users. Default: nobody is told. */
-  readonly report?: (record: RecallableSend["record"], userIds: readonly string[]) => Promise<void>;
+  /** Reports what has become of it for users. Default: nobody is told. */
+  readonly report?: (
+    record: RecallableSend["record"],
+    userIds: readonly string[],
+    state: "recalled" | "collapsed" | "delivered",
+  ) => Promise<void>;
 }
 
 /** Up to this many are removed one by one; more at once, which costs the broker a look at all inboxes. */
@@ -79,9 +83,14 @@ export async function recall(
     const item = { kind: "recall", recall: create(RecallSchema, told), timeMs: mark.atMs } as const;
     for (const chunk of chunksOf(recipients)) await deps.inbox.writeMany(chunk, item, { operationId });
   }
+  const delivered = recipients.filter((userId) => findings.hasAcknowledged(userId));
   const withdrawn = recipients.filter((userId) => !findings.hasAcknowledged(userId));
-  if (record.reportKey !== undefined) await deps.report?.(record, withdrawn);
-  return { withdrawn: withdrawn.length, delivered: recipients.length - withdrawn.length };
+  if (record.reportKey !== undefined) {
+    await deps.report?.(record, withdrawn, toRecallState(mark));
+    // Who would find it in the inbox does not any more.
+    await deps.report?.(record, delivered, "delivered");
+  }
+  return { withdrawn: withdrawn.length, delivered: delivered.length };
 }
 
 /** Removes it from all inboxes, and takes its place there: as often as it was stored before that was taken. */

@@ -16,7 +16,7 @@ import { SharedRead } from "./feed/shared-read.ts";
 import type { Session } from "./session.ts";
 import type { SessionHome } from "./session-options.ts";
 import { createTakeover, type TakeoverOwner } from "./takeover.ts";
-import type { MarkedItem } from "./window.ts";
+import { isUnsettled, type MarkedItem } from "./window.ts";
 
 /** After which time a cursor that has moved is stored, in milliseconds: a little more than they are collected for. */
 const lookAfterMs = 1_500;
@@ -26,7 +26,7 @@ export interface UserDeps {
   readonly inbox: Pick<Inbox, "read" | "lineage" | "oldestSequence">;
   readonly live: Live;
   readonly cursors: Pick<Cursors, "read" | "ofUsers" | "advance" | "flush">;
-  /** Told what has marks when a device acknowledges it. Default: nobody. */
+  /** Told what has marks once it is stored that a device has acknowledged it. Default: nobody. */
   readonly onMarkedAcknowledged?: (userId: string, deviceId: string, items: readonly MarkedItem[]) => void;
   readonly groupPush: GroupPush;
   readonly timers: TimerWheel;
@@ -119,10 +119,8 @@ export class User implements SessionHome, LiveListener, PushReceiver, TakeoverOw
   }
 
   onMarkedAcknowledged(deviceId: string, items: readonly MarkedItem[]): void {
-    if (items.length === 0) return;
-    this.#deps.onMarkedAcknowledged?.(this.#userId, deviceId, items);
-    const first = items.filter(({ marks, settled }) => marks.isUserScoped && settled === "no");
-    if (first.length > 0) void this.#settle(deviceId, first);
+    const telling = items.filter((item) => item.marks.report !== undefined || isUnsettled(item));
+    if (telling.length > 0) void this.#tell(deviceId, telling);
   }
 
   lookForSettled(): void {
@@ -232,16 +230,17 @@ export class User implements SessionHome, LiveListener, PushReceiver, TakeoverOw
     return Math.max(0, ...cursors.filter(({ deviceId }) => !here.has(deviceId)).map(({ sequence }) => sequence));
   }
 
-  /** Tells the user's other devices of what one has acknowledged, once they can read that it has. */
-  async #settle(deviceId: string, items: readonly MarkedItem[]): Promise<void> {
+  /** Tells back end and other devices of what one has acknowledged, once they can read that it has. */
+  async #tell(deviceId: string, items: readonly MarkedItem[]): Promise<void> {
     const { cursors, live, log } = this.#deps;
     try {
       for (const { sequence, epoch } of items.slice(-1)) cursors.advance(this.#userId, deviceId, sequence, epoch);
       await cursors.flush(this.#userId, deviceId);
-      const sequences = items.map(({ sequence }) => sequence);
-      live.publishSettled(this.#userId, deviceId, sequences);
+      this.#deps.onMarkedAcknowledged?.(this.#userId, deviceId, items);
+      const sequences = items.filter(isUnsettled).map(({ sequence }) => sequence);
+      if (sequences.length > 0) live.publishSettled(this.#userId, deviceId, sequences);
     } catch (err) {
-      log.warn({ err }, "cannot settle notifications for a user now; the other devices hear of it later");
+      log.warn({ err }, "cannot tell now what a device has acknowledged; it is found out later");
     }
   }
 

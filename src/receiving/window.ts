@@ -152,6 +152,7 @@ const unmarked: readonly MarkedItem[] = [];
 /** Of all windows, and never changed. */
 const none: number[] = [];
 
-function isUnsettled({ marks, settled }: MarkedItem): boolean {
+/** Whether another device may still acknowledge it for the user, as far as the session knows. */
+export function isUnsettled({ marks, settled }: MarkedItem): boolean {
   return marks.isUserScoped && settled === "no";
 }

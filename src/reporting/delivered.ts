@@ -1,53 +1,49 @@
 import type { BaseLogger } from "pino";
-import type { DirectGet } from "../broker/direct-get.ts";
 import { createLimit } from "../in-flight.ts";
-import { decodeNotification, readItemHeaders } from "../inbox/items.ts";
-import { locateInbox } from "../inbox/layout.ts";
-import { type Finding, type Reports, toReported } from "./reports.ts";
+import type { Finding, ReportedNotification, Reports } from "./reports.ts";
 
 export interface DeliveredDeps {
-  readonly reports: Pick<Reports, "tell">;
-  readonly get: Pick<DirectGet, "at">;
-  readonly partitions: number;
+  readonly reports: Pick<Reports, "tell" | "settled">;
   readonly log: BaseLogger;
 }
 
 /**
- * Reports that a device has acknowledged notifications, by their sequences. Nobody waits for it: what it cannot report
- * now is reported by the watch.
+ * Reports that a device has acknowledged notifications for its user, unless something was reported of them that nothing
+ * follows. Nobody waits for it: what it cannot report now is reported by the watch.
  */
-export type ReportDelivered = (userId: string, deviceId: string, sequences: readonly number[]) => void;
+export type ReportDelivered = (
+  userId: string,
+  deviceId: string,
+  notifications: readonly ReportedNotification[],
+) => void;
 
-/** Acknowledgements that are being reported at a time, on this instance, and those that wait; the watch has the others. */
+/** Acknowledgements that are being reported at a time, on this instance. */
 const maxUnderWay = 64;
-const maxWaiting = 10_000;
 
-export function createReportDelivered({ reports, get, partitions, log }: DeliveredDeps): ReportDelivered {
+/** Notifications that wait to be reported at a time, on this instance; the watch has those beyond. */
+export const maxWaitingReports = 10_000;
+
+export function createReportDelivered({ reports, log }: DeliveredDeps): ReportDelivered {
   const limit = createLimit(maxUnderWay);
   let waiting = 0;
 
-  const report = async (userId: string, deviceId: string, sequence: number): Promise<void> => {
-    const message = await get.at(locateInbox(userId, partitions).stream, sequence);
-    if (message === undefined) return;
-    const facts = readItemHeaders(message);
-    // In a store that was replaced, its place may be that of something else, of anybody.
-    if (facts.userId !== userId || facts.kind !== "notification" || facts.report === undefined) return;
-    const finding: Finding = {
-      notification: toReported(decodeNotification(message)),
-      userId,
-      state: "delivered",
-      deviceId,
-    };
-    await reports.tell([finding]);
+  const report = async (findings: readonly Finding[]): Promise<void> => {
+    const told = await reports.settled(
+      findings.map(({ userId, notification: { serverMsgId } }) => ({ userId, serverMsgId })),
+    );
+    await reports.tell(findings.filter((_, place) => !told.has(place)));
   };
 
-  return (userId, deviceId, sequences) => {
-    for (const sequence of sequences) {
-      if (waiting >= maxWaiting) return;
-      waiting++;
-      limit(1, () => report(userId, deviceId, sequence))
-        .catch((err: unknown) => log.warn({ err }, "cannot report a delivery now; it is reported later"))
-        .finally(() => waiting--);
-    }
+  return (userId, deviceId, notifications) => {
+    const taken = notifications.slice(0, maxWaitingReports - waiting);
+    if (taken.length === 0) return;
+    waiting += taken.length;
+    limit(1, () =>
+      report(taken.map((notification) => ({ notification, userId, state: "delivered" as const, deviceId }))),
+    )
+      .catch((err: unknown) => log.warn({ err }, "cannot report deliveries now; they are reported later"))
+      .finally(() => {
+        waiting -= taken.length;
+      });
   };
 }

@@ -6,12 +6,18 @@ import type { Finding, ReportedNotification, Reports } from "./reports.ts";
 /** A notification that the watch is given, of which nothing but its place and its id is known. */
 export type NewlyStored = Omit<Outstanding, "notification"> & { readonly serverMsgId: string };
 
+/** How a send was withdrawn, and when, in epoch milliseconds. */
+interface Withdrawal {
+  readonly state: "recalled" | "collapsed";
+  readonly atMs: number;
+}
+
 export interface ReportWatchDeps {
   readonly reports: Pick<Reports, "tell" | "settled">;
   readonly looks: Pick<ReportLooks, "add">;
   readonly cursors: Pick<Cursors, "ofUsers">;
-  /** When a send was recalled, in epoch milliseconds; undefined if it was not. */
-  readonly recalledAt: (serverMsgId: string) => Promise<number | undefined>;
+  /** How a send was withdrawn; undefined if it was not. */
+  readonly findWithdrawal: (serverMsgId: string) => Promise<Withdrawal | undefined>;
   /** What was sent under an id, from its record or its place; undefined when neither is there any more. */
   readonly find: (serverMsgId: string) => Promise<ReportedNotification | undefined>;
   /** How long notifications are kept, in milliseconds. */
@@ -54,7 +60,7 @@ const maxReads = 64;
  * when it expires.
  */
 export function createReportWatch(deps: ReportWatchDeps): ReportWatch {
-  const { reports, looks, cursors, recalledAt, retentionMs, maxPauseMs = 3_600_000 } = deps;
+  const { reports, looks, cursors, findWithdrawal, retentionMs, maxPauseMs = 3_600_000 } = deps;
   const marginMs = Math.min(maxMarginMs, retentionMs / 10);
 
   const endOf = ({ storedAtMs, expiresAtMs }: Outstanding) => {
@@ -69,11 +75,11 @@ export function createReportWatch(deps: ReportWatchDeps): ReportWatch {
   const firstDevice = (
     one: Outstanding,
     devices: readonly DeviceCursor[],
-    recalledMs = Number.POSITIVE_INFINITY,
+    withdrawnMs = Number.POSITIVE_INFINITY,
   ): DeviceCursor | undefined => {
     const end = endOf(one);
     // Later, a device may have passed it because it was told that it had expired, or with what followed it.
-    const untilMs = Math.min(end.reason === "ttl" ? end.atMs : Number.POSITIVE_INFINITY, recalledMs) + cursorLagMs;
+    const untilMs = Math.min(end.reason === "ttl" ? end.atMs : Number.POSITIVE_INFINITY, withdrawnMs) + cursorLagMs;
     const past = devices.filter((cursor) => hasGot(cursor, one.sequence, one.devices) && cursor.storedAtMs <= untilMs);
     return past.toSorted((a, b) => a.storedAtMs - b.storedAtMs)[0];
   };
@@ -86,20 +92,20 @@ export function createReportWatch(deps: ReportWatchDeps): ReportWatch {
     const open = outstanding.filter((_, place) => !settled.has(place));
     if (open.length === 0) return;
     const devices = await cursors.ofUsers([...new Set(open.map(({ userId }) => userId))]);
-    const recalled = await ofEach(open, ({ notification }) => notification.serverMsgId, recalledAt);
+    const withdrawals = await ofEach(open, ({ notification }) => notification.serverMsgId, findWithdrawal);
     const now = Date.now();
     const findings: Finding[] = [];
     const waiting: { readonly one: Outstanding; readonly second: number }[] = [];
     for (const one of open) {
       const { notification, userId } = one;
       const end = endOf(one);
-      const recalledMs = recalled.get(notification.serverMsgId);
-      const device = firstDevice(one, devices.get(userId) ?? [], recalledMs);
+      const withdrawal = withdrawals.get(notification.serverMsgId);
+      const device = firstDevice(one, devices.get(userId) ?? [], withdrawal?.atMs);
       const finding = { notification, userId };
       if (device !== undefined) {
         findings.push({ ...finding, state: "delivered", deviceId: device.deviceId });
-      } else if (recalledMs !== undefined) {
-        findings.push({ ...finding, state: "recalled" });
+      } else if (withdrawal !== undefined) {
+        findings.push({ ...finding, state: withdrawal.state });
       } else if (end.atMs <= now) {
         findings.push({ ...finding, state: "expired", reason: end.reason });
       } else {

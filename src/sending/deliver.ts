@@ -46,7 +46,7 @@ export async function deliver(deps: DeliverDeps, delivery: Delivery): Promise<vo
   const { recvUserId, recvGroupId: groupId, recvUserIds, groupVersion } = record;
   if (recvUserId === "") return fanout.publish({ items, groupId, groupVersion, recvUserIds, ...options });
   const isCollapsible = record.collapseKey !== "";
-  if (isCollapsible) await collapsing.announce(notification, 0);
+  if (isCollapsible) await collapsing.announce(notification, 0, record.reportKey !== undefined);
   // In this order, which is then the device's.
   const sequences: number[] = [];
   for (const item of items) sequences.push(await inbox.write(recvUserId, item, options));

@@ -101,7 +101,7 @@ export async function expand(deps: ExpandDeps, job: FanoutJob, signal: AbortSign
   const members = groupId === "" ? recvUserIds : await membersAt(groupId, groupVersion);
   const own = items.find((item) => item.kind === "notification")?.notification;
   const collapsible = own?.collapseKey ? own : undefined;
-  const announced = collapsible && (await collapsing.announce(collapsible, groupVersion));
+  const announced = collapsible && (await collapsing.announce(collapsible, groupVersion, options.report !== undefined));
   for (const item of items) {
     // Only notifications are recalled.
     const serverMsgId = item.kind === "notification" ? item.notification.serverMsgId : "";

@@ -15,6 +15,7 @@ afterEach(() => void vi.useRealTimers());
 function watchOver(world: {
   readonly cursors?: readonly DeviceCursor[];
   readonly recalledAtMs?: number;
+  readonly isReplaced?: boolean;
   readonly settled?: readonly string[];
   readonly isForgotten?: boolean;
 }) {
@@ -31,7 +32,10 @@ function watchOver(world: {
       add: async (outstanding, atMs) => void kept.push(...outstanding.map((one) => ({ one, inMs: atMs - Date.now() }))),
     },
     cursors: { ofUsers: async (userIds) => new Map(userIds.map((userId) => [userId, world.cursors ?? []])) },
-    recalledAt: async () => world.recalledAtMs,
+    findWithdrawal: async () =>
+      world.recalledAtMs === undefined
+        ? undefined
+        : { state: world.isReplaced ? "collapsed" : "recalled", atMs: world.recalledAtMs },
     find: async (serverMsgId) => {
       found.push(serverMsgId);
       return world.isForgotten ? undefined : { serverMsgId, clientMsgId: "c", key: "k", sendTimeMs: now - 5_000 };
@@ -71,6 +75,12 @@ describe("of a notification that nobody has reported", () => {
     const { watch, told } = watchOver({ recalledAtMs: now - 60_000, cursors: [cursor("phone", 9, now - 1_000)] });
     await watch.begin([stored({ storedAtMs: now - 120_000 })]);
     expect(told).toMatchObject([{ state: "recalled" }]);
+  });
+
+  test("one that another has replaced says that it was collapsed", async () => {
+    const { watch, told } = watchOver({ recalledAtMs: now - 60_000, isReplaced: true });
+    await watch.begin([stored({ storedAtMs: now - 120_000 })]);
+    expect(told).toMatchObject([{ state: "collapsed" }]);
   });
 
   test("an acknowledgement before the recall says that it was delivered", async () => {
