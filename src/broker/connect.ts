@@ -1,21 +1,11 @@
 import { readFileSync } from "node:fs";
 import { setTimeout as delay } from "node:timers/promises";
 import { type JetStreamClient, type JetStreamManager, jetstream, jetstreamManager } from "@nats-io/jetstream";
-import {
-  type Authenticator,
-  connect,
-  credsAuthenticator,
-  type NatsConnection,
-  type NodeConnectionOptions,
-  nkeyAuthenticator,
-  nkeys,
-} from "@nats-io/transport-node";
+import { type Authenticator, connect, credsAuthenticator, type NatsConnection } from "@nats-io/transport-node";
 import type { Logger } from "pino";
 import { failure } from "../errors.ts";
 import { type Ask, createAsk } from "./ask.ts";
-
-/** Opens a connection to a broker. */
-export type Dial = (options: NodeConnectionOptions) => Promise<NatsConnection>;
+import type { Dial } from "./dial.ts";
 
 export interface ConnectOptions {
   /** Addresses of the broker, `nats://` or `tls://`, with `user:password@` if the broker asks for it. */
@@ -37,6 +27,17 @@ export interface ConnectOptions {
 
 /** Pause before a broker that is not there yet is tried again, in milliseconds. */
 const connectRetryMs = 500;
+
+/**
+ * The client library asks the broker for a sign of life this often, in milliseconds, and gives the connection up when
+ * two are missing: within {@link pingEveryMs} × 3. Another node of a cluster may be there, and a packet that was dropped
+ * is sent again later than that.
+ */
+const pingEveryMs = 2_000;
+const maxMissedPings = 2;
+
+/** How long one address may take to take a connection before the next is tried, in milliseconds: the broker's own limit. */
+const dialTimeoutMs = 2_000;
 
 /** How often it is said in the log that the broker is waited for, in milliseconds. */
 const waitingLineMs = 10_000;
@@ -87,7 +88,13 @@ export async function connectBroker(options: ConnectOptions): Promise<Broker> {
         connected = true;
         log.info({ broker: nc.getServer(), connection: name }, "connected to the broker again");
         for (const resume of waiting) resume();
-        for (const listener of reconnectListeners) listener();
+        // By its answer to a flush, the broker has seen the subscriptions. Without one, the next reconnect tells.
+        nc.flush().then(
+          () => {
+            for (const listener of reconnectListeners) listener();
+          },
+          () => {},
+        );
       } else if (status.type === "error") {
         complain(status.error);
         log.warn({ err: status.error }, "the broker reported an error");
@@ -209,7 +216,7 @@ async function connectOnce(options: ConnectOptions): Promise<Connected> {
     name: options.name ?? "mustreach",
     ...(user === undefined ? {} : { user, pass: pass ?? "" }),
     ...(authenticator === undefined ? {} : { authenticator }),
-    timeout: options.requestTimeoutMs,
+    timeout: Math.min(dialTimeoutMs, options.requestTimeoutMs),
     // An error with its stack for each request, for the case that it fails.
     noAsyncTraces: true,
     maxReconnectAttempts: -1,
@@ -218,9 +225,8 @@ async function connectOnce(options: ConnectOptions): Promise<Connected> {
     ignoreAuthErrorAbort: true,
     reconnectTimeWait: 200,
     reconnectJitter: 100,
-    // Two missed pings: a silent broker is given up after 10 s at most.
-    pingInterval: 5_000,
-    maxPingOut: 2,
+    pingInterval: pingEveryMs,
+    maxPingOut: maxMissedPings,
   }).catch((cause: unknown) => {
     throw failure("NetworkError", `the broker at ${servers.join(", ")} cannot be reached`, cause);
   });
@@ -229,41 +235,6 @@ async function connectOnce(options: ConnectOptions): Promise<Connected> {
     throw failure("NetworkError", "the broker answers, but JetStream is not enabled for this account", cause);
   });
   return { nc, jsm };
-}
-
-/** A new key: the half that a broker is told, and the other, which answers its challenge. */
-export function createClientKey(): { readonly publicKey: string; readonly seed: Uint8Array } {
-  const user = nkeys.createUser();
-  return { publicKey: user.getPublicKey(), seed: user.getSeed() };
-}
-
-/** Where a broker is now, `127.0.0.1:43211` or {@link nowhere}, and the key that answers its challenge. */
-export type BrokerPlace = Readonly<{ address: string; seed: Uint8Array }>;
-
-/** An address that nobody can listen on. */
-export const nowhere = "127.0.0.1:0";
-
-/** Dials a broker at each try where `place` says. `onLost` is told of each loss of the connection, 200 ms before a try. */
-export function dialTo(place: () => BrokerPlace, onLost: () => void = () => {}): Dial {
-  return async (options) => {
-    let connection: NatsConnection | undefined;
-    connection = await connect({
-      ...options,
-      servers: place().address,
-      authenticator: (nonce) => nkeyAuthenticator(place().seed)(nonce),
-      ignoreClusterUpdates: true,
-      reconnectToServer: (pool) => {
-        if (connection === undefined) return null;
-        // First nowhere, for the 200 ms until the next try: the connection is lost the moment that the broker dies,
-        // and we hear of its death a moment later. Meanwhile its port is anybody's.
-        const isLost = pool.some(({ didConnect }) => didConnect);
-        if (isLost) onLost();
-        connection.setServers([isLost ? nowhere : place().address]);
-        return connection.getServers()[0] ?? null;
-      },
-    });
-    return connection;
-  };
 }
 
 /** Credentials as the file has them at each connect; while it cannot be used, in the middle of a rotation, as before. */

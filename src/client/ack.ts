@@ -1,6 +1,6 @@
 import { beginning, type Cursor } from "./wire/cursor.ts";
 import { isFatal, type MustreachClientError, toClientError } from "./wire/error.ts";
-import { type Backoff, wait } from "./wire/wait.ts";
+import { type Patience, wait } from "./wire/wait.ts";
 
 export interface AckerOptions {
   /** Tells the service once. Resolves to whether it has answered: else a later session or {@link Acker.idle} tells it again. */
@@ -10,7 +10,7 @@ export interface AckerOptions {
   readonly gather?: (() => Promise<void>) | undefined;
 
   /** Between attempts, when a call fails. */
-  readonly backoff: Backoff;
+  readonly patience: Patience;
 
   /** Aborted when the client closes: then a failed call is not tried again. */
   readonly draining: AbortSignal;
@@ -22,7 +22,7 @@ export interface AckerOptions {
 export type Acker = ReturnType<typeof createAcker>;
 
 /** Tells the service how far the device is. */
-export function createAcker({ call, gather, backoff, draining, onError }: AckerOptions) {
+export function createAcker({ call, gather, patience, draining, onError }: AckerOptions) {
   let wanted = beginning;
   let acked = beginning;
   let isAnswered = true;
@@ -40,12 +40,12 @@ export function createAcker({ call, gather, backoff, draining, onError }: AckerO
       try {
         isAnswered = await call(cursor);
         acked = cursor;
-        backoff.reset();
+        patience.reset();
       } catch (thrown) {
         const error = toClientError(thrown);
         onError(error);
         if (lastAttempt || isFatal(error)) break;
-        await wait(backoff.next(), AbortSignal.any([draining, retryNow.signal]));
+        await wait(patience.next(error), AbortSignal.any([draining, retryNow.signal]));
       }
     }
     busy = false;
@@ -69,7 +69,7 @@ export function createAcker({ call, gather, backoff, draining, onError }: AckerO
     renew(known: bigint) {
       knownByService = known;
       acked = wanted.sequence <= known ? wanted : beginning;
-      backoff.reset();
+      patience.reset();
       retryNow.abort();
       retryNow = new AbortController();
       start();

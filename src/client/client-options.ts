@@ -46,10 +46,17 @@ export interface ClientOptions {
    */
   readonly transport?: ConnectTransport | undefined;
 
-  /** Delays before connecting again, in milliseconds. Default 500 to 30,000. */
+  /**
+   * Delays before connecting again, in milliseconds. Where the service asks for a delay, it is that, and up to half of it
+   * more; where nobody answers, as a service that is being restarted, it is 1,500 at most for the first five minutes.
+   * Default 500 to 30,000.
+   */
   readonly reconnect?: { readonly minDelayMs?: number; readonly maxDelayMs?: number } | undefined;
 
-  /** Delays before a listener that threw, or a failed save or acknowledgement, is tried again. Default 1,000 to 60,000. */
+  /**
+   * Delays before a listener that threw, or a failed save or acknowledgement, is tried again, in milliseconds; for an
+   * acknowledgement as for `reconnect`. Default 1,000 to 60,000.
+   */
   readonly retry?: { readonly minDelayMs?: number; readonly maxDelayMs?: number } | undefined;
 
   /** A stream silent for this long is dead. In milliseconds. Default 50,000: a little over three heartbeats. */

@@ -28,7 +28,7 @@ import { watchPresence } from "./wire/presence.ts";
 import { runSessions } from "./wire/session.ts";
 import { createTokenSource, toDeviceKey } from "./wire/token.ts";
 import { inProcessSpan } from "./wire/trace.ts";
-import { createBackoff, untilAborted, withDeadline } from "./wire/wait.ts";
+import { createPatience, untilAborted, withDeadline } from "./wire/wait.ts";
 
 /** How long an acknowledgement may take before it is tried again. */
 const ackTimeoutMs = 10_000;
@@ -96,7 +96,7 @@ export function createClient(options: ClientOptions): MustreachClient {
       );
       return true;
     },
-    backoff: createBackoff(retry),
+    patience: createPatience(retry),
     draining: draining.signal,
     onError: (error) => (isFatal(error) ? fail(error) : report(error)),
   });

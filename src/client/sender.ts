@@ -2,7 +2,7 @@ import { createCalls, createCallsOver } from "#client/receiving";
 import { toClientError } from "./wire/error.ts";
 import { createTokenSource, type Token } from "./wire/token.ts";
 import type { ConnectTransport } from "./wire/transport.ts";
-import { createBackoff, wait, withDeadline } from "./wire/wait.ts";
+import { createPatience, wait, withDeadline } from "./wire/wait.ts";
 
 export interface SenderOptions {
   /** Where the service answers, such as `http://127.0.0.1:10002`. */
@@ -15,9 +15,9 @@ export interface SenderOptions {
   readonly transport?: ConnectTransport | undefined;
 
   /**
-   * When the network fails, or the service says that it may be tried again: delays before sending again, each as long
-   * as the service asks for if that is not above the longest, and for how long in all, in milliseconds. Default 200 to
-   * 5,000, for 30,000.
+   * When the network fails, or the service says that it may be tried again: delays before sending again, and for how
+   * long in all, in milliseconds. Where the service asks for a delay, it is that, and up to half of it more; where nobody
+   * answers, as a service that is being restarted, it is 1,500 at most. Default 200 to 5,000, for 30,000.
    */
   readonly retry?:
     | { readonly minDelayMs?: number; readonly maxDelayMs?: number; readonly timeoutMs?: number }
@@ -156,7 +156,7 @@ export function createSender(options: SenderOptions): Sender {
         recvUserIds: [...(notification.recvUserIDs ?? [])],
         collapseKey: notification.collapseKey ?? "",
       };
-      const backoff = createBackoff({ ...delays, random });
+      const patience = createPatience({ ...delays, random });
       const giveUpAt = Date.now() + timeoutMs;
       for (;;) {
         signal?.throwIfAborted();
@@ -177,7 +177,7 @@ export function createSender(options: SenderOptions): Sender {
           const error = toClientError(thrown);
           const isSafe = request.clientMsgId !== "";
           if (!isSafe || error.retryAfterMs === undefined) throw error;
-          const delayMs = Math.min(Math.max(backoff.next(), error.retryAfterMs), delays.maxDelayMs);
+          const delayMs = patience.next(error);
           if (Date.now() + delayMs > giveUpAt) throw error;
           await wait(delayMs, signal);
         }

@@ -3,7 +3,7 @@ import { join } from "node:path";
 import { setTimeout as delay } from "node:timers/promises";
 import type { BaseLogger } from "pino";
 import { isAtLeast } from "../broker/audit.ts";
-import { type BrokerPlace, createClientKey, type Dial, dialTo, nowhere } from "../broker/connect.ts";
+import { type BrokerPlace, createClientKey, type Dial, dialTo, nowhere } from "../broker/dial.ts";
 import { varzSubject } from "../broker/subjects.ts";
 import { openDataDir } from "../data-dir.ts";
 import type { NatsServer } from "./inspect.ts";

@@ -1,6 +1,6 @@
 import type { QuotaAsk } from "../admission/quota.ts";
 import type { TokenSecrets } from "../auth/secret.ts";
-import type { BrokerPlace } from "../broker/connect.ts";
+import type { BrokerPlace } from "../broker/dial.ts";
 import type { Config } from "../config.ts";
 import type { ListenerAddress } from "../http/listener.ts";
 import type { Readiness } from "../observe/health.ts";

@@ -1,6 +1,6 @@
 import { createQuota, type Quota, type QuotaOptions } from "../admission/quota.ts";
 import { createGuessLimit, type GuessLimit } from "../auth/get-admin-token.ts";
-import type { BrokerPlace } from "../broker/connect.ts";
+import type { BrokerPlace } from "../broker/dial.ts";
 import { type Admission, type AdmissionOptions, createAdmission } from "../receiving/admission.ts";
 import type { PrimaryCalls } from "./calls.ts";
 import type { Link } from "./link.ts";

@@ -1,6 +1,6 @@
 import { createTokenMinter } from "../auth/mint-token.ts";
 import type { TokenSecrets } from "../auth/secret.ts";
-import { nowhere } from "../broker/connect.ts";
+import { nowhere } from "../broker/dial.ts";
 import type { EmbeddedBroker } from "../embedded/start.ts";
 import { checkReadiness, type Foundation } from "../foundation.ts";
 import { atMostEvery } from "../observe/at-most-every.ts";

@@ -1,5 +1,5 @@
 import { hasQuota } from "../admission/quota.ts";
-import { type BrokerPlace, dialTo, nowhere } from "../broker/connect.ts";
+import { type BrokerPlace, dialTo, nowhere } from "../broker/dial.ts";
 import { type Foundation, openFoundation } from "../foundation.ts";
 import { createLog, flushLog } from "../observe/log.ts";
 import { createServing, type Serving } from "../serving.ts";

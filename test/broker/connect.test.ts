@@ -2,7 +2,7 @@ import { mkdtemp, rm, writeFile } from "node:fs/promises";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 
-import { nkeys } from "@nats-io/transport-node";
+import { connect, type NodeConnectionOptions, nkeys } from "@nats-io/transport-node";
 import { pino } from "pino";
 import { expect, onTestFinished, test, vi } from "vitest";
 import { connectBroker } from "../../src/broker/connect.ts";
@@ -101,3 +101,33 @@ ${seed}
 ------END USER NKEY SEED------
 `;
 }
+
+test("a reconnect is told of when the broker has seen the subscriptions again", async () => {
+  const fake = await startFakeBroker({ version: "2.15.0" });
+  onTestFinished(() => fake.close());
+  const { log } = createLines();
+  const broker = await connectBroker({ servers: [fake.url], requestTimeoutMs: 2_000, log });
+  onTestFinished(() => broker.close());
+  broker.nc.subscribe("hints");
+  await broker.nc.flush();
+  const heard = new Promise<readonly string[]>((resolve) => broker.onReconnect(() => resolve([...fake.heard])));
+  fake.cut();
+  const verbs = await heard;
+  expect(verbs.slice(verbs.lastIndexOf("CONNECT"))).toEqual(["CONNECT", "PING", "SUB", "SUB", "SUB", "PING"]);
+});
+
+test("a broker that falls silent is given up, and an address that does not answer, within seconds", async () => {
+  const fake = await startFakeBroker({ version: "2.15.0" });
+  onTestFinished(() => fake.close());
+  const { log } = createLines();
+  const asked: NodeConnectionOptions[] = [];
+  const dial = (options: NodeConnectionOptions) => {
+    asked.push(options);
+    return connect(options);
+  };
+  const broker = await connectBroker({ servers: [fake.url], dial, requestTimeoutMs: 20_000, log });
+  onTestFinished(() => broker.close());
+  const [{ pingInterval = 0, maxPingOut = 0, timeout = 0 } = {}] = asked;
+  expect(pingInterval * (maxPingOut + 1)).toBeLessThanOrEqual(6_000);
+  expect(timeout).toBeLessThanOrEqual(2_000);
+});

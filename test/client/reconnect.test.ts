@@ -111,7 +111,7 @@ describe.each(ways)("by %s", (way) => {
       };
       void client.connect();
       for (let i = 0; i < 5; i++) {
-        (await service.session()).end(failure("ConnOverMaxNumLimit", "too many sessions"));
+        (await service.session()).end(failure("ServerInternalError", "a mistake"));
       }
       const session = await service.session();
       expect(delays()).toEqual([10, 20, 40, 80, 160]);

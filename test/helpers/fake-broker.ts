@@ -14,6 +14,8 @@ export interface FakeBroker {
   readonly url: string;
   /** What connections have sent as CONNECT, parsed, in order. */
   readonly connects: readonly Record<string, unknown>[];
+  /** The verbs of all that it has heard, in order. */
+  readonly heard: readonly string[];
   /** Cuts all connections. */
   cut(): void;
   close(): void;
@@ -36,6 +38,7 @@ export async function startFakeBroker({ version, varz = [] }: FakeBrokerOptions)
   };
   const sockets = new Set<Socket>();
   const connects: Record<string, unknown>[] = [];
+  const heard: string[] = [];
   const cut = () => {
     for (const socket of sockets) socket.destroy();
     sockets.clear();
@@ -49,6 +52,7 @@ export async function startFakeBroker({ version, varz = [] }: FakeBrokerOptions)
     socket.on("data", (bytes) => {
       for (const line of bytes.toString("latin1").split("\r\n")) {
         const [verb, subject = "", third = "", fourth = ""] = line.split(" ");
+        if (verb) heard.push(verb);
         if (verb === "CONNECT") connects.push(JSON.parse(line.slice(verb.length)));
         if (verb === "PING") socket.write("PONG\r\n");
         if (verb === "SUB") subscriptions.set(withoutLastToken(subject), fourth || third);
@@ -68,6 +72,7 @@ export async function startFakeBroker({ version, varz = [] }: FakeBrokerOptions)
   return {
     url: `nats://127.0.0.1:${address.port}`,
     connects,
+    heard,
     cut,
     close() {
       server.close();

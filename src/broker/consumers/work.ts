@@ -1,11 +1,14 @@
 import type { Broker } from "../connect.ts";
 import { type ConsumeOptions, consume, type Delivery } from "./consume.ts";
 
-/** A job whose worker has given no sign of life for this long is given to another, in milliseconds. */
-const ackWaitMs = 10_000;
+/**
+ * A job whose worker has given no sign of life for this long is given to another, in milliseconds: what waits behind the
+ * job of one that was killed waits so long. A worker that was only slow does it as well, which does no harm.
+ */
+const ackWaitMs = 2_500;
 
-/** How often a worker gives one, in milliseconds. */
-const aliveEveryMs = 3_000;
+/** How often a worker gives one, in milliseconds: two may be late. */
+const aliveEveryMs = 800;
 
 /** The wait before a job that failed is tried again, in milliseconds: doubled from the first to the last. */
 const retryMs = { first: 200, last: 30_000 } as const;

@@ -1,7 +1,7 @@
 import { isFatal, MustreachClientError, toClientError, tokenExpiredErrCode, toNetworkError } from "./error.ts";
 import type { Received, SessionEvent } from "./event.ts";
 import type { Presence } from "./presence.ts";
-import { type BackoffOptions, createBackoff, untilAborted, wait } from "./wait.ts";
+import { type BackoffOptions, createPatience, type Setback, untilAborted, wait } from "./wait.ts";
 
 export interface SessionOptions {
   /** Starts the stream. */
@@ -94,7 +94,7 @@ export interface SessionsOptions extends SessionOptions {
 export async function runSessions(options: SessionsOptions): Promise<MustreachClientError | undefined> {
   const { reconnect, tokenRenewable, draining, ended, presence, onConnecting, onWaiting } = options;
   const { minDelayMs, random = Math.random } = reconnect;
-  const backoff = createBackoff(reconnect);
+  const patience = createPatience(reconnect);
   let renewed = false;
 
   while (!draining.aborted) {
@@ -105,7 +105,7 @@ export async function runSessions(options: SessionsOptions): Promise<MustreachCl
     });
     if (draining.aborted) break;
     if (ready) {
-      backoff.reset();
+      patience.reset();
       renewed = false;
     }
     if (error instanceof MustreachClientError && isFatal(error)) {
@@ -115,10 +115,19 @@ export async function runSessions(options: SessionsOptions): Promise<MustreachCl
     }
     onWaiting(error);
     const adviceMs = reconnectAfterMs === undefined ? undefined : Math.min(Math.max(reconnectAfterMs, 0), maxAdviceMs);
-    const delayMs = adviceMs === undefined ? backoff.next() : adviceMs + Math.max(minDelayMs, adviceMs / 2) * random();
+    const delayMs =
+      adviceMs === undefined
+        ? patience.next(toSetback(error, ready))
+        : adviceMs + Math.max(minDelayMs, adviceMs / 2) * random();
     const back = presence.back();
     await wait(delayMs, AbortSignal.any([draining, back]));
-    if (back.aborted) backoff.reset();
+    if (back.aborted) patience.reset();
   }
   return undefined;
+}
+
+/** Of a session that had begun nothing is known: all that were cut off with it do not come back in the same moment. */
+function toSetback(error: unknown, hadBegun: boolean): Setback {
+  const retryAfterMs = error instanceof MustreachClientError ? error.retryAfterMs : undefined;
+  return { retryAfterMs: hadBegun ? retryAfterMs || undefined : retryAfterMs };
 }

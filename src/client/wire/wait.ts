@@ -64,3 +64,50 @@ export function createBackoff({ minDelayMs, maxDelayMs, random = Math.random }: 
     },
   };
 }
+
+/**
+ * Delays of who gets no answer at all, in milliseconds: a service that is being restarted is back within seconds, and
+ * refuses connections until then, which costs it nothing. After `forMs` it is more than that.
+ */
+export const unanswered = { minDelayMs: 100, maxDelayMs: 1_500, forMs: 300_000 } as const;
+
+/** Why another attempt is made. */
+export interface Setback {
+  /** As of MustreachClientError: 0 where nobody said, undefined where it is no use or nothing went wrong. */
+  readonly retryAfterMs: number | undefined;
+}
+
+export type Patience = ReturnType<typeof createPatience>;
+
+/**
+ * How long to wait after an attempt that failed. Where the service says how long, as when it is busy, that, and up to
+ * half of it more, so that clients spread out; where nobody answers, as {@link unanswered} has it; else by the backoff.
+ * Never longer than `maxDelayMs`.
+ */
+export function createPatience({ minDelayMs, maxDelayMs, random = Math.random }: BackoffOptions) {
+  const backoff = createBackoff({ minDelayMs, maxDelayMs, random });
+  const soon = createBackoff({
+    minDelayMs: Math.min(minDelayMs, unanswered.minDelayMs),
+    maxDelayMs: Math.min(maxDelayMs, unanswered.maxDelayMs),
+    random,
+  });
+  let unansweredSince: number | undefined;
+  return {
+    /** The next delay, in milliseconds. */
+    next({ retryAfterMs }: Setback): number {
+      if (retryAfterMs === 0) {
+        unansweredSince ??= Date.now();
+        return Date.now() - unansweredSince < unanswered.forMs ? soon.next() : backoff.next();
+      }
+      unansweredSince = undefined;
+      soon.reset();
+      return retryAfterMs === undefined ? backoff.next() : Math.min(maxDelayMs, retryAfterMs * (1 + random() / 2));
+    },
+    /** Something worked: begins again at the first delays. */
+    reset() {
+      unansweredSince = undefined;
+      backoff.reset();
+      soon.reset();
+    },
+  };
+}

@@ -24,8 +24,8 @@ export type Sse = (exchange: Exchange, target: Target) => Receiver | undefined;
 
 const path = "/events";
 
-/** After which time an EventSource connects again by itself, in milliseconds. */
-const retryMs = 2_000;
+/** After which time an EventSource connects again by itself, in milliseconds: it does not tell a restart from a long one. */
+const retryMs = 1_000;
 
 const streamFields: Fields = [
   ...[":status", "200", ...corsFields],

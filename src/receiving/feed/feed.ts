@@ -16,7 +16,7 @@ import type { FeedGap, FeedItem, FeedOwner, FeedSource } from "./feed-item.ts";
 const pageEntries = { first: 16, last: 512 } as const;
 
 /** Pauses before a hinted notification that a replica does not have yet is looked for again, in milliseconds. */
-const lagRetryMs = [5, 20, 80, 320] as const;
+const lagRetryMs = [5, 20, 80, 320, 1_000, 2_000, 4_000] as const;
 
 /** A feed that was read to its end this recently, in milliseconds, has lost nothing to the retention. */
 const maxUncheckedMs = 60_000;

@@ -6,7 +6,7 @@ import { createTokenMinter } from "../../auth/mint-token.ts";
 import { adminPlatform } from "../../auth/platform.ts";
 import type { Deployment } from "../deployment.ts";
 import { type Broker, startBrokers } from "./brokers.ts";
-import { faultsOf } from "./faults.ts";
+import { type Breakable, faultsOf } from "./faults.ts";
 import { createInstance, type OwnInstance } from "./instance.ts";
 import { type Link, openLink } from "./link.ts";
 
@@ -29,6 +29,11 @@ const tokenTtlMs = 86_400_000;
 /** The platform of devices: OpenIM's Web. */
 const devicePlatform = 5;
 
+/** A deployment of our own, and what it is made of. */
+export interface OwnDeployment extends Deployment {
+  readonly parts: Breakable;
+}
+
 /** Starts a deployment of our own, on loopback and in a temporary directory: all of it ends and goes with it. */
 export async function startOwn({
   instances: count,
@@ -36,7 +41,7 @@ export async function startOwn({
   brokers,
   settings,
   nodeOptions = [],
-}: OwnOptions): Promise<Deployment> {
+}: OwnOptions): Promise<OwnDeployment> {
   const dir = await mkdtemp(join(tmpdir(), "mustreach-verify-"));
   const secret = randomBytes(32).toString("base64url");
   const instances: OwnInstance[] = [];
@@ -87,9 +92,11 @@ export async function startOwn({
   const mint = createTokenMinter({ secret, ttlMs: tokenTtlMs });
   const tokens = new Map<string, Promise<string>>();
   const mintFor = async (userId: string, platformId: number) => (await mint({ userId, platformId })).token;
+  const parts = { instances, brokers: nodes, brokerLinks, hasWorkers: workers > 1 };
   return {
     instances,
-    faults: faultsOf({ instances, brokers: nodes, brokerLinks, hasWorkers: workers > 1 }),
+    parts,
+    faults: faultsOf(parts),
     adminToken: await mintFor("imAdmin", adminPlatform),
     userToken(userId) {
       const token = tokens.get(userId) ?? mintFor(userId, devicePlatform);

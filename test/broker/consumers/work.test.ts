@@ -1,3 +1,4 @@
+import { nanos } from "@nats-io/transport-node";
 import { pino } from "pino";
 import { afterEach, describe, expect, test, vi } from "vitest";
 import { connectBroker } from "../../../src/broker/connect.ts";
@@ -22,6 +23,7 @@ async function openJobs() {
   await broker.jsm.streams.add({ name: stream, subjects: [`j.${streams}`], retention: "workqueue" });
   return {
     broker,
+    stream,
     publish: (job: string) => broker.js.publish(`j.${streams}`, job),
     waiting: async () => (await broker.jsm.streams.info(stream)).state.messages,
     async start(doJob: WorkOptions<string>["work"]) {
@@ -78,6 +80,32 @@ describe("jobs", () => {
     await stop();
     await waitFor(() => expect(done).toEqual(["a"]));
     await waitFor(async () => expect(await waiting()).toBe(0));
+  });
+
+  test("of a worker that was killed are done by another, and soon", async () => {
+    const { broker, stream, publish, waiting, start } = await openJobs();
+    const { url, dial } = server;
+    const killed = await connectBroker({ servers: [url], dial, requestTimeoutMs: 2_000, log });
+    const done: string[] = [];
+    const begun = Promise.withResolvers<void>();
+    await work(killed, {
+      ...{ stream, durable: "worker", filter: everything, log },
+      decode: String,
+      work: () => {
+        begun.resolve();
+        return new Promise(() => {});
+      },
+    });
+    await publish("a");
+    await publish("b");
+    await begun.promise;
+    await killed.nc.close();
+    await start(async (job) => void done.push(job));
+    await waitFor(async () => expect(await waiting()).toBe(0));
+    expect(done).toEqual(["a", "b"]);
+    // What it was told to wait for, and not how long it took.
+    const { config } = await broker.jsm.consumers.info(stream, "worker");
+    expect(config.ack_wait).toBeLessThanOrEqual(nanos(2_500));
   });
 
   test("that end while the broker is away are done after, and hold up the others no longer", async () => {

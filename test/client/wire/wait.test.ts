@@ -1,5 +1,12 @@
-import { expect, test } from "vitest";
-import { createBackoff, untilAborted, wait, withDeadline } from "../../../src/client/wire/wait.ts";
+import { describe, expect, onTestFinished, test, vi } from "vitest";
+import {
+  createBackoff,
+  createPatience,
+  unanswered,
+  untilAborted,
+  wait,
+  withDeadline,
+} from "../../../src/client/wire/wait.ts";
 
 const never = new Promise<never>(() => {});
 
@@ -58,4 +65,63 @@ test("jitter takes up to half of a delay away", () => {
   expect(Math.min(...delays)).toBeGreaterThanOrEqual(250);
   expect(Math.max(...delays)).toBeLessThanOrEqual(500);
   expect(new Set(delays).size).toBeGreaterThan(50);
+});
+
+describe("after an attempt that failed", () => {
+  const usual = { minDelayMs: 500, maxDelayMs: 30_000, random: () => 1 };
+  const [nobody, busy, other] = [{ retryAfterMs: 0 }, { retryAfterMs: 5_000 }, { retryAfterMs: undefined }];
+
+  function useClock() {
+    vi.useFakeTimers({ toFake: ["Date"] });
+    onTestFinished(() => void vi.useRealTimers());
+  }
+
+  test("a service that does not answer is asked again soon, and never much later", () => {
+    useClock();
+    const patience = createPatience(usual);
+    expect([1, 2, 3, 4, 5, 6].map(() => patience.next(nobody))).toEqual([100, 200, 400, 800, 1_500, 1_500]);
+  });
+
+  test("one that does not answer for minutes is asked as seldom as any", () => {
+    useClock();
+    const patience = createPatience(usual);
+    patience.next(nobody);
+    vi.advanceTimersByTime(unanswered.forMs - 1);
+    expect(patience.next(nobody)).toBeLessThan(unanswered.maxDelayMs);
+    vi.advanceTimersByTime(1);
+    expect([1, 2, 3, 4, 5, 6, 7, 8].map(() => patience.next(nobody)).at(-1)).toBe(30_000);
+    patience.reset();
+    expect(patience.next(nobody)).toBe(100);
+  });
+
+  test("one that says when is asked then, a little later each of many, however often it says so", () => {
+    for (const [random, delayMs] of [
+      [0, 5_000],
+      [0.5, 6_250],
+    ] as const) {
+      const patience = createPatience({ ...usual, random: () => random });
+      expect([1, 2, 3].map(() => patience.next(busy))).toEqual([delayMs, delayMs, delayMs]);
+    }
+    expect(createPatience({ ...usual, maxDelayMs: 2_000 }).next(busy)).toBe(2_000);
+  });
+
+  test("one that has answered in between is asked soon again", () => {
+    useClock();
+    const patience = createPatience(usual);
+    for (let i = 0; i < 9; i++) patience.next(nobody);
+    vi.advanceTimersByTime(unanswered.forMs);
+    patience.next(busy);
+    expect(patience.next(nobody)).toBe(100);
+  });
+
+  test("what is not of the way there has its own delays", () => {
+    const patience = createPatience(usual);
+    patience.next(nobody);
+    expect([1, 2, 3].map(() => patience.next(other))).toEqual([500, 1_000, 2_000]);
+  });
+
+  test("shorter delays than those stay as they are", () => {
+    const patience = createPatience({ minDelayMs: 5, maxDelayMs: 20, random: () => 1 });
+    expect([1, 2, 3, 4].map(() => patience.next(nobody))).toEqual([5, 10, 20, 20]);
+  });
 });
