@@ -59,7 +59,7 @@ describe.each<[door: string, http2: "node" | "engine", version: HttpVersion]>([
       "access-control-allow-origin": "*",
     });
     const ready = await stream.next();
-    expect(ready).toMatchObject({ event: "ready", retry: "2000", id: expect.stringMatching(/^[\w-]*\.0$/) });
+    expect(ready).toMatchObject({ event: "ready", retry: "1000", id: expect.stringMatching(/^[\w-]*\.0$/) });
     expect(JSON.parse(ready?.data ?? "")).toMatchObject({ deviceId: "phone", pending: "2" });
     const first = await stream.next();
     const notification = JSON.parse(first?.data ?? "");
