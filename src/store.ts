@@ -94,9 +94,9 @@ export async function openStore(
     ...reachingSpecs({ retentionMs, maxStoreBytes: queueBytes }),
     ...reportingSpecs({ retentionMs, maxBytes: config.reportMaxBytes ?? queueBytes }),
   ];
-  const toldMs = 2_000;
-  const told = setTimeout(() => log.warn("waiting for the broker to take streams: is its cluster whole?"), toldMs);
-  await declare(broker, specs, replicas).finally(() => clearTimeout(told));
+  await declare(broker, specs, replicas, (err) =>
+    log.warn({ err, replicas }, "waiting for the broker to take streams: is its cluster whole?"),
+  );
   const epochs = createEpochs({ reads, writes, partitions, retentionMs, log });
   const publisher = createPublisher(writes, {
     sendTimeoutMs: timeoutMs,

@@ -1,9 +1,9 @@
+import { setTimeout as delay } from "node:timers/promises";
 import { isDeepStrictEqual } from "node:util";
 import { DiscardPolicy, RetentionPolicy, StorageType, type StreamConfig, type StreamInfo } from "@nats-io/jetstream";
 import { nanos } from "@nats-io/transport-node";
 import type { Broker } from "./connect.ts";
 import { judge } from "./faults.ts";
-import { until } from "./until.ts";
 
 /** What a stream is. Each holds one message a subject, can be read by subject, and takes atomic batches. */
 export interface StreamSpec {
@@ -37,33 +37,43 @@ export interface StreamSpec {
   readonly fixed?: { readonly name: string; readonly value: number };
 }
 
-/** How long a cluster that is being started may take until it takes streams, in milliseconds. */
-const formingMs = 60_000;
+/** A cluster that takes no streams, as while it is being started, is asked again after this long, in milliseconds. */
+const formingMs = 500;
+
+/** How often it is said in the log that it is waited for, in milliseconds. */
+const formingLineMs = 10_000;
 
 /**
  * Creates streams, one after the other, or brings existing ones to their specs; what a spec does not say stays as it
  * is. One that is as declared is left alone: a broker with a full disk may refuse to be told again what it has.
- * Resolves to whether any was created.
+ * A cluster that cannot take them yet is waited for, as a broker that is not there is. Resolves to whether any was created.
  *
- * @throws for one that was created with another value of its `fixed` setting; those after it are left alone. NetworkError
- * (90004) for a cluster that takes none within a minute.
+ * @param onWaiting told why it is waited for, at once and every ten seconds.
+ * @throws for one that was created with another value of its `fixed` setting; those after it are left alone.
  */
-export async function declare(broker: Broker, specs: readonly StreamSpec[], replicas: number): Promise<boolean> {
-  const deadlineMs = Date.now() + formingMs;
+export async function declare(
+  broker: Broker,
+  specs: readonly StreamSpec[],
+  replicas: number,
+  onWaiting: (err: unknown) => void = () => {},
+): Promise<boolean> {
   let isAnyNew = false;
+  let nextLineMs = 0;
   for (const spec of specs) {
-    const declared = await until(deadlineMs, () =>
-      declareOne(broker, spec, replicas).then(
-        (isNew) => ({ isNew }),
-        (error: unknown) => {
-          if (judge(error).kind === "retry") throw error;
-          // As it is: what the operator reads is not for callers.
-          return { error };
-        },
-      ),
-    );
-    if ("error" in declared) throw declared.error;
-    isAnyNew ||= declared.isNew;
+    for (;;) {
+      try {
+        isAnyNew = (await declareOne(broker, spec, replicas)) || isAnyNew;
+        break;
+      } catch (err) {
+        // As it is: what the operator reads is not for callers.
+        if (judge(err).kind !== "retry") throw err;
+        if (Date.now() >= nextLineMs) {
+          nextLineMs = Date.now() + formingLineMs;
+          onWaiting(err);
+        }
+        await delay(formingMs);
+      }
+    }
   }
   return isAnyNew;
 }

@@ -9,6 +9,7 @@ import { groupCommand } from "./admin/group.ts";
 import { recallCommand } from "./admin/recall.ts";
 import { statusCommand } from "./admin/status.ts";
 import { benchCommand } from "./bench.ts";
+import { clusterCommand } from "./cluster.ts";
 import { healthCommand } from "./health.ts";
 import { listenCommand } from "./listen.ts";
 import { sendCommand } from "./send.ts";
@@ -30,7 +31,8 @@ const program = new Command("mustreach")
   .addCommand(deadLettersCommand())
   .addCommand(benchCommand())
   .addCommand(healthCommand())
-  .addCommand(verifyCommand());
+  .addCommand(verifyCommand())
+  .addCommand(clusterCommand());
 prepare(program);
 
 try {

@@ -2,7 +2,7 @@ import { JetStreamApiError, jetstream, StorageType } from "@nats-io/jetstream";
 import { Kvm } from "@nats-io/kv";
 import { nanos } from "@nats-io/transport-node";
 import { pino } from "pino";
-import { afterEach, beforeEach, describe, expect, test } from "vitest";
+import { afterEach, beforeEach, describe, expect, onTestFinished, test, vi } from "vitest";
 import { type Broker, connectBroker } from "../../src/broker/connect.ts";
 import { declare, type StreamSpec, streamProblems } from "../../src/broker/declare.ts";
 import { inboxSpecs, inboxSubject } from "../../src/inbox/layout.ts";
@@ -62,9 +62,24 @@ describe("the inbox streams", () => {
     expect([await configOf("INBOX_0"), await configOf("INBOX_1")]).toEqual(before);
   });
 
-  test("waits for a cluster that has no place for them yet", async () => {
-    expect(await declare(forming(3), inboxSpecs(options), 1)).toBe(true);
+  test("waits for a cluster that has no place for them yet, and says so now and then", async () => {
+    const said: unknown[] = [];
+    expect(await declare(forming(3), inboxSpecs(options), 1, (err) => said.push(err))).toBe(true);
+    expect(said.map(String)).toEqual(["JetStreamApiError: no suitable peers for placement"]);
     expect(await problems()).toEqual([]);
+  });
+
+  test("waits for as long as the cluster takes", async () => {
+    vi.useFakeTimers({ toFake: ["Date"] });
+    onTestFinished(() => void vi.useRealTimers());
+    const said: unknown[] = [];
+    const declaring = declare(forming(3), inboxSpecs(options), 1, (err) => {
+      said.push(err);
+      vi.advanceTimersByTime(3_600_000);
+    });
+    expect(await declaring).toBe(true);
+    // An hour has passed each time.
+    expect(said).toHaveLength(3);
   });
 
   test("tells that inboxes are new when one of them had gone", async () => {
