@@ -146,7 +146,8 @@ export const settings = {
     is: text.transform((path) => (isAbsolute(path) ? path : resolve(path))),
     default: "data",
     expected: "a path",
-    means: "Where the embedded broker stores notifications and where a generated token secret is kept.",
+    means:
+      "Where the embedded broker stores notifications and where a generated token secret is kept. Absent: `STATE_DIRECTORY`, as systemd gives it, if that is there.",
   },
   NATS_URL: {
     is: natsUrls,
@@ -459,7 +460,8 @@ export type Environment = Readonly<Record<string, string | undefined>>;
 
 /**
  * Reads the settings from environment variables, or from the files that those with `_FILE` at their end name. PORT, as
- * many platforms give it, counts when MUSTREACH_PORT is absent.
+ * many platforms give it, counts when MUSTREACH_PORT is absent, and STATE_DIRECTORY, as systemd gives it, when
+ * MUSTREACH_DATA_DIR is.
  *
  * @throws {ConfigError} for the first variable that is unknown or has a bad value, and for a file that cannot be read.
  */
@@ -539,13 +541,22 @@ export function serviceLinksOf(env: Environment): string[] {
   return Object.keys(env).filter((name) => otherLink.test(name) || (linkToAddress.test(name) && isAddress(name)));
 }
 
+/** Variables of others that count when a setting is absent: of many platforms, and of systemd. */
+const elsewhere: Readonly<Record<string, string>> = {
+  MUSTREACH_PORT: "PORT",
+  MUSTREACH_DATA_DIR: "STATE_DIRECTORY",
+};
+
 /** What is given for a setting, and by which variable. An empty variable is as good as none; an empty file is not. */
 function readValue(env: Environment, variable: string, isLink: boolean): { source: string; value?: string } {
   const value = isLink ? "" : (env[variable] ?? "");
   const path = env[`${variable}_FILE`] ?? "";
   if (path === "") {
     if (value !== "") return { source: variable, value };
-    return variable === "MUSTREACH_PORT" && env.PORT ? { source: "PORT", value: env.PORT } : { source: variable };
+    const instead = elsewhere[variable] ?? "";
+    if (!env[instead]) return { source: variable };
+    // systemd separates directories by colons, and ours is the first.
+    return { source: instead, value: env[instead]?.split(":")[0] ?? "" };
   }
   if (value !== "") throw new ConfigError(`${variable} and ${variable}_FILE are both given: give one of them.`);
   try {

@@ -4,13 +4,14 @@ import type { Logger } from "pino";
 import { type Config, ConfigError, type Environment, loadConfig, serviceLinksOf } from "./config.ts";
 import { createLog, flushLog } from "./observe/log.ts";
 import { type Server, startServer } from "./server.ts";
+import { connectServiceManager, type Soundness } from "./service-manager.ts";
 import { tryIt } from "./try-it.ts";
 import { boundYoungGeneration } from "./young-generation.ts";
 
 /**
  * Runs the service until SIGINT or SIGTERM, or the end of its terminal; SIGHUP makes it {@link reload}, and SIGUSR2
- * replace its workers. Standard output is for people (how to try it), standard error for the log. As a program it exits with 0 after a stop, 1 when it could
- * not start, 2 for a bad setting.
+ * replace its workers. Standard output is for people (how to try it), standard error for the log. systemd is told how it
+ * is, where it asks for that. As a program it exits with 0 after a stop, 1 when it could not start, 2 for a bad setting.
  */
 export async function runService(env: Environment): Promise<void> {
   const config = loadConfig(env);
@@ -24,6 +25,7 @@ export async function runService(env: Environment): Promise<void> {
   let hangUp = (): void => {};
   let renew = (): void => {};
   const hasTerminal = isatty(0);
+  const manager = connectServiceManager(env, log);
   for (const signal of ["SIGINT", "SIGTERM"] as const) process.on(signal, () => stop());
   process.on("SIGHUP", () => (hasTerminal && isTerminalGone() ? stop() : hangUp()));
   process.on("SIGUSR2", () => renew());
@@ -33,19 +35,36 @@ export async function runService(env: Environment): Promise<void> {
     const stopping = new Promise<void>((resolve) => {
       stop = resolve;
     });
-    hangUp = () => void reload(env, config, server, log);
+    hangUp = async () => {
+      manager.reloading();
+      await reload(env, config, server, log);
+      manager.ready(`answers at ${server.url}`);
+    };
     renew = () => void renewWorkers(server, log);
+    manager.ready(`answers at ${server.url}`);
+    manager.watch(() => look(server, config));
     process.stdout.write(await tryIt({ server, config, isTerminal: process.stdout.isTTY }));
     try {
       await Promise.race([stopping, server.failed]);
     } finally {
       log.info("stopping");
+      manager.close();
+      manager.stopping();
       await server.stop();
       log.info("stopped");
     }
   } finally {
     await flushLog(log);
   }
+}
+
+/**
+ * Whether a restart would help: it mends all that keeps a service from being ready with its own broker, and nothing
+ * that is wrong with another's.
+ */
+async function look(server: Server, { natsUrl }: Config): Promise<Soundness> {
+  const { ready, problems } = await server.readiness();
+  return { isSound: ready || natsUrl !== undefined, status: ready ? "ready" : `not ready: ${problems.join("; ")}` };
 }
 
 /** What a reload puts in force. */

@@ -11,6 +11,7 @@ import { openFoundation } from "./foundation.ts";
 import type { ListenerAddress } from "./http/listener.ts";
 import { startJobs } from "./jobs.ts";
 import { maxOverheadBytes } from "./limits.ts";
+import type { Readiness } from "./observe/health.ts";
 import { createAdmission } from "./receiving/admission.ts";
 import { createServing } from "./serving.ts";
 import { openTlsFiles, type TlsFiles } from "./tls/files.ts";
@@ -28,6 +29,8 @@ export interface Server {
   readonly mint: TokenMinter;
   /** The process id of the embedded broker; undefined with an external one. */
   brokerPid(): number | undefined;
+  /** Whether it can keep its promise now, as `/readyz` of the operator's port tells. */
+  readiness(): Promise<Readiness>;
   /** Rejects when it cannot serve any more. */
   readonly failed: Promise<never>;
   /**
@@ -109,6 +112,7 @@ export async function startServer(config: Config, log: Logger): Promise<Server> 
     return {
       ...{ url, port, adminUrl, mint, stop },
       brokerPid: () => embedded?.pid(),
+      readiness: health.readiness,
       failed: hopeless.promise,
       async reload(next) {
         await serving.reload(await loadTokenSecrets(next), next.logLevel);

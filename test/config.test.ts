@@ -315,6 +315,12 @@ test("variables of other programs are none of ours", () => {
   expect(loadConfig({ HOST: " ", PATH: "/bin", NATS_URL: "?", MUST: "1" })).toEqual(load({}));
 });
 
+test("STATE_DIRECTORY, as systemd gives it, is where the data is without a setting", () => {
+  expect(loadConfig({ STATE_DIRECTORY: "/var/lib/mustreach" }).dataDir).toBe("/var/lib/mustreach");
+  expect(loadConfig({ STATE_DIRECTORY: "/var/lib/a:/var/lib/b" }).dataDir).toBe("/var/lib/a");
+  expect(loadConfig({ STATE_DIRECTORY: "/var/lib/a", MUSTREACH_DATA_DIR: "/data" }).dataDir).toBe("/data");
+});
+
 describe("PORT", () => {
   test("counts when MUSTREACH_PORT is absent or empty", () => {
     expect(loadConfig({ PORT: "8080" }).port).toBe(8_080);

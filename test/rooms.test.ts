@@ -22,7 +22,7 @@ const floors: readonly (readonly string[])[] = [
   ["inbox", "auth", "websocket", "console", "broker-metrics"],
   ["embedded", "http", "grpc", "grpc-health", "grpc-reflection", "publishing", "webhook", "broker/consumers"],
   ["admission", "broker", "observe"],
-  ["jwks", "senders", "tracing"],
+  ["jwks", "senders", "service-manager", "tracing"],
   ["addressing", "data-dir", "decode-stored", "end-of-turn", "in-flight", "json", "limits", "rate-limit"],
   ["config", "errors"],
   ["answers", "http2/engine", "timer-wheel", "tls", "trusted-proxies", "version", "young-generation"],
