@@ -92,6 +92,51 @@ export function drawCurve({ title, xLabel, yLabel, series }: Curve): string {
   return toSvg(title, bottom + 50, [...ticks, ...places, ...lines, labels]);
 }
 
+/** Panels of lines over one time. */
+export interface Times {
+  readonly title: string;
+  /** From when to when something was done, in seconds. */
+  readonly marked: readonly [from: number, to: number];
+  readonly panels: readonly {
+    readonly yLabel: string;
+    readonly series: readonly { readonly name: string; readonly points: readonly (readonly [number, number])[] }[];
+  }[];
+}
+
+/** Lines over seconds, in panels below each other; a time is marked in all of them. */
+export function drawTimes({ title, marked, panels }: Times): string {
+  const left = 70;
+  const plot = { width: width - left - 120, height: 150, gap: 50 };
+  const until = Math.max(
+    marked[1],
+    ...panels.flatMap(({ series }) => series.flatMap((one) => one.points.map(([x]) => x))),
+  );
+  const toX = (x: number) => round(left + (x / until) * plot.width);
+  const [from, to] = marked.map(toX);
+  const drawn = panels.flatMap(({ yLabel, series }, index) => {
+    const y0 = top + 20 + index * (plot.height + plot.gap);
+    const most = Math.max(...series.flatMap(({ points }) => points.map(([, y]) => y)), Number.MIN_VALUE) * 1.15;
+    const toY = (y: number) => round(y0 + plot.height - (y / most) * plot.height);
+    const mark = `<rect class="b" fill-opacity="0.12" x="${from}" y="${y0}" width="${(to ?? 0) - (from ?? 0)}" height="${plot.height}"/>`;
+    const ticks = [0, 0.5, 1].map((share) => {
+      const y = toY(most * share);
+      return `<line class="axis" stroke-opacity="0.3" x1="${left}" y1="${y}" x2="${left + plot.width}" y2="${y}"/><text x="${left - 8}" y="${y + 4}" text-anchor="end">${round(most * share)}</text>`;
+    });
+    const lines = series.map(({ name, points }, nth) => {
+      const path = points.map(([x, y]) => `${toX(x)},${toY(y)}`).join(" ");
+      const [lastX = 0, lastY = 0] = points.at(-1) ?? [];
+      return `<polyline class="s${nth}" points="${path}"/><text x="${toX(lastX) + 8}" y="${toY(lastY) + 4}">${escapeXml(name)}</text>`;
+    });
+    return [mark, `<text x="${left}" y="${y0 - 8}">${escapeXml(yLabel)}</text>`, ...ticks, ...lines];
+  });
+  const bottom = top + 20 + panels.length * (plot.height + plot.gap) - plot.gap;
+  const places = [0, 0.25, 0.5, 0.75, 1].map(
+    (share) =>
+      `<text x="${toX(until * share)}" y="${bottom + 18}" text-anchor="middle">${Math.round(until * share)} s</text>`,
+  );
+  return toSvg(title, bottom + 30, [...drawn, ...places]);
+}
+
 function toLabel(label: string, y: number): string {
   return `<text x="${labelWidth - 8}" y="${y + 12}" text-anchor="end">${escapeXml(label)}</text>`;
 }

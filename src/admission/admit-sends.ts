@@ -1,5 +1,6 @@
 import { failure } from "../errors.ts";
 import { createLatencyLimit, type LatencyLimit } from "./latency-limit.ts";
+import { createRounds } from "./rounds.ts";
 
 /** Who sends, and how much. */
 export interface SendAsk {
@@ -37,6 +38,12 @@ const freeFactor = 4;
 /** With no more than this under way a caller is refused only at the fixed bound, whatever the others have. */
 export const minShare = 8;
 
+/**
+ * Sends that are at work at a time, one of each caller after the other; what else is under way waits for its turn. As
+ * many fill the broker's batches. A batch of the caller's own takes no turn: it is few writes.
+ */
+export const maxAtWork = 128;
+
 /** A refused caller is asked to wait for so long, in milliseconds: at random, so that not all come back at once. */
 const minWaitMs = 500;
 const maxWaitMs = 1_500;
@@ -52,6 +59,7 @@ export function createSendAdmission(
   limit: LatencyLimit = createLatencyLimit(maxInFlight),
 ): SendAdmission {
   const callers = new Map<string, number>();
+  const rounds = createRounds(maxAtWork);
   let inFlight = 0;
   let refused = 0;
 
@@ -74,11 +82,14 @@ export function createSendAdmission(
       inFlight += weight;
       const inFlightThen = inFlight;
       const startedMs = performance.now();
+      const turn = count === 1 ? rounds.enter(callerId) : undefined;
+      if (turn !== undefined) await turn;
       try {
         const sent = await send();
         if (isMeasured) limit.observe(startedMs, performance.now(), inFlightThen);
         return sent;
       } finally {
+        if (count === 1) rounds.leave();
         inFlight -= weight;
         const rest = (callers.get(callerId) ?? 0) - weight;
         if (rest === 0) callers.delete(callerId);

@@ -16,8 +16,12 @@ export const minLimit = 320;
 const windowMs = 100;
 const minSamples = 20;
 
-/** What the limit rises by in each such time. */
+/** It begins here; it is raised to this in small steps, and above it only while more is wanted. */
+const startLimit = 1_024;
+
+/** What it rises by in each such time, and, while at least half of it is in use, by this part of itself. */
 const step = 16;
+const rise = 1 / 8;
 
 /** It falls to half at most at a time. */
 const maxFall = 0.5;
@@ -37,14 +41,15 @@ const maxTargetMs = 1_000;
 
 /**
  * Creates a limit that rises by addition while the mean time is good, and falls by multiplication while it is not (AIMD,
- * with TCP's lesson: many who share a thing find their share so). It begins at `max`, and falls from what is in flight,
- * by as much as the mean is above the target. Only what began after the last change is judged.
+ * with TCP's lesson: many who share a thing find their share so). It falls from what is in flight, by as much as the mean
+ * is above the target.
  *
  * @param max a limit at or below {@link minLimit} stays what it is.
  */
 export function createLatencyLimit(max: number): LatencyLimit {
   const min = Math.min(minLimit, max);
-  let current = max;
+  const start = Math.min(startLimit, max);
+  let current = start;
   let unloadedMs = minTargetMs / tolerance;
   let sinceMs = performance.now();
   let samples = 0;
@@ -57,8 +62,10 @@ export function createLatencyLimit(max: number): LatencyLimit {
     if (meanMs > targetMs) {
       if (peak > min)
         current = Math.max(min, Math.floor(Math.min(current, peak) * Math.max(maxFall, targetMs / meanMs)));
-    } else {
-      current = Math.min(max, current + step * Math.floor((nowMs - sinceMs) / windowMs));
+    } else if (2 * peak >= current) {
+      current = Math.min(max, current + Math.max(step, Math.floor(current * rise)));
+    } else if (current < start) {
+      current = Math.min(start, current + step * Math.floor((nowMs - sinceMs) / windowMs));
     }
     sinceMs = nowMs;
     samples = 0;
@@ -73,7 +80,6 @@ export function createLatencyLimit(max: number): LatencyLimit {
     observe(startedMs, endedMs, inFlight) {
       const ms = endedMs - startedMs;
       if (inFlight <= maxUnloaded) unloadedMs += (ms - unloadedMs) * unloadedWeight;
-      if (startedMs < sinceMs) return;
       samples++;
       totalMs += ms;
       if (inFlight > peak) peak = inFlight;

@@ -17,7 +17,7 @@ type Pace struct {
 	Seconds  float64 `json:"seconds"`
 }
 
-// Outcome of calls.
+// Outcome of calls. The latencies are those of calls that were answered well.
 type Outcome struct {
 	Calls      int         `json:"calls"`
 	Errors     int         `json:"errors"`
@@ -66,13 +66,14 @@ func (d *driving) isOver(n int) bool {
 		(d.pace.Seconds > 0 && time.Since(d.start).Seconds() >= d.pace.Seconds)
 }
 
-func (d *driving) one(n int, due time.Time) time.Duration {
+func (d *driving) one(n int, due time.Time) []time.Duration {
+	defer d.done.Add(1)
 	if err := d.call(n, due); err != nil {
 		d.failed.Add(1)
 		d.first.CompareAndSwap(nil, &err)
+		return nil
 	}
-	d.done.Add(1)
-	return time.Since(due)
+	return []time.Duration{time.Since(due)}
 }
 
 func (d *driving) closed() {
@@ -85,7 +86,7 @@ func (d *driving) closed() {
 				if d.isOver(n) {
 					break
 				}
-				took = append(took, d.one(n, time.Now()))
+				took = append(took, d.one(n, time.Now())...)
 			}
 			d.latencies.Add(took...)
 		})
@@ -101,7 +102,7 @@ func (d *driving) open() error {
 		if underWay := n - int(d.done.Load()); underWay > maxUnderWay {
 			return fmt.Errorf("%d calls under way at %.0f a second", underWay, d.pace.Rate)
 		}
-		calls.Go(func() { d.latencies.Add(d.one(n, due)) })
+		calls.Go(func() { d.latencies.Add(d.one(n, due)...) })
 	}
 	calls.Wait()
 	return nil

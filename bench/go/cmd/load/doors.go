@@ -300,7 +300,7 @@ func probe(a probeArgs) (any, error) {
 	if err != nil {
 		return nil, err
 	}
-	s, err := openSender(a.Send.Address, 1)
+	s, err := openSender(a.Send.Address, 1, "")
 	if err != nil {
 		return nil, err
 	}

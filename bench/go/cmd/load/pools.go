@@ -88,7 +88,7 @@ func push(a pushArgs) (any, error) {
 	if err != nil {
 		return nil, err
 	}
-	s, err := openSender(a.Send.Address, 1)
+	s, err := openSender(a.Send.Address, 1, "")
 	if err != nil {
 		return nil, err
 	}

@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"strconv"
 	"time"
 
 	"google.golang.org/grpc"
@@ -55,6 +56,10 @@ type sendArgs struct {
 	Level       int32        `json:"level"`
 	Batch       int          `json:"batch"`
 	Ordinal     int64        `json:"ordinal"`
+	// Caller is an admin; empty: imAdmin.
+	Caller string `json:"caller"`
+	// Waits says whether a refused call waits for as long as the answer asks before the next is made in its place.
+	Waits bool `json:"waits"`
 	Pace        measure.Pace `json:"pace"`
 }
 
@@ -65,8 +70,12 @@ type sender struct {
 }
 
 // openSender connects, so that no call has to.
-func openSender(address string, connections int) (*sender, error) {
-	s := &sender{ctx: metadata.AppendToOutgoingContext(context.Background(), "token", adminToken(), "operationid", "bench")}
+func openSender(address string, connections int, caller string) (*sender, error) {
+	token := adminToken()
+	if caller != "" {
+		token = mint(caller, adminPlatform)
+	}
+	s := &sender{ctx: metadata.AppendToOutgoingContext(context.Background(), "token", token, "operationid", "bench")}
 	for range max(1, connections) {
 		conn, err := dial(address)
 		if err != nil {
@@ -86,10 +95,10 @@ func (s *sender) close() {
 	}
 }
 
-func (s *sender) call(n int, method string, request, response proto.Message) error {
+func (s *sender) call(n int, method string, request, response proto.Message, options ...grpc.CallOption) error {
 	ctx, cancel := context.WithTimeout(s.ctx, callTimeout)
 	defer cancel()
-	return s.conns[n%len(s.conns)].Invoke(ctx, method, request, response)
+	return s.conns[n%len(s.conns)].Invoke(ctx, method, request, response, options...)
 }
 
 // request of the n-th send.
@@ -108,7 +117,7 @@ func (a sendArgs) request(n int, due time.Time) *msgv1.SendBusinessNotificationR
 
 // send makes sends, alone or in batches; each is answered well, or it is an error.
 func send(a sendArgs) (any, error) {
-	s, err := openSender(a.Address, a.Connections)
+	s, err := openSender(a.Address, a.Connections, a.Caller)
 	if err != nil {
 		return nil, err
 	}
@@ -123,13 +132,27 @@ func send(a sendArgs) (any, error) {
 
 func (s *sender) sendOne(a sendArgs, n int, due time.Time) error {
 	var response msgv1.SendBusinessNotificationResponse
-	if err := s.call(n, sendMethod, a.request(n, due), &response); err != nil {
+	var trailer metadata.MD
+	if err := s.call(n, sendMethod, a.request(n, due), &response, grpc.Trailer(&trailer)); err != nil {
+		if a.Waits {
+			time.Sleep(pushback(trailer))
+		}
 		return err
 	}
 	if response.ServerMsgId == "" || response.SendTime == 0 {
 		return errors.New("an answer without id or time")
 	}
 	return nil
+}
+
+// pushback is how long an answer asks to wait, as gRPC's clients read it.
+func pushback(trailer metadata.MD) time.Duration {
+	for _, ms := range trailer.Get("grpc-retry-pushback-ms") {
+		if wait, err := strconv.Atoi(ms); err == nil {
+			return time.Duration(wait) * time.Millisecond
+		}
+	}
+	return 0
 }
 
 func (s *sender) sendBatch(a sendArgs, n int, due time.Time) error {
@@ -159,7 +182,7 @@ type groupArgs struct {
 }
 
 func createGroup(a groupArgs) (any, error) {
-	s, err := openSender(a.Address, 1)
+	s, err := openSender(a.Address, 1, "")
 	if err != nil {
 		return nil, err
 	}
