@@ -190,10 +190,9 @@ async function take(message, { record, handle, backoff, say }) {
   const at = record.get();
   // REASON_STORE_CHANGED sets the record back, to a sequence that may be below it.
   const isNew = at === undefined || sequence > at.sequence || value.reason === "REASON_STORE_CHANGED";
-  if (isNew) {
-    await handle(kind, value);
-    record.save(sequence, place.epoch ?? "");
-  }
+  // Of what this device has handled, it is told at the same sequence that another one has, too.
+  if (isNew || kind === "settled") await handle(kind, value);
+  if (isNew) record.save(sequence, place.epoch ?? "");
   const recorded = record.get();
   say({ acknowledge: { sequence: String(recorded.sequence), epoch: recorded.epoch } });
 }
@@ -203,6 +202,7 @@ function placeOf(kind, value) {
   switch (kind) {
     case "notification":
     case "recall":
+    case "settled":
       return value;
     case "message":
       return value.notification;

@@ -21,7 +21,8 @@ function handle(kind, value) {
     case "message":
       return say("message", value.notification.sequence, value.notification.clientMsgID, value.conversationID);
     case "recall":
-      return say("recall", value.sequence, value.clientMsgID);
+    case "settled":
+      return say(kind, value.sequence, value.clientMsgID);
     case "gap":
       return say("gap", value.to, value.reason);
   }

@@ -116,6 +116,7 @@ public readonly record struct Place(ulong Sequence, string Epoch)
         SubscribeResponse.EventOneofCase.Message =>
             new(response.Message.Notification.Sequence, response.Message.Notification.Epoch),
         SubscribeResponse.EventOneofCase.Recall => new(response.Recall.Sequence, response.Recall.Epoch),
+        SubscribeResponse.EventOneofCase.Settled => new(response.Settled.Sequence, response.Settled.Epoch),
         SubscribeResponse.EventOneofCase.Gap => new(response.Gap.To, response.Gap.Epoch),
         _ => null,
     };
@@ -251,11 +252,10 @@ public sealed class Receiver(
         }
         // It sets the record back, to a sequence that may be below it.
         var isOtherStore = response.Gap?.Reason == Gap.Types.Reason.StoreChanged;
-        if (isOtherStore || record.Place is not { } at || place.Sequence > at.Sequence)
-        {
-            await handle(response);
-            record.Save(place);
-        }
+        var isNew = isOtherStore || record.Place is not { } at || place.Sequence > at.Sequence;
+        // Of what this device has handled, it is told at the same sequence that another one has, too.
+        if (isNew || response.EventCase == SubscribeResponse.EventOneofCase.Settled) await handle(response);
+        if (isNew) record.Save(place);
         var recorded = record.Place ?? place;
         var acknowledge = new Acknowledgement { Sequence = recorded.Sequence, Epoch = recorded.Epoch };
         await requests.WriteAsync(new ReceiveRequest { Acknowledge = acknowledge });

@@ -63,6 +63,9 @@ static Task Handle(SubscribeResponse response)
         case SubscribeResponse.EventOneofCase.Recall:
             Say("recall", response.Recall.Sequence, response.Recall.ClientMsgId);
             break;
+        case SubscribeResponse.EventOneofCase.Settled:
+            Say("settled", response.Settled.Sequence, response.Settled.ClientMsgId);
+            break;
         case SubscribeResponse.EventOneofCase.Gap:
             var reasons = Gap.Descriptor.EnumTypes.Single(type => type.Name == "Reason");
             var reason = reasons.FindValueByNumber((int)response.Gap.Reason);

@@ -175,7 +175,7 @@ take() {
       handle ready "$4"
       return
       ;;
-    notification | message | recall | gap) ;;
+    notification | message | recall | settled | gap) ;;
     # A heartbeat, or an event of a newer service.
     *) return ;;
   esac
@@ -187,10 +187,9 @@ take() {
   [[ -z $sequence ]] || ((new_sequence > sequence)) && is_new=1
   # It sets the record back, to a sequence that may be below it.
   [[ $3 == gap && $(jq -r .reason <<<"$4") == REASON_STORE_CHANGED ]] && is_new=1
-  if ((is_new)); then
-    handle "$3" "$4"
-    save_record "$new_sequence" "$new_epoch"
-  fi
+  # Of what this device has handled, it is told at the same sequence that another one has, too.
+  { ((is_new)) || [[ $3 == settled ]]; } && handle "$3" "$4"
+  ((is_new)) && save_record "$new_sequence" "$new_epoch"
   # What cannot be acknowledged now is by the next one, or by the record that the next stream begins with.
   curl -sS --max-time "$attempt_timeout" -o /dev/null -H "token: $2" -H "operationID: $new_sequence" \
     --data-binary "$(jq -n --arg device "$1" --argjson sequence "$sequence" --arg epoch "$epoch" \

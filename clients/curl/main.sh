@@ -18,7 +18,7 @@ handle() {
     ready) words='.resumeSequence // "0"' ;;
     notification) words='.sequence // "0", .clientMsgID, .key, .data // ""' ;;
     message) words='.notification.sequence, .notification.clientMsgID, .conversationID' ;;
-    recall) words='.sequence, .clientMsgID' ;;
+    recall | settled) words='.sequence, .clientMsgID' ;;
     gap) words='.to, .reason' ;;
   esac
   local kind=$1

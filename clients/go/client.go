@@ -295,10 +295,13 @@ func (r *Receiver) take(stream receiveStream, event *deliveryv1.SubscribeRespons
 	isNew := !r.Record.isThere || sequence > r.Record.sequence
 	// It sets the record back, to a sequence that may be below it.
 	isNew = isNew || event.GetGap().GetReason() == deliveryv1.Gap_REASON_STORE_CHANGED
-	if isNew {
+	// Of what this device has handled, it is told at the same sequence that another one has, too.
+	if isNew || event.GetSettled() != nil {
 		if err := r.Handle(event); err != nil {
 			return err
 		}
+	}
+	if isNew {
 		if err := r.Record.save(sequence, epoch); err != nil {
 			return err
 		}
@@ -316,6 +319,8 @@ func placeOf(event *deliveryv1.SubscribeResponse) (uint64, string, bool) {
 		return event.Message.GetNotification().GetSequence(), event.Message.GetNotification().GetEpoch(), true
 	case *deliveryv1.SubscribeResponse_Recall:
 		return event.Recall.Sequence, event.Recall.Epoch, true
+	case *deliveryv1.SubscribeResponse_Settled:
+		return event.Settled.Sequence, event.Settled.Epoch, true
 	case *deliveryv1.SubscribeResponse_Gap:
 		return event.Gap.To, event.Gap.Epoch, true
 	}

@@ -41,6 +41,8 @@ func handle(event *deliveryv1.SubscribeResponse) error {
 		say("message", got.GetSequence(), got.GetClientMsgId(), event.Message.ConversationId)
 	case *deliveryv1.SubscribeResponse_Recall:
 		say("recall", event.Recall.Sequence, event.Recall.ClientMsgId)
+	case *deliveryv1.SubscribeResponse_Settled:
+		say("settled", event.Settled.Sequence, event.Settled.ClientMsgId)
 	case *deliveryv1.SubscribeResponse_Gap:
 		say("gap", event.Gap.To, event.Gap.Reason)
 	}

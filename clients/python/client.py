@@ -56,8 +56,6 @@ def read_error(error: grpc.RpcError) -> MustreachError:
         if detail.Unpack(info) and info.domain == "mustreach":
             read.err_code = int(info.metadata["errCode"])
             read.err_msg, read.err_dlt = info.metadata["errMsg"], info.metadata["errDlt"]
-            if not away:
-                read.retry_after = None
         elif detail.Unpack(retry):
             read.retry_after = retry.retry_delay.ToTimedelta().total_seconds()
         elif detail.Unpack(bad):
@@ -227,8 +225,10 @@ class Receiver:
         # REASON_STORE_CHANGED sets the record back, to a sequence that may be below it.
         if kind == "gap" and event.gap.reason == delivery.Gap.REASON_STORE_CHANGED:
             is_new = True
-        if is_new:
+        # Of what this device has handled, it is told at the same sequence that another one has, too.
+        if is_new or kind == "settled":
             self._handle(event)
+        if is_new:
             self._record.save(sequence, epoch)
         acknowledgement = delivery.Acknowledgement(sequence=self._record.sequence, epoch=self._record.epoch)
         outgoing.put(delivery.ReceiveRequest(acknowledge=acknowledgement))
@@ -243,6 +243,8 @@ def place_of(event: delivery.SubscribeResponse) -> tuple[int, str] | None:
             return event.message.notification.sequence, event.message.notification.epoch
         case "recall":
             return event.recall.sequence, event.recall.epoch
+        case "settled":
+            return event.settled.sequence, event.settled.epoch
         case "gap":
             return event.gap.to, event.gap.epoch
     return None

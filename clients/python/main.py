@@ -51,9 +51,11 @@ def handle(event: delivery.SubscribeResponse) -> None:
             say("message", got.sequence, got.client_msg_id, event.message.conversation_id)
         case "recall":
             say("recall", event.recall.sequence, event.recall.client_msg_id)
+        case "settled":
+            say("settled", event.settled.sequence, event.settled.client_msg_id)
         case "gap":
-            reason = delivery.Gap.Reason.Name(event.gap.reason) if event.gap.reason in delivery.Gap.Reason.values() else event.gap.reason
-            say("gap", event.gap.to, reason)
+            reason = delivery.Gap.DESCRIPTOR.enum_types_by_name["Reason"].values_by_number.get(event.gap.reason)
+            say("gap", event.gap.to, reason.name if reason else event.gap.reason)
 
 
 def receive() -> int:

@@ -33,6 +33,7 @@ if (command === "send") {
   });
   client.onRecvNewMessage((got) => say("message", got.sequence, got.clientMsgID, got.conversationID));
   client.onRecall(({ sequence, clientMsgID }) => say("recall", sequence, clientMsgID));
+  client.onSettled(({ sequence, clientMsgID }) => say("settled", sequence, clientMsgID));
   client.onGap(({ to, reason }) => say("gap", to, reason));
   client.onError((error) => process.stderr.write(`${error}\n`));
   await client.connect();

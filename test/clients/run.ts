@@ -2,6 +2,7 @@ import { findTools, type Language, languages } from "./languages.ts";
 import type { Program } from "./program.ts";
 import { runRing } from "./ring.ts";
 import { runVectors } from "./scenario.ts";
+import { generateByBuf } from "./stubs.ts";
 
 /**
  * Every client of `clients/` whose toolchain is here is built, put through `clients/vectors.json`, and sends to the next
@@ -34,7 +35,8 @@ async function tryOut(language: Language): Promise<void> {
     const steps = language.isRingOnly ? 0 : await runVectors(program);
     programs.set(language.name, program);
     passed++;
-    say(`ok       ${language.name}: ${steps} steps (built in ${built}, ${seconds()} in all)`);
+    const stubs = await generateByBuf(language.name);
+    say(`ok       ${language.name}: ${steps} steps (built in ${built}, ${seconds()} in all); ${stubs}`);
   } catch (error) {
     failed++;
     say(`FAILED   ${language.name}\n${describe(error)}`);

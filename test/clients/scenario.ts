@@ -158,6 +158,7 @@ function createScene(program: Program, stage: Stage, notifications: Vectors["not
       notification: [kind, undefined, id, notifications[id]?.key, notifications[id]?.data],
       push: [kind, "0", id, notifications[id]?.key, notifications[id]?.data],
       recall: [kind, undefined, id],
+      settled: [kind, undefined, id],
       gap: [kind, undefined, id],
       ready: [kind, undefined],
     };
@@ -208,6 +209,11 @@ function createScene(program: Program, stage: Stage, notifications: Vectors["not
       await sendByRest(id, { reliabilityLevel: 2, ttlSeconds: 1 });
       await until(async () => (await status(id)) === "expired");
     },
+    async "settle by another device"({ id = "" }) {
+      await sendByRest(id, { reliabilityLevel: 2, ackScope: "user" });
+      const { url, userToken } = stage.service();
+      await acknowledgeAt(url, await userToken(userId), id);
+    },
     async "open another session of the device"() {
       const service = stage.service();
       const leaving = new AbortController();
@@ -229,6 +235,27 @@ function createScene(program: Program, stage: Stage, notifications: Vectors["not
       await Promise.all(runs.map((running) => running.kill()));
     },
   };
+}
+
+/** Receives with a device of its own until there is a notification, and acknowledges that. */
+async function acknowledgeAt(url: string, token: string, id: string): Promise<void> {
+  const deviceID = "tablet";
+  const leaving = new AbortController();
+  const headers = { token, operationID: "clients" };
+  const { body } = await fetch(`${url}/events?deviceID=${deviceID}`, { headers, signal: leaving.signal });
+  let text = "";
+  for await (const chunk of body?.pipeThrough(new TextDecoderStream()) ?? []) {
+    text += chunk;
+    const [, data] = new RegExp(`\ndata: (.*"clientMsgID":"${id}".*)\n`).exec(text) ?? [];
+    if (data === undefined) continue;
+    const { sequence, epoch } = JSON.parse(data);
+    const place = JSON.stringify({ deviceID, sequence, epoch });
+    const answer = await (await fetch(`${url}/ack`, { method: "POST", headers, body: place })).json();
+    leaving.abort();
+    if (answer.errCode !== 0) throw new Error(`/ack: ${answer.errCode} ${answer.errDlt}`);
+    return;
+  }
+  throw new Error("the other device has not got it");
 }
 
 /** Asks again until it is so. */

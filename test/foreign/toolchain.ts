@@ -12,7 +12,7 @@ const python = join(venv, "bin", "python");
 
 export const toolEnv: NodeJS.ProcessEnv = {
   ...process.env,
-  PATH: [bin, process.env.PATH].join(delimiter),
+  PATH: [bin, join(root, "node_modules", ".bin"), process.env.PATH].join(delimiter),
   PROTOC: join(bin, "protoc"),
   GOBIN: bin,
   CARGO_TARGET_DIR: join(cache, "target"),

@@ -264,8 +264,12 @@ where
         }
         // It sets the record back, to a sequence that may be below it.
         let is_other_store = matches!(&event, Event::Gap(gap) if gap.reason() == Reason::StoreChanged);
-        if is_other_store || known.is_none_or(|known| sequence > known) {
+        let is_new = is_other_store || known.is_none_or(|known| sequence > known);
+        // Of what this device has handled, it is told at the same sequence that another one has, too.
+        if is_new || matches!(event, Event::Settled(_)) {
             (self.handle)(&event)?;
+        }
+        if is_new {
             self.record.save(sequence, epoch)?;
         }
         if let Some((sequence, epoch)) = self.record.place.clone() {
@@ -286,6 +290,7 @@ fn place_of(event: &Event) -> Option<(u64, &str)> {
         Event::Notification(got) => Some((got.sequence, &got.epoch)),
         Event::Message(got) => got.notification.as_ref().map(|got| (got.sequence, got.epoch.as_str())),
         Event::Recall(got) => Some((got.sequence, &got.epoch)),
+        Event::Settled(settled) => Some((settled.sequence, &settled.epoch)),
         Event::Gap(gap) => Some((gap.to, &gap.epoch)),
         _ => None,
     }

@@ -29,6 +29,7 @@ fn handle(event: &Event) -> io::Result<()> {
             println!("message\t{}\t{}\t{}", got.sequence, got.client_msg_id, message.conversation_id);
         }
         Event::Recall(recall) => println!("recall\t{}\t{}", recall.sequence, recall.client_msg_id),
+        Event::Settled(settled) => println!("settled\t{}\t{}", settled.sequence, settled.client_msg_id),
         Event::Gap(gap) => println!("gap\t{}\t{}", gap.to, gap.reason().as_str_name()),
         _ => {}
     }

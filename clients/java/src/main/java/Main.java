@@ -71,6 +71,7 @@ public final class Main {
         say("message", got.getSequence(), got.getClientMsgId(), event.getMessage().getConversationId());
       }
       case RECALL -> say("recall", event.getRecall().getSequence(), event.getRecall().getClientMsgId());
+      case SETTLED -> say("settled", event.getSettled().getSequence(), event.getSettled().getClientMsgId());
       case GAP -> say("gap", event.getGap().getTo(), event.getGap().getReason());
       default -> {}
     }

@@ -9,6 +9,7 @@ record Place(long sequence, String epoch) {
       case MESSAGE ->
           new Place(event.getMessage().getNotification().getSequence(), event.getMessage().getNotification().getEpoch());
       case RECALL -> new Place(event.getRecall().getSequence(), event.getRecall().getEpoch());
+      case SETTLED -> new Place(event.getSettled().getSequence(), event.getSettled().getEpoch());
       case GAP -> new Place(event.getGap().getTo(), event.getGap().getEpoch());
       default -> null;
     };

@@ -132,10 +132,9 @@ public final class Receiver {
     boolean isNew = record.place() == null || place.sequence() > record.place().sequence();
     // It sets the record back, to a sequence that may be below it.
     isNew |= event.hasGap() && event.getGap().getReason() == Gap.Reason.REASON_STORE_CHANGED;
-    if (isNew) {
-      handle.accept(event);
-      record.save(place);
-    }
+    // Of what this device has handled, it is told at the same sequence that another one has, too.
+    if (isNew || event.hasSettled()) handle.accept(event);
+    if (isNew) record.save(place);
     Acknowledgement acknowledgement =
         Acknowledgement.newBuilder()
             .setSequence(record.place().sequence())
