@@ -20,7 +20,17 @@ const floors: readonly (readonly string[])[] = [
   ["traffic", "collapsing"],
   ["groups", "chat", "recalling", "receiving/feed", "reporting", "live", "tickets"],
   ["inbox", "auth", "websocket", "console", "broker-metrics"],
-  ["embedded", "http", "grpc", "grpc-health", "grpc-reflection", "publishing", "webhook", "broker/consumers"],
+  [
+    "embedded",
+    "http",
+    "grpc",
+    "grpc-health",
+    "grpc-reflection",
+    "publishing",
+    "webhook",
+    "broker/consumers",
+    "broker/snapshots",
+  ],
   ["admission", "broker", "observe"],
   ["jwks", "senders", "service-manager", "tracing"],
   ["addressing", "data-dir", "decode-stored", "end-of-turn", "in-flight", "json", "limits", "rate-limit"],
@@ -37,6 +47,8 @@ const annexes: Readonly<Record<string, readonly string[]>> = {
   cli: [
     "cli/admin",
     "senders",
+    "backup",
+    "observe",
     "client",
     "client/connect",
     "client/wire",
@@ -49,6 +61,8 @@ const annexes: Readonly<Record<string, readonly string[]>> = {
     "verify",
     "verify/own",
   ],
+  // What the broker keeps, into a directory and back.
+  backup: ["broker", "broker/snapshots", "config", "embedded", "limits", "version"],
   "cli/admin": ["cli", "client", "client/connect", "client/wire", "auth", "gen"],
   client: ["client/tabs", "client/wire", "gen"],
   // Connect and protobuf: the way in Node, and with a transport.

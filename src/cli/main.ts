@@ -8,6 +8,7 @@ import { deadLettersCommand } from "./admin/dead-letters.ts";
 import { groupCommand } from "./admin/group.ts";
 import { recallCommand } from "./admin/recall.ts";
 import { statusCommand } from "./admin/status.ts";
+import { backupCommand, restoreCommand } from "./backup.ts";
 import { benchCommand } from "./bench.ts";
 import { clusterCommand } from "./cluster.ts";
 import { healthCommand } from "./health.ts";
@@ -32,7 +33,9 @@ const program = new Command("mustreach")
   .addCommand(benchCommand())
   .addCommand(healthCommand())
   .addCommand(verifyCommand())
-  .addCommand(clusterCommand());
+  .addCommand(clusterCommand())
+  .addCommand(backupCommand())
+  .addCommand(restoreCommand());
 prepare(program);
 
 try {
