@@ -421,6 +421,13 @@ export const settings = {
     expected: "trace, debug, info, warn, error, fatal or silent",
     means: "The least severe lines that are logged.",
   },
+  AUDIT: {
+    is: text,
+    default: "off",
+    expected: "off, on, or the path of a file",
+    means:
+      "Whether each call with an admin's or a sender's rights has a line `audit` with who, what about and what came of it: `on` in the log, or in a file. Never with tokens or data.",
+  },
   ACCESS_LOG: {
     is: z.enum(["sampled", "all", "off"]),
     default: "sampled",

@@ -7,6 +7,7 @@ import type { GuessLimit } from "./auth/get-admin-token.ts";
 import type { TokenMinter } from "./auth/mint-token.ts";
 import type { TokenSecrets } from "./auth/secret.ts";
 import { createAuthService } from "./auth/service.ts";
+import { auditService } from "./calls/audit.ts";
 import type { Config } from "./config.ts";
 import { createRoutes, shutdownReason } from "./doors/routes.ts";
 import { createStandardServices } from "./doors/standard-services.ts";
@@ -26,6 +27,7 @@ import { createNodeHttp2 } from "./http2/node.ts";
 import { maxOverheadBytes } from "./limits.ts";
 import { createGroupPush } from "./live/group-push.ts";
 import { createPushMemory } from "./live/push-queue.ts";
+import { openAuditLog } from "./observe/audit-log.ts";
 import { createCallLog } from "./observe/call-log.ts";
 import { createHealth, type Health } from "./observe/health.ts";
 import type { Metrics } from "./observe/metrics.ts";
@@ -188,6 +190,7 @@ export function createServing(options: ServingOptions): Serving {
   const byCertificate = createCertificateAdmins(config.tlsClientAdmins ?? []);
   const authenticate = createAuthGate(createAuthenticator(verify), byCertificate);
   const deliverySpec = createServiceImplSpec<typeof DeliveryService>(DeliveryService, delivery);
+  const audit = openAuditLog(config.audit, log);
   const services = [
     createServiceImplSpec<typeof MsgService>(MsgService, countSends(traceSends(msg), metrics)),
     deliverySpec,
@@ -199,7 +202,7 @@ export function createServing(options: ServingOptions): Serving {
     ),
     createServiceImplSpec<typeof ReportService>(ReportService, createReportService(reporting)),
     createServiceImplSpec<typeof OpenimService>(OpenimService, createOpenimService({ conversations, findPlatforms })),
-  ];
+  ].map((spec) => auditService(spec, audit));
   const { isConnected, signals, reads, writes } = connections;
   const standard = createStandardServices({
     ...createServingStatus({ health, links: [signals, reads, writes], isConnected }),

@@ -65,6 +65,7 @@ test("without any setting the defaults are in effect", () => {
     drainTimeout: 3_000,
     http2: "engine",
     logLevel: "info",
+    audit: "off",
     accessLog: "sampled",
   });
 });
@@ -128,6 +129,7 @@ test("every setting can be given", () => {
     DRAIN_TIMEOUT: "15m",
     HTTP2: "node",
     LOG_LEVEL: "silent",
+    AUDIT: "/var/log/mustreach-audit.log",
     ACCESS_LOG: "off",
   };
   expect(load(given)).toEqual({
@@ -188,6 +190,7 @@ test("every setting can be given", () => {
     drainTimeout: 15 * 60_000,
     http2: "node",
     logLevel: "silent",
+    audit: "/var/log/mustreach-audit.log",
     accessLog: "off",
   });
 });
@@ -281,6 +284,7 @@ const bad: Record<SettingName, readonly string[]> = {
   DRAIN_TIMEOUT: ["0s", "3"],
   HTTP2: ["http2", "ENGINE"],
   LOG_LEVEL: ["verbose", "INFO"],
+  AUDIT: [" "],
   ACCESS_LOG: ["none", "ALL"],
 };
 
