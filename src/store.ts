@@ -3,7 +3,7 @@ import { authSpecs } from "./auth/layout.ts";
 import { openRevocations } from "./auth/revocations.ts";
 import { auditBroker, type BrokerAudit } from "./broker/audit.ts";
 import type { Connections } from "./broker/connect.ts";
-import { declare, streamProblems } from "./broker/declare.ts";
+import { declare, type StreamSpec, streamProblems } from "./broker/declare.ts";
 import { createDirectGet } from "./broker/direct-get.ts";
 import { gathered } from "./broker/gather.ts";
 import { createChat } from "./chat/chat.ts";
@@ -80,20 +80,7 @@ export async function openStore(
     );
   });
 
-  const revocationTtlMs = Math.max(config.tokenTtl, minRevocationTtlMs);
-  // What waits for the webhook, and what it has not taken, is a small part of what is sent.
-  const queueBytes = Math.max(Math.floor(config.maxStoreBytes / 10), 16 * (config.maxDataBytes + maxOverheadBytes));
-  const specs = [
-    ...inboxSpecs({ partitions, retentionMs, maxStoreBytes: config.maxStoreBytes }),
-    ...authSpecs(revocationTtlMs),
-    ...ticketsSpecs,
-    ...groupsSpecs,
-    ...chatSpecs,
-    ...sendingSpecs,
-    ...liveSpecs,
-    ...reachingSpecs({ retentionMs, maxStoreBytes: queueBytes }),
-    ...reportingSpecs({ retentionMs, maxBytes: config.reportMaxBytes ?? queueBytes }),
-  ];
+  const specs = storeSpecs(config);
   await declare(broker, specs, replicas, (err) =>
     log.warn({ err, replicas }, "waiting for the broker to take streams: is its cluster whole?"),
   );
@@ -111,7 +98,7 @@ export async function openStore(
     epochs: { of: epochs, partitions },
     log,
   });
-  const revocations = await openRevocations(broker, directGet, { ttlMs: revocationTtlMs, log });
+  const revocations = await openRevocations(broker, directGet, { ttlMs: revocationTtlOf(config), log });
   const groups = createGroups(writes, directGet, {
     timeoutMs,
     // A scheduled send, and the status of any, ask for the members of that time.
@@ -168,6 +155,28 @@ export async function openStore(
       directGet.close();
     },
   };
+}
+
+/** The streams that are declared with these settings. */
+export function storeSpecs(config: Config): readonly StreamSpec[] {
+  const { partitions, retention: retentionMs } = config;
+  // What waits for the webhook, and what it has not taken, is a small part of what is sent.
+  const queueBytes = Math.max(Math.floor(config.maxStoreBytes / 10), 16 * (config.maxDataBytes + maxOverheadBytes));
+  return [
+    ...inboxSpecs({ partitions, retentionMs, maxStoreBytes: config.maxStoreBytes }),
+    ...authSpecs(revocationTtlOf(config)),
+    ...ticketsSpecs,
+    ...groupsSpecs,
+    ...chatSpecs,
+    ...sendingSpecs,
+    ...liveSpecs,
+    ...reachingSpecs({ retentionMs, maxStoreBytes: queueBytes }),
+    ...reportingSpecs({ retentionMs, maxBytes: config.reportMaxBytes ?? queueBytes }),
+  ];
+}
+
+function revocationTtlOf({ tokenTtl }: Config): number {
+  return Math.max(tokenTtl, minRevocationTtlMs);
 }
 
 function requirePayload({ maxPayloadBytes }: BrokerAudit, { maxDataBytes }: Config): void {

@@ -48,6 +48,7 @@ const annexes: Readonly<Record<string, readonly string[]>> = {
     "cli/admin",
     "senders",
     "backup",
+    "doctor",
     "observe",
     "client",
     "client/connect",
@@ -63,6 +64,7 @@ const annexes: Readonly<Record<string, readonly string[]>> = {
   ],
   // What the broker keeps, into a directory and back.
   backup: ["broker", "broker/snapshots", "config", "embedded", "limits", "version"],
+  doctor: ["broker", "broker/snapshots", "config", "limits", "observe", "store", "version"],
   "cli/admin": ["cli", "client", "client/connect", "client/wire", "auth", "gen"],
   client: ["client/tabs", "client/wire", "gen"],
   // Connect and protobuf: the way in Node, and with a transport.

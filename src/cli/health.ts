@@ -22,7 +22,7 @@ export function healthCommand(): Command {
 }
 
 /** Where the operator's port answers; one on all addresses does so on the loopback interface. */
-function operatorUrl(): string {
+export function operatorUrl(): string {
   const { adminHost, adminPort } = loadConfig(process.env);
   if (!adminPort) {
     throw new ConfigError("MUSTREACH_ADMIN_PORT is off, or any free port: there is no telling where to ask.");

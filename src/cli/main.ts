@@ -11,6 +11,7 @@ import { statusCommand } from "./admin/status.ts";
 import { backupCommand, restoreCommand } from "./backup.ts";
 import { benchCommand } from "./bench.ts";
 import { clusterCommand } from "./cluster.ts";
+import { doctorCommand } from "./doctor.ts";
 import { healthCommand } from "./health.ts";
 import { listenCommand } from "./listen.ts";
 import { sendCommand } from "./send.ts";
@@ -32,6 +33,7 @@ const program = new Command("mustreach")
   .addCommand(deadLettersCommand())
   .addCommand(benchCommand())
   .addCommand(healthCommand())
+  .addCommand(doctorCommand())
   .addCommand(verifyCommand())
   .addCommand(clusterCommand())
   .addCommand(backupCommand())

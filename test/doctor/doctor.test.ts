@@ -1,0 +1,172 @@
+import { execFile } from "node:child_process";
+import { mkdtemp, rm, writeFile } from "node:fs/promises";
+import { createServer } from "node:http";
+import { tmpdir } from "node:os";
+import { join } from "node:path";
+import { promisify } from "node:util";
+import { jetstreamManager } from "@nats-io/jetstream";
+import { expect, onTestFinished, test } from "vitest";
+import { type Config, loadConfig } from "../../src/config.ts";
+import { diagnose } from "../../src/doctor/diagnose.ts";
+import { exitCodeOf, type Finding, judgeClock, judgeRoom } from "../../src/doctor/finding.ts";
+import { inspectService } from "../../src/doctor/service.ts";
+import { inspectCertificate, inspectDisk, inspectSettings } from "../../src/doctor/settings.ts";
+import { type ExternalBrokerOptions, startExternalBroker } from "../helpers/external-broker.ts";
+import { startTestServer, testSecret } from "../helpers/server.ts";
+
+const secret = "qK8v2LxPz0Rw7TnYb4Hs6Jd1Fg3Mc5Ae";
+const run = promisify(execFile);
+
+function configOf(settings: Record<string, string>): Config {
+  return loadConfig(Object.fromEntries(Object.entries(settings).map(([name, value]) => [`MUSTREACH_${name}`, value])));
+}
+
+const bad = (findings: readonly Finding[]) => findings.filter(({ level }) => level !== "ok");
+
+async function start(options: ExternalBrokerOptions = {}) {
+  const broker = await startExternalBroker(options);
+  onTestFinished(() => broker.remove());
+  const settings = { NATS_URL: broker.url, TOKEN_SECRET: secret };
+  const server = await startTestServer(settings);
+  onTestFinished(() => server.stop());
+  return { broker, server, settings };
+}
+
+test("a deployment that is well is found so by the command, with exit code 0", async () => {
+  const { server, settings } = await start();
+  const env = Object.fromEntries(Object.entries(settings).map(([name, value]) => [`MUSTREACH_${name}`, value]));
+  const token = (await server.mint({ userId: "imAdmin", platformId: 10 })).token;
+  const args = ["doctor", "--url", server.url, "--admin-url", server.adminUrl ?? "", "--token", token, "--json"];
+  const { stdout } = await run(process.execPath, ["src/cli/main.ts", ...args], { env: { ...process.env, ...env } });
+  const findings = stdout
+    .trim()
+    .split("\n")
+    .map((line) => JSON.parse(line) as Finding);
+  expect(bad(findings)).toEqual([]);
+  const checks = findings.map(({ check }) => check);
+  for (const check of [
+    "settings",
+    "service's clock",
+    "readiness",
+    "version",
+    "token",
+    "broker",
+    "durability",
+    "message size",
+    "streams",
+    "broker's clock",
+  ]) {
+    expect(checks).toContain(check);
+  }
+});
+
+test("a broker without sync, streams that were changed or removed, and one that is full are found", async () => {
+  const { broker, server, settings } = await start({ syncInterval: "2m" });
+  const jsm = await jetstreamManager(await broker.connect());
+  await jsm.streams.update("CHAT", { max_msgs_per_subject: 2 });
+  await jsm.streams.delete("DEAD_LETTERS");
+  const config = configOf({ ...settings, MAX_STORE_BYTES: "1048576" });
+  const service = { url: server.url, adminUrl: server.adminUrl };
+  const found = bad(await diagnose(config, service));
+  const about = (check: string) => found.filter((finding) => finding.check === check);
+  expect(about("durability")).toMatchObject([{ level: "warning", found: expect.stringContaining("sync_interval") }]);
+  const texts = about("streams").map((finding) => finding.found);
+  expect(texts).toEqual(
+    expect.arrayContaining([
+      "streams are missing: DEAD_LETTERS",
+      "CHAT is not as declared",
+      "INBOX_0 is not as declared",
+    ]),
+  );
+  expect(found.every(({ todo }) => todo !== undefined)).toBe(true);
+  expect(exitCodeOf(found)).toBe(2);
+});
+
+test("an inbox that is full is found", async () => {
+  const { broker, settings, server } = await start();
+  const jsm = await jetstreamManager(await broker.connect());
+  const token = await server.adminToken();
+  const send = { sendUserID: "imAdmin", recvUserID: "alice", key: "k", data: "x".repeat(50_000), reliabilityLevel: 2 };
+  for (let i = 0; i < 3; i++) await server.post("/msg/send_business_notification", send, token);
+  await jsm.streams.update("INBOX_0", { max_bytes: (await jsm.streams.info("INBOX_0")).state.bytes + 1_000 });
+  const found = bad(await diagnose(configOf(settings), { url: server.url }));
+  expect(found).toContainEqual(expect.objectContaining({ level: "problem", check: "space of INBOX_0" }));
+});
+
+test("a broker that is away, and a service that is, are problems", async () => {
+  const config = configOf({ NATS_URL: "nats://127.0.0.1:1", TOKEN_SECRET: secret });
+  const found = bad(await diagnose(config, { url: "http://127.0.0.1:1" }));
+  expect(found.map(({ level, check }) => `${level} ${check}`)).toEqual(["problem service", "problem broker"]);
+});
+
+test.each<[what: string, settings: Record<string, string>, level: string, check: string]>([
+  ["a public port without TLS", { HOST: "0.0.0.0", REFLECTION: "false" }, "warning", "tls"],
+  ["reflection for everybody", { HOST: "0.0.0.0", TLS_CERT_FILE: "/a", TLS_KEY_FILE: "/b" }, "warning", "reflection"],
+  ["an open operator's port", { ADMIN_HOST: "0.0.0.0" }, "warning", "operator's port"],
+  ["a secret of one letter", { TOKEN_SECRET: "a".repeat(32) }, "problem", "token secret"],
+  ["two secrets", { TOKEN_SECRET: secret, TOKEN_SECRET_PREVIOUS: `${secret}2` }, "warning", "token secret"],
+  [
+    "a broker over an open network",
+    { NATS_URL: "nats://nats-1:4222", TOKEN_SECRET: secret },
+    "warning",
+    "broker's connection",
+  ],
+])("%s is found", (_, settings, level, check) => {
+  expect(inspectSettings(configOf(settings))).toMatchObject([{ level, check, todo: expect.any(String) }]);
+});
+
+test("a clock that is ahead or behind is found, and one within what is read is not", () => {
+  expect(judgeClock("c", 10_000, 10_000, 10_500).level).toBe("ok");
+  expect(judgeClock("c", 12_000, 10_000, 10_500).level).toBe("ok");
+  expect(judgeClock("c", 15_500, 10_000, 10_500)).toMatchObject({ level: "warning", found: "5 s from this machine's" });
+  expect(judgeClock("c", 4_000, 10_000, 10_500)).toMatchObject({ level: "warning", found: "-6 s from this machine's" });
+  expect(judgeClock("c", 100_000, 10_000, 10_500).level).toBe("problem");
+});
+
+test("a service with another clock, that is not ready, of another version and with a bad token is found", async () => {
+  const pages: Record<string, [status: number, body: string]> = {
+    "/healthz": [200, "{}"],
+    "/readyz": [503, JSON.stringify({ ready: false, problems: ["the broker cannot be reached"], warnings: [] })],
+    "/metrics": [200, 'mustreach_build_info{version="0.0.1",node="24"} 1'],
+    "/auth/parse_token": [200, JSON.stringify({ errCode: 1501, errMsg: "TokenExpiredError", errDlt: "" })],
+  };
+  const fake = createServer((request, response) => {
+    const [status, body] = pages[request.url ?? ""] ?? [404, ""];
+    response.writeHead(status, { date: new Date(Date.now() - 600_000).toUTCString() }).end(body);
+  }).listen(0, "127.0.0.1");
+  onTestFinished(() => void fake.close());
+  await new Promise((resolve) => fake.once("listening", resolve));
+  const address = fake.address();
+  if (address === null || typeof address === "string") throw new Error("no port");
+  const url = `http://127.0.0.1:${address.port}`;
+  expect(await inspectService({ url, adminUrl: url, token: "t" })).toMatchObject([
+    { level: "problem", check: "service's clock" },
+    { level: "problem", check: "readiness", found: "the broker cannot be reached" },
+    { level: "warning", check: "version" },
+    { level: "problem", check: "token" },
+  ]);
+});
+
+test("a disk that fills is found", async () => {
+  const disk = (bavail: number) => (async () => ({ blocks: 100, bavail, bsize: 4_096 })) as never;
+  expect(await inspectDisk("/data", disk(50))).toMatchObject([{ level: "ok" }]);
+  expect(await inspectDisk("/data", disk(10))).toMatchObject([{ level: "warning" }]);
+  expect(await inspectDisk("/data", disk(2))).toMatchObject([{ level: "problem" }]);
+  expect(await inspectDisk("/nowhere/at/all")).toEqual([]);
+  expect(judgeRoom("r", 80, 100, "t").level).toBe("warning");
+});
+
+test("a certificate that cannot be read is found", async () => {
+  const dir = await mkdtemp(join(tmpdir(), "mustreach-doctor-"));
+  onTestFinished(() => rm(dir, { recursive: true, force: true }));
+  await writeFile(join(dir, "cert.pem"), "none");
+  expect(await inspectCertificate({ tlsCertFile: join(dir, "cert.pem") })).toMatchObject([{ level: "problem" }]);
+  expect(await inspectCertificate({ tlsCertFile: undefined })).toEqual([]);
+});
+
+test("no finding shows a secret", () => {
+  const findings = inspectSettings(
+    configOf({ TOKEN_SECRET: "a".repeat(32), NATS_URL: "nats://bob:hunter2@nats-1:4222" }),
+  );
+  expect(JSON.stringify([findings, testSecret.length])).not.toMatch(/aaaa|hunter2/);
+});
