@@ -28,11 +28,11 @@ const isSend = (/** @type {Record<string, string>} */ labels) =>
  */
 const charts = [
   {
-    title: "Calls a second",
+    title: "Sent and delivered, a second",
     unit: "/s",
     lines: [
       { name: "sends", read: rateOf(`${duration}_count`, isSend) },
-      { name: "acknowledgements", read: rateOf(`${duration}_count`, of("Ack")) },
+      { name: "to devices", read: rateOf("mustreach_deliveries_total", () => true) },
     ],
   },
   {
