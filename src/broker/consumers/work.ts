@@ -55,8 +55,9 @@ export async function work<J>(broker: Broker, options: WorkOptions<J>): Promise<
     log,
     ackWaitMs,
     maxAckPending: 1,
-    // Asked for ahead: the broker, which gives out one at a time, has the next on its way when one is done.
-    maxHeld: 8,
+    // One asked for ahead: the broker, which gives out one at a time, has it on its way when one is done. Not more: an
+    // instance that is frozen, or out of reach, holds up the others for an ack wait with each.
+    maxHeld: 2,
     onDelivery(delivery) {
       const job = decode(delivery.payload);
       underWay = underWay.then(() => handle(job, delivery));

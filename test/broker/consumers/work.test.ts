@@ -3,7 +3,7 @@ import { pino } from "pino";
 import { afterEach, describe, expect, test, vi } from "vitest";
 import { connectBroker } from "../../../src/broker/connect.ts";
 import { type WorkOptions, work } from "../../../src/broker/consumers/work.ts";
-import { everything } from "../../../src/broker/subjects.ts";
+import { everything, nextMessageSubject } from "../../../src/broker/subjects.ts";
 import { useBroker } from "../../helpers/broker.ts";
 
 const log = pino({ level: "silent" });
@@ -106,6 +106,20 @@ describe("jobs", () => {
     // What it was told to wait for, and not how long it took.
     const { config } = await broker.jsm.consumers.info(stream, "worker");
     expect(config.ack_wait).toBeLessThanOrEqual(nanos(2_500));
+  });
+
+  test("are asked for one ahead only: who has got stuck keeps few from the others", async () => {
+    const { broker, stream, publish, waiting, start } = await openJobs();
+    const batches: number[] = [];
+    broker.nc.subscribe(nextMessageSubject(stream, "worker"), {
+      callback: (_, msg) => void batches.push(msg.json<{ batch: number }>().batch),
+    });
+    await start(async () => {});
+    for (const job of ["a", "b", "c"]) await publish(job);
+    await waitFor(async () => expect(await waiting()).toBe(0));
+    await broker.nc.flush();
+    expect(batches.length).toBeGreaterThan(0);
+    expect(Math.max(...batches)).toBeLessThanOrEqual(2);
   });
 
   test("that end while the broker is away are done after, and hold up the others no longer", async () => {
