@@ -49,14 +49,18 @@ const formingLineMs = 10_000;
  * A cluster that cannot take them yet is waited for, as a broker that is not there is. Resolves to whether any was created.
  *
  * @param onWaiting told why it is waited for, at once and every ten seconds.
- * @throws for one that was created with another value of its `fixed` setting; those after it are left alone.
+ * @param waitMs for how long, in milliseconds. Default: for ever.
+ * @throws for one that was created with another value of its `fixed` setting; those after it are left alone. What the
+ * client library throws, when it was waited for long enough.
  */
 export async function declare(
   broker: Broker,
   specs: readonly StreamSpec[],
   replicas: number,
   onWaiting: (err: unknown) => void = () => {},
+  waitMs = Number.POSITIVE_INFINITY,
 ): Promise<boolean> {
+  const deadlineMs = Date.now() + waitMs;
   let isAnyNew = false;
   let nextLineMs = 0;
   for (const spec of specs) {
@@ -66,7 +70,7 @@ export async function declare(
         break;
       } catch (err) {
         // As it is: what the operator reads is not for callers.
-        if (judge(err).kind !== "retry") throw err;
+        if (judge(err).kind !== "retry" || Date.now() + formingMs > deadlineMs) throw err;
         if (Date.now() >= nextLineMs) {
           nextLineMs = Date.now() + formingLineMs;
           onWaiting(err);

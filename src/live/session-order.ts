@@ -1,5 +1,5 @@
 import type { Broker } from "../broker/connect.ts";
-import { declare } from "../broker/declare.ts";
+import { declare, type StreamSpec } from "../broker/declare.ts";
 import { isMemoryFull, isOvertaken, toRefusal } from "../broker/faults.ts";
 import { askLeader, purge, stateOf } from "../broker/leader.ts";
 import { toPartition, toToken } from "../broker/subjects.ts";
@@ -42,6 +42,9 @@ const recordTtlMs = 1_000;
 /** How long the counting of an epoch may take, in milliseconds: devices wait for it. */
 const countTimeoutMs = 1_000;
 
+/** How long a cluster may take to place the memory, in milliseconds: devices wait for it, too. */
+const placeTimeoutMs = 60_000;
+
 /** Records have no content: where they are says it. */
 const payload = new Uint8Array();
 
@@ -61,9 +64,10 @@ export async function createOpenSession(broker: Broker, options: SessionOrderOpt
   };
 
   const findEpoch = async (): Promise<number> => {
-    await declare(broker, [sessionSpec], replicas).catch((error: unknown) => {
+    const place = (spec: StreamSpec) => declare(broker, [spec], replicas, undefined, placeTimeoutMs);
+    await place(sessionSpec).catch((error: unknown) => {
       if (!isMemoryFull(error)) throw error;
-      return declare(broker, [{ ...sessionSpec, isInMemory: false }], replicas);
+      return place({ ...sessionSpec, isInMemory: false });
     });
     for (;;) {
       const marker = await askLeader(broker, sessionStream, { last: sessionEpochSubject });

@@ -5,6 +5,7 @@ import { readHeaders } from "../../decode-stored.ts";
 import type { Broker } from "../connect.ts";
 import { isUnknownConsumer } from "../faults.ts";
 import { nextMessageSubject, parseDelivery } from "../subjects.ts";
+import { until } from "../until.ts";
 
 /** A message that a durable consumer has delivered to this instance. It is held until the first ack, nak or term. */
 export interface Delivery {
@@ -70,6 +71,12 @@ const heartbeatMs = 4_000;
 
 /** Pause before a consumer that has no leader, or is not there, is asked again, in milliseconds. */
 const retryMs = 250;
+
+/**
+ * How long a consumer's stream may be without a leader when an instance starts, in milliseconds: a cluster waits up to 9 s
+ * before it elects one, and may have to twice.
+ */
+const maxElectionMs = 30_000;
 
 /** How long a pause may wait for a broker that does not answer, in milliseconds. */
 const pauseTimeoutMs = 1_000;
@@ -157,7 +164,7 @@ export async function consume(broker: Broker, options: ConsumeOptions): Promise<
     }
   };
 
-  await declare(broker, options);
+  await until(Date.now() + maxElectionMs, () => declare(broker, options).then(() => true));
   const subscription = broker.nc.subscribe(`${inbox}.*`, {
     callback(error, msg) {
       if (error !== null) return;

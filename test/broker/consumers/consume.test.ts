@@ -1,3 +1,4 @@
+import { JetStreamApiError } from "@nats-io/jetstream";
 import { nanos } from "@nats-io/transport-node";
 import { pino } from "pino";
 import { afterEach, describe, expect, test, vi } from "vitest";
@@ -61,6 +62,22 @@ describe("a consumer", () => {
       expect(storedAtMs).toBeLessThanOrEqual(Date.now());
     }
     expect(Buffer.from(deliveries[0]?.payload ?? []).toString()).toBe("0");
+  });
+
+  test("is waited for while its stream has no leader", async () => {
+    const { broker, stream, publish } = await openStream();
+    await publish(1);
+    const { consumers } = broker.jsm;
+    let refusals = 2;
+    const info: typeof consumers.info = (...which) =>
+      refusals-- > 0
+        ? Promise.reject(new JetStreamApiError({ code: 503, err_code: 10008, description: "not available" }))
+        : consumers.info(...which);
+    const add: typeof consumers.add = (...which) => consumers.add(...which);
+    const electing = { ...broker, jsm: { ...broker.jsm, consumers: { ...consumers, info, add } } };
+    const { deliveries } = await collect(electing, stream);
+    await waitFor(() => expect(deliveries).toHaveLength(1));
+    expect(refusals).toBeLessThan(0);
   });
 
   test("holds no more than it may, and asks for more when there is room again", async () => {
