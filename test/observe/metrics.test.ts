@@ -94,3 +94,8 @@ describe("by convention", () => {
     expect((await counted.text()).body).toContain('mustreach_test_total{outcome="done"} 5');
   });
 });
+
+test("a snapshot can be sent to another process", async () => {
+  const snapshot = await createMetrics().snapshot();
+  expect(structuredClone(snapshot)).toEqual(snapshot);
+});
