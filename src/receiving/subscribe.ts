@@ -25,7 +25,7 @@ export interface ResumeRequest {
 
 export interface ResumeDeps {
   readonly inbox: Pick<Inbox, "isAssigned" | "placeOf" | "newestSequence" | "lineage">;
-  readonly cursors: Pick<Cursors, "advance" | "position">;
+  readonly cursors: Pick<Cursors, "advance" | "position" | "flush">;
 }
 
 export interface SubscribeDeps {
@@ -217,6 +217,8 @@ export async function resume(
     case Start.NEW: {
       const place = toPlace(await inbox.newestSequence(userId));
       cursors.advance(userId, deviceId, place.sequence, place.epoch, "here");
+      // Before it has anything to acknowledge: a cursor that says not where it began would say that it got what is before.
+      await cursors.flush(userId, deviceId);
       return place;
     }
     default: {

@@ -1,8 +1,13 @@
-import { afterAll, beforeAll, describe, expect, test } from "vitest";
+import { jetstreamManager } from "@nats-io/jetstream";
+import { afterAll, beforeAll, describe, expect, onTestFinished, test } from "vitest";
+import { toToken } from "../../src/broker/subjects.ts";
 import { Start } from "../../src/gen/mustreach/delivery/v1/delivery_pb.ts";
+import { encodeCursor } from "../../src/inbox/device-cursors.ts";
+import { cursorSubject } from "../../src/inbox/layout.ts";
 import { type DeviceEvent, type DeviceSession, type SubscribeOptions, useDevices } from "../helpers/device.ts";
 import { useEvents } from "../helpers/events.ts";
 import { type ExternalBroker, startExternalBroker } from "../helpers/external-broker.ts";
+import { startProcess } from "../helpers/process.ts";
 import { startTestServer, type TestServer } from "../helpers/server.ts";
 
 const openDevice = useDevices();
@@ -246,17 +251,65 @@ describe("the first acknowledgement of a device", () => {
 });
 
 test("a lost signal is made up for by the next heartbeat", async () => {
-  const { device, open, send, two } = await newUser();
+  const { userId, open, send, two } = await newUser();
   const tablet = await open("tablet", { on: two });
   await send("once");
   const [got] = await tablet.take(1);
-  // Nobody tells: the device begins with it, by its own record.
-  await device("phone").subscribe({ start: Start.ALL });
-  await device("phone")
-    .ack(1n)
-    .catch(() => {});
-  await device("phone", two).ack(got?.sequence ?? 0n);
+  const position = { sequence: Number(got?.sequence), epoch: got?.epoch ?? "" };
+  const { broker } = shared;
+  if (broker === undefined) throw new Error("the broker runs inside tests only");
+  // All that an instance leaves that dies when it has stored the acknowledgement: nobody tells of it.
+  const manager = await jetstreamManager(await broker.connect());
+  const cursor = encodeCursor({ deviceId: "phone", position, began: undefined });
+  await manager.jetstream().publish(cursorSubject(toToken(userId), toToken("phone")), cursor);
   expect(await next(tablet, 1)).toEqual([`take back ${got?.sequence}`]);
+});
+
+describe("when an instance dies", () => {
+  const startInstance = async () => {
+    const instance = await startProcess({ PARTITIONS: "1", NATS_URL: shared.broker?.url ?? "", HEARTBEAT: "1h" });
+    onTestFinished(instance.remove);
+    return instance;
+  };
+
+  test("right after an acknowledgement, the others hear of it, or the device is sent it again", async () => {
+    const { userId, device, open, send, two } = await newUser();
+    const instance = await startInstance();
+    const phone = openDevice(instance.url, await instance.userToken(userId), "phone");
+    const onPhone = await phone.subscribe();
+    const tablet = await open("tablet", { on: two });
+    await send("once");
+    const [got] = await onPhone.take(1);
+    await next(tablet, 1);
+    await phone.ack(got?.sequence ?? 0n);
+    await instance.kill("SIGKILL");
+    // A device that keeps no record acknowledges what it is sent again.
+    const again = await open("phone", { on: two });
+    const [first] = await idle(again);
+    if (first !== undefined) await device("phone", two).ack(got?.sequence ?? 0n);
+    expect(await next(tablet, 1)).toEqual([`take back ${got?.sequence}`]);
+    expect(await idle(tablet)).toEqual([]);
+  });
+
+  test("right after a device has begun with what is new, that device settles nothing that is older", async () => {
+    const { userId, device, open, send, two } = await newUser();
+    await send("older");
+    const instance = await startInstance();
+    await openDevice(instance.url, await instance.userToken(userId), "new").subscribe({ start: Start.NEW });
+    await instance.kill("SIGKILL");
+    await send("newer");
+    const phone = await open("phone", { on: two });
+    const [, newer] = await phone.take(2);
+    // It acknowledges what it was never sent, without a session.
+    await device("new", two).ack(newer?.sequence ?? 0n);
+    const tablet = await open("tablet", { on: two });
+    const laptop = () => open("laptop", { on: two, start: Start.ALL });
+    await expect.poll(async () => idle(await laptop())).toEqual(["older", `instead of ${newer?.sequence}`]);
+    expect(await next(tablet, 1)).toEqual(["older"]);
+    expect(await phone.eventsUntilIdle().then((events) => events.map(describeEvent))).toEqual([
+      `take back ${newer?.sequence}`,
+    ]);
+  });
 });
 
 test.each([

@@ -8,6 +8,7 @@ import { resume } from "../../src/receiving/subscribe.ts";
 function openResume(cursor?: number, epoch = "life") {
   const advance = vi.fn((_userId: string, _deviceId: string, sequence: number) => sequence);
   const position = vi.fn(async () => (cursor === undefined ? undefined : { epoch, sequence: cursor }));
+  const flush = vi.fn(async () => {});
   const inbox = {
     newestSequence: async () => 9,
     isAssigned: async (_: string, sequence: number) => sequence <= 12,
@@ -17,10 +18,11 @@ function openResume(cursor?: number, epoch = "life") {
       return { epoch: "life", sequence: isStoreChanged ? 3 : sequence, isStoreChanged };
     },
   };
-  const deps = { inbox, cursors: { advance, position } };
+  const deps = { inbox, cursors: { advance, position, flush } };
   return {
     advance,
     position,
+    flush,
     /** The sequence of the place. */
     resume: async (start: Start, afterSequence?: number) =>
       (await resume(deps, { userId: "alice", deviceId: "phone", start, afterSequence, epoch: "" })).sequence,
@@ -41,9 +43,11 @@ describe("a session continues", () => {
   });
 
   test.each([undefined, 7])("after the newest with NEW, where the cursor then is (cursor %s)", async (cursor) => {
-    const { resume, advance } = openResume(cursor);
+    const { resume, advance, flush } = openResume(cursor);
     expect(await resume(Start.NEW)).toBe(9);
     expect(advance).toHaveBeenCalledWith("alice", "phone", 9, "life", "here");
+    expect(flush).toHaveBeenCalledWith("alice", "phone");
+    expect(flush.mock.invocationCallOrder[0]).toBeGreaterThan(advance.mock.invocationCallOrder[0] ?? 0);
   });
 
   test("at the oldest with ALL, and the cursor stays", async () => {

@@ -90,13 +90,18 @@ function openDevice(device, signal) {
     const place = BigInt(sequence);
     // After it was offline, the device is sent again what it has not acknowledged.
     const known = place > 0n ? open.find((other) => other.sequence === place && other.epoch === epoch) : undefined;
+    if (event === "settled" && data.wasSent) {
+      // It takes no place of its own: the place of what it takes back is acknowledged as before.
+      if (known !== undefined) known.item.dataset.again = "settled by another device";
+      else show(draw(event, data));
+      return;
+    }
     if (known !== undefined) {
       known.item.dataset.again = "sent again";
       return;
     }
     const item = draw(event, data);
-    events.prepend(item);
-    while (events.childElementCount > maxShown) events.lastElementChild?.remove();
+    show(item);
     if (place === 0n || event === "ready") return;
     const button = element(
       "button",
@@ -106,6 +111,12 @@ function openDevice(device, signal) {
     item.append(button);
     open.push({ sequence: place, epoch, button, item });
     if (automatic.checked) acknowledgeAll();
+  };
+
+  /** @param {HTMLElement} item */
+  const show = (item) => {
+    events.prepend(item);
+    while (events.childElementCount > maxShown) events.lastElementChild?.remove();
   };
 
   const acknowledgeAll = () => {

@@ -4,6 +4,7 @@ import { attempt, element, find, onSubmit, toTime } from "./element.js";
 /** The states of a delivery, in the order in which they are drawn, and what they are called. */
 const states = {
   delivered: "acknowledged",
+  settled: "acknowledged by another device",
   pending: "not acknowledged yet",
   scheduled: "to be sent later",
   expired: "expired",
