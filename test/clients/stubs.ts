@@ -2,7 +2,7 @@ import { existsSync, globSync } from "node:fs";
 import { cp, mkdtemp, readFile, rm } from "node:fs/promises";
 import { tmpdir } from "node:os";
 import { delimiter, join } from "node:path";
-import { root, run, toolEnv } from "../foreign/toolchain.ts";
+import { mavenBin, root, runWith, toolEnv } from "../foreign/toolchain.ts";
 
 /**
  * Generates the stubs of a client with the template of buf that is beside its code, in a folder that has nothing else but
@@ -16,12 +16,14 @@ export async function generateByBuf(name: string): Promise<string> {
   const text = await readFile(template, "utf8");
   const plugins = [...text.matchAll(/local: ([\w-]+)/g)].map(([, plugin = ""]) => plugin);
   if (text.includes("protoc_builtin:")) plugins.push("protoc");
-  const missing = plugins.filter((plugin) => !isOnPath(plugin));
+  // That of the Python package knows no Java.
+  const PATH = name === "java" ? [mavenBin, toolEnv.PATH].join(delimiter) : toolEnv.PATH;
+  const missing = plugins.filter((plugin) => !isOnPath(plugin, PATH));
   if (missing.length > 0) return `buf not tried: ${missing.join(", ")} is missing`;
   const dir = await mkdtemp(join(tmpdir(), "mustreach-buf-"));
   try {
     await cp(join(root, "proto"), join(dir, "proto"), { recursive: true });
-    await run(dir, "buf", "generate", "--template", template);
+    await runWith({ ...toolEnv, PATH }, dir, "buf", "generate", "--template", template);
     const files = globSync("gen/**/*.*", { cwd: dir });
     if (files.length < plugins.length) throw new Error(`buf has generated ${files.length} files`);
     return `${files.length} files by buf`;
@@ -30,6 +32,6 @@ export async function generateByBuf(name: string): Promise<string> {
   }
 }
 
-function isOnPath(command: string): boolean {
-  return (toolEnv.PATH ?? "").split(delimiter).some((dir) => existsSync(join(dir, command)));
+function isOnPath(command: string, path = ""): boolean {
+  return path.split(delimiter).some((dir) => existsSync(join(dir, command)));
 }

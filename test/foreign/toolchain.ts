@@ -1,6 +1,6 @@
 import { spawn } from "node:child_process";
 import { existsSync } from "node:fs";
-import { chmod, mkdir, writeFile } from "node:fs/promises";
+import { chmod, copyFile, mkdir, readdir, rm, writeFile } from "node:fs/promises";
 import { delimiter, join, resolve } from "node:path";
 
 /** What the programs in other languages are generated and built with. What is installed is kept for the next run. */
@@ -92,6 +92,7 @@ export const builds = {
 
   async java(dir: string, main = "Client"): Promise<string[]> {
     await run(dir, "mvn", "--quiet", "--batch-mode", "package");
+    await linkMavenPlugins(join(dir, "target", "protoc-plugins"));
     return ["java", "-cp", [join(dir, "target", "classes"), join(dir, "target", "lib", "*")].join(delimiter), main];
   },
 
@@ -100,6 +101,18 @@ export const builds = {
     return ["dotnet", join(dir, "out", "Client.dll")];
   },
 } as const;
+
+/** Maven's protoc, which knows Java, and its plugin, under the names by which buf looks for them. */
+export const mavenBin = join(cache, "maven-bin");
+
+async function linkMavenPlugins(from: string): Promise<void> {
+  await rm(mavenBin, { recursive: true, force: true });
+  await mkdir(mavenBin, { recursive: true });
+  for (const file of await readdir(from)) {
+    const [name] = /^protoc(-gen-grpc-java)?(?=-\d)/.exec(file) ?? [];
+    if (name !== undefined) await copyFile(join(from, file), join(mavenBin, name));
+  }
+}
 
 async function compileGo(dir: string, generate: readonly string[]): Promise<string[]> {
   await run(dir, "go", "install", "google.golang.org/protobuf/cmd/protoc-gen-go@v1.36.12");
