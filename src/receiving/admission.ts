@@ -1,4 +1,4 @@
-import { failure } from "../errors.ts";
+import { errorTable, failure } from "../errors.ts";
 import { createRateLimit } from "../rate-limit.ts";
 
 export interface AdmissionOptions {
@@ -84,6 +84,7 @@ function change(counts: Map<string, number>, key: string, by: 1 | -1): void {
   else counts.set(key, count);
 }
 
-function tooMany(errDlt: string, retryAfterMs?: number) {
-  return failure("ConnOverMaxNumLimit", errDlt, undefined, retryAfterMs === undefined ? {} : { retryAfterMs });
+/** Thousands are refused at one moment, and are not all to come back at another: half as much more at most, at random. */
+function tooMany(errDlt: string, retryAfterMs = errorTable.ConnOverMaxNumLimit.retryAfterMs * (1 + Math.random() / 2)) {
+  return failure("ConnOverMaxNumLimit", errDlt, undefined, { retryAfterMs: Math.round(retryAfterMs) });
 }

@@ -27,6 +27,15 @@ const open = ({ maxSessions = 1_000, maxSessionsPerUser = 50, maxSessionsPerAddr
 
 const times = <T>(count: number, work: () => T): T[] => Array.from({ length: count }, work);
 
+test("who is refused is told to come back at a time of its own", () => {
+  const { enter, refusal } = open({ maxSessions: 1 });
+  enter("alice");
+  const waits = times(50, () => refusal("bob")?.retryAfterMs ?? 0);
+  expect(Math.min(...waits)).toBeGreaterThanOrEqual(5_000);
+  expect(Math.max(...waits)).toBeLessThanOrEqual(7_500);
+  expect(new Set(waits).size).toBeGreaterThan(1);
+});
+
 test("sessions of the instance are counted, and refused with 1601 beyond the maximum, until one leaves", () => {
   const { admission, enter, refusal } = open({ maxSessions: 2 });
   const leave = enter("alice");
