@@ -119,6 +119,8 @@ describe.concurrent.each([1, 2])("sendMsg at level %i", (reliabilityLevel) => {
       data: '{"id":77}',
       reliabilityLevel,
       sequence: expect.any(BigInt),
+      collapseKey: "",
+      traceparent: "",
     };
     expect(device.notifications).toEqual([same]);
     expect(device.messages).toEqual([
@@ -239,6 +241,9 @@ describe.concurrent("over REST", () => {
           data,
           reliabilityLevel: 2,
           sequence: expect.any(Number),
+          collapseKey: "",
+          ackScope: "unspecified",
+          traceparent: "",
         },
       })),
     });
