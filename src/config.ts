@@ -340,7 +340,7 @@ export const settings = {
     default: "4096",
     expected: "a whole number, 16 to 65536",
     means:
-      "Sends that each worker has under way at a time, those of a batch each, at most: fewer while writes take long. One more is refused with 429 ([docs/operating.md](docs/operating.md#overload)).",
+      "Sends that each worker has under way at a time, eight of a batch as one, at most: fewer while writes take long. One more is refused with 429 ([docs/operating.md](docs/operating.md#overload)).",
   },
   QUOTA_CALLER: {
     is: count(0, 1_000_000_000),

@@ -6,7 +6,7 @@ import { createRounds } from "./rounds.ts";
 export interface SendAsk {
   /** The user of the token, or the name of the certificate. */
   readonly callerId: string;
-  /** How many notifications: those of a batch count each. */
+  /** What it costs, in sends of one notification: a batch of some is more than one. */
   readonly count: number;
   /** Whether how long it takes tells of the broker: one notification that is stored. */
   readonly isMeasured: boolean;
