@@ -168,6 +168,27 @@ describe.each([...ownDoors, ...foreignDoors(connectBroker)])("by $name, a device
     expect(dataOf(await take(session, 1))).toEqual(["2"]);
   });
 
+  testWith(["settling"], "does not get what another device has settled for the user", async () => {
+    const { send, sendForOne, phone, tablet } = newUser();
+    await send("1");
+    const serverMsgID = await sendForOne("for one of us");
+    const [subscribing] = ownDoors;
+    if (subscribing === undefined) throw new Error("there are doors of our own");
+    const other = await enter(subscribing, await tablet());
+    await take(other, 2);
+    await untilHandled(serverMsgID);
+    const session = await enter(door, await phone());
+    expect(dataOf(await take(session, 1))).toEqual(["1"]);
+    // OpenIM has no word for it.
+    if (door.lacks.recalls === undefined) {
+      const settled = await session.next();
+      expect(settled.kind).toBe("settled");
+      if (settled.kind === "settled") await session.acknowledge(settled);
+    }
+    await send("2");
+    expect(dataOf(await take(session, 1))).toEqual(["2"]);
+  });
+
   testWith(
     ["tokens"],
     "is told that its token was revoked, then and when it comes back; others notice nothing",

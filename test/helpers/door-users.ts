@@ -30,6 +30,9 @@ export function createDoorUsers(service: () => TestServer) {
       tablet: () => device("tablet", 9),
       send: async (data: string, level: 1 | 2 = 2) =>
         String((await ask("/msg/send_business_notification", toBody(data, level))).serverMsgID),
+      /** Sends what the first device to acknowledge it settles for the user. */
+      sendForOne: async (data: string) =>
+        String((await ask("/msg/send_business_notification", { ...toBody(data), ackScope: "USER" })).serverMsgID),
       sendAll: async (all: readonly string[]) => {
         const notifications = all.map((data) => toBody(data));
         await ask("/msg/batch_send_business_notification", { notifications });

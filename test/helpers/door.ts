@@ -14,8 +14,10 @@ export type Ability =
   | "acknowledgements"
   /** GetDeliveryStatus tells how far; */
   | "status"
-  /** it is told that something was withdrawn. */
-  | "recalls";
+  /** it is told that something was withdrawn; */
+  | "recalls"
+  /** what another device has settled for the user is not given to it. */
+  | "settling";
 
 /** A device: its name at the doors where it says one, and its platform at those where that is its name. */
 export interface DoorDevice {
@@ -30,7 +32,7 @@ export interface DoorDevice {
 
 /** What came to a device. */
 export interface Arrival {
-  readonly kind: "notification" | "recall" | "gap";
+  readonly kind: "notification" | "recall" | "settled" | "gap";
   readonly data: string;
   /** Its place, for the door's own acknowledgement. */
   readonly sequence: bigint;
@@ -71,6 +73,7 @@ export function toArrival(event: SubscribeResponse["event"]): Arrival | undefine
     case "notification":
       return { kind: event.case, data: event.value.data, sequence: event.value.sequence, epoch: event.value.epoch };
     case "recall":
+    case "settled":
       return { kind: event.case, data: "", sequence: event.value.sequence, epoch: event.value.epoch };
     case "gap":
       return { kind: event.case, data: "", sequence: event.value.to, epoch: event.value.epoch };

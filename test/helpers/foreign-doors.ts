@@ -70,6 +70,7 @@ const native = (connect: () => Promise<NatsConnection>): Door => ({
     online: "a consumer gets what is stored",
     tokens: "the broker's own permissions let it in",
     status: "GetDeliveryStatus knows of devices only",
+    settling: "a consumer gets all that is stored for its user",
   },
   ends: { revoked: "", expired: "", refused: "" },
   async open({ userId, deviceId }) {
