@@ -3,7 +3,7 @@ import type { Logger } from "pino";
 import type { Broker } from "../broker/connect.ts";
 import { work } from "../broker/consumers/work.ts";
 import type { DirectGet } from "../broker/direct-get.ts";
-import { toRefusal } from "../broker/faults.ts";
+import { judge, toRefusal } from "../broker/faults.ts";
 import { toPartition, toToken } from "../broker/subjects.ts";
 import type { Collapsing } from "../collapsing/collapse.ts";
 import { decodeStored } from "../decode-stored.ts";
@@ -21,6 +21,9 @@ import { fanoutFilter, fanoutStream, fanoutSubject } from "./layout.ts";
  * to do.
  */
 const lanes = 8;
+
+/** How often a job is queued that was done whenever it was looked for. */
+const maxTries = 5;
 
 /** Members are written this many at a time, so that a recall in between stops the rest. */
 const chunkSize = 5_000;
@@ -55,11 +58,16 @@ export function createFanout(broker: Broker, publisher: Publisher, get: DirectGe
     async publish(job) {
       const lane = toPartition(toToken(job.groupId || job.recvUserIds.join()), lanes);
       const subject = fanoutSubject(lane, job.items.map((item) => itemKey(item).id).join("+"));
-      const stored = await publisher.store(fanoutStream, { subject, payload: encodeFanoutJob(job), headers: {} });
-      if (stored.kind === "stored") return;
-      // Queued already, or expanded in the meantime: then the next delivery of the same send finds it all there.
-      if ((await get.last(fanoutStream, subject)) !== undefined) return;
-      throw toRefusal(stored);
+      const write = { subject, payload: encodeFanoutJob(job), headers: {} };
+      for (let tried = 1; ; tried++) {
+        const stored = await publisher.store(fanoutStream, write);
+        if (stored.kind === "stored") return;
+        // Queued already.
+        if ((await get.last(fanoutStream, subject)) !== undefined) return;
+        // Or done between the two looks: queued again, it finds everything there. A full stream is no such thing.
+        const refusal = toRefusal(stored);
+        if (judge(refusal).kind !== "retry" || tried === maxTries) throw refusal;
+      }
     },
     async work(expand) {
       const stops = await Promise.all(

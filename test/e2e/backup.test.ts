@@ -89,8 +89,7 @@ test("after a loss and a restore, a device that was further is told of another s
   for (let i = 1; i <= 6; i++) await sendAfter({ to: "alice", data: `next ${i}` });
   // With a record of its own, which is further than the store was when it was copied.
   const again = await deviceAfter.subscribe({ afterSequence: lost.sequence, epoch: lost.epoch });
-  let event = await again.next();
-  while (event?.case === "heartbeat") event = await again.next();
+  const event = await again.nextEvent();
   expect(event).toMatchObject({ case: "gap", value: { reason: Gap_Reason.STORE_CHANGED } });
   expect(dataOf(await again.take(6))).toEqual(["next 1", "next 2", "next 3", "next 4", "next 5", "next 6"]);
   // What was stored is there with its sequences and times, and groups and cursors with it.

@@ -85,8 +85,7 @@ describe("a newer notification of the same collapse key", () => {
     const second = await send(userId, "sent");
     for (const session of [onPhone, onTablet]) {
       expect(await session.take(1)).toMatchObject([{ data: "sent", collapseKey }]);
-      let event = await session.next();
-      while (event?.case === "heartbeat") event = await session.next();
+      const event = await session.nextEvent();
       expect(event).toMatchObject({
         case: "recall",
         value: { serverMsgId: first.serverMsgID, replacedByServerMsgId: second.serverMsgID },

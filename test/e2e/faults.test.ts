@@ -250,8 +250,7 @@ describe("the service is stopped", () => {
     await send({ to: "alice", data: "2" });
     expect(dataOf(await session.take(1))).toEqual(["2"]);
     const stopped = server.stop();
-    let event = await session.next();
-    while (event?.case === "heartbeat") event = await session.next();
+    const event = await session.nextEvent();
     if (event?.case !== "reconnect") throw new Error(`expected reconnect, got ${event?.case}`);
     expect(event.value.afterMs).toBeGreaterThan(0);
     expect(event.value.reason).not.toBe("");

@@ -73,7 +73,7 @@ describe("a must-reach notification to a list of users", () => {
       });
     expect(await must("/msg/recall_business_notification", { clientMsgID })).toEqual({ withdrawn: 2, delivered: 1 });
     expect(await statusOf(clientMsgID)).toMatchObject({ counts: { total: 3, delivered: 1, recalled: 2 } });
-    expect(await session.next()).toMatchObject({ case: "recall", value: { clientMsgId: clientMsgID } });
+    expect(await session.nextEvent()).toMatchObject({ case: "recall", value: { clientMsgId: clientMsgID } });
     for (const userId of others)
       expect(await (await open(userId)).eventsUntilIdle()).toMatchObject([{ case: "recall" }]);
   });

@@ -79,7 +79,7 @@ test("what was recalled is not reported as delivered by a device that acknowledg
   const { json } = await one.post("/msg/recall_business_notification", body, await one.adminToken());
   expect(json.errCode).toBe(0);
   const after = await send();
-  expect((await session.next())?.case).toBe("recall");
+  expect((await session.nextEvent())?.case).toBe("recall");
   const [next] = await session.take(1);
   await device("phone").ack(next?.sequence ?? 0n);
   await expect.poll(() => states(after)).toEqual(["delivered phone"]);

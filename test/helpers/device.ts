@@ -38,6 +38,8 @@ export interface DeviceSession {
   readonly ready: Ready;
   /** The next event of any kind; undefined at the end of the stream. Rejects after a minute, and with the stream's error. */
   next(): Promise<DeviceEvent | undefined>;
+  /** The next that is no heartbeat. */
+  nextEvent(): Promise<DeviceEvent | undefined>;
   /** The next notifications; heartbeats are skipped, any other event is an error. */
   take(count: number): Promise<Notification[]>;
   /**
@@ -116,6 +118,12 @@ async function toSession(events: AsyncIterator<SubscribeResponse>): Promise<Devi
   return {
     ready: first.value,
     next,
+    async nextEvent() {
+      for (;;) {
+        const event = await next();
+        if (event?.case !== "heartbeat") return event;
+      }
+    },
     async take(count) {
       const taken: Notification[] = [];
       while (taken.length < count) {

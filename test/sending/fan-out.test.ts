@@ -1,8 +1,12 @@
 import { create } from "@bufbuild/protobuf";
+import { pino } from "pino";
 import { describe, expect, test } from "vitest";
+import type { Broker } from "../../src/broker/connect.ts";
+import type { DirectGet } from "../../src/broker/direct-get.ts";
 import { failure } from "../../src/errors.ts";
 import { NotificationSchema } from "../../src/gen/mustreach/delivery/v1/delivery_pb.ts";
-import { expand } from "../../src/sending/fan-out.ts";
+import type { Publisher } from "../../src/publishing/publish.ts";
+import { createFanout, expand } from "../../src/sending/fan-out.ts";
 import { noCollapse } from "../helpers/tracking.ts";
 
 const job = {
@@ -35,5 +39,35 @@ describe("the expansion of a send that was recalled", () => {
 
   test("is tried again when its recall fails", async () => {
     await expect(expandRecalled(failure("NetworkError", "away")).done).rejects.toThrow("away");
+  });
+});
+
+describe("a job that is queued again", () => {
+  /** A queue in which the subject is taken, and the job is done before anybody looks for it, so many times. */
+  function queueAgain(doneTimes: number, reason: string) {
+    const stored: string[] = [];
+    const publisher = {
+      async store(_: string, { subject }: { readonly subject: string }) {
+        stored.push(subject);
+        if (stored.length > doneTimes) return { kind: "stored", sequence: 1, followedAt: undefined };
+        return { kind: "refused", errCode: 10_077, reason };
+      },
+    };
+    const get = { last: async () => undefined };
+    const log = pino({ level: "silent" });
+    const fanout = createFanout({} as Broker, publisher as unknown as Publisher, get as unknown as DirectGet, log);
+    return { stored, done: fanout.publish(job) };
+  }
+
+  test("and was done between two looks is queued once more", async () => {
+    const { stored, done } = queueAgain(2, "maximum messages per subject exceeded");
+    await done;
+    expect(stored).toHaveLength(3);
+  });
+
+  test("is refused where there is no room for it", async () => {
+    const { stored, done } = queueAgain(9, "maximum bytes exceeded");
+    await expect(done).rejects.toThrow("full");
+    expect(stored).toHaveLength(1);
   });
 });
