@@ -1,4 +1,5 @@
 import { setMaxListeners } from "node:events";
+import { readFileSync } from "node:fs";
 import { beforeAll, expect, test } from "vitest";
 import { startOwn } from "../../src/verify/own/start.ts";
 import { verify } from "../../src/verify/verify.ts";
@@ -68,7 +69,7 @@ const bugs: readonly SeededBug[] = [
   },
   {
     name: "a page in the wrong order",
-    places: [{ file: "receiving/feed.ts", from: "? nothing : own;", to: "? nothing : own.toReversed();" }],
+    places: [{ file: "receiving/feed/feed.ts", from: "? nothing : own;", to: "? nothing : own.toReversed();" }],
     shows: /sequence \d+ came after \d+/,
   },
 ];
@@ -80,6 +81,9 @@ beforeAll(() => {
 const size = { roundSeconds: 60, writers: 25, users: 10, groups: 5, maxPauseMs: 300, patienceMs: 3_000 };
 
 test.for(bugs)("$name is caught", { timeout: 400_000 }, async ({ places, faults = [], shows, seconds = 8 }) => {
+  for (const { file, from } of places) {
+    expect(readFileSync(new URL(`../../src/${file}`, import.meta.url), "utf8")).toContain(from);
+  }
   const hook = new URL("../verify/seed-bug.ts", import.meta.url).href;
   process.env.SEEDED_BUGS = JSON.stringify(places);
   const deployment = await startOwn({ instances: 2, workers: 1, brokers: 1, nodeOptions: ["--import", hook] });
