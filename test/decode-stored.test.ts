@@ -86,6 +86,7 @@ const scheduled: Delivery = {
     reportKey: id(1_024),
     recvDeviceId: "",
     exceptDeviceId: id(256),
+    isUserScoped: false,
     collapseKey: id(256),
   },
   notification,

@@ -4,7 +4,8 @@ import { posix } from "node:path";
 export function toPage(document: string): string {
   const inDocs = posix.relative("docs", document);
   if (inDocs === "README.md") return "index.html";
-  const name = inDocs.startsWith("..") ? posix.basename(document).toLowerCase() : inDocs;
+  // `SECURITY.md` and `docs/security.md` are two.
+  const name = inDocs.startsWith("..") ? `project/${posix.basename(document).toLowerCase()}` : inDocs;
   return name.replace(/\.md$/, ".html");
 }
 

@@ -16,7 +16,7 @@ afterAll(() => rmSync(out, { recursive: true }));
 
 test("the site has the documents, what they lead to, and a page for their folder", () => {
   expect(pages).toEqual(
-    expect.arrayContaining(["index.html", "readme.html", "quick-start.html", "decisions/index.html"]),
+    expect.arrayContaining(["index.html", "project/readme.html", "quick-start.html", "decisions/index.html"]),
   );
   expect(new Set(pages).size).toBe(pages.length);
 });
@@ -47,7 +47,7 @@ const documents = ["README.md", "docs/README.md", "docs/tls.md", "docs/decisions
 const sourceUrl = "https://git.example/mustreach/blob/main/";
 
 test.each([
-  ["docs/tls.md", "../README.md#send", "readme.html#send"],
+  ["docs/tls.md", "../README.md#send", "project/readme.html#send"],
   ["docs/decisions/own-transcoder.md", "../tls.md", "../tls.html"],
   ["README.md", "docs/decisions", "decisions/index.html"],
   ["README.md", "docs/performance/push.svg", "performance/push.svg"],

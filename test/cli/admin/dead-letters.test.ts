@@ -101,6 +101,8 @@ describe("dead-letters list", () => {
       key: "k",
       data: "é\n",
       reliabilityLevel: 0,
+      collapseKey: "",
+      traceparent: "",
     });
     expect(tokens).toEqual(["admin's", "admin's"]);
   });
