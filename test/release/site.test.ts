@@ -49,8 +49,8 @@ const sourceUrl = "https://git.example/mustreach/blob/main/";
 test.each([
   ["docs/tls.md", "../README.md#send", "project/readme.html#send"],
   ["docs/decisions/own-transcoder.md", "../tls.md", "../tls.html"],
-  ["README.md", "docs/decisions", "decisions/index.html"],
-  ["README.md", "docs/performance/push.svg", "performance/push.svg"],
+  ["README.md", "docs/decisions", "../decisions/index.html"],
+  ["README.md", "docs/performance/push.svg", "../performance/push.svg"],
   ["docs/tls.md", "#here", "#here"],
   ["docs/tls.md", "https://nats.io", "https://nats.io"],
   ["docs/tls.md", "../src/main.ts", undefined],
