@@ -1,6 +1,7 @@
 import { setTimeout as delay } from "node:timers/promises";
 import { ConnectError } from "@connectrpc/connect";
-import { MustreachClientError, networkErrCode, toClientError } from "../client/wire/error.ts";
+import { fromConnectError } from "../client/connect/error.ts";
+import { type MustreachClientError, networkErrCode } from "../client/wire/error.ts";
 import { ErrorInfoSchema } from "../gen/google/rpc/error_details_pb.ts";
 import type { Call } from "./check/history.ts";
 import type { Random } from "./random.ts";
@@ -52,7 +53,8 @@ export function createCaller(now: () => number): Caller {
       const serverMsgId = await work(AbortSignal.timeout(callTimeoutMs));
       return { by, startedAt, endedAt: now(), outcome: "accepted", errCode: 0, serverMsgId };
     } catch (thrown) {
-      const errCode = isAnswer(thrown) ? toClientError(thrown).errCode : networkErrCode;
+      const error = fromConnectError(thrown);
+      const errCode = isAnswer(error) ? error.errCode : networkErrCode;
       const outcome = errCode === networkErrCode || errCode === 500 ? "unknown" : "refused";
       return { by, startedAt, endedAt: now(), outcome, errCode, serverMsgId: "" };
     }
@@ -60,9 +62,8 @@ export function createCaller(now: () => number): Caller {
 }
 
 /** Whether the service itself said it. A stream that is cut off is "internal" to Connect, and nobody's answer. */
-function isAnswer(thrown: unknown): boolean {
-  if (!(thrown instanceof MustreachClientError)) return false;
-  return !(thrown.cause instanceof ConnectError) || thrown.cause.findDetails(ErrorInfoSchema).length > 0;
+function isAnswer({ cause }: MustreachClientError): boolean {
+  return !(cause instanceof ConnectError) || cause.findDetails(ErrorInfoSchema).length > 0;
 }
 
 /** Makes a call until it is answered; undefined when it was not in so many tries. */

@@ -1,10 +1,10 @@
 import { setTimeout as delay } from "node:timers/promises";
 import { type Client, createClient } from "@connectrpc/connect";
 import { createGrpcTransport } from "@connectrpc/connect-node";
-import { fromConnectError } from "../client/connect/error.ts";
 import { GroupService } from "../gen/mustreach/directory/v1/directory_pb.ts";
 import type { Change, GroupHistory } from "./check/history.ts";
 import { type Caller, type Deployment, pickInstance, untilAnswered } from "./deployment.ts";
+import { perAddress } from "./doors/per-address.ts";
 import type { Random } from "./random.ts";
 
 /** Options of {@link createGroup} and {@link runMembership}. */
@@ -68,13 +68,12 @@ async function change(
   const headers = { token: deployment.adminToken };
   const made = await untilAnswered(random, 200, async () => {
     const { url } = pickInstance(deployment, random);
-    const groups = createClient(GroupService, createGrpcTransport({ baseUrl: url }));
     return call(groupId, async (signal) => {
-      await work(groups, headers, signal).catch((thrown: unknown) => {
-        throw fromConnectError(thrown);
-      });
+      await work(groupsAt(url), headers, signal);
       return "";
     });
   });
   if (made?.outcome !== "accepted") throw new Error(`a change of ${groupId} was refused with ${made?.errCode}`);
 }
+
+const groupsAt = perAddress((baseUrl) => createClient(GroupService, createGrpcTransport({ baseUrl })));

@@ -2,11 +2,11 @@ import { setTimeout as delay } from "node:timers/promises";
 import { create } from "@bufbuild/protobuf";
 import { createClient } from "@connectrpc/connect";
 import { createGrpcTransport } from "@connectrpc/connect-node";
-import { fromConnectError } from "../client/connect/error.ts";
 import type { CallOptions } from "../client/wire/delivery.ts";
 import { MsgService, SendBusinessNotificationRequestSchema } from "../gen/mustreach/msg/v1/msg_pb.ts";
 import { acceptance, type Call, type Send } from "./check/history.ts";
 import { type Caller, type Deployment, type Instance, pickInstance, untilAnswered } from "./deployment.ts";
+import { perAddress } from "./doors/per-address.ts";
 import { type SendDoor, sendDoors } from "./doors/send-doors.ts";
 import type { Random } from "./random.ts";
 
@@ -105,9 +105,9 @@ async function recallUntilAnswered({ deployment, name, random, call }: WriterOpt
   const token = deployment.adminToken;
   await untilAnswered(random, 20, async () => {
     const instance = pickInstance(deployment, random);
-    const { recallBusinessNotification } = msgAt(instance);
+    const { recallBusinessNotification } = msgAt(instance.url);
     const made = await call(`${name} (${instance.name})`, async (signal) => {
-      await recallBusinessNotification({ serverMsgId }, { headers: { token }, signal }).catch(rethrow);
+      await recallBusinessNotification({ serverMsgId }, { headers: { token }, signal });
       return "";
     });
     send.recalls.push(made);
@@ -115,18 +115,4 @@ async function recallUntilAnswered({ deployment, name, random, call }: WriterOpt
   });
 }
 
-const byAddress = new Map<string, ReturnType<typeof createMsgClient>>();
-
-function msgAt({ url }: Instance) {
-  const client = byAddress.get(url) ?? createMsgClient(url);
-  byAddress.set(url, client);
-  return client;
-}
-
-function createMsgClient(baseUrl: string) {
-  return createClient(MsgService, createGrpcTransport({ baseUrl }));
-}
-
-function rethrow(thrown: unknown): never {
-  throw fromConnectError(thrown);
-}
+const msgAt = perAddress((baseUrl) => createClient(MsgService, createGrpcTransport({ baseUrl })));

@@ -1,4 +1,3 @@
-import type { Transport } from "@connectrpc/connect";
 import { createConnectTransport, createGrpcTransport, createGrpcWebTransport } from "@connectrpc/connect-node";
 import { createConnectCalls } from "../../client/connect/calls.ts";
 import { openReceiveStream } from "../../client/node/receive-stream.ts";
@@ -9,6 +8,7 @@ import type { CallOptions, Calls, Subscription } from "../../client/wire/deliver
 import type { SessionEvent } from "../../client/wire/event.ts";
 import type { ReceiveStream } from "../../client/wire/stream-receiving.ts";
 import { openEventSource } from "./event-source.ts";
+import { perAddress } from "./per-address.ts";
 
 /** A session of a device. It ends with the signal that it was opened with. */
 export interface DoorSession {
@@ -38,21 +38,17 @@ export const receiveDoors: readonly ReceiveDoor[] = [
       return { next: () => nextOf(events), acknowledge: acknowledgeBy(createFetchCalls(baseUrl), request, options) };
     },
   },
-  { name: "Subscribe by gRPC", open: byCalls((baseUrl) => over(createGrpcTransport({ baseUrl }))) },
+  { name: "Subscribe by gRPC", open: byCalls((baseUrl) => createConnectCalls(createGrpcTransport({ baseUrl }))) },
   {
     name: "Subscribe by Connect",
-    open: byCalls((baseUrl) => over(createConnectTransport({ baseUrl, httpVersion: "1.1" }))),
+    open: byCalls((baseUrl) => createConnectCalls(createConnectTransport({ baseUrl, httpVersion: "1.1" }))),
   },
   {
     name: "Subscribe by gRPC-Web",
-    open: byCalls((baseUrl) => over(createGrpcWebTransport({ baseUrl, httpVersion: "1.1" }))),
+    open: byCalls((baseUrl) => createConnectCalls(createGrpcWebTransport({ baseUrl, httpVersion: "1.1" }))),
   },
   { name: "Subscribe by fetch", open: byCalls(createFetchCalls) },
 ];
-
-function over(transport: Transport): Calls {
-  return createConnectCalls(transport);
-}
 
 /** Acknowledges on the stream. */
 function byStream(open: (baseUrl: string, request: Subscription, options: CallOptions) => ReceiveStream) {
@@ -69,12 +65,11 @@ function byStream(open: (baseUrl: string, request: Subscription, options: CallOp
   };
 }
 
-/** Acknowledges by calls. An address has one transport, which keeps its connections; addresses are few. */
+/** Acknowledges by calls. */
 function byCalls(connect: (baseUrl: string) => Calls): ReceiveDoor["open"] {
-  const byAddress = new Map<string, Calls>();
+  const callsAt = perAddress(connect);
   return (baseUrl, request, options) => {
-    const calls = byAddress.get(baseUrl) ?? connect(baseUrl);
-    byAddress.set(baseUrl, calls);
+    const calls = callsAt(baseUrl);
     const events = calls.subscribe(request, options)[Symbol.asyncIterator]();
     return { next: () => nextOf(events), acknowledge: acknowledgeBy(calls, request, options) };
   };

@@ -2,9 +2,10 @@ import { create, toJson } from "@bufbuild/protobuf";
 import type { Transport } from "@connectrpc/connect";
 import { createConnectTransport, createGrpcTransport, createGrpcWebTransport } from "@connectrpc/connect-node";
 import { createConnectCalls } from "../../client/connect/calls.ts";
-import type { CallOptions, Calls, SendRequest } from "../../client/wire/delivery.ts";
+import type { CallOptions, SendRequest } from "../../client/wire/delivery.ts";
 import { MustreachClientError, toClientError, toNetworkError } from "../../client/wire/error.ts";
 import { SendBusinessNotificationRequestSchema } from "../../gen/mustreach/msg/v1/msg_pb.ts";
+import { perAddress } from "./per-address.ts";
 
 /** A way to send. */
 export interface SendDoor {
@@ -25,15 +26,12 @@ export const sendDoors: readonly SendDoor[] = [
   { name: "REST", send: sendByRest },
 ];
 
-/** An address has one transport, which keeps its connections; addresses are few. */
 function overConnect(name: string, connect: (baseUrl: string) => Transport): SendDoor {
-  const byAddress = new Map<string, Calls>();
+  const callsAt = perAddress((baseUrl) => createConnectCalls(connect(baseUrl)));
   return {
     name,
     async send(baseUrl, request, options) {
-      const calls = byAddress.get(baseUrl) ?? createConnectCalls(connect(baseUrl));
-      byAddress.set(baseUrl, calls);
-      return (await calls.send(request, options)).serverMsgId;
+      return (await callsAt(baseUrl).send(request, options)).serverMsgId;
     },
   };
 }
