@@ -129,3 +129,8 @@ function toLine(key: string, value: string): string {
   if (lineEnd.test(value)) throw new RangeError(`the header ${key} has a line end`);
   return `${key}: ${value}\r\n`;
 }
+
+/** Headers of a message that the broker keeps until a moment, in epoch milliseconds, and stores then under `subject` (ADR-51). */
+export function storedAt(atMs: number, subject: string): Record<string, string> {
+  return { "Nats-Schedule": `@at ${new Date(atMs).toISOString()}`, "Nats-Schedule-Target": subject };
+}

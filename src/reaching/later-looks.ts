@@ -6,6 +6,7 @@ import type { Broker } from "../broker/connect.ts";
 import { type Consumption, consume, type Delivery } from "../broker/consumers/consume.ts";
 import { toRefusal } from "../broker/faults.ts";
 import { toToken } from "../broker/subjects.ts";
+import { storedAt } from "../broker/write.ts";
 import { decodeStored } from "../decode-stored.ts";
 import { type LookJob_Entry, LookJob_EntrySchema, LookJobSchema } from "../gen/mustreach/store/v1/look_pb.ts";
 import type { Publisher } from "../publishing/publish.ts";
@@ -47,7 +48,7 @@ export function createLaterLooks(
     const stored = await publisher.store(laterStream, {
       subject: laterSubject(id),
       payload: toBinary(LookJobSchema, create(LookJobSchema, { entries: entries.map(encodeEntry) })),
-      headers: { "Nats-Schedule": `@at ${new Date(atMs).toISOString()}`, "Nats-Schedule-Target": lookSubject(id) },
+      headers: storedAt(atMs, lookSubject(id)),
     });
     if (stored.kind === "refused") throw toRefusal(stored);
   };

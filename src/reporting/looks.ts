@@ -5,6 +5,7 @@ import { type Addressing, readAddressing, writeAddressing } from "../addressing.
 import type { Broker } from "../broker/connect.ts";
 import { consume } from "../broker/consumers/consume.ts";
 import { toRefusal } from "../broker/faults.ts";
+import { storedAt } from "../broker/write.ts";
 import { decodeStored } from "../decode-stored.ts";
 import { type ReportJob_Entry, ReportJob_EntrySchema, ReportJobSchema } from "../gen/mustreach/store/v1/report_pb.ts";
 import type { Publisher } from "../publishing/publish.ts";
@@ -53,7 +54,7 @@ export function createReportLooks(broker: Broker, publisher: Publisher, log: Bas
     const stored = await publisher.store(reportJobStream, {
       subject: laterSubject(id),
       payload: toBinary(ReportJobSchema, create(ReportJobSchema, { entries: entries.map(encodeEntry) })),
-      headers: { "Nats-Schedule": `@at ${new Date(atMs).toISOString()}`, "Nats-Schedule-Target": lookSubject(id) },
+      headers: storedAt(atMs, lookSubject(id)),
     });
     if (stored.kind === "refused") throw toRefusal(stored);
   };

@@ -5,7 +5,7 @@ import { work } from "../broker/consumers/work.ts";
 import type { DirectGet } from "../broker/direct-get.ts";
 import { toRefusal } from "../broker/faults.ts";
 import { toToken } from "../broker/subjects.ts";
-import { remove } from "../broker/write.ts";
+import { remove, storedAt } from "../broker/write.ts";
 import { decodeStored } from "../decode-stored.ts";
 import { failure } from "../errors.ts";
 import { NotificationSchema } from "../gen/mustreach/delivery/v1/delivery_pb.ts";
@@ -39,10 +39,7 @@ export function createSchedule(broker: Broker, publisher: Publisher, get: Direct
     async add(send) {
       const token = toToken(send.record.serverMsgId);
       const subject = scheduleSubject(token);
-      const headers = {
-        "Nats-Schedule": `@at ${new Date(send.record.deliverAtMs).toISOString()}`,
-        "Nats-Schedule-Target": dueSubject(token),
-      };
+      const headers = storedAt(send.record.deliverAtMs, dueSubject(token));
       const stored = await publisher.store(scheduleStream, { subject, payload: encodeScheduledSend(send), headers });
       if (stored.kind === "stored") return;
       throw toRefusal(stored);
