@@ -78,6 +78,7 @@ test("a line says who did what about which ids, and never tells data, tokens or 
 
   const lineOf = (operationID: string) =>
     server.log.find((line) => line.audit === true && line.operationID === operationID);
+  await vi.waitFor(() => expect(lineOf("told sender")).toBeDefined());
   expect(lineOf("told send")).toMatchObject({
     by: "imAdmin",
     role: "admin",

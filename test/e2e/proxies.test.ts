@@ -6,7 +6,7 @@ import { post, receives, sends, toSend } from "../helpers/through.ts";
 
 vi.setConfig({ testTimeout: 120_000 });
 
-const server = useServer({ TRUSTED_PROXIES: "127.0.0.1" });
+const server = useServer({ TRUSTED_PROXIES: "127.0.0.1", ACCESS_LOG: "all" });
 const names = Object.keys(proxies) as (keyof typeof proxies)[];
 
 for (const name of names) {
@@ -49,6 +49,10 @@ describe.each(names)("behind %s, as in deploy/", (name) => {
       },
       { timeout: 60_000, interval: 100 },
     );
-    expect(server.log.findLast((line) => line.operationID === operationID)).toHaveProperty("peer");
+    // The line is written once the answer is.
+    await vi.waitFor(
+      () => expect(server.log.find((line) => line.operationID === operationID)?.peer).toBeTruthy(),
+      60_000,
+    );
   });
 });

@@ -14,7 +14,7 @@ import { MsgService } from "../../src/gen/mustreach/msg/v1/msg_pb.ts";
 import { traceWith } from "../../src/tracing/tracer.ts";
 import { useServer } from "../helpers/server.ts";
 
-const server = useServer();
+const server = useServer({ ACCESS_LOG: "all" });
 const traceId = "0af7651916cd43dd8448eb211c80319c";
 const callerSpan = "b7ad6b7169203331";
 const traceparent = `00-${traceId}-${callerSpan}-01`;
@@ -118,8 +118,10 @@ describe("without spans", () => {
     const got = await listen("plain");
     await send("plain");
     await vi.waitFor(() => expect(got[0]?.notification.traceparent).toBe(traceparent), soon);
-    const line = server.log.findLast((one) => String(one.rpc).endsWith("/SendBusinessNotification"));
-    expect(line).toMatchObject({ trace_id: traceId, operationID: expect.any(String) });
+    await vi.waitFor(() => {
+      const line = server.log.findLast((one) => String(one.rpc).endsWith("/SendBusinessNotification"));
+      expect(line).toMatchObject({ trace_id: traceId, operationID: expect.any(String) });
+    }, soon);
   });
 
   test.each(["00-00000000000000000000000000000000-b7ad6b7169203331-01", "x".repeat(1_000), `${traceparent}-more`])(
