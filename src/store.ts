@@ -88,6 +88,7 @@ export async function openStore(
   const publisher = createPublisher(writes, {
     sendTimeoutMs: timeoutMs,
     isFsynced: () => audit.durability === "FSYNCED",
+    isReplicated: replicas > 1,
     gate: epochs,
     ...(onWriteAnswered && { onAnswered: onWriteAnswered }),
   });

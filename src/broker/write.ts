@@ -15,7 +15,7 @@ export interface Write {
   readonly replaces?: number;
   /** A name of it for {@link Write.directlyAfter}, which no other message of the stream has. Default: none. */
   readonly name?: string;
-  /** It is refused unless the last message of the stream has this name. Default: any. */
+  /** It is refused unless the last message of the stream has this name; for streams without replicas. Default: any. */
   readonly directlyAfter?: string;
   /** How long it is kept, in milliseconds, which the broker counts in seconds. Default: as long as its stream says. */
   readonly ttlMs?: number | undefined;

@@ -8,6 +8,8 @@ interface GroupCommitOptions {
   readonly broker: Broker;
   /** Whether the broker syncs every write to disk: only then is a batch ever cheaper. */
   readonly isWorthwhile: () => boolean;
+  /** Whether streams have replicas. */
+  readonly isReplicated: boolean;
   /** Throws where writes may not leave. It is called in the turn in which they do. */
   readonly requireOpen: (writes: readonly Write[]) => void;
   /** On what is written at a time. */
@@ -50,7 +52,8 @@ interface Waiting {
  * Creates the writes of one stream. Where the broker syncs each write to disk, those that wait share one sync: what was
  * sent in one turn of the event loop leaves as one batch. A lone write leaves at once.
  */
-export function createGroupCommit({ broker, isWorthwhile, requireOpen, limit }: GroupCommitOptions): GroupCommit {
+export function createGroupCommit(options: GroupCommitOptions): GroupCommit {
+  const { broker, isWorthwhile, isReplicated, requireOpen, limit } = options;
   const queue: Waiting[] = [];
   let singles = 0;
   let batches = 0;
@@ -83,8 +86,21 @@ export function createGroupCommit({ broker, isWorthwhile, requireOpen, limit }: 
       return { ...stored, followedAt: followed?.kind === "stored" ? followed.sequence : undefined };
     });
 
+  /**
+   * Where another message comes between, the replicas of a stream do not refuse the follower, but give the stream up until
+   * they are restarted (nats-server 2.15.2, `setWriteErr`): so no write there may name the one before it. And a batch is
+   * cheap there: 1.0 ms, where two writes in a row take 2.1.
+   */
+  const storeTogether = async (first: Write, follower: Write): Promise<Followed> => {
+    const stored = await storeAll([first, follower]);
+    if (stored.kind === "stored") return { kind: "stored", sequence: stored.sequence - 1, followedAt: stored.sequence };
+    // One that is taken rejects both.
+    return storeAll([first]);
+  };
+  const storeBoth = isReplicated ? storeTogether : storeFollowed;
+
   const storeNow: GroupCommit["store"] = (write, follower) =>
-    follower === undefined ? storeAll([write]) : storeFollowed(write, follower);
+    follower === undefined ? storeAll([write]) : storeBoth(write, follower);
 
   const single = (write: Write, follower: Write | undefined): Promise<Followed> => {
     singles++;

@@ -44,6 +44,8 @@ export interface PublisherOptions {
   readonly sendTimeoutMs: number;
   /** Whether the broker syncs every write to disk. */
   readonly isFsynced: () => boolean;
+  /** Whether the streams have replicas. Default false. */
+  readonly isReplicated?: boolean;
   /** Default: always open. */
   readonly gate?: WriteGate;
   /** Told of each write that was acknowledged, also of one that was refused, how long it took. Default: nobody is. */
@@ -63,8 +65,8 @@ const maxHeldBytes = 134_217_728;
 const shut = Symbol("shut");
 
 export function createPublisher(broker: Broker, options: PublisherOptions): Publisher {
-  const { sendTimeoutMs, isFsynced: isWorthwhile, gate = { isOpen: () => true, open: async () => {} } } = options;
-  const { onAnswered } = options;
+  const { sendTimeoutMs, isFsynced: isWorthwhile, isReplicated = false, onAnswered } = options;
+  const { gate = { isOpen: () => true, open: async () => {} } } = options;
   const streams = new Map<string, GroupCommit>();
   const limit = createLimit(maxInFlight, maxInFlightBytes);
   let heldBytes = 0;
@@ -72,7 +74,7 @@ export function createPublisher(broker: Broker, options: PublisherOptions): Publ
   const requireOpen = (writes: readonly Write[]) => {
     for (const { subject } of writes) if (!gate.isOpen(subject)) throw shut;
   };
-  const open = () => createGroupCommit({ broker, isWorthwhile, requireOpen, limit });
+  const open = () => createGroupCommit({ broker, isWorthwhile, isReplicated, requireOpen, limit });
   /** Of no stream in particular: what is stored all at once waits for nothing. */
   const { storeAll } = open();
 

@@ -56,6 +56,18 @@ test("of two sessions of a device that are opened at the same moment on two node
   expect(outcomes).toEqual(Array(30).fill("1506 and notification"));
 });
 
+// In a replicated stream a broker that finds another message before one than that names gives the stream up, on all nodes.
+test("what two instances send at the same moment is all stored, and the stream goes on", async () => {
+  const { one, two } = instances();
+  const senders = [openSender(one.url, await one.adminToken()), openSender(two.url, await two.adminToken())];
+  const sent = Array.from({ length: 200 }, (_, i) => String(i));
+  await Promise.all(sent.map((data, i) => senders[i % 2]?.({ to: `crossing-${i % 5}`, data })));
+  const tokens = await Promise.all([0, 1, 2, 3, 4].map((user) => two.userToken(`crossing-${user}`)));
+  const sessions = await Promise.all(tokens.map((token) => openDevice(two.url, token).subscribe({ window: 1_000 })));
+  const received = await Promise.all(sessions.map(async (session) => dataOf(await session.take(40))));
+  expect(received.flat().toSorted()).toEqual(sent.toSorted());
+});
+
 // The last one: the node does not come back.
 test("a node is killed in the middle of a stream of sends: what was acknowledged reaches once and in order", async () => {
   const { cluster, one, two } = instances();

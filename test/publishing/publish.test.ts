@@ -19,8 +19,8 @@ beforeEach(async () => {
   };
 });
 
-const open = ({ sendTimeoutMs = 5_000, fsynced = true } = {}) =>
-  createPublisher(broker, { sendTimeoutMs, isFsynced: () => fsynced });
+const open = ({ sendTimeoutMs = 5_000, fsynced = true, isReplicated = false } = {}) =>
+  createPublisher(broker, { sendTimeoutMs, isFsynced: () => fsynced, isReplicated });
 const write = (id: string, text = id) => ({
   subject: inboxSubject(0, "dXNlcg", 20_000, id),
   payload: Buffer.from(text),
@@ -114,6 +114,27 @@ describe("store", () => {
       const sequences = await sequencesOf(publisher, ids);
       for (const stored of sequences) expect(stored?.[1]).toBe(Number(stored?.[0]) + 1);
       expect(await count()).toBe(1_000);
+    });
+
+    test("stores it in one batch where streams have replicas, and no message names the one before it", async () => {
+      const publishers = [true, false].map((fsynced) => open({ fsynced, isReplicated: true }));
+      await publishers[0]?.store("INBOX_0", write("taken"));
+      expect(await sequencesOf(open({ isReplicated: true }), ["taken"])).toEqual([undefined]);
+      const stored = await Promise.all(
+        publishers.map((publisher, n) =>
+          sequencesOf(
+            publisher,
+            Array.from({ length: 30 }, (_, i) => `${n}-${i}`),
+          ),
+        ),
+      );
+      for (const one of stored.flat()) expect(one?.[1]).toBe(Number(one?.[0]) + 1);
+      expect(await count()).toBe(1 + 60 * 2);
+      const names = ["Nats-Expected-Last-Msg-Id", "Nats-Msg-Id"];
+      for (let seq = 1; seq <= 121; seq++) {
+        const header = (await broker.jsm.streams.getMessage("INBOX_0", { seq }))?.header;
+        expect(names.map((name) => header?.get(name))).toEqual(["", ""]);
+      }
     });
 
     test("says so when another publisher has come between, and stores the first", async () => {
