@@ -82,10 +82,12 @@ const annexes: Readonly<Record<string, readonly string[]>> = {
   setup: [],
   // Sends and receives as others do, and proves who got what.
   verify: ["client/wire", "client/connect", "gen", "verify/check", "verify/doors"],
+  // A file system that fails.
+  "verify/disk": ["verify"],
   "verify/check": [],
   "verify/doors": ["client/connect", "client/node", "client/web", "client/wire", "gen"],
   // Instances and brokers that it breaks.
-  "verify/own": ["auth", "broker", "embedded", "verify"],
+  "verify/own": ["auth", "broker", "embedded", "verify", "verify/disk"],
 };
 
 const maxLines = 300;

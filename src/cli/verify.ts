@@ -92,7 +92,7 @@ export function verifyCommand(): Command {
 async function open({ url, token, instances, workers, brokers }: VerifyFlags) {
   if (url === undefined) {
     const { startOwn } = await import("../verify/own/start.ts");
-    return startOwn({ instances, workers, brokers });
+    return startOwn({ instances, workers, brokers, say });
   }
   const { reachRemote } = await import("../verify/remote.ts");
   return reachRemote(url, await findToken(token, adminUserId(), adminPlatform));

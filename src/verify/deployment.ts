@@ -66,6 +66,9 @@ function isAnswer({ cause }: MustreachClientError): boolean {
   return !(cause instanceof ConnectError) || cause.findDetails(ErrorInfoSchema).length > 0;
 }
 
+/** What a token is refused with by an instance whose clock is behind: the same token is good when that is right again. */
+const tokenNotValidYet = 1504;
+
 /** Makes a call until it is answered; undefined when it was not in so many tries. */
 export async function untilAnswered(
   random: Random,
@@ -74,7 +77,7 @@ export async function untilAnswered(
 ): Promise<Call | undefined> {
   for (let tried = 0; tried < tries; tried++) {
     const call = await attempt();
-    if (call.outcome !== "unknown") return call;
+    if (call.outcome !== "unknown" && call.errCode !== tokenNotValidYet) return call;
     await delay(random.between(20, 300));
   }
   return undefined;

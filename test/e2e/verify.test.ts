@@ -20,7 +20,7 @@ const say = (line: string) => void process.stdout.write(`verify: ${line}\n`);
 
 test("every device gets what was promised to it, whatever happens", { timeout: (seconds + 400) * 1_000 }, async () => {
   say(`VERIFY_SEED=${seed} VERIFY_SECONDS=${seconds}`);
-  const deployment = await startOwn({ instances: 2, workers: 1, brokers: 1 });
+  const deployment = await startOwn({ instances: 2, workers: 1, brokers: 1, say });
   try {
     const { violations, errors, totals } = await verify({ ...size, deployment, seed, seconds, say });
     if (errors.length > 0) say(`${errors.length} errors logged, such as ${errors[0]}`);

@@ -6,6 +6,7 @@ import { pino } from "pino";
 import { varzSubject } from "../../broker/subjects.ts";
 import { findNatsServer } from "../../embedded/find.ts";
 import { type BrokerProcess, spawnBroker } from "../../embedded/process.ts";
+import type { Disk } from "../disk/disk.ts";
 
 /** A nats-server of ours, which may be down. */
 export interface Broker {
@@ -43,8 +44,8 @@ const system = {
   exports: [{ service: varzSubject, response_type: "stream", accounts: ["MUSTREACH"] }],
 };
 
-/** Starts them in a directory. */
-export async function startBrokers(count: 1 | 3, dir: string): Promise<Brokers> {
+/** Starts them in a directory, one on a disk of its own if there is one. */
+export async function startBrokers(count: 1 | 3, dir: string, disk?: Disk): Promise<Brokers> {
   const log = pino({ level: "silent" });
   const { path } = await findNatsServer({ log });
   // In a row, and below the range of outgoing connections: one of those could be given the port while a node restarts.
@@ -54,8 +55,9 @@ export async function startBrokers(count: 1 | 3, dir: string): Promise<Brokers> 
 
   const create = async (node: number): Promise<Broker & { end(): Promise<void> }> => {
     const own = join(dir, `broker-${node}`);
-    const store = join(own, "store");
-    await mkdir(store, { recursive: true });
+    const data = disk?.dir ?? own;
+    const store = join(data, "store");
+    for (const each of [own, store]) await mkdir(each, { recursive: true });
     const configPath = join(own, "nats-server.conf");
     const cluster = {
       name: "verify",
@@ -101,12 +103,13 @@ export async function startBrokers(count: 1 | 3, dir: string): Promise<Brokers> 
       freeze: () => signal("SIGSTOP"),
       thaw: () => signal("SIGCONT"),
       async crashToCopy() {
-        const copy = join(own, "copy");
+        const copy = join(data, "copy");
         signal("SIGSTOP");
         await cp(store, copy, { recursive: true });
         await kill();
         await rm(store, { recursive: true });
         await rename(copy, store);
+        await disk?.sync();
       },
       async end() {
         signal("SIGCONT");

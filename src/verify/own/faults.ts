@@ -108,6 +108,15 @@ export function faultsOf({ instances, brokers, brokerLinks, hasWorkers }: Breaka
         for (const { link } of instances) link.reset();
       },
     },
-    ...(hasWorkers ? [ofInstances("kill a worker", (instance) => instance.killWorker())] : []),
+    ...(hasWorkers
+      ? [
+          ofInstances("kill a worker", (instance) => instance.killWorker()),
+          ofInstances("freeze a worker", async (instance, random) => {
+            const thaw = await instance.freezeWorker();
+            await frozen(random);
+            thaw();
+          }),
+        ]
+      : []),
   ];
 }

@@ -20,6 +20,8 @@ export interface OwnInstance extends Instance {
   thaw(): void;
   /** Kills one of its workers, if it has any. */
   killWorker(): Promise<void>;
+  /** Stops one of its workers, and ends nothing; resolves with what lets it go on. */
+  freezeWorker(): Promise<() => void>;
   /** What it has logged as errors, and how it ended by itself. */
   errors(): readonly string[];
   /** Ends it for good. */
@@ -128,7 +130,12 @@ export async function createInstance({ name, settings, nodeOptions }: InstanceOp
     thaw: () => void child?.kill("SIGCONT"),
     async killWorker() {
       const [worker] = await childrenOf(child?.pid);
-      if (worker !== undefined) process.kill(worker, "SIGKILL");
+      signal(worker, "SIGKILL");
+    },
+    async freezeWorker() {
+      const [worker] = await childrenOf(child?.pid);
+      signal(worker, "SIGSTOP");
+      return () => signal(worker, "SIGCONT");
     },
     errors: () => problems,
     async remove() {
@@ -144,6 +151,15 @@ function parseLine(line: string): Record<string, unknown> {
     return JSON.parse(line);
   } catch {
     return {};
+  }
+}
+
+/** Signals a process that may have ended. */
+function signal(pid: number | undefined, name: NodeJS.Signals): void {
+  try {
+    if (pid !== undefined) process.kill(pid, name);
+  } catch (error) {
+    if (!(Error.isError(error) && "code" in error && error.code === "ESRCH")) throw error;
   }
 }
 

@@ -4,8 +4,12 @@ import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { createTokenMinter } from "../../auth/mint-token.ts";
 import { adminPlatform } from "../../auth/platform.ts";
-import type { Deployment } from "../deployment.ts";
+import type { Deployment, Fault } from "../deployment.ts";
+import { mountDisk } from "../disk/disk.ts";
+import { clockFaults } from "./bad-clocks.ts";
+import { diskFaults } from "./bad-disks.ts";
 import { type Broker, startBrokers } from "./brokers.ts";
+import { type Clock, createClock } from "./clock.ts";
 import { type Breakable, faultsOf } from "./faults.ts";
 import { createInstance, type OwnInstance } from "./instance.ts";
 import { type Link, openLink } from "./link.ts";
@@ -22,6 +26,8 @@ export interface OwnOptions {
   readonly settings?: Readonly<Record<string, string>>;
   /** What the Node of the instances is started with. Default: nothing. */
   readonly nodeOptions?: readonly string[];
+  /** Is told, for people, what cannot happen here, and why. */
+  readonly say?: (line: string) => void;
 }
 
 const tokenTtlMs = 86_400_000;
@@ -41,29 +47,41 @@ export async function startOwn({
   brokers,
   settings,
   nodeOptions = [],
+  say = () => {},
 }: OwnOptions): Promise<OwnDeployment> {
   const dir = await mkdtemp(join(tmpdir(), "mustreach-verify-"));
   const secret = randomBytes(32).toString("base64url");
   const instances: OwnInstance[] = [];
   const nodes: Broker[] = [];
   const brokerLinks: Link[] = [];
+  const clocks: Clock[] = [];
+  const ofDisks: Fault[] = [];
   const ends: (() => Promise<unknown>)[] = [() => rm(dir, { recursive: true, force: true })];
   const stop = async () => {
     for (const end of ends.splice(0).reverse()) await end();
   };
   try {
-    const started = await startBrokers(brokers, dir);
+    const disk =
+      brokers === 1
+        ? await mountDisk(dir).catch((error: Error) => say(`no disk fails, and no power: ${error.message}`))
+        : undefined;
+    if (disk) ends.push(disk.remove);
+    const started = await startBrokers(brokers, dir, disk || undefined);
     ends.push(started.stop);
     nodes.push(...started.nodes);
+    const [node] = nodes;
+    if (disk && node !== undefined) ofDisks.push(...diskFaults(node, disk));
     for (let index = 0; index < count; index++) {
       // Each instance has ways of its own, its nearest node first.
       const links = await Promise.all(nodes.map(({ port }) => openLink(port)));
       ends.push(() => Promise.all(links.map((link) => link.close())));
       brokerLinks.push(...links);
       const own = links.map((_, i) => links[(i + index) % links.length]?.port);
+      const clock = createClock(join(dir, `clock-${index}`));
+      clocks.push(clock);
       const instance = await createInstance({
         name: `instance ${index}`,
-        nodeOptions,
+        nodeOptions: [...clock.nodeOptions, ...nodeOptions],
         settings: {
           NATS_URL: own.map((port) => `nats://127.0.0.1:${port}`).join(","),
           TOKEN_SECRET: secret,
@@ -96,7 +114,7 @@ export async function startOwn({
   return {
     instances,
     parts,
-    faults: faultsOf(parts),
+    faults: [...faultsOf(parts), ...clockFaults(clocks), ...ofDisks],
     adminToken: await mintFor("imAdmin", adminPlatform),
     userToken(userId) {
       const token = tokens.get(userId) ?? mintFor(userId, devicePlatform);
