@@ -433,7 +433,7 @@ export const settings = {
     default: "sampled",
     expected: "sampled, all or off",
     means:
-      "Lines of calls that were answered without an error: of each method ten a second and one that sums the others, each, or none. Errors and streams have theirs in any case.",
+      "Lines of calls that were answered, and of those refused: of each method and error ten a second and one that sums the others, each, or none but of refusals. Faults and streams have theirs in any case.",
   },
 } as const satisfies Record<string, Setting>;
 

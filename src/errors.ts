@@ -49,6 +49,14 @@ export const errorTable = {
 /** An error's name in {@link errorTable}. */
 export type ErrorName = keyof typeof errorTable;
 
+/** The reason of each in ErrorInfo (AIP-193): "NotInGroupYetError" → "NOT_IN_GROUP_YET_ERROR", "GroupIDExisted" → "GROUP_ID_EXISTED". */
+const reasons = Object.fromEntries(
+  Object.keys(errorTable).map((name) => [
+    name,
+    name.replace(/([a-z])([A-Z])|([A-Z])([A-Z][a-z])/g, "$1$3_$2$4").toUpperCase(),
+  ]),
+) as Record<ErrorName, string>;
+
 /** What the REST envelope says of an error, and what a gRPC or Connect caller finds in the ErrorInfo detail. */
 export interface ErrorFacts {
   readonly errCode: number;
@@ -72,20 +80,28 @@ export interface FailureDetails {
  */
 export function failure(name: ErrorName, errDlt: string, cause?: unknown, details: FailureDetails = {}): ConnectError {
   const row: ErrorRow = errorTable[name];
-  const { errCode } = row;
   const { field, retryAfterMs = row.retryAfterMs, code = row.code } = details;
   const info = {
     desc: ErrorInfoSchema,
     value: create(ErrorInfoSchema, {
-      // "NotInGroupYetError" → "NOT_IN_GROUP_YET_ERROR", "GroupIDExisted" → "GROUP_ID_EXISTED" (AIP-193)
-      reason: name.replace(/([a-z])([A-Z])|([A-Z])([A-Z][a-z])/g, "$1$3_$2$4").toUpperCase(),
+      reason: reasons[name],
       domain: "mustreach",
-      metadata: { errCode: String(errCode), errMsg: name, errDlt },
+      metadata: { errCode: String(row.errCode), errMsg: name, errDlt },
     }),
   };
   const retry = retryAfterMs === undefined ? [] : [{ desc: RetryInfoSchema, value: toRetryInfo(retryAfterMs) }];
   const badRequest = field === undefined ? [] : [{ desc: BadRequestSchema, value: toBadRequest(field, errDlt) }];
-  return new ConnectError(`${name}: ${errDlt}`, code, undefined, [info, ...retry, ...badRequest], cause);
+  const make = () => new ConnectError(`${name}: ${errDlt}`, code, undefined, [info, ...retry, ...badRequest], cause);
+  return name === "ServerInternalError" ? make() : withoutStack(make);
+}
+
+/** Of an answer nobody sees the stack, and to capture it costs more than the rest of it: a flood is refused by thousands. */
+function withoutStack<E extends Error>(make: () => E): E {
+  const { stackTraceLimit } = Error;
+  Error.stackTraceLimit = 0;
+  const error = make();
+  Error.stackTraceLimit = stackTraceLimit;
+  return error;
 }
 
 /** ArgsError (1001) for one field, by its documented JSON name. */

@@ -33,7 +33,7 @@ const floors: readonly (readonly string[])[] = [
   ],
   ["admission", "broker", "observe"],
   ["jwks", "senders", "service-manager", "tracing"],
-  ["addressing", "data-dir", "decode-stored", "end-of-turn", "in-flight", "json", "limits", "rate-limit"],
+  ["addressing", "data-dir", "decode-stored", "end-of-turn", "in-flight", "json", "limits", "rate-limit", "refusals"],
   ["config", "errors"],
   ["answers", "http2/engine", "timer-wheel", "tls", "trusted-proxies", "version", "young-generation"],
   // That of HTTP could be a package of its own.

@@ -1,4 +1,4 @@
-import { failure } from "../errors.ts";
+import { createRefusals } from "../refusals.ts";
 import { createLatencyLimit, type LatencyLimit } from "./latency-limit.ts";
 import { createRounds } from "./rounds.ts";
 
@@ -102,8 +102,11 @@ export function createSendAdmission(
   };
 }
 
+const refuse = createRefusals(
+  "TooManyRequestsError",
+  "this caller has as many sends under way as there is room for; none of this was sent",
+);
+
 function tooMany() {
-  const retryAfterMs = Math.round(minWaitMs + Math.random() * (maxWaitMs - minWaitMs));
-  const errDlt = "this caller has as many sends under way as there is room for; none of this was sent";
-  return failure("TooManyRequestsError", errDlt, undefined, { retryAfterMs });
+  return refuse(minWaitMs + Math.random() * (maxWaitMs - minWaitMs));
 }

@@ -1,5 +1,5 @@
-import { failure } from "../errors.ts";
 import { createRateLimits, type RateLimits } from "../rate-limit.ts";
+import { createRefusals } from "../refusals.ts";
 
 /** How much may be sent, in notifications a minute; 0 is no quota. */
 export interface QuotaOptions {
@@ -41,13 +41,15 @@ export function createQuota(options: QuotaOptions): LocalQuota | undefined {
   const { quotaCaller, quotaRecipient } = options;
   const callers = openLimits(quotaCaller);
   const recipients = openLimits(quotaRecipient);
+  const refuseCaller = refusalsOf("caller", quotaCaller);
+  const refuseRecipient = refusalsOf("recipient", quotaRecipient);
 
   return {
     take(ask) {
       const count = ask.recipients.length;
-      requireRoom("caller", quotaCaller, callers?.waitMs(ask.callerId, count));
+      requireRoom(refuseCaller, callers?.waitMs(ask.callerId, count));
       const each = recipients && countEach(ask.recipients.flat());
-      for (const [key, times] of each ?? []) requireRoom("recipient", quotaRecipient, recipients?.waitMs(key, times));
+      for (const [key, times] of each ?? []) requireRoom(refuseRecipient, recipients?.waitMs(key, times));
       callers?.take(ask.callerId, count);
       for (const [key, times] of each ?? []) recipients?.take(key, times);
     },
@@ -65,8 +67,11 @@ function countEach(keys: readonly string[]): ReadonlyMap<string, number> {
   return counts;
 }
 
-function requireRoom(whose: "caller" | "recipient", perMinute: number, retryAfterMs = 0): void {
-  if (retryAfterMs === 0) return;
+function refusalsOf(whose: "caller" | "recipient", perMinute: number) {
   const errDlt = `the quota of this ${whose} is ${perMinute} notifications a minute; none of this was sent`;
-  throw failure("TooManyRequestsError", errDlt, undefined, { retryAfterMs });
+  return createRefusals("TooManyRequestsError", errDlt);
+}
+
+function requireRoom(refuse: ReturnType<typeof createRefusals>, retryAfterMs = 0): void {
+  if (retryAfterMs > 0) throw refuse(retryAfterMs);
 }

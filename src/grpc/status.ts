@@ -8,13 +8,25 @@ import { pushMetadata } from "./metadata.ts";
 /** The trailers of a call that went well, for who has no more to say. */
 export const okTrailers: Fields = Object.freeze(["grpc-status", "0"]);
 
+/** The statuses of errors that do not change any more, as many calls may end with. */
+const written = new WeakMap<ConnectError, Fields>();
+
 /** Appends the status of a failed call to its trailers: with its message, its details, and the error's own metadata. */
 export function pushStatus(trailers: string[], error: ConnectError): void {
-  const { code, rawMessage: message, metadata, details } = error;
+  let status = written.get(error);
+  if (status === undefined) {
+    status = writeStatus(error);
+    if (Object.isFrozen(error)) written.set(error, status);
+  }
+  trailers.push(...status);
+}
+
+function writeStatus({ code, rawMessage: message, metadata, details }: ConnectError): Fields {
+  const trailers: string[] = [];
   pushMetadata(trailers, metadata);
   trailers.push("grpc-status", String(code));
   if (message !== "") trailers.push("grpc-message", percentEncode(message));
-  if (details.length === 0) return;
+  if (details.length === 0) return trailers;
   const status = create(StatusSchema, {
     code,
     message,
@@ -25,6 +37,7 @@ export function pushStatus(trailers: string[], error: ConnectError): void {
     ),
   });
   trailers.push("grpc-status-details-bin", encodeBinary(toBinary(StatusSchema, status)));
+  return trailers;
 }
 
 /** The value of a metadata field whose name ends with `-bin`: base64, without padding. */

@@ -28,8 +28,8 @@ export interface OpenCall {
 }
 
 /**
- * Measures every call, and logs it once, with its operation id, its peer and its outcome: each that failed, each stream,
- * and of those that were answered as many as the {@link AccessLog} says.
+ * Measures every call, and logs it once, with its operation id, its peer and its outcome: each that failed, each stream
+ * that was opened, and of those that were answered or refused as many as the {@link AccessLog} says.
  */
 export interface CallLog {
   /** Sees a call that reaches its method. */
@@ -113,19 +113,23 @@ class ObservedOpenCall implements OpenCall, AnsweredCall {
   }
 
   fail(thrown: unknown): ConnectError {
-    const { log, metrics } = this.#sinks;
+    const { log, metrics, answered, info } = this.#sinks;
     const error = toWireError(thrown);
     // That is how a receiver ends: a stream for events has no other end of its caller's.
     if (this.#isStream && error.code === Code.Canceled) {
       this.succeed();
       return error;
     }
-    const { errCode, errMsg, errDlt } = toErrorFacts(error);
+    const facts = toErrorFacts(error);
     const ms = elapsed(this.#startedMs);
-    const line = { ...this.toLine(), ms, errCode, errMsg, errDlt };
-    metrics.call(this.rpc, errCode, ms / 1_000);
-    if (isFault(error, errCode)) log.error({ ...line, err: error.cause ?? thrown }, "call failed");
-    else log.info(line, "call refused");
+    metrics.call(this.rpc, facts.errCode, ms / 1_000);
+    if (isFault(error, facts.errCode)) {
+      log.error({ ...this.toLine(ms), ...facts, err: error.cause ?? thrown }, "call failed");
+    } else if (this.#isStream) {
+      info({ ...this.toLine(ms), ...facts }, "call refused");
+    } else {
+      answered.add(this, ms, facts);
+    }
     return error;
   }
 

@@ -12,7 +12,7 @@ import { MsgService } from "../../src/gen/mustreach/msg/v1/msg_pb.ts";
 import { useServer } from "../helpers/server.ts";
 
 const secret = "the-token-secret-of-this-test-file";
-const server = useServer({ TOKEN_SECRET: secret });
+const server = useServer({ TOKEN_SECRET: secret, ACCESS_LOG: "all" });
 
 /** What can be called, at its REST path and as an RPC. */
 const calls = {

@@ -8,7 +8,7 @@ import { afterAll, beforeAll, describe, expect, test } from "vitest";
 import { MsgService } from "../../src/gen/mustreach/msg/v1/msg_pb.ts";
 import { useServer } from "../helpers/server.ts";
 
-const server = useServer();
+const server = useServer({ ACCESS_LOG: "all" });
 let admin: string;
 beforeAll(async () => {
   admin = await server.adminToken();

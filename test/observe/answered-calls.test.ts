@@ -69,3 +69,22 @@ test("all is each, and off is none", () => {
   none.close();
   expect(none.take()).toEqual([]);
 });
+
+test("those that are refused are summed by their error, also when nothing else has a line", () => {
+  const lines: Record<string, unknown>[] = [];
+  const calls = createAnsweredCalls((line, msg) => void lines.push({ ...line, msg }), "off");
+  const refuse = (errCode: number, count: number, ms: number) => {
+    const refusal = { errCode, errMsg: `E${errCode}`, errDlt: "no" };
+    for (let n = 0; n < count; n++) calls.add({ rpc: "a", toLine: (took) => ({ rpc: "a", ms: took }) }, ms, refusal);
+  };
+  refuse(429, wholeLines + 5, 3);
+  refuse(1505, wholeLines, 1);
+  calls.add({ rpc: "a", toLine: () => ({}) }, 9);
+  const own = (errCode: number, ms: number) =>
+    Array.from({ length: wholeLines }, () => {
+      return { rpc: "a", ms, errCode, errMsg: `E${errCode}`, errDlt: "no", msg: "call refused" };
+    });
+  expect(lines.splice(0)).toEqual([...own(429, 3), ...own(1505, 1)]);
+  vi.advanceTimersByTime(sumEveryMs);
+  expect(lines).toEqual([{ rpc: "a", errCode: 429, errMsg: "E429", calls: 5, maxMs: 3, msg: "more calls refused" }]);
+});
