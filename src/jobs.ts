@@ -1,6 +1,5 @@
 import { watchBroker } from "./broker-metrics.ts";
 import type { Foundation } from "./foundation.ts";
-import { inboxStream } from "./inbox/layout.ts";
 import type { ReachEntry } from "./reaching/entry.ts";
 import { startEscalate } from "./reaching/escalate.ts";
 import type { Escalation } from "./reaching/escalations.ts";
@@ -72,8 +71,10 @@ export async function startJobs({
       ...{ consume, later: laterLooks.add, cursors, wake, escalate, escalationDelayMs, report, log },
     });
     stops.push(reach.stop);
-    const inboxes = Array.from({ length: config.partitions }, (_, partition) => inboxStream(partition));
-    const watched = inboxes.map((stream) => ({ stream, consumer: reachConsumer }));
+    const watched = Array.from({ length: config.partitions }, (_, partition) => {
+      const { stream, durable: consumer } = reachConsumer(partition);
+      return { stream, consumer };
+    });
     watchBroker(metrics, { broker: connections.signals, streams: store.streams, watched });
     metrics.count("mustreach_reach_total", "What came of stored notifications, by `outcome`.", () => ({
       ...reach.counts,

@@ -3,9 +3,13 @@ import { authSpecs } from "./auth/layout.ts";
 import { openRevocations } from "./auth/revocations.ts";
 import { auditBroker, type BrokerAudit } from "./broker/audit.ts";
 import type { Connections } from "./broker/connect.ts";
+import type { ConsumerSpec } from "./broker/consumers/declare.ts";
+import { jobConsumer } from "./broker/consumers/work.ts";
 import { declare, type StreamSpec, streamProblems } from "./broker/declare.ts";
 import { createDirectGet } from "./broker/direct-get.ts";
 import { gathered } from "./broker/gather.ts";
+import type { Rights } from "./broker/inspection/rights.ts";
+import { brokerRights } from "./broker/subjects.ts";
 import { createChat } from "./chat/chat.ts";
 import { chatSpecs } from "./chat/layout.ts";
 import { createCandidates } from "./collapsing/candidates.ts";
@@ -17,7 +21,7 @@ import { createEpochs } from "./inbox/epochs.ts";
 import { createInbox } from "./inbox/inbox.ts";
 import { inboxSpecs } from "./inbox/layout.ts";
 import { maxOverheadBytes } from "./limits.ts";
-import { liveSpecs } from "./live/layout.ts";
+import { groupPushSubject, liveAnswerFilter, liveFilter, liveSpecs, sessionSpec } from "./live/layout.ts";
 import { createFindPlatforms } from "./live/presence.ts";
 import { createOpenSession } from "./live/session-order.ts";
 import { createLive } from "./live/signals.ts";
@@ -26,19 +30,19 @@ import { createPublisher } from "./publishing/publish.ts";
 import { createDeadLetters } from "./reaching/dead-letters.ts";
 import { createEscalations } from "./reaching/escalations.ts";
 import { createLaterLooks } from "./reaching/later-looks.ts";
-import { reachingSpecs } from "./reaching/layout.ts";
+import { escalateConsumer, lookConsumer, reachConsumer, reachingSpecs, retryConsumer } from "./reaching/layout.ts";
 import { consumeReach, type ReachConsumerOptions } from "./reaching/watched.ts";
 import { createRecalls } from "./recalling/findings.ts";
 import { createTombstones } from "./recalling/tombstones.ts";
 import { createReportDelivered } from "./reporting/delivered.ts";
-import { reportingSpecs } from "./reporting/layout.ts";
+import { reportingSpecs, reportLookConsumer, reportTurnJobs, toldFilter } from "./reporting/layout.ts";
 import { createReportLooks } from "./reporting/looks.ts";
 import { createReportPages } from "./reporting/page.ts";
 import { createReports } from "./reporting/reports.ts";
 import { createTold } from "./reporting/told.ts";
 import { createWebhookTurn } from "./reporting/turn.ts";
 import { createFanout } from "./sending/fan-out.ts";
-import { sendingSpecs } from "./sending/layout.ts";
+import { dueJobs, fanoutJobs, lanes, sendingSpecs } from "./sending/layout.ts";
 import { createFindPlaced } from "./sending/placed.ts";
 import { createSends } from "./sending/record.ts";
 import { createSchedule } from "./sending/schedule.ts";
@@ -174,6 +178,28 @@ export function storeSpecs(config: Config): readonly StreamSpec[] {
     ...reachingSpecs({ retentionMs, maxStoreBytes: queueBytes }),
     ...reportingSpecs({ retentionMs, maxBytes: config.reportMaxBytes ?? queueBytes }),
   ];
+}
+
+/** The durable consumers that the jobs of an instance declare with these settings. */
+export function storeConsumers(config: Config): readonly ConsumerSpec[] {
+  return [
+    ...Array.from({ length: config.partitions }, (_, partition) => reachConsumer(partition)),
+    ...Array.from({ length: lanes }, (_, lane) => jobConsumer(fanoutJobs(lane))),
+    ...[jobConsumer(dueJobs), lookConsumer, reportLookConsumer],
+    ...(config.escalationUrl === undefined ? [] : [escalateConsumer, retryConsumer]),
+    ...(config.reportWebhookUrl === undefined ? [] : [jobConsumer(reportTurnJobs)]),
+  ];
+}
+
+/** What the broker must let our user publish to and subscribe to with these settings. */
+export function storeRights(config: Config): Rights {
+  const live = Array.from({ length: config.partitions }, (_, partition) => liveFilter(partition, "*"));
+  live.push(liveAnswerFilter("*"), groupPushSubject("*"));
+  const stored = [...storeSpecs(config), sessionSpec].flatMap(({ subjects }) => subjects);
+  return {
+    publish: [...brokerRights.publish, ...stored, ...live],
+    subscribe: [...brokerRights.subscribe, ...live, toldFilter],
+  };
 }
 
 function revocationTtlOf({ tokenTtl }: Config): number {

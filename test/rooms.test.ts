@@ -29,6 +29,7 @@ const floors: readonly (readonly string[])[] = [
     "publishing",
     "webhook",
     "broker/consumers",
+    "broker/inspection",
     "broker/snapshots",
   ],
   ["admission", "broker", "observe"],
@@ -64,7 +65,7 @@ const annexes: Readonly<Record<string, readonly string[]>> = {
   ],
   // What the broker keeps, into a directory and back.
   backup: ["broker", "broker/snapshots", "config", "embedded", "limits", "version"],
-  doctor: ["broker", "broker/snapshots", "config", "limits", "observe", "store", "version"],
+  doctor: ["broker", "broker/consumers", "broker/inspection", "config", "limits", "observe", "store", "version"],
   "cli/admin": ["cli", "client", "client/connect", "client/wire", "auth", "gen"],
   client: ["client/tabs", "client/wire", "gen"],
   // Connect and protobuf: the way in Node, and with a transport.

@@ -208,10 +208,24 @@ async function whenThere(options: ConnectOptions): Promise<Connected> {
 }
 
 async function connectOnce(options: ConnectOptions): Promise<Connected> {
+  const nc = await openConnection(options);
+  const jsm = await jetstreamManager(nc, { timeout: options.requestTimeoutMs }).catch(async (cause: unknown) => {
+    await nc.close();
+    throw failure("NetworkError", "the broker answers, but JetStream is not enabled for this account", cause);
+  });
+  return { nc, jsm };
+}
+
+/**
+ * Connects, and asks for nothing.
+ *
+ * @throws NetworkError (90004) when no server could be reached.
+ */
+export async function openConnection(options: ConnectOptions): Promise<NatsConnection> {
   const { dial = connect, creds } = options;
   const { servers, user, pass } = splitCredentials(options.servers);
   const authenticator = options.authenticator ?? (creds === undefined ? undefined : fromFile(creds));
-  const nc = await dial({
+  return await dial({
     servers,
     name: options.name ?? "mustreach",
     ...(user === undefined ? {} : { user, pass: pass ?? "" }),
@@ -230,11 +244,6 @@ async function connectOnce(options: ConnectOptions): Promise<Connected> {
   }).catch((cause: unknown) => {
     throw failure("NetworkError", `the broker at ${servers.join(", ")} cannot be reached`, cause);
   });
-  const jsm = await jetstreamManager(nc, { timeout: options.requestTimeoutMs }).catch(async (cause: unknown) => {
-    await nc.close();
-    throw failure("NetworkError", "the broker answers, but JetStream is not enabled for this account", cause);
-  });
-  return { nc, jsm };
 }
 
 /** Credentials as the file has them at each connect; while it cannot be used, in the middle of a rotation, as before. */

@@ -107,13 +107,27 @@ export async function streamProblems(
   specs: readonly StreamSpec[],
   replicas: number,
 ): Promise<readonly string[]> {
-  const found = await Promise.all(specs.map(async (spec) => ({ spec, info: await findStream(broker, spec.name) })));
-  const missing = found.filter(({ info }) => info === undefined).map(({ spec }) => spec.name);
-  const changed = found.filter(({ spec, info }) => info && differs(info.config, configOf(spec, replicas, info.config)));
+  const { missing, changed } = await streamDrift(broker, specs, replicas);
   return [
     ...(missing.length > 0 ? [`streams are missing: ${missing.join(", ")}`] : []),
-    ...changed.map(({ spec }) => `${spec.name} is not as declared`),
+    ...changed.map(({ name }) => `${name} is not as declared`),
   ];
+}
+
+/** Which streams are not there, and which have settings other than a start would give them: those, each with both values. */
+export async function streamDrift(broker: Broker, specs: readonly StreamSpec[], replicas: number) {
+  const found = await Promise.all(specs.map(async (spec) => ({ spec, info: await findStream(broker, spec.name) })));
+  const missing: string[] = [];
+  const changed: { readonly name: string; readonly differences: readonly string[] }[] = [];
+  for (const { spec, info } of found) {
+    if (info === undefined) {
+      missing.push(spec.name);
+      continue;
+    }
+    const differences = differencesOf(info.config, configOf(spec, replicas, info.config));
+    if (differences.length > 0) changed.push({ name: spec.name, differences });
+  }
+  return { missing, changed };
 }
 
 /** What a stream is created with and can never change. */
@@ -159,11 +173,15 @@ function configOf(
 }
 
 function differs(current: StreamConfig, declared: Partial<StreamConfig>): boolean {
-  const { description, ...compared } = declared;
-  // The broker leaves out what is false.
-  return Object.entries(compared).some(
-    ([key, value]) => !isDeepStrictEqual(current[key as keyof StreamConfig] ?? false, value),
-  );
+  return differencesOf(current, declared).length > 0;
+}
+
+function differencesOf(current: StreamConfig, { description, ...compared }: Partial<StreamConfig>): string[] {
+  return Object.entries(compared).flatMap(([key, value]) => {
+    // The broker leaves out what is false.
+    const is = current[key as keyof StreamConfig] ?? false;
+    return isDeepStrictEqual(is, value) ? [] : [`${key} is ${JSON.stringify(is)}, not ${JSON.stringify(value)}`];
+  });
 }
 
 function requireFixed({ name, metadata }: StreamConfig, { fixed }: StreamSpec): void {

@@ -49,3 +49,9 @@ export function parseDelivery(reply: string): { count: number; sequence: number;
   const [count, sequence, nanos] = [tokens[first], tokens[first + 1], tokens[first + 3]];
   return { count: Number(count), sequence: Number(sequence), storedAtMs: Math.floor(Number(nanos) / 1e6) };
 }
+
+/** What we publish to and subscribe to for JetStream itself: requests, acknowledgements, flow control, and answers. */
+export const brokerRights = {
+  publish: ["$JS.API.>", "$JS.ACK.>", "$JS.FC.>"],
+  subscribe: ["_INBOX.>"],
+} as const;

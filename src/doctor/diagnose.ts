@@ -3,6 +3,7 @@ import type { Config } from "../config.ts";
 import { createLog } from "../observe/log.ts";
 import { inspectBroker } from "./broker.ts";
 import { type Finding, problem } from "./finding.ts";
+import { inspectRights } from "./rights.ts";
 import { inspectService } from "./service.ts";
 import { inspectCertificate, inspectDisk, inspectSettings } from "./settings.ts";
 
@@ -20,18 +21,27 @@ export async function diagnose(config: Config, service: Parameters<typeof inspec
 async function inspectExternal(config: Config, servers: string[]): Promise<Finding[]> {
   const { natsCreds: creds, sendTimeout: requestTimeoutMs } = config;
   const options = { servers, creds, requestTimeoutMs, log: createLog("silent") };
-  const broker = await connectBroker(options).catch((error: unknown) =>
-    String(error instanceof Error ? error.message : error),
-  );
-  if (typeof broker === "string")
-    return [problem("broker", broker, "Start it, or mend MUSTREACH_NATS_URL and its credentials.")];
+  let rights: Finding[];
   try {
-    return await inspectBroker(broker, config);
+    rights = await inspectRights(options, config);
   } catch (error) {
-    const said = error instanceof Error ? error.message : String(error);
-    const todo = "Give its user the permissions in docs/operating.md, section The NATS account.";
-    return [problem("permissions", `the broker does not let us look: ${said}`, todo)];
-  } finally {
-    await broker.close();
+    return [problem("broker", textOf(error), "Start it, or mend MUSTREACH_NATS_URL and its credentials.")];
   }
+  try {
+    const broker = await connectBroker(options);
+    try {
+      return [...rights, ...(await inspectBroker(broker, config))];
+    } finally {
+      await broker.close();
+    }
+  } catch (error) {
+    // What it may not do has been found.
+    if (rights.some(({ level }) => level === "problem")) return rights;
+    const todo = "Give its account JetStream, as in docs/operating.md, section The NATS account.";
+    return [...rights, problem("broker", `it does not let us look: ${textOf(error)}`, todo)];
+  }
+}
+
+function textOf(error: unknown): string {
+  return error instanceof Error ? error.message : String(error);
 }

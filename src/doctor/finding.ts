@@ -40,8 +40,8 @@ export function judgeClock(check: string, theirsMs: number, askedMs: number, ans
 }
 
 /** Judges how full something is, by its free part. */
-export function judgeRoom(check: string, used: number, room: number, todo: string): Finding {
-  const found = `${used} of ${room} bytes (${Math.round((100 * used) / Math.max(room, 1))} %)`;
+export function judgeRoom(check: string, used: number, room: number, todo: string, what = "bytes"): Finding {
+  const found = `${used} of ${room} ${what} (${Math.round((100 * used) / Math.max(room, 1))} %)`;
   if (used < 0.8 * room) return ok(check, found);
   return used < 0.95 * room ? warning(check, found, todo) : problem(check, found, todo);
 }

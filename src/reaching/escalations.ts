@@ -3,6 +3,7 @@ import type { BaseLogger } from "pino";
 import { type Addressing, devicesHeader, writeAddressing } from "../addressing.ts";
 import type { Broker } from "../broker/connect.ts";
 import { type Consumption, consume, type Delivery } from "../broker/consumers/consume.ts";
+import type { ConsumerSpec } from "../broker/consumers/declare.ts";
 import type { DirectGet } from "../broker/direct-get.ts";
 import { toRefusal } from "../broker/faults.ts";
 import { findSurely } from "../broker/leader.ts";
@@ -12,11 +13,11 @@ import { decodeNotification, expiresHeader, readItemHeaders, reportHeader, userH
 import { inboxStream } from "../inbox/layout.ts";
 import type { Publisher } from "../publishing/publish.ts";
 import {
-  escalationFilter,
+  escalateConsumer,
   escalationStream,
   escalationSubject,
   parsePlace,
-  retryFilter,
+  retryConsumer,
   retrySubject,
 } from "./layout.ts";
 
@@ -83,9 +84,6 @@ export interface EscalationOptions {
   readonly log: BaseLogger;
 }
 
-/** Attempts of a consumer that may be under way or wait for their time, over all instances. */
-const maxAckPending = 10_000;
-
 /** How many attempts were made. */
 export const attemptsHeader = "Mustreach-Attempts";
 const retryAtHeader = "Mustreach-Retry-At";
@@ -125,18 +123,8 @@ export function createEscalations(
     throw toRefusal(stored);
   };
 
-  const pull = (durable: string, filter: string, maxHeld: number, onDelivery: (delivery: Delivery) => void) =>
-    consume(broker, {
-      stream: escalationStream,
-      durable,
-      description: "hands notifications to the escalation webhook",
-      filter,
-      ackWaitMs,
-      maxAckPending,
-      maxHeld,
-      onDelivery,
-      log,
-    });
+  const pull = (spec: ConsumerSpec, maxHeld: number, onDelivery: (delivery: Delivery) => void) =>
+    consume(broker, { ...spec, ackWaitMs, maxHeld, onDelivery, log });
 
   return {
     async escalate(unreached) {
@@ -161,7 +149,7 @@ export function createEscalations(
     },
 
     consume: (maxHeld, onAttempt) =>
-      pull("escalate", escalationFilter, maxHeld, (delivery) => {
+      pull(escalateConsumer, maxHeld, (delivery) => {
         const { count, ack, nak } = delivery;
         const escalation = readEscalation(delivery);
         const retry = async (delayMs: number) => {
@@ -180,7 +168,7 @@ export function createEscalations(
     // A consumer of their own: the broker delivers what comes again before what is new, so that many retries would
     // keep first attempts waiting.
     consumeRetries: (maxHeld, onAttempt) =>
-      pull("retry", retryFilter, maxHeld, (delivery) => {
+      pull(retryConsumer, maxHeld, (delivery) => {
         const { count, ack, nak } = delivery;
         // The first delivery is that of the pause.
         if (count === 1) return nak(Number(delivery.header(retryAtHeader)) - Date.now());

@@ -11,7 +11,7 @@ import { decodeStored } from "../decode-stored.ts";
 import { type LookJob_Entry, LookJob_EntrySchema, LookJobSchema } from "../gen/mustreach/store/v1/look_pb.ts";
 import type { Publisher } from "../publishing/publish.ts";
 import type { ReachEntry } from "./entry.ts";
-import { laterStream, laterSubject, lookFilter, lookSubject } from "./layout.ts";
+import { laterStream, laterSubject, lookConsumer, lookSubject } from "./layout.ts";
 
 /** Entries whose next look is far away. The broker keeps them until then (ADR-51), and `reach` need not hold them. */
 export interface LaterLooks {
@@ -86,10 +86,7 @@ export function createLaterLooks(
     add,
     consume: (onEntry) =>
       consume(broker, {
-        stream: laterStream,
-        durable: "look",
-        description: "delivers must-reach notifications that are to be looked at again",
-        filter: lookFilter,
+        ...lookConsumer,
         ackWaitMs,
         maxHeld,
         onDelivery: (delivery) => open(delivery, onEntry),

@@ -1,10 +1,9 @@
+import type { ConsumerSpec } from "../broker/consumers/declare.ts";
 import type { StreamSpec } from "../broker/declare.ts";
+import { inboxPartitionFilter, inboxStream } from "../inbox/layout.ts";
 
 /** How long a dead letter is kept, in milliseconds: 30 days. */
 const deadLetterMs = 30 * 86_400_000;
-
-/** The durable consumer of each inbox stream. */
-export const reachConsumer = "reach";
 
 /** The stream of the notifications that are to be looked at later. */
 export const laterStream = "LATER_LOOKS";
@@ -60,6 +59,39 @@ export function parsePlace(subject: string): { partition: number; sequence: numb
   const [, partition, sequence] = subject.split(".");
   return { partition: Number(partition), sequence: Number(sequence) };
 }
+
+/**
+ * The durable consumer of each inbox stream. Beyond 50,000 entries that are held or nak'ed, it gets no newer ones: so many
+ * cost the broker nothing measurable while they wait.
+ */
+export function reachConsumer(partition: number): ConsumerSpec {
+  return {
+    stream: inboxStream(partition),
+    durable: "reach",
+    description: "holds each must-reach notification until a device has acknowledged it",
+    filter: inboxPartitionFilter(partition),
+    maxAckPending: 50_000,
+    headersOnly: true,
+  };
+}
+
+/** Delivers what is due. */
+export const lookConsumer: ConsumerSpec = {
+  stream: laterStream,
+  durable: "look",
+  description: "delivers must-reach notifications that are to be looked at again",
+  filter: lookFilter,
+};
+
+const escalating = {
+  stream: escalationStream,
+  description: "hands notifications to the escalation webhook",
+  maxAckPending: 10_000,
+} as const;
+
+/** Delivers notifications for the first attempt to hand them to the webhook, and for further ones. */
+export const escalateConsumer: ConsumerSpec = { ...escalating, durable: "escalate", filter: escalationFilter };
+export const retryConsumer: ConsumerSpec = { ...escalating, durable: "retry", filter: retryFilter };
 
 interface ReachingSettings {
   /** How long notifications are kept in the inboxes, and so what waits to reach, in milliseconds. */

@@ -2,7 +2,7 @@ import type { BaseLogger } from "pino";
 import type { Broker } from "../broker/connect.ts";
 import { type Consumption, consume, type Delivery, together } from "../broker/consumers/consume.ts";
 import { readItemHeaders } from "../inbox/items.ts";
-import { inboxPartitionFilter, inboxStream, parseInboxSubject } from "../inbox/layout.ts";
+import { parseInboxSubject } from "../inbox/layout.ts";
 import { toServerMsgId } from "../inbox/place-id.ts";
 import type { ReachEntry } from "./entry.ts";
 import type { LaterLooks } from "./later-looks.ts";
@@ -17,7 +17,7 @@ export interface ReachConsumerOptions {
   readonly ackWaitMs?: number;
   /**
    * Entries of one partition that may be held or nak'ed at a time, over all instances; beyond it, `reach` gets no
-   * newer ones. Default 50,000, which cost the broker nothing measurable while they wait.
+   * newer ones. Default: that of {@link reachConsumer}.
    */
   readonly maxAckPending?: number;
   /** Entries of one partition that this instance holds at a time. Default 512. */
@@ -35,18 +35,14 @@ export interface ReachConsumerOptions {
  * @throws when the broker refuses a consumer or does not answer.
  */
 export async function consumeReach(broker: Broker, options: ReachConsumerOptions): Promise<Consumption> {
-  const { partitions, laterLooks, onEntry, ackWaitMs, maxAckPending = 50_000, maxHeld = 512, log } = options;
+  const { partitions, laterLooks, onEntry, ackWaitMs, maxAckPending, maxHeld = 512, log } = options;
   const parts = [
     laterLooks.consume(onEntry),
     ...Array.from({ length: partitions }, (_, partition) =>
       consume(broker, {
-        stream: inboxStream(partition),
-        durable: reachConsumer,
-        description: "holds each must-reach notification until a device has acknowledged it",
-        filter: inboxPartitionFilter(partition),
+        ...reachConsumer(partition),
         ackWaitMs,
-        maxAckPending,
-        headersOnly: true,
+        ...(maxAckPending !== undefined && { maxAckPending }),
         maxHeld,
         onDelivery: (delivery) => onEntry(toReachEntry(partition, delivery)),
         log,

@@ -1,3 +1,4 @@
+import type { ConsumerSpec } from "../broker/consumers/declare.ts";
 import type { StreamSpec } from "../broker/declare.ts";
 
 /** The stream of all reports. */
@@ -38,6 +39,17 @@ export const turnSubject = "report_turn.webhook";
 
 /** How far the webhook has taken the reports. */
 export const placeSubject = "report_place.webhook";
+
+/** Delivers what is due. */
+export const reportLookConsumer: ConsumerSpec = {
+  stream: reportJobStream,
+  durable: "report_look",
+  description: "delivers notifications whose end is to be reported, for another look",
+  filter: lookFilter,
+};
+
+/** The jobs of whoever posts to the webhook: there is one. */
+export const reportTurnJobs = { stream: reportJobStream, durable: "report_turn", filter: turnSubject } as const;
 
 interface ReportingSettings {
   /** How long reports are kept, in milliseconds. */

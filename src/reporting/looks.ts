@@ -9,7 +9,7 @@ import { storedAt } from "../broker/write.ts";
 import { decodeStored } from "../decode-stored.ts";
 import { type ReportJob_Entry, ReportJob_EntrySchema, ReportJobSchema } from "../gen/mustreach/store/v1/report_pb.ts";
 import type { Publisher } from "../publishing/publish.ts";
-import { laterSubject, lookFilter, lookSubject, reportJobStream } from "./layout.ts";
+import { laterSubject, lookSubject, reportJobStream, reportLookConsumer } from "./layout.ts";
 import type { ReportedNotification } from "./reports.ts";
 
 /** A notification in an inbox whose end is not known yet. */
@@ -68,10 +68,7 @@ export function createReportLooks(broker: Broker, publisher: Publisher, log: Bas
     async consume(look) {
       const underWay = new Set<Promise<void>>();
       const jobs = await consume(broker, {
-        stream: reportJobStream,
-        durable: "report_look",
-        description: "delivers notifications whose end is to be reported, for another look",
-        filter: lookFilter,
+        ...reportLookConsumer,
         maxHeld,
         onDelivery({ payload, ack, nak }) {
           const { entries } = decodeStored(ReportJobSchema, payload);

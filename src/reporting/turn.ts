@@ -7,7 +7,7 @@ import { toRefusal } from "../broker/faults.ts";
 import { decodeStored } from "../decode-stored.ts";
 import { ReportPlaceSchema } from "../gen/mustreach/store/v1/report_pb.ts";
 import type { Publisher } from "../publishing/publish.ts";
-import { placeSubject, reportJobStream, turnSubject } from "./layout.ts";
+import { placeSubject, reportJobStream, reportTurnJobs, turnSubject } from "./layout.ts";
 
 /**
  * The turn of an instance to post to the webhook, and how far that has come. Each method throws NetworkError (90004)
@@ -45,9 +45,7 @@ export function createWebhookTurn(
       const job = { subject: turnSubject, payload: new Uint8Array(), headers: {}, replaces: 0 };
       await publisher.store(reportJobStream, job);
       return work(broker, {
-        stream: reportJobStream,
-        durable: "report_turn",
-        filter: turnSubject,
+        ...reportTurnJobs,
         decode: () => undefined,
         work: (_, signal) => post(signal),
         log,

@@ -14,13 +14,7 @@ import type { Inbox } from "../inbox/inbox.ts";
 import { type InboxItem, itemKey, type WriteOptions } from "../inbox/items.ts";
 import type { Publisher } from "../publishing/publish.ts";
 import type { Recalls } from "../recalling/findings.ts";
-import { fanoutFilter, fanoutStream, fanoutSubject } from "./layout.ts";
-
-/**
- * Sends to groups and lists are expanded in this many lanes, each in order; more instances than lanes would have nothing
- * to do.
- */
-const lanes = 8;
+import { fanoutJobs, fanoutStream, fanoutSubject, lanes } from "./layout.ts";
 
 /** How often a job is queued that was done whenever it was looked for. */
 const maxTries = 5;
@@ -73,9 +67,7 @@ export function createFanout(broker: Broker, publisher: Publisher, get: DirectGe
       const stops = await Promise.all(
         Array.from({ length: lanes }, (_, lane) =>
           work(broker, {
-            stream: fanoutStream,
-            durable: `fanout_${lane}`,
-            filter: fanoutFilter(lane),
+            ...fanoutJobs(lane),
             decode: decodeFanoutJob,
             work: expand,
             log,

@@ -9,6 +9,20 @@ export const scheduleStream = "SCHEDULE";
 /** All scheduled sends that are due. */
 export const dueFilter = "due.*";
 
+/**
+ * Sends to groups and lists are expanded in this many lanes, each in order; more instances than lanes would have nothing
+ * to do.
+ */
+export const lanes = 8;
+
+/** The jobs of sends that are due. */
+export const dueJobs = { stream: scheduleStream, durable: "due", filter: dueFilter } as const;
+
+/** The jobs of a lane. */
+export function fanoutJobs(lane: number) {
+  return { stream: fanoutStream, durable: `fanout_${lane}`, filter: `fanout.${lane}.*` } as const;
+}
+
 /** The sends that are not in the inboxes yet. */
 export const sendingSpecs: readonly StreamSpec[] = [
   {
@@ -38,11 +52,6 @@ export function sentSubject(partition: number, key: string): string {
 /** A send that is to be expanded. The lane keeps the sends of a group, or of the same list, in order. */
 export function fanoutSubject(lane: number, id: string): string {
   return `fanout.${lane}.${id}`;
-}
-
-/** A lane's sends. */
-export function fanoutFilter(lane: number): string {
-  return `fanout.${lane}.*`;
 }
 
 /** A send that waits for its time. */

@@ -13,7 +13,7 @@ import { ScheduledSendSchema } from "../gen/mustreach/store/v1/job_pb.ts";
 import type { Publisher } from "../publishing/publish.ts";
 import type { Recalls } from "../recalling/findings.ts";
 import { type DeliverDeps, type Delivery, deliver } from "./deliver.ts";
-import { dueFilter, dueSubject, scheduleStream, scheduleSubject } from "./layout.ts";
+import { dueJobs, dueSubject, scheduleStream, scheduleSubject } from "./layout.ts";
 import { decodeSend, encodeSend, type Sends } from "./record.ts";
 import { type SyncSenderDeps, syncSender } from "./sender-sync.ts";
 
@@ -51,9 +51,7 @@ export function createSchedule(broker: Broker, publisher: Publisher, get: Direct
     },
     work: (onDue) =>
       work(broker, {
-        stream: scheduleStream,
-        durable: "due",
-        filter: dueFilter,
+        ...dueJobs,
         decode: decodeScheduledSend,
         work: onDue,
         log,

@@ -6,11 +6,14 @@ import { join } from "node:path";
 import { promisify } from "node:util";
 import { jetstreamManager } from "@nats-io/jetstream";
 import { expect, onTestFinished, test } from "vitest";
+import { createTokenMinter } from "../../src/auth/mint-token.ts";
 import { type Config, loadConfig } from "../../src/config.ts";
+import { judgeStream } from "../../src/doctor/broker.ts";
 import { diagnose } from "../../src/doctor/diagnose.ts";
 import { exitCodeOf, type Finding, judgeClock, judgeRoom } from "../../src/doctor/finding.ts";
 import { inspectService } from "../../src/doctor/service.ts";
 import { inspectCertificate, inspectDisk, inspectSettings } from "../../src/doctor/settings.ts";
+import { createAuthority, local, useFiles } from "../helpers/certificates.ts";
 import { type ExternalBrokerOptions, startExternalBroker } from "../helpers/external-broker.ts";
 import { startTestServer, testSecret } from "../helpers/server.ts";
 
@@ -53,7 +56,9 @@ test("a deployment that is well is found so by the command, with exit code 0", a
     "broker",
     "durability",
     "message size",
+    "permissions",
     "streams",
+    "consumers",
     "broker's clock",
   ]) {
     expect(checks).toContain(check);
@@ -65,6 +70,7 @@ test("a broker without sync, streams that were changed or removed, and one that 
   const jsm = await jetstreamManager(await broker.connect());
   await jsm.streams.update("CHAT", { max_msgs_per_subject: 2 });
   await jsm.streams.delete("DEAD_LETTERS");
+  await jsm.consumers.update("INBOX_0", "reach", { max_ack_pending: 10 });
   const config = configOf({ ...settings, MAX_STORE_BYTES: "1048576" });
   const service = { url: server.url, adminUrl: server.adminUrl };
   const found = bad(await diagnose(config, service));
@@ -73,13 +79,126 @@ test("a broker without sync, streams that were changed or removed, and one that 
   const texts = about("streams").map((finding) => finding.found);
   expect(texts).toEqual(
     expect.arrayContaining([
-      "streams are missing: DEAD_LETTERS",
-      "CHAT is not as declared",
-      "INBOX_0 is not as declared",
+      "missing: DEAD_LETTERS",
+      "CHAT is not as declared: max_msgs_per_subject is 2, not 1",
+      expect.stringMatching(/^INBOX_0 is not as declared: max_bytes is -?\d+, not 1048576$/),
     ]),
   );
+  expect(about("consumers").map((finding) => finding.found)).toEqual([
+    "reach of INBOX_0 is not as declared: max_ack_pending is 10, not 50000",
+  ]);
+
+  // An instance that runs would make it again.
+  await server.stop();
+  await jsm.consumers.delete("SCHEDULE", "due");
+  expect(await diagnose(config, service)).toContainEqual({
+    level: "problem",
+    check: "consumers",
+    found: "due of SCHEDULE is missing",
+    todo: expect.stringContaining("Start the service"),
+  });
   expect(found.every(({ todo }) => todo !== undefined)).toBe(true);
   expect(exitCodeOf(found)).toBe(2);
+});
+
+test("limits of the account and of a stream that are near are found", async () => {
+  const limits = { max_file: 1e12, max_mem: 100_000_000, max_streams: 16, max_consumers: 100 };
+  const { broker, settings, server } = await start({ limits });
+  const jsm = await jetstreamManager(await broker.connect());
+  const streams = (await jsm.getAccountInfo()).streams;
+  const { config } = await jsm.streams.info("CHAT");
+  await jsm.streams.delete("CHAT");
+  await jsm.streams.add({ ...config, max_consumers: 3 });
+  for (let i = 0; i < 3; i++) await jsm.consumers.add("CHAT", { durable_name: `foreign_${i}` });
+  const found = bad(await diagnose(configOf(settings), { url: server.url }));
+  expect(found.filter(({ check }) => check !== "readiness")).toEqual([
+    {
+      level: "problem",
+      check: "consumers of CHAT",
+      found: "3 of 3 consumers (100 %)",
+      todo: expect.stringContaining("consumers that nobody uses"),
+    },
+    {
+      level: "warning",
+      check: "streams of the account",
+      found: `${streams} of 16 streams (${Math.round((100 * streams) / 16)} %)`,
+      todo: expect.stringContaining("max_streams"),
+    },
+  ]);
+});
+
+test("of a stream, copies that are behind and many consumers are found, which no test has for real in a moment", () => {
+  const well = { name: "CHAT", bytes: 1, maxBytes: -1, consumers: 10, maxConsumers: -1, missing: 0 };
+  expect(judgeStream(well)).toEqual([]);
+  expect(judgeStream({ ...well, missing: 2 })).toMatchObject([
+    { level: "warning", check: "copies of CHAT", found: "2 are away or behind", todo: expect.any(String) },
+  ]);
+  expect(judgeStream({ ...well, consumers: 900 })).toMatchObject([
+    { level: "warning", check: "consumers of CHAT", found: "900 of 1000 consumers (90 %)", todo: expect.any(String) },
+  ]);
+});
+
+test("what the broker's user may not do is found, with what to grant, and nothing is stored for that", async () => {
+  const permissions = {
+    narrow: { publish: { deny: ["escalation.*.*", "push.>"] }, subscribe: { deny: ["reported.>"] } },
+    // As an operator may have it who read the layout.
+    listed: { publish: ["$JS.>", "_INBOX.>"], subscribe: ["_INBOX.>"] },
+    deaf: { publish: [">"], subscribe: { deny: [">"] } },
+    mute: { publish: { deny: ["$JS.API.>"] } },
+  };
+  const { broker, server } = await start({ permissions });
+  const jsm = await jetstreamManager(await broker.connect());
+  const messages = async () => {
+    const counts: number[] = [];
+    for await (const { state } of jsm.streams.list()) counts.push(state.messages);
+    return counts;
+  };
+  const before = await messages();
+  const of = async (user: keyof typeof permissions) => {
+    const url = broker.url.replace("//", `//${user}:${user}@`);
+    const found = bad(await diagnose(configOf({ NATS_URL: url, TOKEN_SECRET: secret }), { url: server.url }));
+    return found.filter(({ check }) => check !== "readiness");
+  };
+  expect(await of("narrow")).toEqual([
+    {
+      level: "problem",
+      check: "permissions",
+      found: 'our user may not publish to "escalation.*.*", "push.group.*"',
+      todo: expect.stringContaining("publish.allow"),
+    },
+    {
+      level: "problem",
+      check: "permissions",
+      found: 'our user may not subscribe to "reported.>"',
+      todo: expect.stringContaining("subscribe.allow"),
+    },
+  ]);
+  const listed = (await of("listed")).filter(({ check }) => check === "permissions");
+  expect(listed.map(({ found }) => found)).toEqual([
+    expect.stringMatching(/^our user may not publish to .*"inbox\.0\.\*\.\*\.\*".*"session\.epoch".*"live\.0\.\*\.>"/),
+    expect.stringMatching(/^our user may not subscribe to "live\.0\.\*\.>", .*"reported\.>"$/),
+  ]);
+  expect((await of("deaf")).map(({ found }) => found)).toEqual([
+    expect.stringMatching(/^our user may not subscribe to "_INBOX\.>", /),
+  ]);
+  expect((await of("mute")).map(({ found }) => found)).toEqual(['our user may not publish to "$JS.API.>"']);
+  expect(await messages()).toEqual(before);
+});
+
+test("a user whom the broker does not know, and an account without JetStream, are found", async () => {
+  const { broker, server } = await start();
+  const of = async (url: string) =>
+    bad(await diagnose(configOf({ NATS_URL: url, TOKEN_SECRET: secret }), { url: server.url }));
+  expect(await of(broker.url.replace("//", "//nobody:wrong@"))).toContainEqual(
+    expect.objectContaining({ level: "problem", check: "broker", todo: expect.stringContaining("credentials") }),
+  );
+  expect(await of(broker.url.replace("//", "//plain:plain@"))).toContainEqual(
+    expect.objectContaining({
+      level: "problem",
+      check: "broker",
+      found: expect.stringContaining("JetStream is not enabled"),
+    }),
+  );
 });
 
 test("an inbox that is full is found", async () => {
@@ -154,6 +273,34 @@ test("a disk that fills is found", async () => {
   expect(await inspectDisk("/data", disk(2))).toMatchObject([{ level: "problem" }]);
   expect(await inspectDisk("/nowhere/at/all")).toEqual([]);
   expect(judgeRoom("r", 80, 100, "t").level).toBe("warning");
+});
+
+test("a certificate that ends soon, or has ended, is found", async () => {
+  const authority = await createAuthority();
+  const day = 86_400_000;
+  const judge = async (lastsMs: number) => {
+    const { path } = await useFiles({ "cert.pem": (await authority.issue({ ...local, lastsMs })).cert });
+    return inspectCertificate({ tlsCertFile: path("cert.pem") });
+  };
+  expect(await judge(30 * day)).toMatchObject([{ level: "ok", found: "it ends in 29 days" }]);
+  expect(await judge(5 * day)).toMatchObject([{ level: "warning", todo: expect.stringContaining("Renew") }]);
+  expect(await judge(-3_600_000)).toMatchObject([{ level: "problem", found: "it has ended" }]);
+});
+
+test("a token that is about to end is found", async () => {
+  const { server } = await start();
+  const { token } = await createTokenMinter({ secret, ttlMs: 3_600_000 })({
+    userId: "imAdmin",
+    platformId: 10,
+  });
+  expect(bad(await inspectService({ url: server.url, adminUrl: server.adminUrl, token }))).toMatchObject([
+    {
+      level: "warning",
+      check: "token",
+      found: expect.stringMatching(/^good for [01] hours$/),
+      todo: expect.any(String),
+    },
+  ]);
 });
 
 test("a certificate that cannot be read is found", async () => {

@@ -1,9 +1,11 @@
 import { afterAll, beforeAll, expect, test } from "vitest";
+import { loadConfig } from "../../src/config.ts";
+import { diagnose } from "../../src/doctor/diagnose.ts";
 import { toErrorFacts } from "../../src/errors.ts";
 import { Durability } from "../../src/gen/mustreach/msg/v1/msg_pb.ts";
 import { type Cluster, startCluster } from "../helpers/cluster.ts";
 import { type DeviceSession, dataOf, isIncreasing, openSender, useDevices } from "../helpers/device.ts";
-import { startTestServer, type TestServer } from "../helpers/server.ts";
+import { startTestServer, type TestServer, testSecret } from "../helpers/server.ts";
 
 const openDevice = useDevices();
 
@@ -93,6 +95,17 @@ test("a node is killed in the middle of a stream of sends: what was acknowledged
   const received = dataOf(taken);
   expect(new Set(received).size).toBe(received.length);
   expect(received.filter((data) => !unknown.includes(data))).toEqual(acknowledged);
+
+  const settings = { NATS_URL: cluster.urls[1] ?? "", TOKEN_SECRET: testSecret, PARTITIONS: "2", REPLICAS: "3" };
+  const config = loadConfig(
+    Object.fromEntries(Object.entries(settings).map(([name, value]) => [`MUSTREACH_${name}`, value])),
+  );
+  expect(await diagnose(config, { url: two.url })).toContainEqual({
+    level: "warning",
+    check: "copies of INBOX_0",
+    found: "1 are away or behind",
+    todo: expect.stringContaining("cluster"),
+  });
 });
 
 /** What a session shows next: the code of the error that ends it, or the case of its event. */

@@ -1,6 +1,5 @@
 import { jetstreamManager } from "@nats-io/jetstream";
 import { afterAll, beforeAll, expect, test } from "vitest";
-import { inboxStream } from "../../src/inbox/layout.ts";
 import { reachConsumer } from "../../src/reaching/layout.ts";
 import { useDevices } from "../helpers/device.ts";
 import { type ExternalBroker, startExternalBroker } from "../helpers/external-broker.ts";
@@ -18,7 +17,8 @@ beforeAll(async () => {
   shared.one = await startTestServer(settings);
   shared.two = await startTestServer(settings);
   const manager = await jetstreamManager(await shared.broker.connect());
-  await manager.consumers.pause(inboxStream(0), reachConsumer, new Date(Date.now() + hourMs));
+  const { stream, durable } = reachConsumer(0);
+  await manager.consumers.pause(stream, durable, new Date(Date.now() + hourMs));
 });
 afterAll(async () => {
   await shared.one?.stop();

@@ -19,6 +19,10 @@ export interface ExternalBrokerOptions {
   readonly port?: number;
   /** Whether the account may store in memory. Default: true. */
   readonly memory?: boolean;
+  /** Limits of the account in JetStream. Default: none. */
+  readonly limits?: Readonly<Record<string, number>>;
+  /** What users besides `anyone` may, by their names, which are their passwords too. Default: there are none. */
+  readonly permissions?: Readonly<Record<string, object>>;
 }
 
 /** A nats-server as an operator would run it: no service's child, no credentials, JetStream on the default account. */
@@ -61,13 +65,21 @@ export async function startExternalBroker(options: ExternalBrokerOptions = {}): 
     ...(password === undefined ? { no_auth_user: "anyone" } : {}),
     system_account: "SYS",
     accounts: {
+      PLAIN: { users: [{ user: "plain", password: "plain" }] },
       SYS:
         options.varz === false
           ? {}
           : { exports: [{ service: varz, response_type: "stream", accounts: ["MUSTREACH"] }] },
       MUSTREACH: {
-        jetstream: options.memory === false ? { max_mem: 0, max_file: 1_073_741_824 } : "enabled",
-        users: [{ user: "anyone", password: password ?? "anyone" }],
+        jetstream: options.limits ?? (options.memory === false ? { max_mem: 0, max_file: 1_073_741_824 } : "enabled"),
+        users: [
+          { user: "anyone", password: password ?? "anyone" },
+          ...Object.entries(options.permissions ?? {}).map(([user, permissions]) => ({
+            user,
+            password: user,
+            permissions,
+          })),
+        ],
         imports: options.varz === false ? [] : [{ service: { account: "SYS", subject: varz } }],
       },
     },

@@ -1,11 +1,10 @@
-import { AckPolicy } from "@nats-io/jetstream";
 import { createInbox, type Msg, nanos } from "@nats-io/transport-node";
 import type { BaseLogger } from "pino";
 import { readHeaders } from "../../decode-stored.ts";
 import type { Broker } from "../connect.ts";
-import { isUnknownConsumer } from "../faults.ts";
 import { nextMessageSubject, parseDelivery } from "../subjects.ts";
 import { until } from "../until.ts";
+import { type ConsumerSpec, declareConsumer } from "./declare.ts";
 
 /** A message that a durable consumer has delivered to this instance. It is held until the first ack, nak or term. */
 export interface Delivery {
@@ -32,22 +31,7 @@ export interface Delivery {
 }
 
 /** What to consume, and how. */
-export interface ConsumeOptions {
-  readonly stream: string;
-  /** The name of the durable consumer. Instances that name the same one share its messages. */
-  readonly durable: string;
-  readonly description?: string;
-  /** The subjects whose messages it delivers, all that are there first. */
-  readonly filter: string;
-  /** How long an instance may hold a message before another gets it, in milliseconds. Default 60,000. */
-  readonly ackWaitMs?: number | undefined;
-  /**
-   * Messages that may be held or nak'ed at a time, over all instances; beyond it, no newer ones are delivered. Default
-   * 1,000. 1 keeps them in order.
-   */
-  readonly maxAckPending?: number;
-  /** Whether the payloads are left out. Default false. */
-  readonly headersOnly?: boolean;
+export interface ConsumeOptions extends ConsumerSpec {
   /** At most about this many messages are held here at a time. */
   readonly maxHeld: number;
   /** Must not throw, but for a message that cannot be read: that one is given up. */
@@ -130,7 +114,7 @@ export async function consume(broker: Broker, options: ConsumeOptions): Promise<
   };
 
   const declareAgain = async () => {
-    await declare(broker, options).catch((err: unknown) =>
+    await declareConsumer(broker, options).catch((err: unknown) =>
       log.warn({ err, stream, durable }, "cannot find the consumer; trying again"),
     );
     askAnew(retryMs);
@@ -164,7 +148,7 @@ export async function consume(broker: Broker, options: ConsumeOptions): Promise<
     }
   };
 
-  await until(Date.now() + maxElectionMs, () => declare(broker, options).then(() => true));
+  await until(Date.now() + maxElectionMs, () => declareConsumer(broker, options).then(() => true));
   const subscription = broker.nc.subscribe(`${inbox}.*`, {
     callback(error, msg) {
       if (error !== null) return;
@@ -234,31 +218,4 @@ function toDelivery(broker: Broker, msg: Msg, onSettle: () => void): Delivery {
     term: () => answer("+TERM"),
     working: () => void (isSettled || msg.respond("+WPI")),
   };
-}
-
-/**
- * Creates the consumer, or brings it to what is asked. One that is so already is left alone: a broker with a full disk
- * refuses even to be told again what it has, and jobs and watches could not go on there.
- */
-async function declare(broker: Broker, options: ConsumeOptions): Promise<void> {
-  const { stream, durable, description = "", filter, headersOnly = false } = options;
-  const { ackWaitMs = 60_000, maxAckPending = 1_000 } = options;
-  const config = {
-    durable_name: durable,
-    description,
-    filter_subject: filter,
-    ack_policy: AckPolicy.Explicit,
-    ack_wait: nanos(ackWaitMs),
-    max_ack_pending: maxAckPending,
-    headers_only: headersOnly,
-  };
-  const existing = await broker.jsm.consumers.info(stream, durable).catch((error: unknown) => {
-    if (isUnknownConsumer(error)) return undefined;
-    throw error;
-  });
-  if (existing === undefined) return void (await broker.jsm.consumers.add(stream, config));
-  const names = Object.keys(config) as (keyof typeof config)[];
-  // The broker leaves out what is false or empty.
-  const isSame = names.every((name) => (existing.config[name] || false) === (config[name] || false));
-  if (!isSame) await broker.jsm.consumers.update(stream, durable, config);
 }

@@ -1,5 +1,6 @@
 import type { Broker } from "../connect.ts";
 import { type ConsumeOptions, consume, type Delivery } from "./consume.ts";
+import type { ConsumerSpec } from "./declare.ts";
 
 /**
  * A job whose worker has given no sign of life for this long is given to another, in milliseconds: what waits behind the
@@ -13,8 +14,20 @@ const aliveEveryMs = 800;
 /** The wait before a job that failed is tried again, in milliseconds: doubled from the first to the last. */
 const retryMs = { first: 200, last: 30_000 } as const;
 
+/** Where the jobs of a durable consumer are. */
+export interface JobSpec {
+  readonly stream: string;
+  readonly durable: string;
+  readonly filter: string;
+}
+
+/** The durable consumer of jobs: one at a time, over all instances. */
+export function jobConsumer(spec: JobSpec): ConsumerSpec {
+  return { ...spec, ackWaitMs, maxAckPending: 1 };
+}
+
 /** Jobs, and how they are done. */
-export interface WorkOptions<J> extends Pick<ConsumeOptions, "stream" | "durable" | "filter" | "log"> {
+export interface WorkOptions<J> extends JobSpec, Pick<ConsumeOptions, "log"> {
   /** Reads a job. One for which it throws is dropped, and told in the log: it would fail each time, and block the rest. */
   readonly decode: (payload: Uint8Array) => J;
   /** Does a job. It is called again, here or elsewhere, until it resolves, so it must be idempotent. */
@@ -28,7 +41,7 @@ export interface WorkOptions<J> extends Pick<ConsumeOptions, "stream" | "durable
  * @throws when the broker refuses the consumer or does not answer.
  */
 export async function work<J>(broker: Broker, options: WorkOptions<J>): Promise<() => Promise<void>> {
-  const { decode, work, log, durable, ...rest } = options;
+  const { decode, work, log, stream, durable, filter } = options;
   const stopping = new AbortController();
   const { signal } = stopping;
   let underWay = Promise.resolve();
@@ -50,11 +63,8 @@ export async function work<J>(broker: Broker, options: WorkOptions<J>): Promise<
   };
 
   const jobs = await consume(broker, {
-    ...rest,
-    durable,
+    ...jobConsumer({ stream, durable, filter }),
     log,
-    ackWaitMs,
-    maxAckPending: 1,
     // One asked for ahead: the broker, which gives out one at a time, has it on its way when one is done. Not more: an
     // instance that is frozen, or out of reach, holds up the others for an ack wait with each.
     maxHeld: 2,
