@@ -40,7 +40,17 @@ const unusable = /[\p{Cc}\p{Cs}]/u;
 /** Whether `value` can be an id: 1 to `maxBytes` bytes of UTF-8 without control characters. */
 export function isId(value: string, maxBytes: number): boolean {
   // A string never has fewer bytes than UTF-16 units; comparing those first spares counting the bytes of a huge one.
-  return value !== "" && value.length <= maxBytes && Buffer.byteLength(value) <= maxBytes && !unusable.test(value);
+  if (value === "" || value.length > maxBytes) return false;
+  return isPrintableAscii(value) || (Buffer.byteLength(value) <= maxBytes && !unusable.test(value));
+}
+
+/** Whether each character is one byte that can be seen, or a space: so are most ids, and this is found out sooner. */
+function isPrintableAscii(value: string): boolean {
+  for (let i = 0; i < value.length; i++) {
+    const code = value.charCodeAt(i);
+    if (code < 0x20 || code > 0x7e) return false;
+  }
+  return true;
 }
 
 /**

@@ -4,7 +4,6 @@ import {
   Counter,
   collectDefaultMetrics,
   Gauge,
-  Histogram,
   type MetricObjectWithValues,
   type MetricValue,
   Registry,
@@ -12,7 +11,7 @@ import {
 import { errorTable } from "../errors.ts";
 import { version } from "../version.ts";
 import { atMostEvery } from "./at-most-every.ts";
-import { createDistribution, type Distribution } from "./distribution.ts";
+import { createDistribution, createDistributions, type Distribution } from "./distribution.ts";
 
 /** A number now, or numbers by a label; without those that are not known now. */
 export type Reading = number | Readonly<Record<string, number>>;
@@ -89,31 +88,43 @@ export function createMetrics({ services = [], brokerVersion = () => "" }: Metri
       methods.filter(({ methodKind }) => methodKind !== "unary").map(({ name }) => `${typeName}/${name}`),
     ),
   );
-  const unary = new Histogram({
+  const unary = createDistributions({
     name: "mustreach_rpc_duration_seconds",
     help: "Time to answer a unary call, by `rpc` and `err_code` (0: none).",
-    labelNames: ["rpc", "err_code"],
-    buckets: [0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10],
-    registers,
+    bounds: [0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10],
   });
-  const streams = new Histogram({
+  const streams = createDistributions({
     name: "mustreach_stream_duration_seconds",
     help: "How long a stream lasted, counted at its end, by `rpc` and `err_code` (0: none).",
-    labelNames: ["rpc", "err_code"],
-    buckets: [1, 10, 60, 600, 3_600, 21_600, 86_400],
-    registers,
+    bounds: [1, 10, 60, 600, 3_600, 21_600, 86_400],
   });
+  /** By the method, and by the code. */
+  const calls = new Map<string, Map<number, Distribution>>();
+  const callsOf = (rpc: string, errCode: number): Distribution => {
+    const known = calls.get(rpc)?.get(errCode);
+    if (known !== undefined) return known;
+    const added = (streaming.has(rpc) ? streams : unary).add({ rpc, err_code: String(errCode) });
+    calls.set(rpc, (calls.get(rpc) ?? new Map()).set(errCode, added));
+    return added;
+  };
   const gaps = new Counter({
     name: "mustreach_gaps_total",
     help: "Gaps told to devices: ranges of stored notifications that they will not get, by `reason` (retention, expired, store_changed).",
     labelNames: ["reason"],
     registers,
   });
-  const sends = new Counter({
+  const sends = { accepted: { 1: 0, 2: 0 }, refused: { 1: 0, 2: 0 }, failed: { 1: 0, 2: 0 } };
+  new Counter({
     name: "mustreach_sends_total",
     help: "Notifications to be sent, those of batches too, by `level` and `result` (accepted, refused, failed).",
     labelNames: ["level", "result"],
     registers,
+    collect() {
+      this.reset();
+      for (const [result, counts] of Object.entries(sends)) {
+        for (const [level, count] of Object.entries(counts)) if (count > 0) this.inc({ level, result }, count);
+      }
+    },
   });
   const refusals = new Counter({
     name: "mustreach_refusals_total",
@@ -131,7 +142,7 @@ export function createMetrics({ services = [], brokerVersion = () => "" }: Metri
     help: "From when a must-reach notification was stored to the first acknowledgement of a device.",
     bounds: reachBounds,
   });
-  for (const { metric } of [storeWrites, reach]) registry.registerMetric(metric);
+  for (const { metric } of [unary, streams, storeWrites, reach]) registry.registerMetric(metric);
   new Gauge({
     name: "mustreach_build_info",
     help: "Always 1; its labels are the `version` of Mustreach, of `node` and of the `broker`.",
@@ -145,10 +156,12 @@ export function createMetrics({ services = [], brokerVersion = () => "" }: Metri
   });
   return {
     call(rpc, errCode, seconds) {
-      (streaming.has(rpc) ? streams : unary).observe({ rpc, err_code: String(errCode) }, seconds);
+      callsOf(rpc, errCode).observe(seconds);
       if (errCode !== 0) refusals.inc({ reason: errorNames.get(errCode) ?? "unknown" });
     },
-    sent: (level, result) => sends.inc({ level, result }),
+    sent(level, result) {
+      sends[result][level]++;
+    },
     storeWrites,
     reach,
     gap: (reason) => gaps.inc({ reason }),

@@ -109,7 +109,8 @@ export function validateSend(request: SendBusinessNotificationRequest, limits: S
   if (escalationDelaySeconds < 0 || escalationDelaySeconds > maxEscalationDelaySeconds) {
     throw wrongField("escalationDelaySeconds", `escalationDelaySeconds must be 1 to ${maxEscalationDelaySeconds}`);
   }
-  if (request.sendAt < 0n || request.sendAt > BigInt(Date.now() + limits.retentionMs)) {
+  const sendAtMs = Number(request.sendAt);
+  if (sendAtMs < 0 || (sendAtMs > 0 && sendAtMs > Date.now() + limits.retentionMs)) {
     throw wrongField("sendAt", "sendAt must be milliseconds since the Unix epoch, at most the retention ahead");
   }
   if (request.report && level !== 2) {
@@ -133,7 +134,7 @@ export function validateSend(request: SendBusinessNotificationRequest, limits: S
     mustReach: level === 2,
     clientMsgId: request.clientMsgId,
     ttlMs: request.ttlSeconds * 1_000,
-    sendAtMs: Number(request.sendAt),
+    sendAtMs,
     escalateAfterMs: escalationDelaySeconds === 0 ? undefined : escalationDelaySeconds * 1_000,
     report: request.report,
     isReported: request.report || (level === 2 && isReportedKey(request.key, limits.reportKeys ?? [])),
@@ -163,7 +164,7 @@ function requireAddressing(request: SendBusinessNotificationRequest): void {
 /** Checks who it is for, and returns the list of users, if it is for one. */
 function requireRecipients(request: SendBusinessNotificationRequest): readonly string[] {
   const { recvUserId, recvGroupId, recvUserIds } = request;
-  const given = [recvUserId !== "", recvGroupId !== "", recvUserIds.length > 0].filter(Boolean).length;
+  const given = Number(recvUserId !== "") + Number(recvGroupId !== "") + Number(recvUserIds.length > 0);
   if (given === 0) {
     throw wrongField("recvUserID", "recvUserID and recvGroupID cannot be empty at the same time");
   }
