@@ -31,6 +31,11 @@ export function directGetSubject(stream: string): string {
   return `$JS.API.DIRECT.GET.${stream}`;
 }
 
+/** Where the leader of a stream is asked to let another lead. */
+export function stepDownSubject(stream: string): string {
+  return `$JS.API.STREAM.LEADER.STEPDOWN.${stream}`;
+}
+
 /** Where a server tells its configuration, to accounts that the system account lets ask (nats-server monitoring, VARZ). */
 export const varzSubject = "$SYS.REQ.SERVER.PING.VARZ";
 

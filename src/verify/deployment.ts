@@ -17,6 +17,8 @@ export interface Instance {
 /** Something that happens to a deployment. */
 export interface Fault {
   readonly name: string;
+  /** What it breaks, by any names: faults that hit the same do not happen at the same time. */
+  readonly hits: readonly string[];
   /** Lets it happen, and resolves when it is over and everything is meant to work again. */
   happen(random: Random): Promise<void>;
 }

@@ -38,6 +38,9 @@ export interface Round {
 /** Pause between two faults, in milliseconds. */
 const [minCalmMs, maxCalmMs] = [300, 3_000];
 
+/** How often a fault does not happen alone. */
+const togetherShare = 0.25;
+
 /**
  * Everything at once, by chance: sends, repeats, refusals, recalls, changes of groups, devices that come and go by all
  * doors, and faults. Then devices read what there is, and what each has is compared with what the answers promised.
@@ -102,7 +105,7 @@ export async function runRound(options: RoundOptions): Promise<Round> {
   return { history, findings, quietAt };
 }
 
-/** Lets one fault happen after the other: each once before any again. */
+/** Lets one fault happen after the other, or two at a time that hit different things: each once before any again. */
 async function runFaults(
   { deployment: { faults }, due }: RoundOptions,
   { marks }: History,
@@ -110,16 +113,20 @@ async function runFaults(
   now: () => number,
   signal: AbortSignal,
 ): Promise<void> {
-  if (faults.length === 0) return;
-  while (!signal.aborted) {
-    await delay(random.between(minCalmMs, maxCalmMs), undefined, { signal }).catch(() => {});
-    if (signal.aborted) return;
-    if (due.length === 0) due.push(...shuffle(faults, random));
-    const fault = due.shift();
-    if (fault === undefined) return;
+  const happen = async (fault: Fault) => {
     const at = now();
     await fault.happen(random);
     marks.push({ at, until: now(), what: fault.name });
+  };
+  while (faults.length > 0 && !signal.aborted) {
+    await delay(random.between(minCalmMs, maxCalmMs), undefined, { signal }).catch(() => {});
+    if (signal.aborted) return;
+    if (due.length === 0) due.push(...shuffle(faults, random));
+    const first = due.shift();
+    if (first === undefined) return;
+    const other = due.findIndex(({ hits }) => !hits.some((hit) => first.hits.includes(hit)));
+    const together = other !== -1 && random.chance(togetherShare) ? due.splice(other, 1) : [];
+    await Promise.all([first, ...together].map(happen));
   }
 }
 

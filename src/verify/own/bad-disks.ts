@@ -1,8 +1,7 @@
 import { setTimeout as delay } from "node:timers/promises";
 import type { Fault } from "../deployment.ts";
-import type { Disk } from "../disk/disk.ts";
 import type { Random } from "../random.ts";
-import type { Broker } from "./brokers.ts";
+import type { Breakable } from "./parts.ts";
 
 /** How long a disk does badly, in milliseconds. */
 const [minBadMs, maxBadMs] = [1_000, 6_000];
@@ -16,8 +15,9 @@ const maxAwayMs = 2_000;
 
 const never = Number.MAX_SAFE_INTEGER;
 
-/** What the disk of a broker does. */
-export function diskFaults(broker: Broker, disk: Disk): Fault[] {
+/** What the disk of a broker does, where it has one of ours. */
+export function diskFaults({ brokers: [broker], disk }: Pick<Breakable, "brokers" | "disk">): Fault[] {
+  if (broker === undefined || disk === undefined) return [];
   const badly = (random: Random) => delay(random.between(minBadMs, maxBadMs));
   const restart = async (random: Random, whileDown: () => Promise<unknown>) => {
     await broker.kill();
@@ -28,6 +28,7 @@ export function diskFaults(broker: Broker, disk: Disk): Fault[] {
   return [
     {
       name: "the disk of a broker is full",
+      hits: ["brokers"],
       async happen(random) {
         await disk.limit(random.between(0, maxLeftBytes));
         await badly(random);
@@ -37,6 +38,7 @@ export function diskFaults(broker: Broker, disk: Disk): Fault[] {
     },
     {
       name: "the disk of a broker is full when it starts",
+      hits: ["brokers"],
       async happen(random) {
         await broker.kill();
         await disk.limit(random.between(0, maxLeftBytes));
@@ -48,6 +50,7 @@ export function diskFaults(broker: Broker, disk: Disk): Fault[] {
     },
     {
       name: "the disk of a broker is slow",
+      hits: ["brokers"],
       async happen(random) {
         const max = random.between(20, maxSyncMs);
         await disk.slow({ min: Math.floor(max / 4), max, seed: random.between(0, never) });
@@ -57,15 +60,18 @@ export function diskFaults(broker: Broker, disk: Disk): Fault[] {
     },
     {
       name: "the disk of a broker hangs",
+      hits: ["brokers"],
       happen: (random) => disk.hang(random.between(minBadMs, maxBadMs)),
     },
     {
       name: "the power of a broker fails",
+      hits: ["brokers"],
       happen: (random) => restart(random, () => disk.cut(random.between(0, never))),
     },
     {
       // What was answered must have been synced before, however long that takes.
       name: "the power of a broker with a slow disk fails",
+      hits: ["brokers"],
       async happen(random) {
         await disk.slow({ min: maxSyncMs / 4, max: maxSyncMs, seed: random.between(0, never) });
         await delay(random.between(0, minBadMs));

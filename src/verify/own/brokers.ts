@@ -7,11 +7,16 @@ import { varzSubject } from "../../broker/subjects.ts";
 import { findNatsServer } from "../../embedded/find.ts";
 import { type BrokerProcess, spawnBroker } from "../../embedded/process.ts";
 import type { Disk } from "../disk/disk.ts";
+import { type Link, openLink } from "./link.ts";
 
 /** A nats-server of ours, which may be down. */
 export interface Broker {
   readonly name: string;
+  /** What it calls itself to the others. */
+  readonly serverName: string;
   readonly port: number;
+  /** Asks it to end, and resolves when it has. */
+  end(): Promise<void>;
   /** Ends it as a crash does. */
   kill(): Promise<void>;
   /** Starts it on its address and data, and resolves when it takes connections. */
@@ -26,9 +31,17 @@ export interface Broker {
   crashToCopy(): Promise<void>;
 }
 
+/** The way of two nodes of a cluster to each other, by their names. */
+export interface Route {
+  readonly between: readonly string[];
+  readonly link: Link;
+}
+
 /** One nats-server that syncs each write, or three that replicate to each other. */
 export interface Brokers {
   readonly nodes: readonly Broker[];
+  /** The ways of the nodes to each other, if they lead over links. */
+  readonly routes: readonly Route[];
   stop(): Promise<void>;
 }
 
@@ -44,30 +57,56 @@ const system = {
   exports: [{ service: varzSubject, response_type: "stream", accounts: ["MUSTREACH"] }],
 };
 
-/** Starts them in a directory, one on a disk of its own if there is one. */
-export async function startBrokers(count: 1 | 3, dir: string, disk?: Disk): Promise<Brokers> {
+/** Nobody listens there: nodes that tell each other where they are do not find ways around links. */
+const nowhere = "127.0.0.1:1";
+
+/** Options of {@link startBrokers}. */
+export interface BrokersOptions {
+  /** Whether the nodes of a cluster reach each other over links only. Default false. */
+  readonly links?: boolean;
+  /** That of the only broker. Default: it writes into the directory. */
+  readonly disk?: Disk | undefined;
+}
+
+/** Starts them in a directory. */
+export async function startBrokers(
+  count: 1 | 3,
+  dir: string,
+  { links = false, disk }: BrokersOptions = {},
+): Promise<Brokers> {
   const log = pino({ level: "silent" });
   const { path } = await findNatsServer({ log });
   // In a row, and below the range of outgoing connections: one of those could be given the port while a node restarts.
   const base = randomInt(10_240, 32_000);
   const routePort = (node: number) => base + count + node;
-  const routes = Array.from({ length: count }, (_, node) => `nats://127.0.0.1:${routePort(node)}`);
+  const nameOf = (node: number) => (count === 1 ? "the broker" : `node ${node}`);
+  /** Each node dials the next, and is dialled by the one before it: a route for each two of three. */
+  const nextTo = (node: number) => (node + 1) % count;
+  const numbers = Array.from({ length: count }, (_, node) => node);
+  const routes = await Promise.all(
+    (links && count > 1 ? numbers : []).map(async (node) => ({
+      between: [nameOf(node), nameOf(nextTo(node))],
+      link: await openLink(routePort(nextTo(node))),
+    })),
+  );
 
-  const create = async (node: number): Promise<Broker & { end(): Promise<void> }> => {
+  const create = async (node: number): Promise<Broker> => {
     const own = join(dir, `broker-${node}`);
     const data = disk?.dir ?? own;
     const store = join(data, "store");
     for (const each of [own, store]) await mkdir(each, { recursive: true });
     const configPath = join(own, "nats-server.conf");
+    const serverName = `node-${node}`;
     const cluster = {
       name: "verify",
       listen: `127.0.0.1:${routePort(node)}`,
-      routes: routes.filter((_, other) => other !== node),
+      routes: [`nats://127.0.0.1:${routes[node]?.link.port ?? routePort(nextTo(node))}`],
+      ...(links && { advertise: nowhere }),
       // Clients would go around what disturbs them.
       no_advertise: true,
     };
     const config = {
-      server_name: `node-${node}`,
+      server_name: serverName,
       host: "127.0.0.1",
       port: base + node,
       ...(count === 1 ? {} : { cluster }),
@@ -90,7 +129,8 @@ export async function startBrokers(count: 1 | 3, dir: string, disk?: Disk): Prom
       await broker?.exited;
     };
     return {
-      name: count === 1 ? "the broker" : `node ${node}`,
+      name: nameOf(node),
+      serverName,
       port: base + node,
       kill,
       async start() {
@@ -118,9 +158,10 @@ export async function startBrokers(count: 1 | 3, dir: string, disk?: Disk): Prom
     };
   };
 
-  const nodes = await Promise.all(Array.from({ length: count }, (_, node) => create(node)));
+  const nodes = await Promise.all(numbers.map(create));
   const stop = async () => {
     await Promise.all(nodes.map((node) => node.end()));
+    await Promise.all(routes.map(({ link }) => link.close()));
   };
   try {
     await Promise.all(nodes.map((node) => node.start()));
@@ -128,5 +169,5 @@ export async function startBrokers(count: 1 | 3, dir: string, disk?: Disk): Prom
     await stop();
     throw error;
   }
-  return { nodes, stop };
+  return { nodes, routes, stop };
 }

@@ -4,15 +4,14 @@ import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { createTokenMinter } from "../../auth/mint-token.ts";
 import { adminPlatform } from "../../auth/platform.ts";
-import type { Deployment, Fault } from "../deployment.ts";
-import { mountDisk } from "../disk/disk.ts";
-import { clockFaults } from "./bad-clocks.ts";
-import { diskFaults } from "./bad-disks.ts";
-import { type Broker, startBrokers } from "./brokers.ts";
+import type { Deployment } from "../deployment.ts";
+import { type Disk, mountDisk } from "../disk/disk.ts";
+import { type Broker, type Route, startBrokers } from "./brokers.ts";
 import { type Clock, createClock } from "./clock.ts";
-import { type Breakable, faultsOf } from "./faults.ts";
+import { faultsOf } from "./faults.ts";
 import { createInstance, type OwnInstance } from "./instance.ts";
 import { type Link, openLink } from "./link.ts";
+import type { Breakable } from "./parts.ts";
 
 /** Options of {@link startOwn}. */
 export interface OwnOptions {
@@ -53,24 +52,26 @@ export async function startOwn({
   const secret = randomBytes(32).toString("base64url");
   const instances: OwnInstance[] = [];
   const nodes: Broker[] = [];
+  const routes: Route[] = [];
   const brokerLinks: Link[] = [];
   const clocks: Clock[] = [];
-  const ofDisks: Fault[] = [];
+  let disk: Disk | undefined;
   const ends: (() => Promise<unknown>)[] = [() => rm(dir, { recursive: true, force: true })];
   const stop = async () => {
     for (const end of ends.splice(0).reverse()) await end();
   };
   try {
-    const disk =
-      brokers === 1
-        ? await mountDisk(dir).catch((error: Error) => say(`no disk fails, and no power: ${error.message}`))
-        : undefined;
-    if (disk) ends.push(disk.remove);
-    const started = await startBrokers(brokers, dir, disk || undefined);
+    if (brokers === 1) {
+      disk = await mountDisk(dir).catch((error: Error) => {
+        say(`no disk fails, and no power: ${error.message}`);
+        return undefined;
+      });
+    }
+    if (disk !== undefined) ends.push(disk.remove);
+    const started = await startBrokers(brokers, dir, { links: true, disk });
     ends.push(started.stop);
+    routes.push(...started.routes);
     nodes.push(...started.nodes);
-    const [node] = nodes;
-    if (disk && node !== undefined) ofDisks.push(...diskFaults(node, disk));
     for (let index = 0; index < count; index++) {
       // Each instance has ways of its own, its nearest node first.
       const links = await Promise.all(nodes.map(({ port }) => openLink(port)));
@@ -89,7 +90,8 @@ export async function startOwn({
           PORT: "0",
           ADMIN_PORT: "off",
           HEARTBEAT: "1s",
-          SEND_TIMEOUT: "2s",
+          // A cluster begins to elect a leader 4 to 9 s after it has lost one.
+          SEND_TIMEOUT: brokers === 1 ? "2s" : "9s",
           WORKERS: String(workers),
           PARTITIONS: "2",
           REPLICAS: String(brokers),
@@ -110,11 +112,11 @@ export async function startOwn({
   const mint = createTokenMinter({ secret, ttlMs: tokenTtlMs });
   const tokens = new Map<string, Promise<string>>();
   const mintFor = async (userId: string, platformId: number) => (await mint({ userId, platformId })).token;
-  const parts = { instances, brokers: nodes, brokerLinks, hasWorkers: workers > 1 };
+  const parts = { instances, brokers: nodes, brokerLinks, routes, clocks, disk, hasWorkers: workers > 1 };
   return {
     instances,
     parts,
-    faults: [...faultsOf(parts), ...clockFaults(clocks), ...ofDisks],
+    faults: faultsOf(parts),
     adminToken: await mintFor("imAdmin", adminPlatform),
     userToken(userId) {
       const token = tokens.get(userId) ?? mintFor(userId, devicePlatform);
