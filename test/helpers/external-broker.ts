@@ -1,4 +1,4 @@
-import { randomInt } from "node:crypto";
+import { randomInt, randomUUID } from "node:crypto";
 import { mkdtemp, rm, writeFile } from "node:fs/promises";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
@@ -54,9 +54,11 @@ export async function startExternalBroker(options: ExternalBrokerOptions = {}): 
   const connections: NatsConnection[] = [];
   let { password } = options;
 
+  const name = randomUUID();
   const config = (port: number) => ({
     host: "127.0.0.1",
     port,
+    server_name: name,
     jetstream: {
       store_dir: join(dir, "store"),
       sync_interval: options.syncInterval ?? "always",
@@ -97,8 +99,12 @@ export async function startExternalBroker(options: ExternalBrokerOptions = {}): 
     for (;;) {
       try {
         const options = { servers: `127.0.0.1:${port}`, reconnect: false, timeout: 2_000, ...credentials() };
-        await (await connect(options)).close();
-        return broker;
+        const connection = await connect(options);
+        const isOurs = connection.info?.server_name === name;
+        await connection.close();
+        // Else another test's was there before.
+        if (isOurs) return broker;
+        throw new Error(`port ${port} is taken`);
       } catch {
         if (ended !== undefined) throw new Error(`the broker ended (${ended}): ${broker.lastLines().join("\n")}`);
         await new Promise((resolve) => setTimeout(resolve, 10));
@@ -107,8 +113,13 @@ export async function startExternalBroker(options: ExternalBrokerOptions = {}): 
   };
 
   // Below the range of outgoing connections: one of those could be given the broker's port while it restarts.
-  const port = options.port ?? randomInt(10_240, 32_768);
-  let broker = await launch(port);
+  const anyPort = () => randomInt(10_240, 32_768);
+  let port = options.port ?? anyPort();
+  let broker = await launch(port).catch((error: Error) => {
+    if (options.port !== undefined || !error.message.includes("address already in use")) throw error;
+    port = anyPort();
+    return launch(port);
+  });
   return {
     url: `nats://127.0.0.1:${port}`,
     port,
