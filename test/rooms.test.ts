@@ -88,7 +88,8 @@ const annexes: Readonly<Record<string, readonly string[]>> = {
   "verify/check": [],
   "verify/doors": ["client/connect", "client/node", "client/web", "client/wire", "gen"],
   // Instances and brokers that it breaks.
-  "verify/own": ["auth", "broker", "embedded", "verify", "verify/disk"],
+  "verify/versions": ["verify"],
+  "verify/own": ["auth", "broker", "embedded", "verify", "verify/disk", "verify/versions", "version"],
 };
 
 const maxLines = 300;

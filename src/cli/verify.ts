@@ -13,6 +13,7 @@ interface VerifyFlags {
   readonly brokers: 1 | 3;
   readonly instances: number;
   readonly workers: number;
+  readonly upgradeFrom?: string;
   readonly writers: number;
   readonly users: number;
   readonly groups: number;
@@ -41,6 +42,10 @@ export function verifyCommand(): Command {
     .option("--brokers <1|3>", "one broker that syncs each write, or a cluster", oneOrThree, 1)
     .option("--instances <number>", "instances of its own", positiveNumber, 2)
     .option("--workers <number>", "processes of each of them", positiveNumber, 1)
+    .option(
+      "--upgrade-from <dir>",
+      "where another version is installed (a checkout, or an npm package): its instances begin, and are replaced by ours under load and back",
+    )
     .option("--writers <number>", "callers that send", positiveNumber, 50)
     .option("--users <number>", "users, each with one or two devices", positiveNumber, 20)
     .option("--groups <number>", "groups", positiveNumber, 10)
@@ -89,10 +94,10 @@ export function verifyCommand(): Command {
     });
 }
 
-async function open({ url, token, instances, workers, brokers }: VerifyFlags) {
+async function open({ url, token, instances, workers, brokers, upgradeFrom }: VerifyFlags) {
   if (url === undefined) {
     const { startOwn } = await import("../verify/own/start.ts");
-    return startOwn({ instances, workers, brokers, say });
+    return startOwn({ instances, workers, brokers, upgradeFrom, say });
   }
   const { reachRemote } = await import("../verify/remote.ts");
   return reachRemote(url, await findToken(token, adminUserId(), adminPlatform));

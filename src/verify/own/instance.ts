@@ -12,6 +12,8 @@ import { type Link, openLink } from "./link.ts";
 export interface OwnInstance extends Instance {
   /** The way of callers and devices to it. */
   readonly link: Link;
+  /** What it is started with from the next start on. */
+  use(program: string): void;
   /** Starts it, and resolves when it listens. */
   start(): Promise<void>;
   /** Ends it as a crash does, or asks it to end; resolves when it has. */
@@ -28,8 +30,8 @@ export interface OwnInstance extends Instance {
   remove(): Promise<void>;
 }
 
-/** Beside this file in the sources, and in what is built of them. */
-const program = fileURLToPath(new URL(`../../main${extname(import.meta.filename)}`, import.meta.url));
+/** What runs this: beside this file in the sources, and in what is built of them. */
+export const ownProgram = fileURLToPath(new URL(`../../main${extname(import.meta.filename)}`, import.meta.url));
 
 /** A start is tried again for this long, in milliseconds: the broker may be away at the moment. */
 const maxStartMs = 60_000;
@@ -64,6 +66,7 @@ export async function createInstance({ name, settings, nodeOptions }: InstanceOp
   let child: ChildProcess | undefined;
   let isUp = false;
   let isExpected = true;
+  let program = ownProgram;
 
   const isRunning = () => child !== undefined && child.exitCode === null && child.signalCode === null;
 
@@ -119,6 +122,9 @@ export async function createInstance({ name, settings, nodeOptions }: InstanceOp
     url: `http://127.0.0.1:${link.port}`,
     isUp: () => isUp,
     link,
+    use(other) {
+      program = other;
+    },
     async start() {
       for (const until = performance.now() + maxStartMs; performance.now() < until; await delay(500)) {
         if (await tryStart()) return;

@@ -4,12 +4,14 @@ import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { createTokenMinter } from "../../auth/mint-token.ts";
 import { adminPlatform } from "../../auth/platform.ts";
+import { version } from "../../version.ts";
 import type { Deployment } from "../deployment.ts";
 import { type Disk, mountDisk } from "../disk/disk.ts";
+import { findInstallation, versionFault } from "../versions/versions.ts";
 import { type Broker, type Route, startBrokers } from "./brokers.ts";
 import { type Clock, createClock } from "./clock.ts";
 import { faultsOf } from "./faults.ts";
-import { createInstance, type OwnInstance } from "./instance.ts";
+import { createInstance, type OwnInstance, ownProgram } from "./instance.ts";
 import { type Link, openLink } from "./link.ts";
 import type { Breakable } from "./parts.ts";
 
@@ -25,6 +27,8 @@ export interface OwnOptions {
   readonly settings?: Readonly<Record<string, string>>;
   /** What the Node of the instances is started with. Default: nothing. */
   readonly nodeOptions?: readonly string[];
+  /** Where another version is installed, which instances begin with, and change from and to. Default: they have ours. */
+  readonly upgradeFrom?: string | undefined;
   /** Is told, for people, what cannot happen here, and why. */
   readonly say?: (line: string) => void;
 }
@@ -46,8 +50,10 @@ export async function startOwn({
   brokers,
   settings,
   nodeOptions = [],
+  upgradeFrom,
   say = () => {},
 }: OwnOptions): Promise<OwnDeployment> {
+  const other = upgradeFrom === undefined ? undefined : await findInstallation(upgradeFrom);
   const dir = await mkdtemp(join(tmpdir(), "mustreach-verify-"));
   const secret = randomBytes(32).toString("base64url");
   const instances: OwnInstance[] = [];
@@ -100,6 +106,7 @@ export async function startOwn({
         },
       });
       ends.push(instance.remove);
+      if (other !== undefined) instance.use(other.program);
       instances.push(instance);
     }
     // One after the other: the first declares the streams.
@@ -116,7 +123,10 @@ export async function startOwn({
   return {
     instances,
     parts,
-    faults: faultsOf(parts),
+    faults: [
+      ...(other === undefined ? [] : [versionFault(instances, [other, { version, program: ownProgram }])]),
+      ...faultsOf(parts),
+    ],
     adminToken: await mintFor("imAdmin", adminPlatform),
     userToken(userId) {
       const token = tokens.get(userId) ?? mintFor(userId, devicePlatform);
