@@ -76,6 +76,7 @@ export function createSendAdmission(
       const weight = weigh(count, own);
       if (weight === 0) {
         refused++;
+        limit.refuse();
         throw tooMany();
       }
       callers.set(callerId, own + weight);

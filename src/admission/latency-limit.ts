@@ -4,13 +4,21 @@ export interface LatencyLimit {
   readonly current: number;
   /** When one began and ended, in milliseconds; `inFlight` is what there was when it began, itself included. */
   observe(startedMs: number, endedMs: number, inFlight: number): void;
+  /** One was refused for want of room. */
+  refuse(): void;
 }
 
-/**
- * The limit does not fall below this, with which the broker's batches are full enough to pay; and no slowness with less in
- * flight is of its making.
- */
+/** The limit does not fall below this, with which the most is done in a second. */
 export const minLimit = 320;
+
+/**
+ * Nor, while more is wanted than there is room for at all, below this: the broker's batches are full enough to pay, and what
+ * is let in has a quarter of the wait.
+ */
+export const minCrowdedLimit = 80;
+
+/** Refused for each that was done, from which on more is wanted than there is room for. A few who come again are no crowd. */
+const crowd = 1 / 8;
 
 /** What was observed is judged when it has lasted this long, in milliseconds, and is this many. */
 const windowMs = 100;
@@ -26,17 +34,17 @@ const rise = 1 / 8;
 /** It falls to half at most at a time. */
 const maxFall = 0.5;
 
-/** What begins with no more than this in flight has nothing to wait for but the broker. */
+/** With no more than this in flight all the time there is nothing to wait for but the broker. */
 const maxUnloaded = 4;
 
-/** What the newest such time weighs in their mean. */
-const unloadedWeight = 0.05;
+/** What the newest mean of such a time weighs in theirs. */
+const unloadedWeight = 0.2;
 
 /** The mean under load may be this many times the unloaded one: about where the slowest hundredth of those is. */
 const tolerance = 4;
 
 /** The mean that is put up with, in milliseconds, at least and at most, however fast or slow the broker is unloaded. */
-const minTargetMs = 20;
+const minTargetMs = 10;
 const maxTargetMs = 1_000;
 
 /**
@@ -47,28 +55,37 @@ const maxTargetMs = 1_000;
  * @param max a limit at or below {@link minLimit} stays what it is.
  */
 export function createLatencyLimit(max: number): LatencyLimit {
-  const min = Math.min(minLimit, max);
   const start = Math.min(startLimit, max);
   let current = start;
   let unloadedMs = minTargetMs / tolerance;
   let sinceMs = performance.now();
   let samples = 0;
+  let refused = 0;
   let totalMs = 0;
   let peak = 0;
 
   const judge = (nowMs: number): void => {
-    const targetMs = Math.min(maxTargetMs, Math.max(minTargetMs, tolerance * unloadedMs));
     const meanMs = totalMs / samples;
+    // Of the whole time: the first to begin after a batch find nobody, and share the next one with all who come then.
+    if (peak <= maxUnloaded) unloadedMs += (meanMs - unloadedMs) * unloadedWeight;
+    const targetMs = Math.min(maxTargetMs, Math.max(minTargetMs, tolerance * unloadedMs));
+    const min = Math.min(refused >= crowd * samples ? minCrowdedLimit : minLimit, max);
+    const steps = step * Math.floor((nowMs - sinceMs) / windowMs);
     if (meanMs > targetMs) {
-      if (peak > min)
+      // No slowness with less in flight is of its making.
+      if (peak > min) {
         current = Math.max(min, Math.floor(Math.min(current, peak) * Math.max(maxFall, targetMs / meanMs)));
+      } else if (current < min) {
+        current = Math.min(min, current + steps);
+      }
     } else if (2 * peak >= current) {
       current = Math.min(max, current + Math.max(step, Math.floor(current * rise)));
     } else if (current < start) {
-      current = Math.min(start, current + step * Math.floor((nowMs - sinceMs) / windowMs));
+      current = Math.min(start, current + steps);
     }
     sinceMs = nowMs;
     samples = 0;
+    refused = 0;
     totalMs = 0;
     peak = 0;
   };
@@ -79,11 +96,13 @@ export function createLatencyLimit(max: number): LatencyLimit {
     },
     observe(startedMs, endedMs, inFlight) {
       const ms = endedMs - startedMs;
-      if (inFlight <= maxUnloaded) unloadedMs += (ms - unloadedMs) * unloadedWeight;
       samples++;
       totalMs += ms;
       if (inFlight > peak) peak = inFlight;
       if (samples >= minSamples && endedMs - sinceMs >= windowMs) judge(endedMs);
+    },
+    refuse() {
+      refused++;
     },
   };
 }

@@ -4,7 +4,7 @@ import { createSendAdmission, maxAtWork, minShare, type SendAdmission } from "..
 import { retryAfterMsOf, toErrorFacts } from "../../src/errors.ts";
 
 /** A limit that stays where it is put. */
-const fixed = (current: number) => ({ current, observe: () => {} });
+const fixed = (current: number) => ({ current, observe: () => {}, refuse: () => {} });
 
 /** Begins sends that last until they are told to end; those that were refused are not among them. */
 function begin(admission: SendAdmission, callerId: string, times: number, count = 1) {
@@ -76,7 +76,7 @@ test("many callers who take all they can never exceed the bound, and share alike
 });
 
 test("when the limit falls below what is in flight, others are let in all the same, up to their least share", async () => {
-  const limit = { current: 1_000, observe: () => {} };
+  const limit = fixed(1_000);
   const admission = createSendAdmission(1_000, limit);
   begin(admission, "flood", 2_000);
   limit.current = 320;
@@ -104,7 +104,7 @@ test("a batch counts by what is in it; one for which there is no room runs alone
 
 test("what fails is counted out, and is no measure of the broker", async () => {
   const observed: number[] = [];
-  const limit = { current: 16, observe: (...[, , inFlight]: number[]) => observed.push(inFlight ?? 0) };
+  const limit = { ...fixed(16), observe: (...[, , inFlight]: number[]) => observed.push(inFlight ?? 0) };
   const admission = createSendAdmission(16, limit);
   const ask = { callerId: "a", count: 1, isMeasured: true };
   await expect(admission.admit(ask, () => Promise.reject(new Error("no")))).rejects.toThrow("no");

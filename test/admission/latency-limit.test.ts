@@ -1,5 +1,5 @@
 import { beforeEach, expect, test, vi } from "vitest";
-import { createLatencyLimit, minLimit } from "../../src/admission/latency-limit.ts";
+import { createLatencyLimit, minCrowdedLimit, minLimit } from "../../src/admission/latency-limit.ts";
 
 beforeEach(() => {
   vi.useFakeTimers({ toFake: ["performance"] });
@@ -9,9 +9,15 @@ beforeEach(() => {
 const max = 4_096;
 const start = 1_024;
 
-/** Observes a hundred, one every 2 ms, each taking so long. */
-function observe(limit: ReturnType<typeof createLatencyLimit>, ms: number, inFlight: number): void {
-  for (let i = 0; i < 100; i++) {
+/** Observes a hundred, one every 2 ms, each taking so long; one is refused with each so many of them. */
+function observe(
+  limit: ReturnType<typeof createLatencyLimit>,
+  ms: number,
+  inFlight: number,
+  refusedEvery = Number.POSITIVE_INFINITY,
+): void {
+  for (let i = 1; i <= 100; i++) {
+    if (i % refusedEvery === 0) limit.refuse();
     vi.advanceTimersByTime(2);
     const nowMs = performance.now();
     limit.observe(nowMs, nowMs + ms, inFlight);
@@ -70,11 +76,32 @@ test("is not lowered by slowness with little in flight, which is of another's ma
 
 test("puts up with more where the broker is slow for a lone send too", () => {
   const slow = createLatencyLimit(max);
-  observe(slow, 100, 1);
+  for (let i = 0; i < 10; i++) observe(slow, 100, 1);
   observe(slow, 300, 500);
   expect(slow.current).toBe(start);
   const fast = createLatencyLimit(max);
   observe(fast, 1, 1);
   observe(fast, 300, 500);
   expect(fast.current).toBeLessThan(start);
+});
+
+test("those that begin when a batch has ended, and find nobody, are not taken for lone ones", () => {
+  const limit = createLatencyLimit(max);
+  for (let i = 0; i < 50; i++) {
+    for (let inFlight = 1; inFlight <= 50; inFlight++) {
+      vi.advanceTimersByTime(2);
+      limit.observe(performance.now() - 8, performance.now(), inFlight);
+    }
+  }
+  observe(limit, 30, 500);
+  expect(limit.current).toBeLessThan(start);
+});
+
+test("falls further while more is wanted than there is room for, and rises again when the crowd is gone", () => {
+  const limit = createLatencyLimit(max);
+  for (let i = 0; i < 20; i++) observe(limit, 50, limit.current, 2);
+  expect(limit.current).toBe(minCrowdedLimit);
+  // A few who come again are no crowd.
+  for (let i = 0; i < 40; i++) observe(limit, 50, limit.current, 20);
+  expect(limit.current).toBe(minLimit);
 });
