@@ -1,7 +1,10 @@
 import { execFileSync } from "node:child_process";
 import { cpSync, globSync, mkdirSync, mkdtempSync, readFileSync, rmSync, writeFileSync } from "node:fs";
 import { join } from "node:path";
-import { rolldown } from "rolldown";
+import { create, toBinary } from "@bufbuild/protobuf";
+import { base64Encode } from "@bufbuild/protobuf/wire";
+import { FileDescriptorProtoSchema } from "@bufbuild/protobuf/wkt";
+import { type Plugin, rolldown } from "rolldown";
 import { copyDeclarations, copyJavaScript } from "./declarations.ts";
 import { clientManifest, project, root, serviceManifest } from "./manifest.ts";
 
@@ -50,10 +53,25 @@ async function buildClient(compiled: string, to: string): Promise<void> {
 }
 
 async function bundle(platform: "node" | "browser", dir: string): Promise<void> {
-  const build = await rolldown({ input: join(root, "src/client/index.ts"), platform, logLevel: "warn", cwd: root });
+  const input = join(root, "src/client/index.ts");
+  const build = await rolldown({ input, platform, logLevel: "warn", cwd: root, plugins: [withoutRules] });
   await build.write({ dir, format: "esm", chunkFileNames: "[name].js", comments: { legal: true, jsdoc: false } });
   await build.close();
 }
+
+/** The contract refers to the rules of `buf.validate`, which the client does not look at: 85 KB, of which the name does. */
+const withoutRules: Plugin = {
+  name: "without-rules",
+  load: {
+    filter: { id: /gen\/buf\/validate\/validate_pb\.ts$/ },
+    handler: () => {
+      const file = create(FileDescriptorProtoSchema, { name: "buf/validate/validate.proto", package: "buf.validate" });
+      const base64 = base64Encode(toBinary(FileDescriptorProtoSchema, file));
+      return `import { fileDesc } from "@bufbuild/protobuf/codegenv2";
+export const file_buf_validate_validate = /*@__PURE__*/ fileDesc("${base64}");`;
+    },
+  },
+};
 
 function buildService(compiled: string, to: string): void {
   compile("service", compiled);

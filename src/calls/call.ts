@@ -105,7 +105,7 @@ export async function* callStream(
  */
 export async function receiveMessage(
   { authenticate, callLog }: CallDeps,
-  body: IncomingBody,
+  body: Pick<IncomingBody, "read">,
   context: CallContext,
   decode: (bytes: Buffer) => Message,
 ): Promise<Message> {

@@ -1,7 +1,6 @@
 import { Code, ConnectError, createContextValues, type ServiceImplSpec } from "@connectrpc/connect";
 import type { StreamMethod, UnaryMethod } from "../calls/call.ts";
 import { CallContext } from "../calls/context.ts";
-import { failure } from "../errors.ts";
 import { pushStatus } from "../grpc/status.ts";
 import { readTimeout } from "../grpc/timeout.ts";
 import { deaf } from "../http/receiver.ts";
@@ -12,6 +11,7 @@ import type { GrpcCall, GrpcDoor } from "./grpc-call.ts";
 import { createCodec } from "./grpc-codec.ts";
 import { GrpcStreamCall } from "./grpc-stream.ts";
 import { GrpcUnaryCall } from "./grpc-unary.ts";
+import { noSuchMethod } from "./unimplemented.ts";
 
 export interface GrpcOptions extends Omit<GrpcDoor, "open" | "unended"> {
   readonly services: readonly ServiceImplSpec[];
@@ -37,7 +37,7 @@ export function createGrpc({ services, shutdownSignal, ...deps }: GrpcOptions): 
     // A caller's names are no labels of ours.
     const rpc = serviceNames.has(service) ? `${service}/*` : "*";
     const values = createContextValues().set(peerKey, peerOf(exchange));
-    const error = failure("ArgsError", "there is no such method", undefined, { code: Code.Unimplemented });
+    const error = noSuchMethod(path);
     const fields = [":status", "200", "content-type", exchange.headers["content-type"] ?? ""];
     pushStatus(fields, door.callLog.refuse({ rpc, values }, error));
     exchange.end(fields);

@@ -6,6 +6,7 @@ import { type CallDeps, call, receiveMessage, type UnaryMethod } from "../calls/
 import { callEnded } from "../calls/call-ends.ts";
 import { CallContext } from "../calls/context.ts";
 import { IncomingBody } from "../calls/incoming-body.ts";
+import { createByEncoding } from "../calls/inflated-body.ts";
 import { errorTable, retryAfterMsOf, toErrorFacts, toWireError } from "../errors.ts";
 import { corsFields } from "../http/cors.ts";
 import type { Target } from "../http/target.ts";
@@ -45,6 +46,7 @@ interface Route {
  */
 export function createRest({ services, isStrict = false, bodyLimits, log, ...deps }: RestOptions): Rest {
   const routes = compileRoutes(services);
+  const byEncoding = createByEncoding(bodyLimits);
 
   const serve = async ({ method, toAnswer }: Route, exchange: Exchange, context: CallContext, body: IncomingBody) => {
     const { input } = method.method;
@@ -57,7 +59,12 @@ export function createRest({ services, isStrict = false, bodyLimits, log, ...dep
         ? decodeProtobuf(input, bytes)
         : bind({ input, isStrict }, toText(bytes, bindStatus(input)), onUnknown);
     try {
-      const message = await receiveMessage(deps, body, context, decode);
+      const message = await receiveMessage(
+        deps,
+        byEncoding(body, exchange.headers["content-encoding"]),
+        context,
+        decode,
+      );
       const output = await call(deps, { method, context }, message);
       const { fields, data } = toAnswer(output);
       write(exchange, 200, [...context.responseFields, ...fields], successEnvelope(data));

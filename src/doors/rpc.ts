@@ -146,7 +146,9 @@ export function createRpc(options: RpcOptions): Rpc {
       const isService = serviceNames.has(service);
       // A caller's names are no labels of ours.
       const call = { rpc: isService ? `${service}/*` : "*", values: toValues(exchange) };
-      return answerUnimplemented(exchange, isService, (error) => callLog.refuse(call, error)) ? deaf : undefined;
+      return answerUnimplemented(exchange, isService, target.path, (error) => callLog.refuse(call, error))
+        ? deaf
+        : undefined;
     }
     const isBidi = handler.method.methodKind === "bidi_streaming";
     const { isEnveloped } = toEncoding(exchange.headers["content-type"] ?? "");

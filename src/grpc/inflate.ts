@@ -17,7 +17,8 @@ const minGzipBytes = 20;
  * @throws the limit's error for a message that becomes larger, and INTERNAL for what is no gzip.
  */
 export function inflatedLength(bytes: Uint8Array, limit: MessageLimit): number {
-  if (bytes.length < minGzipBytes) throw corrupt();
+  // What a gzip begins with (RFC 1952, 2.3.1); what does not, says no length either.
+  if (bytes.length < minGzipBytes || bytes[0] !== 0x1f || bytes[1] !== 0x8b) throw corrupt();
   const length = new DataView(bytes.buffer, bytes.byteOffset, bytes.length).getUint32(bytes.length - 4, true);
   if (length > limit.maxBytes) throw limit.tooLarge();
   return length;

@@ -1,13 +1,14 @@
 import {
   NotificationSchema,
   ReceiveRequestSchema,
+  SubscribeRequestSchema,
   SubscribeResponseSchema,
 } from "../gen/mustreach/delivery/v1/delivery_pb.ts";
 import { version } from "../version.ts";
 import { commentOf } from "./comments.ts";
 import { errorSchema } from "./errors.ts";
 import type { JsonSchema, JsonSchemas } from "./json-schema.ts";
-import { fieldLimits } from "./limits.ts";
+import { limitsOf } from "./limits.ts";
 import { createSchemas } from "./schema.ts";
 
 const json = "application/json";
@@ -30,13 +31,13 @@ const subscribeQuery: JsonSchema = {
     deviceID: {
       type: "string",
       description: "The device's own stable name; each has its own cursor. Default: of the token's platform.",
-      ...fieldLimits["mustreach.delivery.v1.SubscribeRequest.device_id"],
+      ...limitsOf(SubscribeRequestSchema.field.deviceId),
     },
     start: { type: "string", enum: ["resume", "new", "all"], description: "Where to begin. Default: `resume`." },
     window: {
       type: "integer",
       description: "How many must-reach notifications may be unacknowledged. Default (0): 64.",
-      ...fieldLimits["mustreach.delivery.v1.SubscribeRequest.window"],
+      ...limitsOf(SubscribeRequestSchema.field.window),
     },
     afterSequence: { type: "integer", minimum: 0, description: "Up to where the device has handled everything." },
     epoch: { type: "string", description: "The epoch of `afterSequence`." },

@@ -66,6 +66,7 @@ export function toOperation({ path, method }: RestRoute, schemas: OperationSchem
             : "The request is broken: cut off, or its host is none (errCode 1001).",
       },
       413: { ...refused, description: "The body is too large (errCode 1001)." },
+      415: { ...refused, description: "A Content-Encoding other than gzip (errCode 1001)." },
       429: {
         ...refused,
         description: "Too many calls (errCode 429): again after `Retry-After`.",

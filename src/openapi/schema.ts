@@ -3,7 +3,7 @@ import { FeatureSet_FieldPresence } from "@bufbuild/protobuf/wkt";
 import { droppedFields } from "../json/envelope.ts";
 import { commentOf } from "./comments.ts";
 import type { JsonSchema, JsonSchemas } from "./json-schema.ts";
-import { alternatives, fieldLimits } from "./limits.ts";
+import { alternativesOf, isRequired, limitsOf } from "./limits.ts";
 
 /**
  * In which JSON a message is: a REST body, a REST answer (OpenIM's JSON: 64-bit integers are numbers, enums in lower
@@ -33,7 +33,7 @@ export function createSchemas(known: JsonSchemas, dialect: Dialect): Schemas {
 
   const inline = (desc: DescMessage): JsonSchema => {
     const fields = desc.fields.filter(({ jsonName }) => dialect !== "answer" || !droppedFields.includes(jsonName));
-    const required = fields.filter(isRequired).map(({ jsonName }) => jsonName);
+    const required = fields.filter(isAlways).map(({ jsonName }) => jsonName);
     return {
       ...describe(commentOf(desc)),
       type: "object",
@@ -44,15 +44,14 @@ export function createSchemas(known: JsonSchemas, dialect: Dialect): Schemas {
     };
   };
 
-  const isRequired = (field: DescField): boolean => {
+  const isAlways = (field: DescField): boolean => {
     if (dialect === "event") return false;
     if (dialect === "answer") return field.presence === FeatureSet_FieldPresence.IMPLICIT && field.fieldKind !== "map";
-    const { minimum = 0, minLength = 0, minItems = 0 } = fieldLimits[fullName(field)] ?? {};
-    return Math.max(minimum, minLength, minItems) > 0 || /\bRequired[.,;]/.test(commentOf(field));
+    return isRequired(field);
   };
 
   const toProperty = (field: DescField): JsonSchema => {
-    const limits = dialect === "answer" ? {} : (fieldLimits[fullName(field)] ?? {});
+    const limits = dialect === "answer" ? {} : limitsOf(field);
     const description = describe(commentOf(field));
     switch (field.fieldKind) {
       case "list": {
@@ -85,10 +84,6 @@ function schemaName({ typeName }: DescMessage, dialect: Dialect): string {
   return dialect === "request" && !name.endsWith("Request") ? `${name}Input` : name;
 }
 
-function fullName({ parent, name }: DescField): string {
-  return `${parent.typeName}.${name}`;
-}
-
 function describe(description: string): JsonSchema {
   return description === "" ? {} : { description };
 }
@@ -99,11 +94,11 @@ function oneOfFields({ oneofs, fields }: DescMessage): JsonSchema {
   return isAll ? { minProperties: 1, maxProperties: 1 } : {};
 }
 
-/** Of fields that are alternatives by what is documented, one is given. */
-function toAlternatives({ typeName, fields }: DescMessage): JsonSchema {
-  const names = alternatives[typeName];
-  if (names === undefined) return {};
-  const all = fields.filter(({ name }) => names.includes(name));
+/** Of fields that are alternatives by their message's rule, one is given. */
+function toAlternatives(desc: DescMessage): JsonSchema {
+  const names = alternativesOf(desc);
+  if (names.length === 0) return {};
+  const all = desc.fields.filter(({ name }) => names.includes(name));
   return {
     oneOf: all.map((given) => ({
       properties: Object.fromEntries(all.map((field) => [field.jsonName, toPresence(field, field === given)])),

@@ -183,7 +183,9 @@ describe.each(protocols)("over %s", (_, createProtocol) => {
     const answer = await door.call("", textFrame("a"), { ":path": path });
     expect(answer).toMatchObject({ status: "12", isTrailersOnly: true });
     expect(infoOf(answer.trailers).metadata).toMatchObject({ errCode: "1001" });
-    expect(door.events).toEqual([`${label} failed: [unimplemented] ArgsError: there is no such method`]);
+    const name = path.slice(1);
+    expect(infoOf(answer.trailers).metadata.errDlt).toBe(`there is no method ${name}`);
+    expect(door.events).toEqual([`${label} failed: [unimplemented] ArgsError: there is no method ${name}`]);
   });
 
   describe("the gate", () => {

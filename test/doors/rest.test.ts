@@ -1,6 +1,7 @@
 import { once } from "node:events";
 import { request as httpRequest, type IncomingMessage } from "node:http";
 import { connect } from "node:net";
+import { brotliCompressSync, gzipSync } from "node:zlib";
 import {
   create,
   createFileRegistry,
@@ -274,4 +275,60 @@ test("a caller that goes away aborts the call", async () => {
   // With FIN alone it would still wait for its answer.
   socket.resetAndDestroy();
   await aborted;
+});
+
+describe("a body that is compressed", () => {
+  const gzip = { ...headers, "content-encoding": "gzip" };
+  const toBody = (length: number) => Buffer.from(JSON.stringify({ zone: "x".repeat(length - '{"zone":""}'.length) }));
+
+  async function useClock() {
+    const zones: unknown[] = [];
+    const rest = await useRest(
+      (request) => {
+        zones.push(Reflect.get(request, "zone"));
+        return {};
+      },
+      { bodyLimits: createBodyLimits({ maxBytes: 100_000 }) },
+    );
+    const ask = (body: Buffer, encoded: Record<string, string> = gzip) =>
+      rest.ask("/clock/get_time", { body: Uint8Array.from(body), headers: encoded });
+    return { ask, zones };
+  }
+
+  test.each([20, 16_385, 100_000])("by gzip is taken, of %d bytes", async (length) => {
+    const { ask, zones } = await useClock();
+    expect((await ask(gzipSync(toBody(length)))).status).toBe(200);
+    expect(zones).toEqual(["x".repeat(length - 11)]);
+  });
+
+  test("has the limit of one that is not, and the largest at once are taken one after the other", async () => {
+    const { ask, zones } = await useClock();
+    const bodies = Array.from({ length: 20 }, () => gzipSync(toBody(100_000)));
+    expect((await Promise.all(bodies.map((body) => ask(body)))).map(({ status }) => status)).toEqual(
+      Array(20).fill(200),
+    );
+    const { status, text } = await ask(gzipSync(toBody(100_001)));
+    expect([status, JSON.parse(text)]).toMatchObject([413, { errCode: 1001 }]);
+    expect(zones).toHaveLength(20);
+  });
+
+  test.each([
+    ["is none", toBody(50)],
+    ["has another checksum", gzipSync(toBody(50)).map((byte, i, all) => (i === all.length - 8 ? byte ^ 1 : byte))],
+    ["is more than it says", Buffer.concat([gzipSync(toBody(90_000)), gzipSync(toBody(50))])],
+  ])("by gzip that %s is refused", async (_, body) => {
+    const { ask, zones } = await useClock();
+    const { status, text } = await ask(Buffer.from(body));
+    expect([status, JSON.parse(text)]).toMatchObject([400, { errCode: 1001, errDlt: "the body is not one gzip" }]);
+    expect(zones).toEqual([]);
+  });
+
+  test("otherwise is 415, before it is read", async () => {
+    const { ask, zones } = await useClock();
+    const { status, text } = await ask(brotliCompressSync(toBody(50)), { ...headers, "content-encoding": "br" });
+    const errDlt = "of Content-Encodings only gzip is taken";
+    expect([status, JSON.parse(text)]).toMatchObject([415, { errCode: 1001, errDlt }]);
+    expect((await ask(toBody(50), { ...headers, "content-encoding": "identity" })).status).toBe(200);
+    expect(zones).toHaveLength(1);
+  });
 });

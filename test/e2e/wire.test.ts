@@ -81,7 +81,11 @@ describe("a method that does not exist is unimplemented", () => {
     const headers = { "content-type": "application/json", "connect-protocol-version": "1" };
     const response = await post("/mustreach.msg.v1.MsgService/Nothing", "{}", headers);
     expect(response.status).toBe(404);
-    expect(await response.json()).toMatchObject({ code: "unimplemented" });
+    expect(await response.json()).toEqual({
+      code: "unimplemented",
+      message: "ArgsError: there is no method mustreach.msg.v1.MsgService/Nothing",
+      details: expect.anything(),
+    });
   });
 });
 

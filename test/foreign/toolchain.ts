@@ -21,6 +21,9 @@ export const toolEnv: NodeJS.ProcessEnv = {
 /** What is generated for: the protos of ours that a client uses. The google packages have code in every language. */
 const clientProtos = ["msg/v1/msg.proto", "delivery/v1/delivery.proto"].map((file) => `mustreach/${file}`);
 
+/** The rules in them, which have code in a package for Go, but none that a Python client would have anyway. */
+const rulesProto = "buf/validate/validate.proto";
+
 /** The first line that a toolchain says of its version, or undefined where it is not there. */
 export async function findVersion(command: string, ...args: string[]): Promise<string | undefined> {
   return (await run(root, command, ...args).catch(() => undefined))?.split("\n")[0];
@@ -66,7 +69,7 @@ export async function installProtoc(): Promise<string> {
 export const builds = {
   async python(dir: string, main = "client.py"): Promise<string[]> {
     await mkdir(join(dir, "gen"), { recursive: true });
-    await run(dir, "protoc", "-Iproto", "--python_out=gen", ...clientProtos);
+    await run(dir, "protoc", "-Iproto", "--python_out=gen", rulesProto, ...clientProtos);
     const grpc = ["-m", "grpc_tools.protoc", "-Iproto", "--grpc_python_out=gen"];
     await run(dir, python, ...grpc, ...clientProtos);
     return [python, join(dir, main)];

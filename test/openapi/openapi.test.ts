@@ -1,6 +1,6 @@
 import { globSync } from "node:fs";
 import { resolve } from "node:path";
-import type { DescMethod, DescService } from "@bufbuild/protobuf";
+import type { DescField, DescMessage, DescMethod, DescService } from "@bufbuild/protobuf";
 import { Validator } from "@seriousme/openapi-schema-validator";
 import { expect, test } from "vitest";
 import { accessOf } from "../../src/auth/caller.ts";
@@ -8,7 +8,7 @@ import { errorTable } from "../../src/errors.ts";
 import { restPath } from "../../src/json/rest-path.ts";
 import { commentOf } from "../../src/openapi/comments.ts";
 import { examples } from "../../src/openapi/examples.ts";
-import { fieldLimits } from "../../src/openapi/limits.ts";
+import { isRequired, limitsOf } from "../../src/openapi/limits.ts";
 import { toOpenApi } from "../../src/openapi/openapi.ts";
 import { services } from "../../src/openapi/services.ts";
 import { schemasOf } from "../helpers/schemas.ts";
@@ -70,19 +70,21 @@ test("each route and each field is described in the words of the proto, and says
   }
 });
 
-test("each limit is that of a field, and is in the document", () => {
-  const fields = services.flatMap(({ methods }): readonly DescMethod[] => methods).flatMap(({ input }) => input);
-  const names = new Set<string>();
-  const visit = (desc: (typeof fields)[number]): void => {
+test("each rule has a word in the document, and each that a comment requires a rule", () => {
+  const fields = new Map<string, DescField>();
+  const visit = (desc: DescMessage): void => {
     for (const field of desc.fields) {
       const name = `${desc.typeName}.${field.name}`;
-      if (names.has(name)) continue;
-      names.add(name);
+      if (fields.has(name)) continue;
+      fields.set(name, field);
       if (field.message !== undefined) visit(field.message);
     }
   };
-  for (const desc of fields) visit(desc);
-  expect(Object.keys(fieldLimits).filter((name) => !names.has(name))).toEqual([]);
+  for (const { methods } of services) for (const { input } of methods) visit(input);
+  for (const [name, field] of fields) {
+    expect(() => limitsOf(field)).not.toThrow();
+    if (/\bRequired[.,;]/.test(commentOf(field))) expect(isRequired(field), name).toBe(true);
+  }
   const { properties } = document.components.schemas["msg.v1.SendBusinessNotificationRequest"] ?? {};
   expect(properties?.key).toMatchObject({ type: "string", minLength: 1, maxLength: 1_024 });
 });
