@@ -18,14 +18,22 @@ interface VerifyFlags {
   readonly users: number;
   readonly groups: number;
   readonly maxPause: number;
+  readonly rate?: number;
+  readonly keepGoing?: boolean;
   readonly out: string;
 }
 
 /** How long by default, and with `--quick` and `--soak`, in seconds. */
 const lengths = { quick: 120, default: 300, soak: 3_600 } as const;
 
-/** A round, in seconds. */
-const roundSeconds = 60;
+/** A round, in seconds: by default, and with `--soak`. */
+const roundLengths = { default: 60, soak: 120 } as const;
+
+/** What it may take longer in all than it was asked for, in milliseconds: each part of it has ended by itself by then. */
+const graceMs = 900_000;
+
+/** How long its own deployment may take to end, in milliseconds. */
+const stopMs = 120_000;
 
 /** `verify`: has everything happen at once, and compares what each device has got with what the answers promised. */
 export function verifyCommand(): Command {
@@ -50,11 +58,18 @@ export function verifyCommand(): Command {
     .option("--users <number>", "users, each with one or two devices", positiveNumber, 20)
     .option("--groups <number>", "groups", positiveNumber, 10)
     .option("--max-pause <ms>", "the longest pause of a caller between two calls", positiveNumber, 400)
-    .option("--out <dir>", "where history.jsonl and timeline.svg of the last round are written", "verify-results")
+    .addOption(
+      new Option("--rate <number>", "calls a second of all callers, in the place of --max-pause")
+        .argParser(positiveNumber)
+        .conflicts("maxPause"),
+    )
+    .option("--keep-going", "go on after a promise was broken")
+    .option("--out <dir>", "where history.jsonl and timeline.svg are written", "verify-results")
     .action(async (flags: VerifyFlags) => {
       // Loaded here: the other commands do without.
       const { verify } = await import("../verify/verify.ts");
       const { toLines } = await import("../verify/summary.ts");
+      say("starting");
       const deployment = await open(flags);
       // One signal ends all devices and callers of a round.
       setMaxListeners(0);
@@ -66,15 +81,18 @@ export function verifyCommand(): Command {
           void deployment.stop().finally(() => process.exit(130));
         });
       }
+      const seconds = flags.seconds ?? lengths[flags.quick ? "quick" : flags.soak ? "soak" : "default"];
+      endAfter(seconds * 1_000 + graceMs, "it has not ended by itself");
       try {
-        const seconds = flags.seconds ?? lengths[flags.quick ? "quick" : flags.soak ? "soak" : "default"];
-        const maxPauseMs = flags.maxPause;
+        // A pause is half of the longest, on average.
+        const maxPauseMs =
+          flags.rate === undefined ? flags.maxPause : Math.max(1, Math.round((2_000 * flags.writers) / flags.rate));
         say(`seed ${flags.seed}, ${seconds} s, ${deployment.instances.map(({ name }) => name).join(", ")}`);
         const { totals, violations, errors } = await verify({
           ...flags,
           deployment,
           seconds,
-          roundSeconds,
+          roundSeconds: roundLengths[flags.soak ? "soak" : "default"],
           maxPauseMs,
           say,
         });
@@ -87,6 +105,7 @@ export function verifyCommand(): Command {
           process.exitCode = 1;
         }
       } finally {
+        endAfter(stopMs, "what it has started has not ended");
         await deployment.stop();
       }
       // A socket that is reset while it is being shut down keeps Node 24 from ending by itself.
@@ -101,6 +120,14 @@ async function open({ url, token, instances, workers, brokers, upgradeFrom }: Ve
   }
   const { reachRemote } = await import("../verify/remote.ts");
   return reachRemote(url, await findToken(token, adminUserId(), adminPlatform));
+}
+
+/** Ends the process by then, as failed. */
+function endAfter(ms: number, why: string): void {
+  setTimeout(() => {
+    say(`FAILED: ${why}`);
+    process.exit(1);
+  }, ms).unref();
 }
 
 function oneOrThree(value: string): 1 | 3 {

@@ -47,9 +47,10 @@ export function pickInstance({ instances }: Deployment, random: Random): Instanc
 /** Makes calls, and tells how each came out. */
 export type Caller = (by: string, work: (signal: AbortSignal) => Promise<string>) => Promise<Call>;
 
-/** Creates a caller; `now` is the clock of the history. */
-export function createCaller(now: () => number): Caller {
+/** Creates a caller; `now` is the clock of the history. It rejects when it is asked for a call after `over` was aborted. */
+export function createCaller(now: () => number, over: AbortSignal): Caller {
   return async (by, work) => {
+    over.throwIfAborted();
     const startedAt = now();
     try {
       const serverMsgId = await work(AbortSignal.timeout(callTimeoutMs));

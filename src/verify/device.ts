@@ -11,6 +11,8 @@ export interface DeviceOptions {
   readonly deployment: Deployment;
   readonly userId: string;
   readonly deviceId: string;
+  /** Whether it is never away or stuck by itself. */
+  readonly isSteady: boolean;
   readonly random: Random;
   /** The clock of the history. */
   readonly now: () => number;
@@ -47,7 +49,8 @@ const drainTimeoutMs = 120_000;
 const nothing = { case: undefined } as const;
 
 /** Creates a device, which does nothing yet. */
-export function createDevice({ deployment, userId, deviceId, random, now, dataOf }: DeviceOptions): Device {
+export function createDevice(options: DeviceOptions): Device {
+  const { deployment, userId, deviceId, isSteady, random, now, dataOf } = options;
   const history: DeviceHistory = { userId, deviceId, sessions: [] };
   /** By its own record, everything up to here has been handled. */
   let handled = { sequence: 0n, epoch: "" };
@@ -117,6 +120,7 @@ export function createDevice({ deployment, userId, deviceId, random, now, dataOf
       async acknowledge() {
         if (handled.sequence === 0n) return;
         const place = handled;
+        if (told < Number(place.sequence)) history.acknowledgements = (history.acknowledgements ?? 0) + 1;
         told = Math.max(told, Number(place.sequence));
         await session.acknowledge(place).catch((error: unknown) => {
           const { errCode, errDlt } = toClientError(error);
@@ -135,7 +139,7 @@ export function createDevice({ deployment, userId, deviceId, random, now, dataOf
       while (!signal.aborted) {
         const window = random.pick([1, 3, 64, 1_000]);
         const every = Math.min(window, random.pick([1, 5, 20]));
-        const lifeMs = random.chance(steadyShare) ? undefined : random.between(minLifeMs, maxLifeMs);
+        const lifeMs = isSteady || random.chance(steadyShare) ? undefined : random.between(minLifeMs, maxLifeMs);
         const session = await open(window, signal).catch(() => undefined);
         if (session === undefined) {
           await delay(random.between(50, 300));
@@ -146,7 +150,7 @@ export function createDevice({ deployment, userId, deviceId, random, now, dataOf
         for (let kind = await session.next(); kind !== undefined; kind = await session.next()) {
           if (kind !== "heartbeat" && ++unacknowledged < every) continue;
           unacknowledged = 0;
-          if (random.chance(0.02))
+          if (!isSteady && random.chance(0.02))
             await delay(random.between(minStuckMs, maxStuckMs), undefined, { signal }).catch(() => {});
           void session.acknowledge();
         }

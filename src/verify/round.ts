@@ -1,10 +1,12 @@
 import { setTimeout as delay } from "node:timers/promises";
-import type { GroupHistory, History, Send } from "./check/history.ts";
+import type { DeviceHistory, GroupHistory, History, Send } from "./check/history.ts";
 import { type Finding, inspect } from "./check/inspect.ts";
 import { inspectLateness } from "./check/lateness.ts";
 import { createCaller, type Deployment, type Fault } from "./deployment.ts";
 import { createDevice } from "./device.ts";
+import { type Healing, healingOf, isHealed } from "./healing.ts";
 import { createGroup, runMembership } from "./membership.ts";
+import { type Progress, within } from "./progress.ts";
 import { createRandom, type Random } from "./random.ts";
 import { runWriter } from "./writer.ts";
 
@@ -25,12 +27,18 @@ export interface RoundOptions {
   readonly patienceMs?: number;
   /** The faults that are left to happen once before any happens again: over all rounds. */
   readonly due: Fault[];
+  readonly progress: Progress;
 }
 
 /** What a round has shown. */
 export interface Round {
   readonly history: History;
   readonly findings: readonly Finding[];
+  /** What went wrong with the round itself, so that it shows less than it should: what did not end, or start. */
+  readonly failures: readonly string[];
+  readonly healings: readonly Healing[];
+  /** When its clock began, by that of the process, in milliseconds. */
+  readonly beganAt: number;
   /** When the last fault was over and nothing more was sent, by the history's clock. */
   readonly quietAt: number;
 }
@@ -38,18 +46,40 @@ export interface Round {
 /** Pause between two faults, in milliseconds. */
 const [minCalmMs, maxCalmMs] = [300, 3_000];
 
+/** How often it is waited for that it has healed before the next fault; for a part of the round at most. */
+const healedShare = 0.75;
+const maxHealingShare = 0.1;
+
+/** How often it is looked whether it has, in milliseconds. */
+const lookMs = 1_000;
+
 /** How often a fault does not happen alone. */
 const togetherShare = 0.25;
+
+/** How many of the devices are never away or stuck by themselves: by them it is measured how soon it heals. */
+const steadyShare = 0.3;
+
+/** How long groups may take to be made, in milliseconds. */
+const setUpMs = 120_000;
+
+/** How long callers go on for an answer when a round is over, in milliseconds. */
+const answerMs = 30_000;
+
+/** How long a fault may take, and callers, devices and faults until they have ended, in milliseconds. */
+const faultMs = 150_000;
+const endMs = 180_000;
 
 /**
  * Everything at once, by chance: sends, repeats, refusals, recalls, changes of groups, devices that come and go by all
  * doors, and faults. Then devices read what there is, and what each has is compared with what the answers promised.
+ * It ends whatever does not come back, and says what that was.
  */
 export async function runRound(options: RoundOptions): Promise<Round> {
-  const { deployment, seed, round, seconds, patienceMs = 90_000 } = options;
+  const { deployment, seed, round, seconds, patienceMs = 90_000, progress } = options;
   const beganAt = performance.now();
   const now = () => performance.now() - beganAt;
-  const call = createCaller(now);
+  const over = new AbortController();
+  const call = createCaller(now, over.signal);
   const randomOf = (name: string) => createRandom(seed, `${round}/${name}`);
   const nameAll = (kind: string, count: number) =>
     Array.from({ length: count }, (_, n) => `${kind}-${seed}-${round}-${n}`);
@@ -63,17 +93,42 @@ export async function runRound(options: RoundOptions): Promise<Round> {
     Array.from({ length: choices.between(1, 2) }, (_, n) => {
       const deviceId = `device-${n}`;
       const random = randomOf(`${userId}/${deviceId}`);
-      const device = createDevice({ deployment, userId, deviceId, random, now, dataOf });
-      return { ...device, isOnline: choices.chance(0.7) };
+      const isOnline = choices.chance(0.7);
+      const isSteady = isOnline && choices.chance(steadyShare);
+      const device = createDevice({ deployment, userId, deviceId, isSteady, random, now, dataOf });
+      return { ...device, isOnline, isSteady };
     }),
   );
   const memberships = groupIds.map((groupId) => ({ deployment, groupId, random: randomOf(groupId), call, userIds }));
   const groups = new Map<string, GroupHistory>();
-  for (const membership of memberships) groups.set(membership.groupId, await createGroup(membership));
   const history: History = { sends, groups, devices: devices.map((device) => device.history), marks: [] };
+  const steady = devices.flatMap((device) => (device.isSteady ? [device.history] : []));
+  const failures: string[] = [];
+  const fail = (error: unknown) => {
+    if (error !== over.signal.reason) failures.push(Error.isError(error) ? error.message : String(error));
+  };
+  const end = (findings: readonly Finding[], quietAt: number): Round => {
+    const healings = healingOf(history, steady);
+    return { history, findings, failures: [...new Set(failures)], healings, quietAt, beganAt };
+  };
+
+  progress.enter(`round ${round}, making groups`);
+  const making = memberships.map(async (made) => void groups.set(made.groupId, await createGroup(made)));
+  await within("making groups", setUpMs, Promise.all(making)).catch(fail);
+  if (failures.length > 0) {
+    over.abort();
+    await Promise.allSettled(making);
+    return end([], now());
+  }
 
   const stopping = new AbortController();
   const { signal } = stopping;
+  const broken = new Set<string>();
+  const describe = () => {
+    const faults = [...broken].join(" and ");
+    return `${countsOf(history)}${faults === "" ? "" : `; now: ${faults}`}`;
+  };
+  progress.enter(`round ${round}, sends and faults`, describe);
   const writer = { deployment, call, userIds, groupIds, sends, dataById, maxPauseMs: options.maxPauseMs };
   const actors = [
     ...nameAll("writer", options.writers).map((name) => runWriter({ ...writer, name, random: randomOf(name) }, signal)),
@@ -82,41 +137,66 @@ export async function runRound(options: RoundOptions): Promise<Round> {
       return group === undefined ? [] : [runMembership(membership, group, now, signal)];
     }),
     ...devices.filter(({ isOnline }) => isOnline).map((device) => device.live(signal)),
-    runFaults(options, history, randomOf("faults"), now, signal),
+    runFaults(options, history, steady, broken, randomOf("faults"), now, signal),
   ];
   // An actor that fails ends it at once.
-  await Promise.race([delay(seconds * 1_000, undefined, { ref: false }), Promise.all(actors)]).finally(async () => {
-    stopping.abort();
-    await Promise.allSettled(actors);
-  });
-  await Promise.all(actors);
+  await Promise.race([delay(seconds * 1_000, undefined, { ref: false }), Promise.all(actors)]).catch(() => {});
+  stopping.abort();
+  progress.enter(`round ${round}, ending`, describe);
+  const patience = setTimeout(() => over.abort(), failures.length > 0 ? 0 : answerMs);
+  const ending = Promise.all(actors.map((actor) => actor.catch(fail)));
+  await within("ending callers, devices and faults", endMs, ending).catch(fail);
+  clearTimeout(patience);
 
   const quietAt = now();
+  let drained = 0;
+  progress.enter(`round ${round}, reading what is left`, () => `${drained} of ${devices.length} devices have all`);
   const read = async () => {
-    await Promise.all(devices.map((device) => device.drain()));
+    drained = 0;
+    const reading = devices.map(async (device) => {
+      await device.drain().catch(fail);
+      drained++;
+    });
+    await Promise.all(reading);
     return [...inspect(history), ...inspectLateness(history)];
   };
   let findings = await read();
   // A send to a group was answered when it was stored, and is expanded after it.
-  while (findings.some(({ mayCome }) => mayCome) && now() - quietAt < patienceMs) {
+  while (failures.length === 0 && findings.some(({ mayCome }) => mayCome) && now() - quietAt < patienceMs) {
     await delay(500);
     findings = await read();
   }
-  return { history, findings, quietAt };
+  over.abort();
+  return end(findings, quietAt);
+}
+
+function countsOf({ sends, devices }: History): string {
+  const attempts = [...sends.values()].flatMap((send) => send.attempts);
+  const unknown = attempts.filter(({ outcome }) => outcome === "unknown").length;
+  const events = devices.reduce(
+    (sum, { sessions }) => sessions.reduce((all, each) => all + each.events.length, sum),
+    0,
+  );
+  return `${attempts.length} sends, ${unknown} of them not answered, ${events} events`;
 }
 
 /** Lets one fault happen after the other, or two at a time that hit different things: each once before any again. */
 async function runFaults(
-  { deployment: { faults }, due }: RoundOptions,
-  { marks }: History,
+  { deployment: { faults }, due, seconds }: RoundOptions,
+  history: History,
+  steady: readonly DeviceHistory[],
+  broken: Set<string>,
   random: Random,
   now: () => number,
   signal: AbortSignal,
 ): Promise<void> {
   const happen = async (fault: Fault) => {
     const at = now();
-    await fault.happen(random);
-    marks.push({ at, until: now(), what: fault.name });
+    broken.add(fault.name);
+    await within(fault.name, faultMs, fault.happen(random)).finally(() => {
+      broken.delete(fault.name);
+      history.marks.push({ at, until: now(), what: fault.name });
+    });
   };
   while (faults.length > 0 && !signal.aborted) {
     await delay(random.between(minCalmMs, maxCalmMs), undefined, { signal }).catch(() => {});
@@ -127,6 +207,11 @@ async function runFaults(
     const other = due.findIndex(({ hits }) => !hits.some((hit) => first.hits.includes(hit)));
     const together = other !== -1 && random.chance(togetherShare) ? due.splice(other, 1) : [];
     await Promise.all([first, ...together].map(happen));
+    const overAt = now();
+    const patientUntil = overAt + (random.chance(healedShare) ? seconds * 1_000 * maxHealingShare : 0);
+    while (now() < patientUntil && !signal.aborted && !isHealed(history, steady, overAt)) {
+      await delay(lookMs);
+    }
   }
 }
 

@@ -26,42 +26,88 @@ interface Panel {
   readonly lines: readonly { readonly name: string; readonly values: readonly (number | undefined)[] }[];
 }
 
-/** Draws a history over time: when what was broken, how long sends took, what was delivered, and what was still owed. */
-export function drawTimeline(title: string, history: History): string {
-  const { sends, devices, marks } = history;
-  const attempts = [...sends.values()].flatMap((send) => send.attempts);
-  const events = devices.flatMap(({ sessions }) => sessions.flatMap((session) => session.events));
-  const endMs = Math.max(1, ...[attempts.map(({ endedAt }) => endedAt), events.map(({ at }) => at)].map(maxOf));
-  const bucketMs = endMs / buckets;
-  const toBucket = (at: number) => Math.min(buckets - 1, Math.max(0, Math.floor(at / bucketMs)));
-  const perSecond = (times: readonly number[]) => {
-    const counts = Array<number>(buckets).fill(0);
-    for (const at of times) counts[toBucket(at)] = (counts[toBucket(at)] ?? 0) + 1;
-    return counts.map((count) => (count * 1_000) / bucketMs);
-  };
-  const latencies = Array.from({ length: buckets }, (): number[] => []);
-  for (const { startedAt, endedAt, outcome } of attempts) {
-    if (outcome === "accepted") latencies[toBucket(startedAt)]?.push(endedAt - startedAt);
-  }
-  const changes = Array<number>(buckets).fill(0);
-  for (const device of devices) {
-    for (const { since, came = endMs } of owedTo(history, device)) {
-      changes[toBucket(since)] = (changes[toBucket(since)] ?? 0) + 1;
-      changes[toBucket(Math.max(came, since))] = (changes[toBucket(Math.max(came, since))] ?? 0) - 1;
+/** What a picture is drawn of: sums for each second, so that hours of it can be kept. */
+export interface Timeline {
+  /** Adds a history whose clock began `offsetMs` after that of the picture. */
+  add(history: History, offsetMs: number): void;
+  /** Draws what there is: when what was broken, how long sends took, what was delivered, and what was still owed. */
+  draw(title: string): string;
+}
+
+interface Second {
+  delivered: number;
+  /** Of what is owed, what became so in it less what came. */
+  owed: number;
+  /** How long each send took that was begun in it, in milliseconds. */
+  readonly latencies: number[];
+}
+
+/** Creates one with nothing in it. */
+export function createTimeline(): Timeline {
+  const seconds: Second[] = [];
+  const marks: { at: number; until: number; what: string }[] = [];
+  let endMs = 1;
+  const secondOf = (at: number): Second => {
+    endMs = Math.max(endMs, at);
+    for (const last = Math.floor(at / 1_000); seconds.length <= last; ) {
+      seconds.push({ delivered: 0, owed: 0, latencies: [] });
     }
+    return seconds[Math.floor(at / 1_000)] ?? { delivered: 0, owed: 0, latencies: [] };
+  };
+  return {
+    add(history, offsetMs) {
+      const { sends, devices } = history;
+      for (const { at, until, what } of history.marks) marks.push({ at: at + offsetMs, until: until + offsetMs, what });
+      for (const { attempts } of sends.values()) {
+        for (const { startedAt, endedAt, outcome } of attempts) {
+          if (outcome === "accepted") secondOf(startedAt + offsetMs).latencies.push(endedAt - startedAt);
+        }
+      }
+      for (const { sessions } of devices) {
+        for (const { events } of sessions) for (const { at } of events) secondOf(at + offsetMs).delivered++;
+      }
+      const isOverAt = endMs - offsetMs;
+      for (const device of devices) {
+        for (const { since, came = isOverAt } of owedTo(history, device)) {
+          secondOf(since + offsetMs).owed++;
+          secondOf(Math.max(came, since) + offsetMs).owed--;
+        }
+      }
+    },
+    draw: (title) => drawTimeline(title, { seconds, marks, endMs }),
+  };
+}
+
+/** What is drawn. */
+interface Drawn {
+  readonly seconds: readonly Second[];
+  readonly marks: readonly { readonly at: number; readonly until: number; readonly what: string }[];
+  readonly endMs: number;
+}
+
+function drawTimeline(title: string, { seconds, marks, endMs }: Drawn): string {
+  const count = Math.max(1, Math.min(buckets, seconds.length));
+  const bucketMs = endMs / count;
+  const inBuckets = Array.from({ length: count }, (): Second[] => []);
+  for (const [at, second] of seconds.entries()) {
+    inBuckets[Math.min(count - 1, Math.floor((at * 1_000) / bucketMs))]?.push(second);
   }
+  const latencies = inBuckets.map((ofBucket) => ofBucket.flatMap((second) => second.latencies));
+  const perSecond = (counts: readonly number[]) => counts.map((each) => (each * 1_000) / bucketMs);
   let owed = 0;
-  const backlog = changes.map((change) => {
-    owed += change;
+  const backlog = inBuckets.map((ofBucket) => {
+    for (const second of ofBucket) owed += second.owed;
     return owed;
   });
-  const accepted = attempts.filter(({ outcome }) => outcome === "accepted");
   const panels: Panel[] = [
     {
       title: "a second",
       lines: [
-        { name: "sends accepted", values: perSecond(accepted.map(({ endedAt }) => endedAt)) },
-        { name: "events delivered", values: perSecond(events.map(({ at }) => at)) },
+        { name: "sends accepted", values: perSecond(latencies.map((each) => each.length)) },
+        {
+          name: "events delivered",
+          values: perSecond(inBuckets.map((each) => each.reduce((sum, { delivered }) => sum + delivered, 0))),
+        },
       ],
     },
     {

@@ -2,18 +2,21 @@ import { mkdir, writeFile } from "node:fs/promises";
 import { join } from "node:path";
 import { explain } from "./check/explain.ts";
 import type { Deployment, Fault } from "./deployment.ts";
-import { writeHistory } from "./history-file.ts";
+import { openHistoryFile } from "./history-file.ts";
+import { createProgress } from "./progress.ts";
 import { type Round, type RoundOptions, runRound } from "./round.ts";
 import { addRound, kindOf, noTotals, type Totals } from "./summary.ts";
-import { drawTimeline } from "./timeline.ts";
+import { createTimeline } from "./timeline.ts";
 
 /** Options of {@link verify}. */
-export interface VerifyOptions extends Omit<RoundOptions, "round" | "seconds" | "due"> {
+export interface VerifyOptions extends Omit<RoundOptions, "round" | "seconds" | "due" | "progress"> {
   /** How long in all, in seconds; the time that devices take to read the rest comes on top. */
   readonly seconds: number;
   /** How long a round is, in seconds: what it needs to know is forgotten after it. */
   readonly roundSeconds: number;
-  /** Where the history and the picture of the last round, and of each that shows a violation, are written. Default: nowhere. */
+  /** Whether it goes on after a promise was broken. Default false. */
+  readonly keepGoing?: boolean | undefined;
+  /** Where the history and the picture of all rounds are written. Default: nowhere. */
   readonly out?: string | undefined;
   /** Is told what happens, for people. */
   readonly say: (line: string) => void;
@@ -22,55 +25,69 @@ export interface VerifyOptions extends Omit<RoundOptions, "round" | "seconds" | 
 /** What has come of it. */
 export interface Verdict {
   readonly totals: Totals;
-  /** One of each kind of violation, with what led to it. */
+  /** What did not end or start, and one of each kind of violation, with what led to it and where it is in the history. */
   readonly violations: readonly string[];
   /** What instances have logged as errors. */
   readonly errors: readonly string[];
 }
 
-/** Verifies a deployment, round after round, until the time is over or a promise was broken. */
+/** Verifies a deployment, round after round, until the time is over, a promise was broken, or it does not come back. */
 export async function verify(options: VerifyOptions): Promise<Verdict> {
-  const { deployment, seed, seconds, roundSeconds, out, say } = options;
+  const { deployment, seed, seconds, roundSeconds, keepGoing = false, out, say } = options;
   const totals = noTotals();
   const due: Fault[] = [];
-  const endsAt = performance.now() + seconds * 1_000;
-  for (let round = 1; ; round++) {
-    const leftSeconds = Math.round((endsAt - performance.now()) / 1_000);
-    const length = Math.max(1, Math.min(roundSeconds, leftSeconds));
-    const shown = await runRound({ ...options, round, seconds: length, due });
-    addRound(totals, shown);
-    say(describeRound(round, shown));
-    const isLast = shown.findings.length > 0 || endsAt - performance.now() < 1_000;
-    if (!isLast) continue;
-    if (out !== undefined) await keep(out, `seed ${seed}, round ${round}`, shown);
-    return { totals, violations: toViolations(shown), errors: errorsOf(deployment) };
+  const timeline = createTimeline();
+  const violations = new Map<string, string>();
+  if (out !== undefined) await mkdir(out, { recursive: true });
+  const file = out === undefined ? undefined : openHistoryFile(join(out, "history.jsonl"));
+  const beganAt = performance.now();
+  const endsAt = beganAt + seconds * 1_000;
+  const progress = createProgress(say);
+  try {
+    for (let round = 1; ; round++) {
+      const leftSeconds = Math.round((endsAt - performance.now()) / 1_000);
+      const length = Math.max(1, Math.min(roundSeconds, leftSeconds));
+      const shown = await runRound({ ...options, round, seconds: length, due, progress });
+      progress.enter(`round ${round}, writing it down`);
+      addRound(totals, shown);
+      timeline.add(shown.history, shown.beganAt - beganAt);
+      const lines = await file?.add(round, shown.history);
+      const where = lines === undefined ? "" : `, lines ${lines.first} to ${lines.last} of history.jsonl`;
+      for (const [kind, told] of toViolations(shown)) {
+        if (!violations.has(kind)) violations.set(kind, `round ${round}${where}: ${told}`);
+      }
+      say(describeRound(round, shown));
+      const isOver = endsAt - performance.now() < 1_000;
+      if (isOver || shown.failures.length > 0 || (shown.findings.length > 0 && !keepGoing)) break;
+    }
+  } finally {
+    progress.close();
   }
+  await file?.close();
+  if (out !== undefined) await writeFile(join(out, "timeline.svg"), timeline.draw(`seed ${seed}`));
+  return { totals, violations: [...violations.values()], errors: errorsOf(deployment) };
 }
 
-/** One of each kind tells more than many of one. */
-function toViolations({ history, findings }: Round): string[] {
-  return [...Map.groupBy(findings, kindOf).values()].map(([first, ...more]) => {
+/** By its kind: one of each tells more than many of one. */
+function toViolations({ history, findings, failures }: Round): (readonly [kind: string, told: string])[] {
+  const broken = [...Map.groupBy(findings, kindOf)].map(([kind, [first, ...more]]) => {
     const told = first === undefined ? "" : explain(history, first);
-    return more.length === 0 ? told : `${told}\n  … and ${more.length} more`;
+    return [kind, more.length === 0 ? told : `${told}\n  … and ${more.length} more`] as const;
   });
+  return [...failures.map((failure) => [failure, failure] as const), ...broken];
 }
 
 function errorsOf(deployment: Deployment): readonly string[] {
   return [...new Set(deployment.errors())];
 }
 
-function describeRound(round: number, { history: { sends, devices, marks }, findings }: Round): string {
+function describeRound(round: number, { history: { sends, devices, marks }, findings, failures }: Round): string {
   const deliveries = devices.reduce(
     (sum, { sessions }) => sum + sessions.reduce((ofDevice, { events }) => ofDevice + events.length, 0),
     0,
   );
   const names = marks.map(({ what }) => what).join(", ") || "no fault";
   const verdict = findings.length === 0 ? "" : `; ${findings.length} VIOLATIONS`;
-  return `round ${round}: ${sends.size} notifications, ${deliveries} events; ${names}${verdict}`;
-}
-
-async function keep(dir: string, title: string, { history }: Round): Promise<void> {
-  await mkdir(dir, { recursive: true });
-  await writeHistory(join(dir, "history.jsonl"), history);
-  await writeFile(join(dir, "timeline.svg"), drawTimeline(title, history));
+  const failed = failures.length === 0 ? "" : `; FAILED: ${failures.length} did not end or start`;
+  return `round ${round}: ${sends.size} notifications, ${deliveries} events; ${names}${verdict}${failed}`;
 }

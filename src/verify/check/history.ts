@@ -70,6 +70,8 @@ export interface SessionHistory {
 export interface DeviceHistory {
   readonly userId: string;
   readonly deviceId: string;
+  /** Acknowledgements that it made, each of something further. */
+  acknowledgements?: number;
   readonly sessions: SessionHistory[];
 }
 
