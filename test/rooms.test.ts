@@ -36,7 +36,7 @@ const floors: readonly (readonly string[])[] = [
   ["jwks", "senders", "service-manager", "tracing"],
   ["addressing", "data-dir", "decode-stored", "end-of-turn", "in-flight", "json", "limits", "rate-limit", "refusals"],
   ["config", "errors"],
-  ["answers", "http2/engine", "timer-wheel", "tls", "trusted-proxies", "version", "young-generation"],
+  ["answers", "deadline", "http2/engine", "timer-wheel", "tls", "trusted-proxies", "version", "young-generation"],
   // That of HTTP could be a package of its own.
   ["gen", "http2"],
   ["http2/frames"],

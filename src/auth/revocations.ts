@@ -6,6 +6,7 @@ import type { DirectGet } from "../broker/direct-get.ts";
 import { listen, type Signal, whenListening } from "../broker/signal.ts";
 import { toToken } from "../broker/subjects.ts";
 import { replace } from "../broker/write.ts";
+import { deadlineIn } from "../deadline.ts";
 import type { Caller } from "./caller.ts";
 import { revokedFilter, revokedRepublish, revokedStream, revokedSubject } from "./layout.ts";
 import { anyPlatform, platformIds } from "./platform.ts";
@@ -116,7 +117,7 @@ export async function openRevocations(
   /** Stores a revocation unless a later one is stored, and resolves to the one that then is. */
   const raise = (revocation: Revocation): Promise<Revocation> => {
     const subject = revokedSubject(toToken(revocation.userId), revocation.platformId);
-    return replace(broker, Date.now() + timeoutMs, async () => {
+    return replace(broker, deadlineIn(timeoutMs), async () => {
       const entry = await get.last(revokedStream, subject);
       const before = entry && decode(entry);
       if (before !== undefined && before.atMs >= revocation.atMs) return { writes: [], answer: before };
@@ -126,7 +127,7 @@ export async function openRevocations(
   };
 
   const listening = listen(broker, revokedRepublish.dest, hear);
-  await whenListening(broker, Date.now() + timeoutMs);
+  await whenListening(broker, deadlineIn(timeoutMs));
   await readAll();
   const forgetReconnects = broker.onReconnect(() => void catchUp());
 

@@ -3,6 +3,7 @@ import { setTimeout as delay } from "node:timers/promises";
 import { type JetStreamClient, type JetStreamManager, jetstream, jetstreamManager } from "@nats-io/jetstream";
 import { type Authenticator, connect, credsAuthenticator, type NatsConnection } from "@nats-io/transport-node";
 import type { Logger } from "pino";
+import { type Deadline, deadlineIn, leftUntil } from "../deadline.ts";
 import { failure } from "../errors.ts";
 import { type Ask, createAsk } from "./ask.ts";
 import type { Dial } from "./dial.ts";
@@ -53,9 +54,9 @@ export interface Broker {
   /**
    * Resolves when the connection is up: at once in the usual case.
    *
-   * @throws NetworkError (90004) when it is still down at `deadlineMs` (epoch milliseconds).
+   * @throws NetworkError (90004) when it is still down at `deadline`.
    */
-  whenConnected(deadlineMs: number): Promise<void>;
+  whenConnected(deadline: Deadline): Promise<void>;
   /** Calls `listener` when the connection is lost: what was asked and not answered will not be. */
   onDisconnect(listener: () => void): () => void;
   /** Calls `listener` after every reconnect, when subscriptions are in force again. */
@@ -109,7 +110,7 @@ export async function connectBroker(options: ConnectOptions): Promise<Broker> {
     js: jetstream(nc, { timeout: options.requestTimeoutMs }),
     jsm,
     isConnected: () => connected,
-    async whenConnected(deadlineMs) {
+    async whenConnected(deadline) {
       if (connected) return;
       await new Promise<void>((resolve, reject) => {
         const done = () => {
@@ -120,7 +121,7 @@ export async function connectBroker(options: ConnectOptions): Promise<Broker> {
         const timer = setTimeout(() => {
           waiting.delete(done);
           reject(failure("NetworkError", "the broker cannot be reached"));
-        }, deadlineMs - Date.now());
+        }, leftUntil(deadline));
         waiting.add(done);
       });
     },
@@ -191,13 +192,13 @@ type Connected = Pick<Broker, "nc" | "jsm">;
 
 /** Connects as soon as the broker is there. */
 async function whenThere(options: ConnectOptions): Promise<Connected> {
-  const deadlineMs = Date.now() + (options.waitMs ?? 0);
+  const deadline = deadlineIn(options.waitMs ?? 0);
   let nextLineMs = 0;
   for (;;) {
     try {
       return await connectOnce(options);
     } catch (err) {
-      if (Date.now() + connectRetryMs > deadlineMs) throw err;
+      if (leftUntil(deadline) < connectRetryMs) throw err;
       if (Date.now() >= nextLineMs) {
         nextLineMs = Date.now() + waitingLineMs;
         options.log.warn({ err }, "waiting for the broker");

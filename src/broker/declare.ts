@@ -2,6 +2,7 @@ import { setTimeout as delay } from "node:timers/promises";
 import { isDeepStrictEqual } from "node:util";
 import { DiscardPolicy, RetentionPolicy, StorageType, type StreamConfig, type StreamInfo } from "@nats-io/jetstream";
 import { nanos } from "@nats-io/transport-node";
+import { deadlineIn, leftUntil } from "../deadline.ts";
 import type { Broker } from "./connect.ts";
 import { judge } from "./faults.ts";
 
@@ -60,7 +61,7 @@ export async function declare(
   onWaiting: (err: unknown) => void = () => {},
   waitMs = Number.POSITIVE_INFINITY,
 ): Promise<boolean> {
-  const deadlineMs = Date.now() + waitMs;
+  const deadline = deadlineIn(waitMs);
   let isAnyNew = false;
   let nextLineMs = 0;
   for (const spec of specs) {
@@ -70,7 +71,7 @@ export async function declare(
         break;
       } catch (err) {
         // As it is: what the operator reads is not for callers.
-        if (judge(err).kind !== "retry" || Date.now() + formingMs > deadlineMs) throw err;
+        if (judge(err).kind !== "retry" || leftUntil(deadline) < formingMs) throw err;
         if (Date.now() >= nextLineMs) {
           nextLineMs = Date.now() + formingLineMs;
           onWaiting(err);

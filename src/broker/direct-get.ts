@@ -1,4 +1,5 @@
 import { createInbox, type Msg } from "@nats-io/transport-node";
+import { deadlineIn, leftUntil } from "../deadline.ts";
 import { readHeaders } from "../decode-stored.ts";
 import { failure } from "../errors.ts";
 import { createLimit } from "../in-flight.ts";
@@ -188,7 +189,7 @@ export function createDirectGet(broker: Broker, options: { readonly timeoutMs: n
     const batched = request.multi_last !== undefined || request.batch !== undefined;
     const bounded = batched ? { max_bytes: maxBatchBytes, ...request } : request;
     const { promise: answer, resolve, reject } = Promise.withResolvers<Page | undefined>();
-    const deadlineMs = Date.now() + options.timeoutMs;
+    const deadline = deadlineIn(options.timeoutMs);
     // From now on: what waits for its turn has no more time than what is under way.
     const timer = setTimeout(
       () => finish(read.token)?.reject(failure("NetworkError", "the broker did not answer a read in time")),
@@ -198,7 +199,7 @@ export function createDirectGet(broker: Broker, options: { readonly timeoutMs: n
     const read: Pending = { ...question, token: String(++next), isAsked: false, messages: [], resolve, reject, timer };
     pending.set(read.token, read);
     void limit(bounded.max_bytes ?? singleBytes, async () => {
-      if (!pending.has(read.token) || Date.now() >= deadlineMs) return;
+      if (!pending.has(read.token) || leftUntil(deadline) <= 0) return;
       publish(read);
       await answer.catch(() => {}); // Who asked hears of it.
     });
@@ -221,7 +222,7 @@ export function createDirectGet(broker: Broker, options: { readonly timeoutMs: n
 /** The same reads, each made again until there is an answer or its time is over, in milliseconds. */
 export function patient({ ask, close }: DirectGet, broker: Broker, timeoutMs: number): DirectGet {
   return readsOver(
-    (stream, request) => untilAnswered(broker, Date.now() + timeoutMs, () => ask(stream, request)),
+    (stream, request) => untilAnswered(broker, deadlineIn(timeoutMs), () => ask(stream, request)),
     close,
   );
 }

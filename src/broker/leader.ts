@@ -1,4 +1,5 @@
 import type { StreamState } from "@nats-io/jetstream";
+import { deadlineIn } from "../deadline.ts";
 import type { Broker } from "./connect.ts";
 import type { DirectGet, DirectMessage } from "./direct-get.ts";
 import { toFailure } from "./faults.ts";
@@ -52,7 +53,7 @@ export async function stateOf(broker: Broker, stream: string): Promise<StreamSta
 export function createStreamState(broker: Broker): (stream: string) => Promise<StreamState> {
   const asking = new Map<string, Promise<StreamState>>();
   const ask = async (stream: string): Promise<StreamState> => {
-    await broker.whenConnected(Date.now() + 1_000);
+    await broker.whenConnected(deadlineIn(1_000));
     // Who asks from now on gets an answer of its own.
     asking.delete(stream);
     try {

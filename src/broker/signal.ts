@@ -1,4 +1,5 @@
 import { headers, type Msg, type MsgHdrs } from "@nats-io/transport-node";
+import type { Deadline } from "../deadline.ts";
 import { readHeaders } from "../decode-stored.ts";
 import { atEndOfTurn } from "../end-of-turn.ts";
 import type { Broker } from "./connect.ts";
@@ -51,17 +52,17 @@ function tellAll(broker: Broker): void {
 /**
  * Tells whoever listens, once there is a connection; what is told in one turn of the event loop goes out in one write.
  *
- * @throws NetworkError (90004) when there is none at `deadlineMs` (epoch milliseconds), ArgsError (1001) for a payload
+ * @throws NetworkError (90004) when there is none at `deadline`, ArgsError (1001) for a payload
  * that is larger than the broker takes.
  */
 export async function push(
   broker: Broker,
   subject: string,
   payload: Uint8Array,
-  deadlineMs: number,
+  deadline: Deadline,
   values?: Readonly<Record<string, string>>,
 ): Promise<void> {
-  await broker.whenConnected(deadlineMs);
+  await broker.whenConnected(deadline);
   await endOfTurn();
   try {
     broker.nc.publish(subject, payload, values && { headers: toHeaders(values) });
@@ -151,10 +152,10 @@ export function listen(broker: Broker, subject: string, onSignal: (signal: Signa
 /**
  * Resolves when the broker knows who listens: nothing that is told from then on is missed.
  *
- * @throws NetworkError (90004) when it does not answer by `deadlineMs` (epoch milliseconds).
+ * @throws NetworkError (90004) when it does not answer by `deadline`.
  */
-export function whenListening(broker: Broker, deadlineMs: number): Promise<void> {
-  return untilAnswered(broker, deadlineMs, async () => {
+export function whenListening(broker: Broker, deadline: Deadline): Promise<void> {
+  return untilAnswered(broker, deadline, async () => {
     await endOfTurn();
     await broker.nc.flush();
   });

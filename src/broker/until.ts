@@ -1,4 +1,5 @@
 import { setTimeout as delay } from "node:timers/promises";
+import { type Deadline, leftUntil } from "../deadline.ts";
 import { failure } from "../errors.ts";
 import type { Broker } from "./connect.ts";
 import { judge } from "./faults.ts";
@@ -14,10 +15,10 @@ const maxPauseMs = { overtaken: 20, failed: 50 } as const;
  * disconnects and "no responders" lead to another; what the broker refuses for good ends it at once, and so does a
  * mistake of ours. An attempt must be idempotent.
  *
- * @throws NetworkError (90004) when there is none at `deadlineMs` (epoch milliseconds); what the attempt throws, as
+ * @throws NetworkError (90004) when there is none at `deadline`; what the attempt throws, as
  * {@link judge} has it.
  */
-export async function until<T>(deadlineMs: number, attempt: () => Promise<T | typeof again>): Promise<T> {
+export async function until<T>(deadline: Deadline, attempt: () => Promise<T | typeof again>): Promise<T> {
   for (;;) {
     let pauseMs: number = maxPauseMs.overtaken;
     let cause: unknown;
@@ -31,7 +32,7 @@ export async function until<T>(deadlineMs: number, attempt: () => Promise<T | ty
       pauseMs = maxPauseMs.failed;
       cause = error;
     }
-    if (Date.now() + pauseMs >= deadlineMs) throw notInTime(cause);
+    if (leftUntil(deadline) <= pauseMs) throw notInTime(cause);
     await delay(Math.random() * pauseMs);
   }
 }
@@ -42,23 +43,23 @@ export async function until<T>(deadlineMs: number, attempt: () => Promise<T | ty
  */
 export function untilAnswered<T>(
   broker: Pick<Broker, "whenConnected" | "onDisconnect">,
-  deadlineMs: number,
+  deadline: Deadline,
   attempt: () => Promise<T | typeof again>,
 ): Promise<T> {
-  return until(deadlineMs, async () => {
-    await broker.whenConnected(deadlineMs);
-    return whileConnected(broker, deadlineMs, attempt);
+  return until(deadline, async () => {
+    await broker.whenConnected(deadline);
+    return whileConnected(broker, deadline, attempt);
   });
 }
 
 /** The answer to an attempt; `again` when the connection is lost before, for then it will not come. */
 function whileConnected<T>(
   broker: Pick<Broker, "onDisconnect">,
-  deadlineMs: number,
+  deadline: Deadline,
   attempt: () => Promise<T | typeof again>,
 ): Promise<T | typeof again> {
   return new Promise((resolve, reject) => {
-    const timer = setTimeout(() => reject(notInTime()), Math.max(0, deadlineMs - Date.now()));
+    const timer = setTimeout(() => reject(notInTime()), Math.max(0, leftUntil(deadline)));
     const forget = broker.onDisconnect(() => resolve(again));
     const end = () => {
       clearTimeout(timer);

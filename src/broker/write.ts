@@ -1,5 +1,6 @@
 import { nuid } from "@nats-io/transport-node";
 import { z } from "zod";
+import { type Deadline, leftUntil } from "../deadline.ts";
 import type { Broker } from "./connect.ts";
 import { isGone, isOvertaken, type Refusal, toFailure, toRefusal } from "./faults.ts";
 import type { Message } from "./messages.ts";
@@ -68,17 +69,17 @@ export async function write(broker: Broker, writes: readonly Write[], timeoutMs:
  * Reads, changes and writes, with no other write in between: stores what `revise` makes of what it reads, all or none,
  * and calls it again when another came first. A try that was not acknowledged may be stored: `revise` then finds it.
  *
- * @throws NetworkError (90004) when nothing is acknowledged by `deadlineMs` (epoch milliseconds); what `revise` throws.
+ * @throws NetworkError (90004) when nothing is acknowledged by `deadline`; what `revise` throws.
  */
 export function replace<T>(
   broker: Broker,
-  deadlineMs: number,
+  deadline: Deadline,
   revise: () => Promise<Revision<T> | typeof again>,
 ): Promise<T> {
-  return untilAnswered(broker, deadlineMs, async () => {
+  return untilAnswered(broker, deadline, async () => {
     const revision = await revise();
     if (revision === again || revision.writes.length === 0) return revision === again ? again : revision.answer;
-    const stored = await write(broker, revision.writes, Math.min(tryTimeoutMs, Math.max(1, deadlineMs - Date.now())));
+    const stored = await write(broker, revision.writes, Math.min(tryTimeoutMs, Math.max(1, leftUntil(deadline))));
     if (stored.kind === "stored") return revision.answer;
     if (isOvertaken(stored)) return again;
     throw toRefusal(stored);

@@ -1,6 +1,7 @@
 import { setTimeout as delay } from "node:timers/promises";
 import { judge } from "../broker/faults.ts";
 import { untilAnswered } from "../broker/until.ts";
+import { type Deadline, deadlineIn, leftUntil } from "../deadline.ts";
 import { failure } from "../errors.ts";
 import type { Message } from "../gen/mustreach/delivery/v1/delivery_pb.ts";
 import { type ChatCopy, type ChatStore, type CopiesStored, storeCopies } from "./copies.ts";
@@ -27,7 +28,7 @@ interface Waiting {
   /** How often a batch of its conversation alone was incomplete. */
   incompletes: number;
   /** When its caller is told that it took too long, in epoch milliseconds. */
-  readonly deadlineMs: number;
+  readonly deadline: Deadline;
   resolve(message: Message): void;
   reject(error: unknown): void;
 }
@@ -80,7 +81,7 @@ export function createAppend(store: ChatStore, timeoutMs: number): (copy: ChatCo
   };
 
   const tryStore = (taken: readonly Waiting[]): Promise<CopiesStored> =>
-    untilAnswered(store.broker, Date.now() + tryTimeoutMs, () =>
+    untilAnswered(store.broker, deadlineIn(tryTimeoutMs), () =>
       storeCopies(
         store,
         taken.map(({ copy }) => copy),
@@ -98,7 +99,7 @@ export function createAppend(store: ChatStore, timeoutMs: number): (copy: ChatCo
     const { promise, resolve, reject } = Promise.withResolvers<Message>();
     const timer = setTimeout(() => reject(notInTime()), timeoutMs);
     const conversation = conversationToken(copy.parties);
-    queue.push({ copy, conversation, incompletes: 0, deadlineMs: Date.now() + timeoutMs, resolve, reject });
+    queue.push({ copy, conversation, incompletes: 0, deadline: deadlineIn(timeoutMs), resolve, reject });
     void storeNext();
     return promise.finally(() => clearTimeout(timer));
   };
@@ -113,7 +114,7 @@ function takeSome(queue: Waiting[]): Waiting[] {
     if (count > 0 && (units > maxDataUnits || count === maxCopies)) break;
     count++;
   }
-  return queue.splice(0, count).filter(({ deadlineMs }) => Date.now() < deadlineMs);
+  return queue.splice(0, count).filter(({ deadline }) => leftUntil(deadline) > 0);
 }
 
 function notInTime() {

@@ -3,6 +3,7 @@ import type { DirectGet } from "../broker/direct-get.ts";
 import { toToken } from "../broker/subjects.ts";
 import { again } from "../broker/until.ts";
 import { replace } from "../broker/write.ts";
+import { deadlineIn } from "../deadline.ts";
 import { chatInfoSubject, chatReadSubject } from "./layout.ts";
 import { conversationToken, decodeRecord, infoRecord, type Parties, readRecord, readSubjects } from "./records.ts";
 
@@ -26,7 +27,7 @@ export function markRead(
   const conversation = conversationToken(parties);
   const infoSubject = chatInfoSubject(conversation);
   const readSubject = chatReadSubject(conversation, toToken(userId));
-  return replace<void>(broker, Date.now() + timeoutMs, async () => {
+  return replace<void>(broker, deadlineIn(timeoutMs), async () => {
     const records = await readSubjects(get, [infoSubject, readSubject]);
     const before = records.get(readSubject);
     if ((decodeRecord(readRecord, before)?.hasReadSeq ?? 0) >= place) return { writes: [], answer: undefined };

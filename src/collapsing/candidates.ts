@@ -5,6 +5,7 @@ import { toRefusal } from "../broker/faults.ts";
 import { findSurely } from "../broker/leader.ts";
 import { again, untilAnswered } from "../broker/until.ts";
 import { remove } from "../broker/write.ts";
+import { deadlineIn } from "../deadline.ts";
 import { decodeStored } from "../decode-stored.ts";
 import type { Notification } from "../gen/mustreach/delivery/v1/delivery_pb.ts";
 import { CollapseRecordSchema } from "../gen/mustreach/store/v1/send_pb.ts";
@@ -76,7 +77,7 @@ export function createCandidates(
 ): Candidates {
   /** What the index has, as of a sequence or later: a replica that answers may lag behind. Undefined for too many. */
   const indexSince = ({ stream }: Topic, filters: readonly string[], since: number, count?: number) =>
-    untilAnswered(broker, Date.now() + timeoutMs, async () => {
+    untilAnswered(broker, deadlineIn(timeoutMs), async () => {
       const page = await get.index(stream, filters, { from: 1, ...(count !== undefined && { count }) });
       // An empty answer does not say how far the replica is.
       if (page === undefined || (page.upToSequence ?? 0) >= since) return page;

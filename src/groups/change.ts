@@ -2,6 +2,7 @@ import type { Broker } from "../broker/connect.ts";
 import type { DirectGet } from "../broker/direct-get.ts";
 import { toToken } from "../broker/subjects.ts";
 import { maxBatchMessages, type Revision, replace, type Write } from "../broker/write.ts";
+import { deadlineIn } from "../deadline.ts";
 import { failure } from "../errors.ts";
 import { createTurns } from "../in-flight.ts";
 import { groupInfoSubject, groupMembersSubject, joinedSubject, membersPerSubject } from "./layout.ts";
@@ -66,9 +67,9 @@ export function createChangeGroup(broker: Broker, get: DirectGet, { timeoutMs, h
   const change = (groupId: string, { userIds, minVersion, revise }: ChangeRequest) => {
     const subjects = [...new Set(userIds.map((userId) => membersSubject(groupId, userId)))];
     const concerned = new Set(userIds);
-    const deadlineMs = Date.now() + timeoutMs;
-    return replace<GroupRecord | undefined>(broker, deadlineMs, async () => {
-      const snapshot = await readGroup(get, groupId, { subjects, minVersion, deadlineMs });
+    const deadline = deadlineIn(timeoutMs);
+    return replace<GroupRecord | undefined>(broker, deadline, async () => {
+      const snapshot = await readGroup(get, groupId, { subjects, minVersion, deadline });
       const members = membersAmong(concerned, snapshot);
       const revision = revise(snapshot.group, new Set(members.map(({ userId }) => userId)), members);
       if (revision === undefined) return { writes: [], answer: snapshot.group };

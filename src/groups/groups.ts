@@ -4,6 +4,7 @@ import { type DirectGet, patient } from "../broker/direct-get.ts";
 import { askLeader } from "../broker/leader.ts";
 import { toToken } from "../broker/subjects.ts";
 import { untilAnswered } from "../broker/until.ts";
+import { deadlineIn } from "../deadline.ts";
 import { wrongField } from "../errors.ts";
 import { createChangeGroup, type GroupRevision, inRecordOrder, takeChunk } from "./change.ts";
 import { groupInfoSubject, groupsStream, joinedFilter } from "./layout.ts";
@@ -105,7 +106,7 @@ export function createGroups(broker: Broker, directGet: DirectGet, options: Grou
 
   const find = async (groupId: string): Promise<Group | undefined> => {
     const subject = groupInfoSubject(toToken(groupId));
-    const message = await untilAnswered(broker, Date.now() + timeoutMs, () =>
+    const message = await untilAnswered(broker, deadlineIn(timeoutMs), () =>
       askLeader(broker, groupsStream, { last: subject }),
     );
     return message && toGroup(decodeGroup(message.payload));
@@ -258,7 +259,7 @@ export function createGroups(broker: Broker, directGet: DirectGet, options: Grou
       const groups: Group[] = [];
       for (let start = 0; start < subjects.length; start += infosPerRead) {
         const chunk = subjects.slice(start, start + infosPerRead);
-        const infos = await readLast(get, chunk, { after: 0, deadlineMs: Date.now() + timeoutMs });
+        const infos = await readLast(get, chunk, { after: 0, deadline: deadlineIn(timeoutMs) });
         groups.push(...infos.values().map(({ payload }) => toGroup(decodeGroup(payload))));
       }
       return groups.filter(({ status }) => status === "active").sort((a, b) => (a.groupId < b.groupId ? -1 : 1));

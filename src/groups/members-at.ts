@@ -1,5 +1,6 @@
 import type { DirectGet } from "../broker/direct-get.ts";
 import { toToken } from "../broker/subjects.ts";
+import { deadlineIn } from "../deadline.ts";
 import { groupFilter } from "./layout.ts";
 import { type GroupSnapshot, readGroup } from "./reads.ts";
 import { isMemberAt, type Member, type Membership } from "./records.ts";
@@ -57,7 +58,7 @@ export function createMembersAt(get: DirectGet, options: MembersAtOptions): Memb
       subjects: [groupFilter(toToken(groupId))],
       after: before?.sequence ?? 0,
       minVersion: version,
-      deadlineMs: Date.now() + timeoutMs,
+      deadline: deadlineIn(timeoutMs),
     });
     return toImage(snapshot, before);
   };

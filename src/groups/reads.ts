@@ -1,6 +1,7 @@
 import type { DirectGet, DirectMessage } from "../broker/direct-get.ts";
 import { toToken } from "../broker/subjects.ts";
 import { again, until } from "../broker/until.ts";
+import type { Deadline } from "../deadline.ts";
 import { groupInfoSubject, groupsStream } from "./layout.ts";
 import { decodeGroup, decodeMemberships, type GroupRecord, type Membership } from "./records.ts";
 
@@ -21,8 +22,8 @@ interface GroupQuery {
   readonly after?: number;
   /** A copy of the stream that does not have this version of the group yet is not believed. 0: any will do. */
   readonly minVersion: number;
-  /** When to give up, in epoch milliseconds. */
-  readonly deadlineMs: number;
+  /** When to give up. */
+  readonly deadline: Deadline;
 }
 
 /** A page ends with the record that reaches this size, in bytes. */
@@ -36,11 +37,11 @@ const maxPageBytes = 4_194_304;
 export function readGroup(
   get: DirectGet,
   groupId: string,
-  { subjects, after = 0, minVersion, deadlineMs }: GroupQuery,
+  { subjects, after = 0, minVersion, deadline }: GroupQuery,
 ): Promise<GroupSnapshot> {
   const infoSubject = groupInfoSubject(toToken(groupId));
-  return until(deadlineMs, async () => {
-    const records = await readLast(get, [infoSubject, ...subjects], { after, deadlineMs });
+  return until(deadline, async () => {
+    const records = await readLast(get, [infoSubject, ...subjects], { after, deadline });
     const info = records.get(infoSubject);
     const group = info && decodeGroup(info.payload);
     // A copy of the stream that does not have the version yet: another is asked.
@@ -59,9 +60,9 @@ export function readGroup(
 export function readLast(
   get: DirectGet,
   subjects: readonly string[],
-  { after, deadlineMs }: { readonly after: number; readonly deadlineMs: number },
+  { after, deadline }: { readonly after: number; readonly deadline: Deadline },
 ): Promise<Map<string, DirectMessage>> {
-  return until(deadlineMs, async () => {
+  return until(deadline, async () => {
     const records = new Map<string, DirectMessage>();
     let seq = after + 1;
     let upToSequence = 0;

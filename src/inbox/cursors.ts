@@ -3,6 +3,7 @@ import type { Broker } from "../broker/connect.ts";
 import type { DirectGet } from "../broker/direct-get.ts";
 import { toPartition, toToken } from "../broker/subjects.ts";
 import { replace, type Write, write as writeOnce } from "../broker/write.ts";
+import { deadlineIn, leftUntil } from "../deadline.ts";
 import { failure } from "../errors.ts";
 import { createLimit } from "../in-flight.ts";
 import { minBatchWrites } from "../publishing/group-commit.ts";
@@ -149,7 +150,7 @@ export function createCursors(broker: Broker, get: DirectGet, options: CursorOpt
   const write = async (subject: string): Promise<void> => {
     for (let target = moved.get(subject); target !== undefined; target = moved.get(subject)) {
       const { user, position } = target;
-      const isNew = await replace(broker, Date.now() + timeoutMs.write, async () => {
+      const isNew = await replace(broker, deadlineIn(timeoutMs.write), async () => {
         await refresh([user]);
         const before = await get.last(cursorStream, subject);
         const payload = toStore(target, before && decodeCursor(before.payload));
@@ -222,7 +223,7 @@ export function createCursors(broker: Broker, get: DirectGet, options: CursorOpt
   const position = async (userId: string, deviceId: string): Promise<Position | undefined> => {
     const user = toToken(userId);
     const subject = cursorSubject(user, toToken(deviceId));
-    await broker.whenConnected(Date.now() + 1_000);
+    await broker.whenConnected(deadlineIn(1_000));
     // What is stored meanwhile is ahead of what is read, and by then no longer among those that are.
     const before = moved.get(subject)?.position;
     const message = await get.last(cursorStream, subject);
@@ -283,8 +284,8 @@ export function createCursors(broker: Broker, get: DirectGet, options: CursorOpt
     flush: (userId, deviceId) => flushOne(cursorSubject(toToken(userId), toToken(deviceId))),
     async close() {
       clearInterval(timer);
-      const deadlineMs = Date.now() + timeoutMs.close;
-      while (moved.size > 0 && broker.isConnected() && Date.now() < deadlineMs) await flushAll();
+      const deadline = deadlineIn(timeoutMs.close);
+      while (moved.size > 0 && broker.isConnected() && leftUntil(deadline) > 0) await flushAll();
       if (moved.size > 0)
         log.warn({ cursors: moved.size }, "stopped with cursors not stored: their devices see notifications again");
     },

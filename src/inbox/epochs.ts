@@ -7,6 +7,7 @@ import { toRefusal } from "../broker/faults.ts";
 import { purge, stateOf } from "../broker/leader.ts";
 import { untilAnswered } from "../broker/until.ts";
 import { write } from "../broker/write.ts";
+import { deadlineIn } from "../deadline.ts";
 import { failure } from "../errors.ts";
 import type { WriteGate } from "../publishing/publish.ts";
 import { encodeMarker, type Marker, readMarker, toMarker } from "./epoch-marker.ts";
@@ -217,7 +218,7 @@ export function createEpochs({ reads, writes, partitions, retentionMs, log }: Ep
     if (next === undefined) {
       next = partition.turn.then(() => {
         partition.next.delete(kind);
-        return untilAnswered(reads, Date.now() + 2 * requestMs, () => lookOver(reads, partition, kind === "count"));
+        return untilAnswered(reads, deadlineIn(2 * requestMs), () => lookOver(reads, partition, kind === "count"));
       });
       partition.next.set(kind, next);
       partition.turn = next.catch(() => {});

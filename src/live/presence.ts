@@ -4,6 +4,7 @@ import { z } from "zod";
 import type { Broker } from "../broker/connect.ts";
 import { listen, tell, whenListening } from "../broker/signal.ts";
 import { toPartition, toToken } from "../broker/subjects.ts";
+import { deadlineIn } from "../deadline.ts";
 import { liveAnswerFilter, liveAnswerSubject, parseLiveAnswer, whoSubject } from "./layout.ts";
 
 /**
@@ -48,7 +49,7 @@ export function createFindPlatforms(broker: Broker, { partitions, timeoutMs }: P
       if (waiting.size === 0) answered.resolve();
     });
     try {
-      await whenListening(broker, Date.now() + timeoutMs);
+      await whenListening(broker, deadlineIn(timeoutMs));
       for (const [index, userId] of userIds.entries()) {
         const user = toToken(userId);
         tell(broker, whoSubject(toPartition(user, partitions), user), undefined, liveAnswerSubject(question, index));

@@ -5,6 +5,7 @@ import { askLeader, purge, stateOf } from "../broker/leader.ts";
 import { toPartition, toToken } from "../broker/subjects.ts";
 import { again, untilAnswered } from "../broker/until.ts";
 import { write } from "../broker/write.ts";
+import { deadlineIn } from "../deadline.ts";
 import {
   epochStream,
   epochSubject,
@@ -115,6 +116,6 @@ export async function createOpenSession(broker: Broker, options: SessionOrderOpt
     const user = toToken(userId);
     const subject = sessionSubject(toPartition(user, partitions), user, toToken(deviceId));
     // Recorded twice when the first answer was lost: the later one counts, there as here.
-    return untilAnswered(broker, Date.now() + timeoutMs, () => record(subject));
+    return untilAnswered(broker, deadlineIn(timeoutMs), () => record(subject));
   };
 }

@@ -3,6 +3,7 @@ import { type Addressing, devicesHeader, readAddressing, writeAddressing } from 
 import type { Broker } from "../broker/connect.ts";
 import { listen, push, type Signal, tell, tellLater } from "../broker/signal.ts";
 import { toPartition, toToken } from "../broker/subjects.ts";
+import { deadlineIn } from "../deadline.ts";
 import {
   ackSubject,
   groupPushSubject,
@@ -130,11 +131,11 @@ export function createLive(
     },
     push(userId, notification, devices) {
       const headers = devices && { [devicesHeader]: writeAddressing(devices) };
-      return push(broker, pushSubject(...locate(toToken(userId))), notification, Date.now() + timeoutMs, headers);
+      return push(broker, pushSubject(...locate(toToken(userId))), notification, deadlineIn(timeoutMs), headers);
     },
     echo: (userId, notification) => tellLater(broker, pushSubject(...locate(toToken(userId))), notification),
     pushGroup: (groupId, notification) =>
-      push(broker, groupPushSubject(toToken(groupId)), notification, Date.now() + timeoutMs),
+      push(broker, groupPushSubject(toToken(groupId)), notification, deadlineIn(timeoutMs)),
     subscribeGroup: (groupId, onPush) =>
       listen(broker, groupPushSubject(toToken(groupId)), ({ payload }) => onPush(payload)),
     publishMember(userIds, signal) {

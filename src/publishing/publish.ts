@@ -1,6 +1,7 @@
 import type { Broker } from "../broker/connect.ts";
 import { again, untilAnswered } from "../broker/until.ts";
 import type { Followed, Stored, Write } from "../broker/write.ts";
+import { deadlineIn } from "../deadline.ts";
 import { failure } from "../errors.ts";
 import { createLimit } from "../in-flight.ts";
 import { bytesOf, createGroupCommit, type GroupCommit } from "./group-commit.ts";
@@ -95,7 +96,7 @@ export function createPublisher(broker: Broker, options: PublisherOptions): Publ
     heldBytes += bytes;
     const startedMs = performance.now();
     try {
-      const answer: T = await untilAnswered<T>(broker, Date.now() + sendTimeoutMs, async () => {
+      const answer: T = await untilAnswered<T>(broker, deadlineIn(sendTimeoutMs), async () => {
         for (const { subject } of writes) if (!gate.isOpen(subject)) await gate.open(subject);
         return store().catch((thrown: unknown) => {
           if (thrown !== shut) throw thrown;

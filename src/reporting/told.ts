@@ -1,5 +1,6 @@
 import type { Broker } from "../broker/connect.ts";
 import { listen, whenListening } from "../broker/signal.ts";
+import { deadlineIn } from "../deadline.ts";
 import { toldFilter } from "./layout.ts";
 
 /** What the broker tells of new reports. It may be lost. */
@@ -28,7 +29,7 @@ export function createTold(broker: Broker, timeoutMs: number): Told {
         count++;
         for (const wake of waiters) wake();
       });
-      await whenListening(broker, Date.now() + timeoutMs);
+      await whenListening(broker, deadlineIn(timeoutMs));
     },
     count: () => count,
     wait(known, timeoutMs, signal) {

@@ -6,6 +6,7 @@ import { connect, type NodeConnectionOptions, nkeys } from "@nats-io/transport-n
 import { pino } from "pino";
 import { expect, onTestFinished, test, vi } from "vitest";
 import { connectBroker } from "../../src/broker/connect.ts";
+import { deadlineIn } from "../../src/deadline.ts";
 import { type ExternalBrokerOptions, startExternalBroker } from "../helpers/external-broker.ts";
 import { startFakeBroker } from "../helpers/fake-broker.ts";
 
@@ -60,7 +61,7 @@ test("refused over and over, the connection comes back when its credentials are 
   await vi.waitFor(() => expect(refusals().length).toBeGreaterThan(3), often);
   await server.pause();
   await server.resume("first");
-  await broker.whenConnected(Date.now() + 20_000);
+  await broker.whenConnected(deadlineIn(20_000));
   await broker.nc.flush();
   expect(broker.nc.isClosed()).toBe(false);
 });

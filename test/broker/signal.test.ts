@@ -3,6 +3,7 @@ import { beforeEach, describe, expect, test, vi } from "vitest";
 import { type Broker, connectBroker } from "../../src/broker/connect.ts";
 import { declare } from "../../src/broker/declare.ts";
 import { listen, push, tell, tellLater, whenListening } from "../../src/broker/signal.ts";
+import { deadlineIn } from "../../src/deadline.ts";
 import { toErrorFacts } from "../../src/errors.ts";
 import { inboxSpecs } from "../../src/inbox/layout.ts";
 import { type ExternalBroker, startExternalBroker } from "../helpers/external-broker.ts";
@@ -19,7 +20,7 @@ beforeEach(async () => {
 });
 
 const subject = "live.0.dXNlcg.push";
-const inTime = () => Date.now() + 20_000;
+const inTime = () => deadlineIn(20_000);
 
 describe("push", () => {
   test("reaches whoever listens, in order, and is not stored", async () => {
@@ -46,7 +47,7 @@ describe("push", () => {
   test("fails with 90004 in time when the broker is away", async () => {
     await server.pause();
     await expect.poll(() => broker.isConnected()).toBe(false);
-    const pushing = push(broker, subject, Buffer.from("lost"), Date.now() + 300);
+    const pushing = push(broker, subject, Buffer.from("lost"), deadlineIn(300));
     expect(await pushing.catch(toErrorFacts)).toMatchObject({ errCode: 90004 });
   });
 });
@@ -101,7 +102,7 @@ describe("listening", () => {
 
   test("fails with 90004 in time when the broker is away", async () => {
     await server.pause();
-    expect(await whenListening(broker, Date.now() + 300).catch(toErrorFacts)).toMatchObject({ errCode: 90004 });
+    expect(await whenListening(broker, deadlineIn(300)).catch(toErrorFacts)).toMatchObject({ errCode: 90004 });
   });
 
   test("tells nobody through a connection that is closed", async () => {

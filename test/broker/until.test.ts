@@ -1,8 +1,9 @@
 import { NoRespondersError, RequestError, TimeoutError } from "@nats-io/transport-node";
 import { pino } from "pino";
-import { afterAll, beforeAll, describe, expect, test } from "vitest";
+import { afterAll, beforeAll, describe, expect, onTestFinished, test, vi } from "vitest";
 import { type Broker, connectBroker } from "../../src/broker/connect.ts";
 import { again, untilAnswered } from "../../src/broker/until.ts";
+import { deadlineIn } from "../../src/deadline.ts";
 import { failure, toErrorFacts } from "../../src/errors.ts";
 import { useBroker } from "../helpers/broker.ts";
 
@@ -15,7 +16,7 @@ beforeAll(async () => {
 });
 afterAll(() => broker.close());
 
-const soon = () => Date.now() + 20_000;
+const soon = () => deadlineIn(20_000);
 
 describe("a question to the broker", () => {
   test("is asked once when it is answered", async () => {
@@ -49,7 +50,7 @@ describe("a question to the broker", () => {
     };
     expect(await untilAnswered(broker, soon(), ask)).toBe("answered");
     expect(asked).toBe(3);
-    const never = untilAnswered(broker, Date.now() + 300, async () => {
+    const never = untilAnswered(broker, deadlineIn(300), async () => {
       const result = outcome();
       if (result === again) return result;
       throw result;
@@ -59,7 +60,7 @@ describe("a question to the broker", () => {
 
   test("that the broker refuses for good is answered at once, and asked once", async () => {
     let asked = 0;
-    const answer = untilAnswered(broker, Date.now() + 600_000, async () => {
+    const answer = untilAnswered(broker, deadlineIn(600_000), async () => {
       asked++;
       broker.nc.publish("too.large", new Uint8Array(20_000_000));
     });
@@ -78,6 +79,23 @@ describe("a question to the broker", () => {
     expect(asked).toBe(2);
   });
 
+  test("has the time that it was given, when the machine's clock is set", async () => {
+    const start = Date.now();
+    const clock = vi.spyOn(Date, "now");
+    onTestFinished(() => clock.mockRestore());
+    let asked = 0;
+    const forwards = untilAnswered(broker, deadlineIn(600_000), async () => {
+      clock.mockReturnValue(start + 3_600_000);
+      return asked++ === 0 ? again : "answered";
+    });
+    expect(await forwards).toBe("answered");
+    const backwards = untilAnswered(broker, deadlineIn(100), async () => {
+      clock.mockReturnValue(start - 3_600_000);
+      return again;
+    });
+    expect(toErrorFacts(await backwards.catch((error: unknown) => error))).toMatchObject({ errCode: 90004 });
+  });
+
   test("is not asked, and is 90004, while there is no connection until the deadline", async () => {
     const down = Promise.withResolvers<void>();
     void (async () => {
@@ -86,7 +104,7 @@ describe("a question to the broker", () => {
     await server.stop();
     await down.promise;
     let asked = 0;
-    const thrown = await untilAnswered(broker, Date.now() + 200, async () => ++asked).catch((error: unknown) => error);
+    const thrown = await untilAnswered(broker, deadlineIn(200), async () => ++asked).catch((error: unknown) => error);
     expect(toErrorFacts(thrown)).toMatchObject({ errCode: 90004 });
     expect(asked).toBe(0);
   });

@@ -4,6 +4,7 @@ import { beforeEach, describe, expect, test, vi } from "vitest";
 import { type Broker, connectBroker } from "../../src/broker/connect.ts";
 import { again } from "../../src/broker/until.ts";
 import { maxBatchMessages, remove, replace, write } from "../../src/broker/write.ts";
+import { deadlineIn } from "../../src/deadline.ts";
 import { toErrorFacts } from "../../src/errors.ts";
 import { useBroker } from "../helpers/broker.ts";
 
@@ -29,7 +30,7 @@ beforeEach(async () => {
 
 const record = (name: string, text: string) => ({ subject: `record.${name}`, payload: Buffer.from(text) });
 const last = (name: string) => broker.jsm.streams.getMessage("RECORDS", { last_by_subj: `record.${name}` });
-const inTime = () => Date.now() + 5_000;
+const inTime = () => deadlineIn(5_000);
 
 describe("write", () => {
   test("stores one with what goes with it, or refuses it where another record is than it replaces", async () => {

@@ -1,6 +1,7 @@
 import { describe, expect, test } from "vitest";
 import { type Ask, type DirectGetRequest, type Page, readsOver } from "../../src/broker/direct-get.ts";
 import { toToken } from "../../src/broker/subjects.ts";
+import { deadlineIn } from "../../src/deadline.ts";
 import { toErrorFacts } from "../../src/errors.ts";
 import { groupInfoSubject } from "../../src/groups/layout.ts";
 import { readGroup, readLast } from "../../src/groups/reads.ts";
@@ -30,7 +31,7 @@ function answer(...pages: (Page | undefined)[]) {
   return { get: readsOver(ask, () => {}), requests };
 }
 
-const soon = () => Date.now() + 5_000;
+const soon = () => deadlineIn(5_000);
 const sequences = (records: ReadonlyMap<string, { readonly sequence: number }>) =>
   Object.fromEntries([...records].map(([subject, { sequence }]) => [subject, sequence]));
 
@@ -40,7 +41,7 @@ describe("a read of the newest records", () => {
       page([message("a", 11), message("b", 12)], 2, 20),
       page([message("c", 13), message("a", 21)], 0, 21),
     );
-    const records = await readLast(get, ["a", "b", "c"], { after: 10, deadlineMs: soon() });
+    const records = await readLast(get, ["a", "b", "c"], { after: 10, deadline: soon() });
     expect(sequences(records)).toEqual({ a: 21, b: 12, c: 13 });
     expect(requests.map(({ seq }) => seq)).toEqual([11, 13]);
   });
@@ -53,13 +54,13 @@ describe("a read of the newest records", () => {
       page([message("a", 1)], 2, 20),
       page([message("c", 13), message("b", 19)], 0, 20),
     );
-    const records = await readLast(get, ["a", "b", "c"], { after: 0, deadlineMs: soon() });
+    const records = await readLast(get, ["a", "b", "c"], { after: 0, deadline: soon() });
     expect(sequences(records)).toEqual({ a: 1, b: 19, c: 13 });
     expect(requests.map(({ seq }) => seq)).toEqual([1, 2, 1, 2]);
   });
 
   test("of nothing is empty", async () => {
-    expect(await readLast(answer(page([], 0)).get, ["a"], { after: 0, deadlineMs: soon() })).toEqual(new Map());
+    expect(await readLast(answer(page([], 0)).get, ["a"], { after: 0, deadline: soon() })).toEqual(new Map());
   });
 });
 
@@ -112,7 +113,7 @@ describe("a group", () => {
 
   test("is read again until it has the version", async () => {
     const { get, requests } = answer(page([], 0), found(2), found(3));
-    const snapshot = await readGroup(get, "g", { ...options, deadlineMs: soon() });
+    const snapshot = await readGroup(get, "g", { ...options, deadline: soon() });
     expect(snapshot).toEqual({ group: info(3), sequence: 30, memberships: new Map() });
     expect(requests.map(({ multi_last }) => multi_last)).toEqual(Array(3).fill([infoSubject, "s"]));
   });
@@ -122,7 +123,7 @@ describe("a group", () => {
       async () => found(2),
       () => {},
     );
-    const thrown = await readGroup(behind, "g", { ...options, deadlineMs: Date.now() + 100 }).catch(
+    const thrown = await readGroup(behind, "g", { ...options, deadline: deadlineIn(100) }).catch(
       (error: unknown) => error,
     );
     expect(toErrorFacts(thrown)).toMatchObject({ errCode: 90004 });

@@ -3,6 +3,7 @@ import { afterAll, expect, test } from "vitest";
 import { connectBroker } from "../../src/broker/connect.ts";
 import { listen, whenListening } from "../../src/broker/signal.ts";
 import { toPartition, toToken } from "../../src/broker/subjects.ts";
+import { deadlineIn } from "../../src/deadline.ts";
 import { liveFilter } from "../../src/live/layout.ts";
 import { createFindPlatforms } from "../../src/live/presence.ts";
 import { createLive } from "../../src/live/signals.ts";
@@ -28,7 +29,7 @@ async function openInstance() {
     findPlatforms: createFindPlatforms(broker, { partitions, timeoutMs: 5_000 }),
     async hold(userId: string, platforms: number[]) {
       live.subscribe(userId, { ...silent, platforms: () => platforms });
-      await whenListening(broker, Date.now() + 5_000);
+      await whenListening(broker, deadlineIn(5_000));
     },
   };
 }
@@ -51,7 +52,7 @@ test("an instance that does not answer counts as none, and does not hide what th
   const [one, two] = [await openInstance(), await openInstance()];
   const user = toToken("dan");
   listen(two.broker, liveFilter(toPartition(user, partitions), user), () => {});
-  await whenListening(two.broker, Date.now() + 5_000);
+  await whenListening(two.broker, deadlineIn(5_000));
   await two.hold("fay", [3]);
   expect(await one.findPlatforms(["dan", "fay"])).toEqual([[], [3]]);
 });

@@ -2,6 +2,7 @@ import { pino } from "pino";
 import { beforeEach, describe, expect, test } from "vitest";
 import { type Broker, connectBroker } from "../../src/broker/connect.ts";
 import { declare } from "../../src/broker/declare.ts";
+import { deadlineIn } from "../../src/deadline.ts";
 import { toErrorFacts } from "../../src/errors.ts";
 import { inboxSpecs, inboxSubject } from "../../src/inbox/layout.ts";
 import { createPublisher, type Publisher } from "../../src/publishing/publish.ts";
@@ -208,7 +209,7 @@ describe("a mass of writes", () => {
     expect(codes.filter((code) => code === 90004)).toHaveLength(128);
     expect(codes.filter((code) => code === 429)).toHaveLength(2);
     await server.resume();
-    await broker.whenConnected(Date.now() + 20_000);
+    await broker.whenConnected(deadlineIn(20_000));
     // What was given up makes room.
     expect(await publisher.store("INBOX_0", write("a"))).toMatchObject({ kind: "stored" });
   });

@@ -1,5 +1,6 @@
 import { describe, expect, test, vi } from "vitest";
 import { toPartition, toToken } from "../../src/broker/subjects.ts";
+import { deadlineIn } from "../../src/deadline.ts";
 import type { WriteOptions } from "../../src/inbox/items.ts";
 import { useBroker } from "../helpers/broker.ts";
 import { type Received, type TestInstance, useInstances, useReceivers, verify } from "../helpers/escalation.ts";
@@ -99,7 +100,7 @@ describe("the whole way", () => {
     for (const [i, user] of users.entries()) {
       await instance.send(user, user);
       if (i === 15 || i === 39) process.kill(server.pid(), "SIGKILL");
-      await instance.broker.whenConnected(Date.now() + 10_000);
+      await instance.broker.whenConnected(deadlineIn(10_000));
     }
     await waitFor(() => expect(new Set(receiver.received.map(({ body }) => body.userID))).toEqual(new Set(users)));
     await whenDone(instance);

@@ -2,6 +2,7 @@ import { create } from "@bufbuild/protobuf";
 import { pino } from "pino";
 import { describe, expect, test, vi } from "vitest";
 import { toToken } from "../../src/broker/subjects.ts";
+import { deadlineIn } from "../../src/deadline.ts";
 import { MessageSchema, NotificationSchema, RecallSchema } from "../../src/gen/mustreach/delivery/v1/delivery_pb.ts";
 import { createGroupPush } from "../../src/live/group-push.ts";
 import { createPushMemory } from "../../src/live/push-queue.ts";
@@ -332,7 +333,7 @@ describe("with a webhook", () => {
       sent.add(`user ${i}`);
       // While some are held here, some nak'ed, and some not delivered yet.
       if (i === 20 || i === 35) process.kill(server.pid(), "SIGKILL");
-      await broker.whenConnected(Date.now() + 10_000);
+      await broker.whenConnected(deadlineIn(10_000));
     }
     await waitFor(() => expect(new Set(taken.map(({ userId }) => userId))).toEqual(sent));
   });
@@ -438,7 +439,7 @@ describe("with a webhook", () => {
       await waitFor(() => expect(counts.woken).toBeGreaterThanOrEqual(20));
       await waitFor(async () => expect((await consumed("reach")).pending).toBe(0));
       process.kill(server.pid(), "SIGKILL");
-      await broker.whenConnected(Date.now() + 10_000);
+      await broker.whenConnected(deadlineIn(10_000));
       await waitFor(() => expect(new Set(taken.map(({ userId }) => userId))).toEqual(new Set(users)));
     });
   });

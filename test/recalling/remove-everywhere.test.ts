@@ -4,6 +4,7 @@ import { afterAll, beforeAll, expect, test } from "vitest";
 import { type Broker, connectBroker } from "../../src/broker/connect.ts";
 import { declare } from "../../src/broker/declare.ts";
 import { createDirectGet } from "../../src/broker/direct-get.ts";
+import { deadlineIn } from "../../src/deadline.ts";
 import { toErrorFacts } from "../../src/errors.ts";
 import { NotificationSchema } from "../../src/gen/mustreach/delivery/v1/delivery_pb.ts";
 import { createInbox, type Inbox } from "../../src/inbox/inbox.ts";
@@ -52,7 +53,7 @@ test("a notification is removed from all inboxes for good, also when the broker 
     errCode: 90004,
   });
   await server.resume();
-  await broker.whenConnected(Date.now() + 10_000);
+  await broker.whenConnected(deadlineIn(10_000));
   for (const user of users) {
     const { entries } = await inbox.read(user, { after: 0, limit: 10 });
     expect(entries.map(readEntry)).toMatchObject([

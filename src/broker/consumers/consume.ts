@@ -1,5 +1,6 @@
 import { createInbox, type Msg, nanos } from "@nats-io/transport-node";
 import type { BaseLogger } from "pino";
+import { deadlineIn } from "../../deadline.ts";
 import { readHeaders } from "../../decode-stored.ts";
 import type { Broker } from "../connect.ts";
 import { nextMessageSubject, parseDelivery } from "../subjects.ts";
@@ -148,7 +149,7 @@ export async function consume(broker: Broker, options: ConsumeOptions): Promise<
     }
   };
 
-  await until(Date.now() + maxElectionMs, () => declareConsumer(broker, options).then(() => true));
+  await until(deadlineIn(maxElectionMs), () => declareConsumer(broker, options).then(() => true));
   const subscription = broker.nc.subscribe(`${inbox}.*`, {
     callback(error, msg) {
       if (error !== null) return;
@@ -210,7 +211,7 @@ function toDelivery(broker: Broker, msg: Msg, onSettle: () => void): Delivery {
     header: readHeaders(msg),
     ack: () => answer(positive),
     async doubleAck() {
-      await broker.whenConnected(Date.now() + doubleAckTimeoutMs);
+      await broker.whenConnected(deadlineIn(doubleAckTimeoutMs));
       await broker.nc.request(reply, "+ACK", { timeout: doubleAckTimeoutMs });
       settle();
     },
