@@ -26,6 +26,6 @@ export async function forceLogout(
   const atMs = Date.now();
   await revoke(userId, platformId, atMs);
   // A token that is minted in the millisecond of the revocation counts as revoked. Whoever waits for the answer and
-  // then mints gets a later one.
-  while (Date.now() <= atMs) await delay(1);
+  // then mints gets a later one; a clock that was set back meanwhile is not waited for.
+  while (Date.now() === atMs) await delay(1);
 }

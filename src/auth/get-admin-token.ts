@@ -64,22 +64,22 @@ export interface LocalGuessLimit extends GuessLimit {
  * kept, the one that has not been wrong for the longest time is forgotten.
  */
 export function createGuessLimit({ burst = 10, refillMs = 6_000, maxPeers = 10_000 } = {}): LocalGuessLimit {
-  /** When the bucket of an address is full again, in epoch milliseconds; the last to fail is the last. */
-  const fullAtMs = new Map<string, number>();
+  /** When the bucket of an address is full again, on the clock of performance.now(); the last to fail is the last. */
+  const fullAt = new Map<string, number>();
   return {
     check(peer) {
-      const waitMs = (fullAtMs.get(peer) ?? 0) - Date.now() - (burst - 1) * refillMs;
+      const waitMs = Math.ceil((fullAt.get(peer) ?? 0) - performance.now() - (burst - 1) * refillMs);
       if (waitMs <= 0) return;
       throw failure("TooManyRequestsError", "too many wrong secrets from this address", undefined, {
         retryAfterMs: waitMs,
       });
     },
     wrong(peer) {
-      const until = Math.max(fullAtMs.get(peer) ?? 0, Date.now()) + refillMs;
-      fullAtMs.delete(peer);
-      fullAtMs.set(peer, until);
-      const [oldest] = fullAtMs.keys();
-      if (fullAtMs.size > maxPeers && oldest !== undefined) fullAtMs.delete(oldest);
+      const until = Math.max(fullAt.get(peer) ?? 0, performance.now()) + refillMs;
+      fullAt.delete(peer);
+      fullAt.set(peer, until);
+      const [oldest] = fullAt.keys();
+      if (fullAt.size > maxPeers && oldest !== undefined) fullAt.delete(oldest);
     },
   };
 }

@@ -30,10 +30,10 @@ export function createKeyFinder(url: string): JWTVerifyGetKey {
 
 /** Not around the key set, but inside: keys that it has already are found during the pause as well. */
 function createSparingFetch(): typeof fetch {
-  let nextAtMs = 0;
+  let nextAt = 0;
   return async (...request) => {
-    if (Date.now() < nextAtMs) throw new Error("the last fetch was a moment ago, and did not help");
-    nextAtMs = Date.now() + fetchPauseMs;
+    if (performance.now() < nextAt) throw new Error("the last fetch was a moment ago, and did not help");
+    nextAt = performance.now() + fetchPauseMs;
     return fetch(...request);
   };
 }

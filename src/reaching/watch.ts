@@ -83,7 +83,7 @@ export async function startReach(options: ReachOptions): Promise<Reach> {
   const counts: ReachCounts = { reached: 0, woken: 0, escalated: 0, expired: 0, withdrawn: 0, letGo: 0 };
   /** The highest sequence that a device of each user has acknowledged, as far as it was read lately. */
   const known = new Map<string, number>();
-  let knownSinceMs = 0;
+  let knownSince = 0;
   let knownReplacements = 0;
   /** Entries that wait for their look. */
   const waiting = createDueQueue<ReachEntry>();
@@ -152,9 +152,9 @@ export async function startReach(options: ReachOptions): Promise<Reach> {
   const learn = async (entries: readonly ReachEntry[]): Promise<(entry: ReachEntry) => boolean> => {
     // Of a store that was replaced, what was known may lie ahead of what is there now.
     const replacements = await cursors.replacements([...new Set(entries.map(({ userId }) => userId))]);
-    if (known.size > maxKnown || knownSinceMs + knownForMs < Date.now() || replacements !== knownReplacements) {
+    if (known.size > maxKnown || knownSince + knownForMs < performance.now() || replacements !== knownReplacements) {
       known.clear();
-      knownSinceMs = Date.now();
+      knownSince = performance.now();
       knownReplacements = replacements;
     }
     const asked = new Set(entries.filter((entry) => !isKnownReached(entry)).map(({ userId }) => userId));

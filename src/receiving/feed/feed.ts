@@ -191,7 +191,8 @@ export class Feed implements TimerOwner {
         epoch: this.#epoch,
         limit: Math.min(limit, this.#maxEntries),
         wanted: this.#hinted > this.#through ? this.#hinted : 0,
-        knownUntilMs: this.#knownUntilMs || undefined,
+        // A clock that was set back says nothing of what was stored meanwhile: everything is asked for.
+        knownUntilMs: this.#knownUntilMs > startedMs ? undefined : this.#knownUntilMs || undefined,
         isLong: this.#isLong,
       });
       const isLongAgo = startedMs - this.#knownUntilMs > maxUncheckedMs;

@@ -100,6 +100,24 @@ describe("a feed", () => {
     expect(store.reads.map(({ limit }) => limit)).toEqual([16, 64, 256, 512]);
   });
 
+  test("asks for everything when the clock was set back since it was at the end", async () => {
+    vi.useFakeTimers({ toFake: ["Date"] });
+    const store = createStore();
+    store.add("1");
+    const { feed } = openFeed(store);
+    expect(await drain(feed)).toEqual(["1"]);
+    const now = Date.now();
+    feed.hint(store.add("2"));
+    expect(await drain(feed)).toEqual(["2"]);
+    vi.setSystemTime(now - 172_800_000);
+    feed.hint(store.add("3"));
+    expect(await drain(feed)).toEqual(["3"]);
+    feed.hint(store.add("4"));
+    expect(await drain(feed)).toEqual(["4"]);
+    const knownUntil = store.reads.map(({ knownUntilMs }) => knownUntilMs);
+    expect(knownUntil).toEqual([undefined, now, undefined, now - 172_800_000]);
+  });
+
   test("reads on while a device that keeps up is sent one of the largest pages, and gives all in order", async () => {
     const { store, feed, taken } = await openAhead();
     expect(store.reads.map(({ limit }) => limit)).toEqual([16, 64, 256, 512, 512]);
