@@ -4,6 +4,8 @@ import {
   SubscribeRequestSchema,
   SubscribeResponseSchema,
 } from "../gen/mustreach/delivery/v1/delivery_pb.ts";
+import { ReportGapSchema, ReportSchema } from "../gen/mustreach/msg/v1/report_pb.ts";
+import { maxReports } from "../reporting/webhook.ts";
 import { version } from "../version.ts";
 import { commentOf } from "./comments.ts";
 import { errorSchema } from "./errors.ts";
@@ -47,7 +49,7 @@ const subscribeQuery: JsonSchema = {
 };
 
 /**
- * The AsyncAPI 3 document of what the service tells by itself: the events of devices, and the webhook.
+ * The AsyncAPI 3 document of what the service tells by itself: the events of devices, and the webhooks.
  *
  * @param apiUrl where the API answers; absent: at a place that is not known yet.
  */
@@ -123,6 +125,13 @@ export function toAsyncApi(apiUrl = "http://127.0.0.1:10002") {
           "`POST` to `MUSTREACH_ESCALATION_URL`, signed as by Standard Webhooks. Any 2xx takes it, 410 refuses it for good.",
         messages: { escalation: toEscalation(message) },
       },
+      reportWebhook: {
+        address: null,
+        title: "Webhook of reports",
+        description:
+          "`POST` to `MUSTREACH_REPORT_WEBHOOK_URL`, signed as by Standard Webhooks. Any 2xx takes it; what is not taken is posted again, and the next ones wait for it.",
+        messages: { reports: toReports(message) },
+      },
     },
     operations: {
       sendEvents: {
@@ -149,6 +158,13 @@ export function toAsyncApi(apiUrl = "http://127.0.0.1:10002") {
         channel: channel("webhook"),
         summary: "The app is handed what no device has acknowledged in time.",
         messages: refTo("webhook", "escalation"),
+        bindings: { http: { method: "POST" } },
+      },
+      report: {
+        action: "send",
+        channel: channel("reportWebhook"),
+        summary: "The back end is told what has become of its notifications.",
+        messages: refTo("reportWebhook", "reports"),
         bindings: { http: { method: "POST" } },
       },
     },
@@ -197,17 +213,45 @@ function toEscalation(message: ToMessage) {
     },
     required: ["escalationID", "attempt", "userID", "sequence", "notification"],
   };
-  const header = (description: string) => ({ type: "string", description });
   return {
     ...message("escalation", "A must-reach notification that no device has acknowledged in time.", payload),
-    headers: {
-      type: "object",
-      properties: {
-        "webhook-id": header("The `escalationID`: the same in all attempts."),
-        "webhook-timestamp": header("When this attempt was signed, in seconds since the Unix epoch."),
-        "webhook-signature": header("`v1,<base64>` for each key: the HMAC-SHA256 of `<id>.<timestamp>.<body>`."),
-      },
-      required: ["webhook-id", "webhook-timestamp", "webhook-signature"],
+    headers: toHeaders("The `escalationID`: the same in all attempts."),
+  };
+}
+
+/** What a report is told without when it is empty. */
+const optionalOfReport = ["deviceID", "reason"];
+
+function toReports(message: ToMessage) {
+  const answers = createSchemas({}, "answer");
+  const { properties = {}, ...whole } = answers.inline(ReportSchema);
+  const required = Object.keys(properties).filter((name) => !optionalOfReport.includes(name));
+  const events: JsonSchema = {
+    type: "array",
+    description: "In the order of their `sequence`.",
+    maxItems: maxReports,
+    items: { ...whole, properties, required },
+  };
+  const payload: JsonSchema = {
+    type: "object",
+    properties: { gap: answers.inline(ReportGapSchema), events },
+    required: ["events"],
+  };
+  return {
+    ...message("reports", "What has become of notifications, and which reports were lost before them.", payload),
+    headers: toHeaders("`reports-<first>-<last>`: the same when they are posted again."),
+  };
+}
+
+function toHeaders(id: string): JsonSchema {
+  const header = (description: string) => ({ type: "string", description });
+  return {
+    type: "object",
+    properties: {
+      "webhook-id": header(id),
+      "webhook-timestamp": header("When this attempt was signed, in seconds since the Unix epoch."),
+      "webhook-signature": header("`v1,<base64>` for each key: the HMAC-SHA256 of `<id>.<timestamp>.<body>`."),
     },
+    required: ["webhook-id", "webhook-timestamp", "webhook-signature"],
   };
 }

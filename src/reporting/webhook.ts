@@ -47,7 +47,7 @@ export interface ReportWebhook {
 }
 
 /** Reports of a request, at most. */
-const maxReports = 100;
+export const maxReports = 100;
 
 /**
  * Starts to hand reports to the webhook, in their order, each request when the one before was taken: at least once. One

@@ -5,11 +5,13 @@ import { fromBinary } from "@bufbuild/protobuf";
 import { AckPolicy, jetstream, jetstreamManager } from "@nats-io/jetstream";
 import { expect, test } from "vitest";
 import { ReportSchema, ReportState } from "../../src/gen/mustreach/msg/v1/report_pb.ts";
+import { toAsyncApi } from "../../src/openapi/asyncapi.ts";
 import { useDevices } from "../helpers/device.ts";
 import { type Received, useReceivers, verify, webhookSecret } from "../helpers/escalation.ts";
 import { type ExternalBroker, startExternalBroker } from "../helpers/external-broker.ts";
 import { startProcess } from "../helpers/process.ts";
 import { pullReports, type ReportJson, reportsOf, sendReported } from "../helpers/reports.ts";
+import { schemasOf } from "../helpers/schemas.ts";
 import { startTestServer, type TestServer, type TestSettings } from "../helpers/server.ts";
 
 const openReceiver = useReceivers();
@@ -21,9 +23,17 @@ const settingsOf = (url: string): TestSettings => ({
   REPORT_WEBHOOK_SECRET: webhookSecret,
 });
 
-/** The events of requests that are genuine, in the order in which they came. */
+const document = toAsyncApi();
+const compare = schemasOf(document);
+const { payload } = document.channels.reportWebhook.messages.reports as { payload?: object };
+
+/** The events of requests that are genuine and as the API's document says, in the order in which they came. */
 function eventsOf(received: readonly Received[]): ReportJson[] {
-  return received.flatMap((request) => (verify(request) as { events: ReportJson[] }).events);
+  return received.flatMap((request) => {
+    const body = verify(request) as { events: ReportJson[] };
+    expect(compare(payload ?? {}, body)).toEqual([]);
+    return body.events;
+  });
 }
 
 /** Sends and recalls, so that one report is there at once. */

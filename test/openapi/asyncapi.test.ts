@@ -55,6 +55,16 @@ test("what a device says has it too", () => {
   expect(compare(payload, { subscribe: { window: 1_001 } })).not.toEqual([]);
 });
 
+test("the webhook of reports gets nothing else than it says", () => {
+  const { payload = {} } = channels.reportWebhook.messages.reports as { payload?: object };
+  const ids = { serverMsgID: "a", clientMsgID: "b", userID: "alice", key: "k" };
+  const event = { sequence: 7, state: "delivered", ...ids, deviceID: "phone", sendTime: 1, time: 2 };
+  expect(compare(payload, { events: [event], gap: { from: 1, to: 6 } })).toEqual([]);
+  expect(compare(payload, { events: [{ ...event, state: "DELIVERED" }] })).not.toEqual([]);
+  expect(compare(payload, { events: [{ ...event, userID: undefined }] })).not.toEqual([]);
+  expect(compare(payload, { events: Array(101).fill(event) })).not.toEqual([]);
+});
+
 test("the webhook gets what it says", () => {
   const notification = create(NotificationSchema, { key: "k", data: "d", sequence: 7n, reliabilityLevel: 2 });
   const body = toWebhookBody({ id: "a", attempt: 1, userId: "alice", sequence: 7, notification } as never);
