@@ -21,7 +21,7 @@ import { ReportService } from "./gen/mustreach/msg/v1/report_pb.ts";
 import { OpenimService } from "./gen/mustreach/openim/v1/openim_pb.ts";
 import { requireActive } from "./groups/records.ts";
 import { createGroupService } from "./groups/service.ts";
-import { createListener, type ListenAt, type ListenerAddress } from "./http/listener.ts";
+import { createListener, type ListenAt, type Listener, type ListenerAddress } from "./http/listener.ts";
 import { createEngine } from "./http2/engine/engine.ts";
 import { createNodeHttp2 } from "./http2/node.ts";
 import { maxOverheadBytes } from "./limits.ts";
@@ -109,7 +109,7 @@ const maxUndecidedSockets = 10_000;
 const maxHandshakes = 2_000;
 
 /** Builds the doors, and what is behind them. */
-export function createServing(options: ServingOptions): Serving {
+export function createServing(options: ServingOptions): Serving & Pick<Listener, "closePort"> {
   const { foundation, secrets, admission, guesses, quota, processes } = options;
   const { config, log, connections, store, metrics, delivering, tracking } = foundation;
   const { inbox, live, findPlatforms, openSession, cursors, revocations, groups, chat, schedule } = store;
@@ -252,6 +252,7 @@ export function createServing(options: ServingOptions): Serving {
     renewTls: async (certificates) => listener.renewTls(certificates),
     renew: async () => {},
     replaced: () => noneReplaced,
+    closePort: listener.closePort,
     async drain(lingerMs) {
       closing.abort(shutdownReason);
       hub.drain();

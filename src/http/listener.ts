@@ -6,6 +6,7 @@ import type { Certificate, Peer } from "../http2/exchange.ts";
 import { createTls, type SecurePeer, type TlsMaterial } from "../tls/tls.ts";
 import { createTrustedProxies } from "../trusted-proxies.ts";
 import { createHttp1 } from "./http1.ts";
+import { takeWaiting } from "./last-accepts.ts";
 import { type ListenerOptions, maxDelayMs, toLimits } from "./listener-options.ts";
 import { type Beginning, sniff } from "./sniff.ts";
 
@@ -40,7 +41,13 @@ export interface Listener {
   listen(at: ListenAt): Promise<ListenerAddress>;
 
   /**
-   * Stops accepting, tells every peer to go, waits for the open requests, and destroys what is left after deadlineMs.
+   * Accepts no more, as soon as no connection waits to be taken. Those that there are stay as they are. Where processes
+   * share the port, all of them are to close it.
+   */
+  closePort(): Promise<void>;
+
+  /**
+   * Closes the port, tells every peer to go, waits for the open requests, and destroys what is left after deadlineMs.
    * Without open requests it takes some tens of milliseconds. A second call may bring the deadline forward.
    *
    * @param lingerMs how long connections without a request are left open first, for what is on its way: the answer to it
@@ -71,10 +78,13 @@ export function createListener(options: ListenerOptions): Listener {
   let refused = 0;
   let refusalLoggedAt = Number.NEGATIVE_INFINITY;
   let drained: Promise<void> | undefined;
+  let isShared = false;
+  let portClosed: Promise<void> | undefined;
   let material = options.tls?.material;
   const handshakes = { handshakeTimeoutMs: limits.sniffTimeoutMs, maxHandshakes: limits.maxHandshakes };
   const tls = options.tls && createTls(options.tls, { ...handshakes, onSecure, refuse, log });
   const findProxy = createTrustedProxies(options.trustedProxies ?? []);
+  const ended = Promise.withResolvers<void>();
 
   const server = createServer({ noDelay: true, allowHalfOpen: true }, adopt);
   server.maxConnections = limits.maxConnections;
@@ -132,6 +142,7 @@ export function createListener(options: ListenerOptions): Listener {
   }
 
   function listen(at: ListenAt): Promise<ListenerAddress> {
+    isShared = "fd" in at;
     return new Promise((resolve, reject) => {
       server.once("error", reject);
       server.listen({ ...at, backlog }, () => {
@@ -141,6 +152,11 @@ export function createListener(options: ListenerOptions): Listener {
         resolve({ host: bound.address, port: bound.port, url: toUrl(bound, tls !== undefined) });
       });
     });
+  }
+
+  function closePort(isLast = true): Promise<void> {
+    portClosed ??= takeWaiting(server, isLast, () => server.close(() => ended.resolve()));
+    return portClosed;
   }
 
   async function drain(deadlineMs: number, lingerMs = 0): Promise<void> {
@@ -157,14 +173,16 @@ export function createListener(options: ListenerOptions): Listener {
   }
 
   async function startDrain(lingerMs: number): Promise<void> {
-    // What the system has accepted already is taken first: it would be reset.
-    const closed = new Promise<void>((resolve) => setImmediate(() => server.close(() => resolve())));
+    // First: who is told to go comes back, and where this is one worker of several another may be about to close it.
+    await closePort(!isShared);
     http1.endWithAnswers();
     http2.drain();
-    if (lingerMs > 0) await Promise.race([closed, delay(lingerMs)]);
+    if (lingerMs > 0) await Promise.race([ended.promise, delay(lingerMs)]);
+    // What has come while this process stood still is read first.
+    await new Promise((resolve) => setImmediate(resolve));
     for (const socket of undecided) socket.destroy();
     http1.drain();
-    await closed;
+    await ended.promise;
     http1.close();
     http2.close();
   }
@@ -180,7 +198,7 @@ export function createListener(options: ListenerOptions): Listener {
 
   const counts = (): ListenerCounts => ({ connections: sockets.size, undecided: undecided.size, refused });
 
-  return { listen, drain, counts, renewTls };
+  return { listen, closePort: () => closePort(), drain, counts, renewTls };
 }
 
 /** How long a peer has to take the answer that it speaks to a port of TLS, in milliseconds. */

@@ -22,8 +22,10 @@ export interface WorkerCalls {
   renewTls(certificates: TlsMaterial): Promise<void>;
   readiness(nothing: undefined): Promise<Readiness>;
   metrics(nothing: undefined): Promise<MetricsSnapshot>;
+  /** Accepts no more, as soon as no connection waits to be. Those that there are stay as they are. */
+  closePort(nothing: undefined): Promise<void>;
   /**
-   * Accepts no more, ends its sessions with a `reconnect`, answers what is under way; then its last metrics. Connections
+   * Closes the port, ends its sessions with a `reconnect`, answers what is under way; then its last metrics. Connections
    * without a request are left open for so long, in milliseconds.
    */
   drain(lingerMs: number): Promise<MetricsSnapshot>;

@@ -62,6 +62,9 @@ const steadyMs = 10_000;
 /** How long a worker that ends leaves connections open for requests that are on their way, in milliseconds. */
 const lingerMs = 1_000;
 
+/** How long a stop waits until no worker accepts any more, in milliseconds: one may be stuck. */
+const closePortMs = 5_000;
+
 /** How often in a row a worker may fail to start while none serves. */
 const maxFailedStarts = 8;
 
@@ -209,6 +212,10 @@ export async function startCrew(count: number, options: CrewOptions): Promise<Cr
       const last = [...members.values()];
       members.clear();
       for (const process of starting) process.kill();
+      await Promise.all([...starting].map(({ exited }) => exited));
+      // All of them before one tells its clients to go: they come back, and the last to close the port resets who waits.
+      const closed = last.map((member) => member.ask("closePort", undefined).catch(() => {}));
+      await Promise.race([Promise.all(closed), delay(closePortMs, undefined, { ref: false })]);
       await Promise.all(last.map((member) => retire(member, lingerMs)));
       await Promise.all(turns.values());
     },

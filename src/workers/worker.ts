@@ -2,7 +2,7 @@ import { hasQuota } from "../admission/quota.ts";
 import { type BrokerPlace, dialTo, nowhere } from "../broker/dial.ts";
 import { type Foundation, openFoundation } from "../foundation.ts";
 import { createLog, flushLog } from "../observe/log.ts";
-import { createServing, type Serving } from "../serving.ts";
+import { createServing } from "../serving.ts";
 import { boundYoungGeneration } from "../young-generation.ts";
 import type { PrimaryCalls, WorkerCalls, WorkerStart } from "./calls.ts";
 import { createRemote } from "./central.ts";
@@ -14,7 +14,9 @@ function runWorker(worker: number): void {
   const log = createLog("info", undefined, { worker });
   boundYoungGeneration();
   let place: BrokerPlace = { address: nowhere, seed: new Uint8Array() };
-  let building: Promise<{ readonly foundation: Foundation; readonly serving: Serving }> | undefined;
+  let building:
+    | Promise<{ readonly foundation: Foundation; readonly serving: ReturnType<typeof createServing> }>
+    | undefined;
   let hasDrained = false;
 
   const built = () => building ?? Promise.reject(new Error("the worker has not been started"));
@@ -58,6 +60,7 @@ function runWorker(worker: number): void {
     },
     readiness: async () => (await built()).serving.health.readiness(),
     metrics: async () => (await built()).foundation.metrics.snapshot(),
+    closePort: async () => (await built()).serving.closePort(),
     async drain(lingerMs) {
       const { foundation, serving } = await built();
       await serving.drain(lingerMs);

@@ -740,7 +740,7 @@ describe.each(["node", "engine"] as const)("with HTTP/2 of %s", (name) => {
 
   describe("drain", () => {
     test("answers what is on its way on connections that are left open for it, and ends them", async () => {
-      const { port, drain } = await useListener();
+      const { port, closePort, drain } = await useListener();
       const agent = new http.Agent({ keepAlive: true, maxSockets: 1 });
       cleanups.push(() => agent.destroy());
       const ask = () =>
@@ -755,12 +755,29 @@ describe.each(["node", "engine"] as const)("with HTTP/2 of %s", (name) => {
       // Accepted, and nothing is known of it yet.
       const silent = net.connect(port, "127.0.0.1");
       await once(silent, "connect");
+      await closePort();
       const drained = drain(20_000, 10_000);
       expect(await ask()).toBe("close");
       silent.end("GET / HTTP/1.1\r\nHost: a\r\n\r\n");
       const [head] = await once(silent.setEncoding("latin1"), "data");
       expect(head).toContain("Connection: close");
       await drained;
+    });
+
+    test("takes all connections that wait to be taken, and closes the port before it tells anyone to go", async () => {
+      const { port, closePort, drain } = await useListener();
+      const waiting = Array.from({ length: 50 }, () => net.connect(port, "127.0.0.1"));
+      const answers = waiting.map(async (socket) => {
+        socket.write("GET / HTTP/1.1\r\nHost: a\r\n\r\n");
+        const [head] = await once(socket.setEncoding("latin1"), "data");
+        return String(head);
+      });
+      // By then the system has connected them, and none is taken: that is one in a turn of the event loop.
+      await new Promise<void>((resolve) => process.nextTick(resolve));
+      await closePort();
+      await expect(useSocket(port)).rejects.toThrow("ECONNREFUSED");
+      for (const head of await Promise.all(answers)) expect(head).toContain("Connection: keep-alive");
+      await drain(never);
     });
 
     test("is done at once when all connections are idle, and refuses new ones", async () => {
@@ -826,10 +843,11 @@ describe.each(["node", "engine"] as const)("with HTTP/2 of %s", (name) => {
     });
 
     test("answers a request that was on its way, and closes its connection", async () => {
-      const { port, drain, counts } = await useListener();
+      const { port, closePort, drain, counts } = await useListener();
       const client = await useSocket(port);
       client.socket.write("POST /late HTTP/1.1\r\nHost: x\r\n");
       await until(() => expect(counts()).toMatchObject({ connections: 1, undecided: 0 }));
+      await closePort();
       const drained = drain(never);
       client.socket.write("Content-Length: 4\r\n\r\nbody");
       await drained;
