@@ -263,6 +263,26 @@ export const settings = {
     expected: "a number of bytes, at least 1048576",
     means: "Space for stored notifications, over all partitions. A full store refuses sends; it never evicts.",
   },
+  MAX_GROUPS_BYTES: {
+    is: count(65_536, Number.MAX_SAFE_INTEGER),
+    default: "1073741824",
+    expected: "a number of bytes, at least 65536",
+    means: "Space for groups and their members. When it is used up, nobody is added: 90101.",
+  },
+  MAX_CHAT_BYTES: {
+    is: count(65_536, Number.MAX_SAFE_INTEGER),
+    default: undefined,
+    expected: "a number of bytes, at least 65536",
+    means:
+      "Space for chat copies (sendMsg) and their conversations. When it is used up, such sends are refused. Absent: as much as MAX_STORE_BYTES.",
+  },
+  MAX_JOBS_BYTES: {
+    is: count(65_536, Number.MAX_SAFE_INTEGER),
+    default: undefined,
+    expected: "a number of bytes, at least 65536",
+    means:
+      "Space for sends to groups and lists that wait to be expanded, and again for scheduled sends. When it is used up, such sends are refused. Absent: a tenth of MAX_STORE_BYTES.",
+  },
   MAX_DATA_BYTES: {
     is: count(1, 4_194_304),
     default: "262144",

@@ -8,14 +8,15 @@ import { jobConsumer } from "./broker/consumers/work.ts";
 import { declare, type StreamSpec, streamProblems } from "./broker/declare.ts";
 import { createDirectGet } from "./broker/direct-get.ts";
 import { gathered } from "./broker/gather.ts";
+import { createRequireRoom } from "./broker/inspection/require-room.ts";
 import type { Rights } from "./broker/inspection/rights.ts";
 import { brokerRights } from "./broker/subjects.ts";
 import { createChat } from "./chat/chat.ts";
-import { chatSpecs } from "./chat/layout.ts";
+import { chatSpecs, chatStream } from "./chat/layout.ts";
 import { createCandidates } from "./collapsing/candidates.ts";
 import { type Config, ConfigError } from "./config.ts";
 import { createGroups } from "./groups/groups.ts";
-import { groupsSpecs } from "./groups/layout.ts";
+import { groupsSpecs, groupsStream } from "./groups/layout.ts";
 import { createCursors } from "./inbox/cursors.ts";
 import { createEpochs } from "./inbox/epochs.ts";
 import { createInbox } from "./inbox/inbox.ts";
@@ -42,10 +43,11 @@ import { createReports } from "./reporting/reports.ts";
 import { createTold } from "./reporting/told.ts";
 import { createWebhookTurn } from "./reporting/turn.ts";
 import { createFanout } from "./sending/fan-out.ts";
-import { dueJobs, fanoutJobs, lanes, sendingSpecs } from "./sending/layout.ts";
+import { dueJobs, fanoutJobs, fanoutStream, lanes, scheduleStream, sendingSpecs } from "./sending/layout.ts";
 import { createFindPlaced } from "./sending/placed.ts";
 import { createSends } from "./sending/record.ts";
 import { createSchedule } from "./sending/schedule.ts";
+import { storeBounds } from "./store-bounds.ts";
 import { ticketsSpecs } from "./tickets/layout.ts";
 import { createTicketUses } from "./tickets/tickets.ts";
 
@@ -110,6 +112,17 @@ export async function openStore(
     historyMs: Math.max(minHistoryMs, 2 * retentionMs),
     onMembershipChange: ({ userIds, ...signal }) => live.publishMember(userIds, signal),
   });
+  const chat = createChat(writes, directGet, { timeoutMs, retentionMs: config.chatRetention });
+  const fanout = createFanout(broker, publisher, directGet, log);
+  const schedule = createSchedule(broker, publisher, directGet, log);
+  const rooms = new Map(storeBounds(config).map((bound) => [bound.stream, createRequireRoom(broker, bound)]));
+  /** Does it when there is room in the stream. */
+  const bounded =
+    <A extends readonly unknown[], R>(stream: string, add: (...args: A) => Promise<R>) =>
+    async (...args: A): Promise<R> => {
+      await rooms.get(stream)?.();
+      return add(...args);
+    };
   const laterLooks = createLaterLooks(broker, publisher, { log });
   const reports = createReports(publisher, directGet, partitions);
   const reportsTold = createTold(broker, timeoutMs);
@@ -131,10 +144,11 @@ export async function openStore(
     cursors,
     revocations,
     useTicket: createTicketUses(writes),
-    groups,
-    chat: createChat(writes, directGet, { timeoutMs, retentionMs: config.chatRetention }),
-    fanout: createFanout(broker, publisher, directGet, log),
-    schedule: createSchedule(broker, publisher, directGet, log),
+    // What makes room is not refused.
+    groups: { ...groups, create: bounded(groupsStream, groups.create), add: bounded(groupsStream, groups.add) },
+    chat: { ...chat, append: bounded(chatStream, chat.append) },
+    fanout: { ...fanout, publish: bounded(fanoutStream, fanout.publish) },
+    schedule: { ...schedule, add: bounded(scheduleStream, schedule.add) },
     escalations: createEscalations(broker, publisher, directGet, { retentionMs, log }),
     deadLetters: createDeadLetters(broker, publisher, directGet),
     laterLooks,

@@ -14,6 +14,7 @@ const floors: readonly (readonly string[])[] = [
   ["jobs", "serving"],
   ["foundation"],
   ["doors", "openim", "store"],
+  ["store-bounds"],
   ["doors/events", "openim/wire"],
   ["openapi"],
   ["calls", "sending", "receiving", "reaching"],
@@ -65,7 +66,17 @@ const annexes: Readonly<Record<string, readonly string[]>> = {
   ],
   // What the broker keeps, into a directory and back.
   backup: ["broker", "broker/snapshots", "config", "embedded", "limits", "version"],
-  doctor: ["broker", "broker/consumers", "broker/inspection", "config", "limits", "observe", "store", "version"],
+  doctor: [
+    "broker",
+    "broker/consumers",
+    "broker/inspection",
+    "config",
+    "limits",
+    "observe",
+    "store",
+    "store-bounds",
+    "version",
+  ],
   "cli/admin": ["cli", "client", "client/connect", "client/wire", "auth", "gen"],
   client: ["client/tabs", "client/wire", "gen"],
   // Connect and protobuf: the way in Node, and with a transport.

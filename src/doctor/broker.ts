@@ -6,6 +6,7 @@ import { readAccount, readStreams, type StreamRoom, type Use } from "../broker/i
 import type { Config } from "../config.ts";
 import { maxOverheadBytes } from "../limits.ts";
 import { storeConsumers, storeSpecs } from "../store.ts";
+import { storeBounds } from "../store-bounds.ts";
 import { type Finding, judgeClock, judgeRoom, ok, problem, warning } from "./finding.ts";
 
 /**
@@ -25,6 +26,7 @@ export async function inspectBroker(broker: Broker, config: Config): Promise<Fin
     ...(await inspectStreams(broker, config)),
     ...(await inspectConsumers(broker, config)),
     ...streams.flatMap(judgeStream),
+    ...streams.flatMap((stream) => judgeBound(stream, config)),
     ...(await inspectAccount(broker)),
   ];
 }
@@ -100,6 +102,17 @@ export function judgeStream({ name, bytes, maxBytes, consumers, maxConsumers, mi
     findings.push(warning(`copies of ${name}`, `${missing} are away or behind`, todo));
   }
   return findings.filter(({ level }) => level !== "ok");
+}
+
+/** How near a stream is to what the service lets it hold. */
+export function judgeBound({ name, bytes, messages }: StreamRoom, config: Config): Finding[] {
+  const bound = storeBounds(config).find(({ stream }) => stream === name);
+  if (bound === undefined) return [];
+  const todo = `A full one takes no more (90101), and loses nothing: set more ${bound.setting}.`;
+  return [
+    judgeRoom(`space of ${name}`, bytes, bound.maxBytes, todo),
+    judgeRoom(`messages of ${name}`, messages, bound.maxMessages, "A full one takes no more (90101).", "messages"),
+  ].filter(({ level }) => level !== "ok");
 }
 
 async function inspectAccount(broker: Broker): Promise<Finding[]> {

@@ -8,7 +8,7 @@ import { jetstreamManager } from "@nats-io/jetstream";
 import { expect, onTestFinished, test } from "vitest";
 import { createTokenMinter } from "../../src/auth/mint-token.ts";
 import { type Config, loadConfig } from "../../src/config.ts";
-import { judgeStream } from "../../src/doctor/broker.ts";
+import { judgeBound, judgeStream } from "../../src/doctor/broker.ts";
 import { diagnose } from "../../src/doctor/diagnose.ts";
 import { exitCodeOf, type Finding, judgeClock, judgeRoom } from "../../src/doctor/finding.ts";
 import { inspectService } from "../../src/doctor/service.ts";
@@ -128,7 +128,7 @@ test("limits of the account and of a stream that are near are found", async () =
 });
 
 test("of a stream, copies that are behind and many consumers are found, which no test has for real in a moment", () => {
-  const well = { name: "CHAT", bytes: 1, maxBytes: -1, consumers: 10, maxConsumers: -1, missing: 0 };
+  const well = { name: "CHAT", bytes: 1, messages: 1, maxBytes: -1, consumers: 10, maxConsumers: -1, missing: 0 };
   expect(judgeStream(well)).toEqual([]);
   expect(judgeStream({ ...well, missing: 2 })).toMatchObject([
     { level: "warning", check: "copies of CHAT", found: "2 are away or behind", todo: expect.any(String) },
@@ -316,4 +316,15 @@ test("no finding shows a secret", () => {
     configOf({ TOKEN_SECRET: "a".repeat(32), NATS_URL: "nats://bob:hunter2@nats-1:4222" }),
   );
   expect(JSON.stringify([findings, testSecret.length])).not.toMatch(/aaaa|hunter2/);
+});
+
+test("what the service lets a stream hold is judged, too", () => {
+  const room = { name: "CHAT", bytes: 1, messages: 1, maxBytes: -1, consumers: 1, maxConsumers: -1, missing: 0 };
+  const config = configOf({ TOKEN_SECRET: secret, MAX_CHAT_BYTES: "100000" });
+  expect(judgeBound(room, config)).toEqual([]);
+  expect(judgeBound({ ...room, bytes: 90_000 }, config)).toMatchObject([
+    { level: "warning", check: "space of CHAT", todo: expect.stringContaining("MUSTREACH_MAX_CHAT_BYTES") },
+  ]);
+  expect(judgeBound({ ...room, messages: 49_000_000 }, config)).toMatchObject([{ check: "messages of CHAT" }]);
+  expect(judgeBound({ ...room, name: "INBOX_0", bytes: 95_000 }, config)).toEqual([]);
 });

@@ -4,6 +4,7 @@ import type { Broker } from "../connect.ts";
 export interface StreamRoom {
   readonly name: string;
   readonly bytes: number;
+  readonly messages: number;
   /** -1: no limit of its own. */
   readonly maxBytes: number;
   readonly consumers: number;
@@ -26,6 +27,7 @@ export async function readStreams({ jsm }: Pick<Broker, "jsm">, names: readonly 
     streams.push({
       name,
       bytes: state.bytes,
+      messages: state.messages,
       maxBytes: config.max_bytes,
       consumers: state.consumer_count,
       maxConsumers: config.max_consumers,
