@@ -1,6 +1,7 @@
 import type { BaseLogger } from "pino";
 import type { Cursors } from "../inbox/cursors.ts";
 import { hasGot } from "../inbox/device-cursors.ts";
+import { createPause, type PauseOptions } from "../webhook/pause.ts";
 import type { Webhook } from "../webhook/post.ts";
 import type { DeadLetters } from "./dead-letters.ts";
 import type { Escalation, EscalationAttempt, Escalations } from "./escalations.ts";
@@ -25,12 +26,9 @@ export interface EscalateOptions {
   readonly maxUnderWay?: number;
   /** Attempts before an escalation becomes a dead letter. Default 10. */
   readonly maxAttempts?: number;
-  /**
-   * The longest pause after the first failure, in milliseconds, doubled with each further one. The pause is a random
-   * part of it, so that a webhook that comes back is not met by all at once. Default 1,000.
-   */
+  /** As of {@link PauseOptions}. Default 1,000. */
   readonly minDelayMs?: number;
-  /** What the longest pause grows to, in milliseconds. Default 300,000. */
+  /** As of {@link PauseOptions}. Default 300,000. */
   readonly maxDelayMs?: number;
   /** How long a stop waits for requests under way, in milliseconds. Default 1,500. */
   readonly stopMs?: number;
@@ -70,6 +68,7 @@ export async function startEscalate(options: EscalateOptions): Promise<Escalate>
   const { maxConcurrent = 16, slowMs = 1_000, maxUnderWay = 128 } = options;
   const { maxAttempts = 10, minDelayMs = 1_000, maxDelayMs = 300_000, stopMs = 1_500 } = options;
   const counts: EscalateCounts = { delivered: 0, reached: 0, expired: 0, withdrawn: 0, retried: 0, dead: 0 };
+  const pause = createPause({ minDelayMs, maxDelayMs, random });
   const stopping = new AbortController();
 
   /** Why the webhook need not be asked any more. */
@@ -106,8 +105,7 @@ export async function startEscalate(options: EscalateOptions): Promise<Escalate>
     }
     counts.retried++;
     log.warn(facts, "the webhook has not taken a notification; it is tried again");
-    const longestMs = Math.min(maxDelayMs, minDelayMs * 2 ** (attempt.attempt - 1));
-    await attempt.retry(Math.max(random() * longestMs, answer.retryAfterMs ?? 0));
+    await attempt.retry(pause(attempt.attempt, answer.retryAfterMs));
   };
 
   const handle = async (attempt: EscalationAttempt): Promise<void> => {

@@ -1,6 +1,7 @@
 import { setTimeout as sleep } from "node:timers/promises";
 import type { BaseLogger } from "pino";
 import type { Report } from "../gen/mustreach/msg/v1/report_pb.ts";
+import { createPause, type PauseOptions } from "../webhook/pause.ts";
 import type { Webhook } from "../webhook/post.ts";
 import type { ReportPage, ReportPages } from "./page.ts";
 import { toStateToken } from "./reports.ts";
@@ -16,12 +17,9 @@ export interface ReportWebhookOptions {
   readonly gatherMs?: number;
   /** How often it is looked for reports of which nothing was told, in milliseconds. Default 15,000. */
   readonly lookMs?: number;
-  /**
-   * The longest pause after the first refusal, in milliseconds, doubled with each further one. The pause is a random
-   * part of it. Default 1,000.
-   */
+  /** As of {@link PauseOptions}. Default 1,000. */
   readonly minDelayMs?: number;
-  /** What the longest pause grows to, in milliseconds. Default 60,000. */
+  /** As of {@link PauseOptions}, and the longest wait that the webhook can ask for. Default 60,000. */
   readonly maxDelayMs?: number;
   /** How long a stop waits for a request under way, in milliseconds. Default 1,500. */
   readonly stopMs?: number;
@@ -57,22 +55,22 @@ export async function startReportWebhook(options: ReportWebhookOptions): Promise
   const { pages, turn, told, webhook, log, random = Math.random } = options;
   const { gatherMs = 1_000, lookMs = 15_000, minDelayMs = 1_000, maxDelayMs = 60_000, stopMs = 1_500 } = options;
   const counts: ReportWebhookCounts = { taken: 0, refused: 0, lost: 0 };
+  const pause = createPause({ minDelayMs, maxDelayMs, random });
   const stopping = new AbortController();
 
   /** Posts a page until it is taken. Throws when the turn is over. */
   const post = async (page: ReportPage, after: number, signal: AbortSignal): Promise<void> => {
     const content = { ...(page.gap && { gap: page.gap }), events: page.reports.map(toEvent) };
-    // Of the same reports, however often they are posted.
-    const id = `reports-${after + 1}-${page.through}`;
-    for (let refusals = 0; ; refusals++) {
+    // Of the same reports, however often they are posted; in a store that was restored, others get their sequences.
+    const lastMs = page.reports.at(-1)?.time ?? 0n;
+    const id = `reports-${after + 1}-${page.through}-${lastMs}`;
+    for (let refusals = 1; ; refusals++) {
       const answer = await webhook(id, content, stopping.signal);
       if (answer.kind === "taken") return;
       signal.throwIfAborted();
       counts.refused++;
       log.warn({ reports: id, reason: answer.reason }, "the webhook has not taken reports; they are posted again");
-      const longestMs = Math.min(maxDelayMs, minDelayMs * 2 ** Math.min(refusals, 20));
-      const delayMs = Math.max(random() * longestMs, Math.min(answer.retryAfterMs ?? 0, maxDelayMs));
-      await sleep(delayMs, undefined, { signal });
+      await sleep(pause(refusals, Math.min(answer.retryAfterMs ?? 0, maxDelayMs)), undefined, { signal });
     }
   };
 
