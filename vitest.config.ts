@@ -4,7 +4,7 @@ import { defineConfig } from "vitest/config";
 
 /** What opens ports or starts processes when it is imported for its use, and inputs at random that take seconds. */
 const needsMore =
-  /^node:(?:child_process|cluster|http|http2|https|net|tls)$|^ws$|\/(?:src\/server|http\/listener|embedded\/find|disk\/disk|helpers\/hpack-fuzz)\.ts$/;
+  /^node:(?:child_process|cluster|http|http2|https|net|tls)$|^ws$|\/(?:src\/server|src\/testing\/index|http\/listener|embedded\/find|disk\/disk|helpers\/hpack-fuzz)\.ts$/;
 const imports = /^(?:import|export) (?!type\b)[^;"]*?from "([^"]+)";/gm;
 
 /** Whether a test, or a file of the tests' that it imports, needs more than the tier `unit` has. */
