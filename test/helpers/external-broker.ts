@@ -11,6 +11,8 @@ import { spawnBroker } from "../../src/embedded/process.ts";
 export interface ExternalBrokerOptions {
   /** When writes are synced: `always`, or every so often, as `2m`. Default: `always`. */
   readonly syncInterval?: string;
+  /** Where its data is. Default: in its directory. */
+  readonly storeDir?: string;
   /** Whether clients may ask for the broker's configuration. Default: true. */
   readonly varz?: boolean;
   /** The password of the user `anyone`. Default: none is asked for. */
@@ -50,6 +52,7 @@ export async function startExternalBroker(options: ExternalBrokerOptions = {}): 
   const log = pino({ level: "silent" });
   const binary = await findNatsServer({ log });
   const dir = await mkdtemp(join(tmpdir(), "mustreach-broker-"));
+  const storeDir = options.storeDir ?? join(dir, "store");
   const configPath = join(dir, "nats-server.conf");
   const connections: NatsConnection[] = [];
   let { password } = options;
@@ -60,7 +63,7 @@ export async function startExternalBroker(options: ExternalBrokerOptions = {}): 
     port,
     server_name: name,
     jetstream: {
-      store_dir: join(dir, "store"),
+      store_dir: storeDir,
       sync_interval: options.syncInterval ?? "always",
       max_file_store: Number.MAX_SAFE_INTEGER,
     },
@@ -126,7 +129,7 @@ export async function startExternalBroker(options: ExternalBrokerOptions = {}): 
     get pid() {
       return broker.pid;
     },
-    storeDir: join(dir, "store"),
+    storeDir,
     async connect() {
       const connection = await connect({ servers: `127.0.0.1:${port}`, ...credentials() });
       connections.push(connection);
