@@ -1,6 +1,7 @@
 import { spawn } from "node:child_process";
 import { once } from "node:events";
 import { closeSync, openSync, read, writeSync } from "node:fs";
+import { setPriority } from "node:os";
 import { setTimeout as delay } from "node:timers/promises";
 import { createRandom } from "../random.ts";
 import { answer } from "./answer.ts";
@@ -18,6 +19,14 @@ let syncMs = { min: 0, max: 0 };
 let hangs = Promise.resolve();
 let delays = createRandom(0, "disk");
 let device: number | undefined;
+
+/** Before those who wait for it, as the disk of a busy machine is; -20 to 19, and what is negative takes a right. */
+const priority = -15;
+try {
+  setPriority(priority);
+} catch {
+  // It may not: then it is slower on a busy machine.
+}
 
 const isSync = (opcode: number) => opcode === op.fsync || opcode === op.fsyncdir;
 
