@@ -14,7 +14,9 @@ import { createEngine } from "../../src/http2/engine/engine.ts";
 import { createNodeHttp2 } from "../../src/http2/node.ts";
 import { type CallLog, createCallLog } from "../../src/observe/call-log.ts";
 import { createTimerWheel } from "../../src/timer-wheel.ts";
+import type { TlsOptions } from "../../src/tls/tls.ts";
 import {
+  type ServerCompatRequest,
   ServerCompatRequestSchema,
   ServerCompatResponseSchema,
 } from "./gen/connectrpc/conformance/v1/server_compat_pb.ts";
@@ -36,7 +38,9 @@ const maxBytes = 4_194_304;
 /** The suite knows no tokens. An admin may send as much as there is a limit for. */
 const caller: Caller = { userId: "suite", platformId: 10, isAdmin: true, issuedAtMs: 0, expiresAtMs: 0 };
 
-const { messageReceiveLimit } = fromBinary(ServerCompatRequestSchema, await readSized());
+const wanted = fromBinary(ServerCompatRequestSchema, await readSized());
+const { messageReceiveLimit } = wanted;
+const tls = toTls(wanted);
 const log = pino({ level: "silent" });
 const deps = {
   services: [createServiceImplSpec<typeof ConformanceService>(ConformanceService, conformance)],
@@ -64,15 +68,28 @@ const listener = createListener({
     if (receiver === undefined) notFound(exchange);
     return receiver ?? deaf;
   },
+  tls,
   log,
   createHttp2: process.env.MUSTREACH_HTTP2 === "node" ? createNodeHttp2 : createEngine,
 });
 const { port } = await listener.listen({ host: "127.0.0.1", port: 0 });
-const place = toBinary(ServerCompatResponseSchema, create(ServerCompatResponseSchema, { host: "127.0.0.1", port }));
+const pemCert = Buffer.from(tls?.material.cert ?? "");
+const place = toBinary(
+  ServerCompatResponseSchema,
+  create(ServerCompatResponseSchema, { host: "127.0.0.1", port, pemCert }),
+);
 const size = Buffer.alloc(4);
 size.writeUInt32BE(place.length);
 process.stdout.write(Buffer.concat([size, place]));
 process.on("SIGTERM", () => process.exit(0));
+
+/** With the certificate that the suite has made. That of its client is for streams of the caller's alone. */
+function toTls({ useTls, serverCreds }: ServerCompatRequest): TlsOptions | undefined {
+  if (!useTls || serverCreds === undefined) return undefined;
+  const toText = (pem: Uint8Array) => Buffer.from(pem).toString();
+  const material = { cert: toText(serverCreds.cert), key: toText(serverCreds.key) };
+  return { material, minVersion: "1.2", clientAuth: "none" };
+}
 
 /** Every error of ours has an ErrorInfo; for the suite, an error has the details that it has asked for. */
 function withoutErrorInfo(callLog: CallLog): CallLog {
