@@ -12,8 +12,10 @@ import { type BrokerProcess, spawnBroker } from "../../src/embedded/process.ts";
 export interface Cluster {
   /** The address of each node. */
   readonly urls: readonly [string, string, string];
+  /** The node that leads a stream. */
+  leaderOf(stream: string): Promise<number>;
   /** Kills a node; it does not come back. */
-  kill(node: 0 | 1 | 2): Promise<void>;
+  kill(node: number): Promise<void>;
   /** Ends all nodes and removes their data. */
   remove(): Promise<void>;
 }
@@ -58,6 +60,15 @@ export async function startCluster(): Promise<Cluster> {
   for (const node of [0, 1, 2]) await whenLed(base + node, nodes[node]);
   return {
     urls: [`nats://127.0.0.1:${base}`, `nats://127.0.0.1:${base + 1}`, `nats://127.0.0.1:${base + 2}`],
+    async leaderOf(stream) {
+      const nc = await connect({ servers: nodes.map((_, node) => `127.0.0.1:${base + node}`) });
+      try {
+        const { cluster } = await (await jetstreamManager(nc)).streams.info(stream);
+        return Number(cluster?.leader?.replace("node-", ""));
+      } finally {
+        await nc.close();
+      }
+    },
     async kill(node) {
       const killed = nodes[node];
       if (killed === undefined) throw new Error("there is no such node");
