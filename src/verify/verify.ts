@@ -14,7 +14,7 @@ export interface VerifyOptions extends Omit<RoundOptions, "round" | "seconds" | 
   readonly seconds: number;
   /** How long a round is, in seconds: what it needs to know is forgotten after it. */
   readonly roundSeconds: number;
-  /** Whether it goes on after a promise was broken. Default false. */
+  /** Whether it goes on after a promise was broken, or a round has failed. Default false. */
   readonly keepGoing?: boolean | undefined;
   /** Where the history and the picture of all rounds are written. Default: nowhere. */
   readonly out?: string | undefined;
@@ -31,6 +31,9 @@ export interface Verdict {
   readonly errors: readonly string[];
 }
 
+/** After so many rounds in a row that something has not ended or started in, the deployment is taken not to come back. */
+const maxFailed = 3;
+
 /** Verifies a deployment, round after round, until the time is over, a promise was broken, or it does not come back. */
 export async function verify(options: VerifyOptions): Promise<Verdict> {
   const { deployment, seed, seconds, roundSeconds, keepGoing = false, out, say } = options;
@@ -43,6 +46,7 @@ export async function verify(options: VerifyOptions): Promise<Verdict> {
   const beganAt = performance.now();
   const endsAt = beganAt + seconds * 1_000;
   const progress = createProgress(say);
+  let failed = 0;
   try {
     for (let round = 1; ; round++) {
       const leftSeconds = Math.round((endsAt - performance.now()) / 1_000);
@@ -57,8 +61,10 @@ export async function verify(options: VerifyOptions): Promise<Verdict> {
         if (!violations.has(kind)) violations.set(kind, `round ${round}${where}: ${told}`);
       }
       say(describeRound(round, shown));
+      failed = shown.failures.length > 0 ? failed + 1 : 0;
       const isOver = endsAt - performance.now() < 1_000;
-      if (isOver || shown.failures.length > 0 || (shown.findings.length > 0 && !keepGoing)) break;
+      const isBroken = shown.failures.length + shown.findings.length > 0;
+      if (isOver || failed === maxFailed || (isBroken && !keepGoing)) break;
     }
   } finally {
     progress.close();
@@ -74,7 +80,9 @@ function toViolations({ history, findings, failures }: Round): (readonly [kind: 
     const told = first === undefined ? "" : explain(history, first);
     return [kind, more.length === 0 ? told : `${told}\n  … and ${more.length} more`] as const;
   });
-  return [...failures.map((failure) => [failure, failure] as const), ...broken];
+  const [failure, ...more] = failures;
+  if (failure === undefined) return broken;
+  return [["failure", more.length === 0 ? failure : `${failure}\n  … and ${more.length} more`] as const, ...broken];
 }
 
 function errorsOf(deployment: Deployment): readonly string[] {

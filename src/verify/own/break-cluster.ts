@@ -1,3 +1,4 @@
+import { setTimeout as delay } from "node:timers/promises";
 import { pino } from "pino";
 import { type Broker as Connection, connectBroker } from "../../broker/connect.ts";
 import { stepDownSubject } from "../../broker/subjects.ts";
@@ -6,6 +7,9 @@ import type { Random } from "../random.ts";
 import type { Broker } from "./brokers.ts";
 import type { Link } from "./link.ts";
 import { away, type Breakable, silent } from "./parts.ts";
+
+/** How often a cluster is asked after a node has started, until it answers. */
+const maxAsked = 20;
 
 /** How long a cluster that is asked may take to answer, in milliseconds. */
 const askTimeoutMs = 2_000;
@@ -67,6 +71,8 @@ export function clusterFaults({ brokers, routes }: Breakable): Fault[] {
         for (const broker of brokers) {
           await broker.end();
           await broker.start();
+          // As whoever restarts them waits until a node is ready.
+          for (let asked = 0; asked < maxAsked && (await findLeader(brokers)) === undefined; asked++) await delay(500);
         }
       },
     },
