@@ -18,7 +18,7 @@ const usage = `npm run bench:overload -- [options]
 
   --quick          20 s of overload instead of five minutes
   --at-once        a refused caller comes back at once, instead of when it was told to
-  --out FILE       where the picture is written. Default: bench/results/overload.svg
+  --out FILE       where the picture is written, and beside it the figures as .json. Default: bench/results/overload.svg
   --service DIR    the checkout that is measured. Default: this one
 `;
 
@@ -41,6 +41,21 @@ const otherRate = 50;
 const windowSeconds = values.quick ? 2 : 5;
 const overloadSeconds = values.quick ? 20 : 300;
 const calmWindows = values.quick ? 5 : 6;
+
+/** What is admitted, and what others send, may take this many times the unloaded p99. */
+const aim = 3;
+
+/** What the flood is answered in the time of one figure. */
+interface FloodWindow {
+  readonly answered: number;
+  readonly errors: number;
+  readonly latencyMs?: Outcome["latencyMs"];
+}
+
+/** What came of the flood, over its time. */
+interface FloodOutcome extends Outcome {
+  readonly windows?: readonly FloodWindow[];
+}
 
 /** A figure of the picture. */
 interface Sample {
@@ -75,7 +90,10 @@ async function main(): Promise<void> {
     const to = { prefix: "user", count: 1_000 };
     const load = { address, to, level: 2, connections: 8 };
     const flood = (inFlight: number, seconds: number) =>
-      flooding.run<Outcome>("send", { ...load, waits: !values["at-once"], pace: { inFlight, seconds } });
+      flooding.run<FloodOutcome>("send", {
+        ...{ ...load, waits: !values["at-once"] },
+        pace: { inFlight, seconds, windowSeconds },
+      });
     const call = (seconds: number) => {
       const pace = { rate: otherRate, seconds };
       return calling.run<Outcome>("send", { ...load, connections: 1, caller: "openIMAdmin", pace });
@@ -130,6 +148,23 @@ async function main(): Promise<void> {
       );
     }
     for (const failure of failures) say(`FAILED      ${failure}`);
+
+    // Without the first and the last, which are of the beginning and the end.
+    const windows = outcome.windows ?? [];
+    const steady = windows.slice(1, -1);
+    const unloaded = of(before, (one) => one.p99);
+    const most = (each: readonly Sample[]) => Math.max(...each.map((one) => one.residentMiB));
+    const half = Math.ceil(during.length / 2);
+    const verdicts = [
+      verdict("what is admitted, p99 against unloaded", medianOf(steady.map(p99Of)) / unloaded, aim),
+      verdict("the other caller, p99 against unloaded", of(during, (one) => one.p99) / unloaded, aim),
+      verdict("the other caller afterwards, p99 against before", of(after, (one) => one.p99) / unloaded, aim),
+      verdict("memory, second half against first", most(during.slice(half)) / most(during.slice(0, half)), 1.1),
+      verdict("calls of the other that failed", failures.length, 0),
+    ];
+    for (const { what, value, atMost, isMet } of verdicts) {
+      say(`${isMet ? "met   " : "MISSED"}      ${what}: ${value.toFixed(2)}, at most ${atMost}`);
+    }
     const points = (pick: (sample: Sample) => number) => samples.map((one) => [one.atSeconds, pick(one)] as const);
     const picture = drawTimes({
       title: `${overloaded} sends in flight, ten times what is answered best, for ${overloadSeconds} s; another caller's sends meanwhile`,
@@ -143,6 +178,20 @@ async function main(): Promise<void> {
           ],
         },
         {
+          yLabel: "latency of what is admitted of the flood, ms",
+          series: [
+            { name: "p50", points: floodPoints(windows, begunAt, ({ latencyMs }) => latencyMs?.p50 ?? Number.NaN) },
+            { name: "p99", points: floodPoints(windows, begunAt, p99Of) },
+          ],
+        },
+        {
+          yLabel: "the flood, a second",
+          series: [
+            { name: "admitted", points: floodPoints(windows, begunAt, ({ answered }) => answered / windowSeconds) },
+            { name: "refused", points: floodPoints(windows, begunAt, ({ errors }) => errors / windowSeconds) },
+          ],
+        },
+        {
           yLabel: "memory of the service, MiB",
           series: [{ name: "resident", points: points((one) => one.residentMiB) }],
         },
@@ -151,11 +200,30 @@ async function main(): Promise<void> {
     const out = resolve(values.out);
     mkdirSync(resolve(out, ".."), { recursive: true });
     writeFileSync(out, picture);
-    say(`written to ${out}`);
+    const figures = { machine: describeMachine(resolve(values.service)), capacity, outcome, samples, verdicts };
+    const json = `${out.replace(/\.svg$/, "")}.json`;
+    writeFileSync(json, `${JSON.stringify(figures, null, 2)}\n`);
+    say(`written to ${out} and ${json}`);
   } finally {
     await Promise.all([flooding.stop(), calling.stop()]);
     await launch.stopAll();
   }
+}
+
+function p99Of({ latencyMs }: FloodWindow): number {
+  return latencyMs?.p99 ?? Number.NaN;
+}
+
+function verdict(what: string, value: number, atMost: number) {
+  return { what, value, atMost, isMet: value <= atMost };
+}
+
+/** The last is of what ended after the flood, and no time of its own. */
+function floodPoints(windows: readonly FloodWindow[], begunAt: number, pick: (window: FloodWindow) => number) {
+  return windows
+    .slice(0, -1)
+    .map((window, index) => [begunAt + (index + 1) * windowSeconds, pick(window)] as const)
+    .filter(([, value]) => !Number.isNaN(value));
 }
 
 function told({ latencyMs }: Outcome): string {

@@ -15,6 +15,8 @@ type Pace struct {
 	InFlight int     `json:"inFlight"`
 	Calls    int     `json:"calls"`
 	Seconds  float64 `json:"seconds"`
+	// WindowSeconds is how long a part is of which the outcome tells apart; 0: of none.
+	WindowSeconds float64 `json:"windowSeconds"`
 }
 
 // Outcome of calls. The latencies are those of calls that were answered well.
@@ -24,6 +26,55 @@ type Outcome struct {
 	FirstError string      `json:"firstError,omitempty"`
 	Seconds    float64     `json:"seconds"`
 	LatencyMs  Percentiles `json:"latencyMs,omitzero"`
+	Windows    []Window    `json:"windows,omitempty"`
+}
+
+// Window is what has ended in a part of the time.
+type Window struct {
+	Answered  int         `json:"answered"`
+	Errors    int         `json:"errors"`
+	LatencyMs Percentiles `json:"latencyMs,omitzero"`
+}
+
+// windows are the calls by when they have ended.
+type windows struct {
+	mu  sync.Mutex
+	all []*window
+}
+
+type window struct {
+	errors    int
+	answered  int
+	latencies Latencies
+}
+
+func (w *windows) at(index int) *window {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	for len(w.all) <= index {
+		w.all = append(w.all, &window{})
+	}
+	return w.all[index]
+}
+
+func (w *windows) add(index int, took time.Duration, err error) {
+	one := w.at(index)
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	if err != nil {
+		one.errors++
+		return
+	}
+	one.answered++
+	one.latencies.Add(took)
+}
+
+func (w *windows) take() []Window {
+	var taken []Window
+	for _, one := range w.all {
+		taken = append(taken, Window{one.answered, one.errors, one.latencies.Take()})
+	}
+	return taken
 }
 
 // More calls under way than this are no load any more but a backlog: the run fails.
@@ -42,7 +93,7 @@ func Drive(pace Pace, call func(n int, due time.Time) error) (Outcome, error) {
 	}
 	outcome := Outcome{
 		Calls: int(run.done.Load()), Errors: int(run.failed.Load()), Seconds: time.Since(run.start).Seconds(),
-		LatencyMs: run.latencies.Take(),
+		LatencyMs: run.latencies.Take(), Windows: run.windows.take(),
 	}
 	if first := run.first.Load(); first != nil {
 		outcome.FirstError = (*first).Error()
@@ -59,6 +110,7 @@ type driving struct {
 	failed    atomic.Int64
 	first     atomic.Pointer[error]
 	latencies Latencies
+	windows   windows
 }
 
 func (d *driving) isOver(n int) bool {
@@ -68,7 +120,11 @@ func (d *driving) isOver(n int) bool {
 
 func (d *driving) one(n int, due time.Time) []time.Duration {
 	defer d.done.Add(1)
-	if err := d.call(n, due); err != nil {
+	err := d.call(n, due)
+	if d.pace.WindowSeconds > 0 {
+		d.windows.add(int(time.Since(d.start).Seconds()/d.pace.WindowSeconds), time.Since(due), err)
+	}
+	if err != nil {
 		d.failed.Add(1)
 		d.first.CompareAndSwap(nil, &err)
 		return nil
