@@ -93,14 +93,17 @@ const annexes: Readonly<Record<string, readonly string[]>> = {
   // Runs before anything is installed.
   setup: [],
   // Sends and receives as others do, and proves who got what.
-  verify: ["client/wire", "client/connect", "gen", "verify/check", "verify/doors"],
+  verify: ["client/wire", "client/connect", "gen", "verify/callers", "verify/check", "verify/doors"],
+  "verify/callers": ["client/wire", "gen", "verify", "verify/check", "verify/doors"],
   // A file system that fails.
   "verify/disk": ["verify"],
   "verify/check": [],
-  "verify/doors": ["client/connect", "client/node", "client/web", "client/wire", "gen"],
+  "verify/doors": ["client/connect", "client/node", "client/web", "client/wire", "gen", "openim/wire"],
+  // A program that receives from the broker itself.
+  "verify/native": ["client/wire", "gen", "inbox", "verify/doors"],
   // Instances and brokers that it breaks.
   "verify/versions": ["verify"],
-  "verify/own": ["auth", "broker", "embedded", "verify", "verify/disk", "verify/versions", "version"],
+  "verify/own": ["auth", "broker", "embedded", "verify", "verify/disk", "verify/native", "verify/versions", "version"],
 };
 
 const maxLines = 300;
@@ -285,7 +288,8 @@ function judgeFile(path: string, specifier: string): string | undefined {
 }
 
 function judgePackage(room: string, specifier: string): string | undefined {
-  if (specifier.startsWith("@nats-io/") && room.split("/")[0] !== "broker") {
+  const isOfBroker = room.split("/")[0] === "broker" || room === "verify/native";
+  if (specifier.startsWith("@nats-io/") && !isOfBroker) {
     return `only broker imports @nats-io (${specifier})`;
   }
   // It runs in browsers, but for the room of Node.

@@ -4,6 +4,7 @@ import { fromConnectError } from "../client/connect/error.ts";
 import { type MustreachClientError, networkErrCode } from "../client/wire/error.ts";
 import { ErrorInfoSchema } from "../gen/google/rpc/error_details_pb.ts";
 import type { Call } from "./check/history.ts";
+import type { ReceiveDoor } from "./doors/receive-doors.ts";
 import type { Random } from "./random.ts";
 
 /** An instance of the service, as callers and devices see it. */
@@ -29,11 +30,17 @@ export interface Deployment {
   /** What can happen to it: nothing, to one that is not ours. */
   readonly faults: readonly Fault[];
   readonly adminToken: string;
+  /** A token of a user, of {@link devicePlatform}. */
   userToken(userId: string): Promise<string>;
+  /** Where the broker can be reached: a consumer of its own for a user. */
+  readonly native?: (userId: string) => ReceiveDoor;
   /** What its instances have logged as errors, as far as we can see. */
   errors(): readonly string[];
   stop(): Promise<void>;
 }
+
+/** The platform of devices: OpenIM's Web. */
+export const devicePlatform = 5;
 
 /** A call gets this long, in milliseconds; a service answers sooner, if it does. */
 const callTimeoutMs = 10_000;
@@ -44,33 +51,48 @@ export function pickInstance({ instances }: Deployment, random: Random): Instanc
   return random.pick(up.length === 0 || random.chance(0.1) ? instances : up);
 }
 
-/** Makes calls, and tells how each came out. */
-export type Caller = (by: string, work: (signal: AbortSignal) => Promise<string>) => Promise<Call>;
+/** Makes a call, and tells how it came out. It is among the `calls` from its beginning on, as one that is not known. */
+export type Caller = (by: string, calls: Call[], work: (signal: AbortSignal) => Promise<string>) => Promise<Call>;
 
 /** Creates a caller; `now` is the clock of the history. It rejects when it is asked for a call after `over` was aborted. */
 export function createCaller(now: () => number, over: AbortSignal): Caller {
-  return async (by, work) => {
+  return async (by, calls, work) => {
     over.throwIfAborted();
-    const startedAt = now();
+    const begun: Call = { by, startedAt: now(), endedAt: Number.POSITIVE_INFINITY, outcome: "unknown", ...unanswered };
+    const index = calls.push(begun) - 1;
+    const end = (how: Pick<Call, "outcome" | "errCode" | "serverMsgId">) => {
+      const ended = { ...begun, endedAt: now(), ...how };
+      calls[index] = ended;
+      return ended;
+    };
     try {
       const serverMsgId = await work(AbortSignal.timeout(callTimeoutMs));
-      return { by, startedAt, endedAt: now(), outcome: "accepted", errCode: 0, serverMsgId };
+      return end({ outcome: "accepted", errCode: 0, serverMsgId });
     } catch (thrown) {
       const error = fromConnectError(thrown);
       const errCode = isAnswer(error) ? error.errCode : networkErrCode;
-      const outcome = errCode === networkErrCode || errCode === 500 ? "unknown" : "refused";
-      return { by, startedAt, endedAt: now(), outcome, errCode, serverMsgId: "" };
+      return end({ outcome: outcomeOf(errCode), errCode, serverMsgId: "" });
     }
   };
+}
+
+const unanswered = { errCode: networkErrCode, serverMsgId: "" } as const;
+
+/**
+ * What is not refused for good is sent again: for want of an answer, of room, of an instance that goes on; or refused by
+ * one whose clock is behind, to which the token is not valid yet (1504).
+ */
+const passing: ReadonlySet<number> = new Set([429, 500, 1504, 1601, networkErrCode, 90_101, 90_103, 90_104]);
+
+/** How a call came out that was answered with an error. */
+export function outcomeOf(errCode: number): Call["outcome"] {
+  return passing.has(errCode) ? "unknown" : "refused";
 }
 
 /** Whether the service itself said it. A stream that is cut off is "internal" to Connect, and nobody's answer. */
 function isAnswer({ cause }: MustreachClientError): boolean {
   return !(cause instanceof ConnectError) || cause.findDetails(ErrorInfoSchema).length > 0;
 }
-
-/** What a token is refused with by an instance whose clock is behind: the same token is good when that is right again. */
-const tokenNotValidYet = 1504;
 
 /** Makes a call until it is answered; undefined when it was not in so many tries. */
 export async function untilAnswered(
@@ -80,7 +102,7 @@ export async function untilAnswered(
 ): Promise<Call | undefined> {
   for (let tried = 0; tried < tries; tried++) {
     const call = await attempt();
-    if (call.outcome !== "unknown" && call.errCode !== tokenNotValidYet) return call;
+    if (call.outcome !== "unknown") return call;
     await delay(random.between(20, 300));
   }
   return undefined;

@@ -1,23 +1,26 @@
 import { setTimeout as delay } from "node:timers/promises";
 import { toClientError } from "../client/wire/error.ts";
-import type { SessionEvent as DeviceEvent } from "../client/wire/event.ts";
-import type { DeviceHistory, SessionEvent, SessionHistory } from "./check/history.ts";
+import type { Acknowledgement, DeviceHistory, DeviceKind, SessionEvent, SessionHistory } from "./check/history.ts";
 import { type Deployment, pickInstance } from "./deployment.ts";
-import { receiveDoors } from "./doors/receive-doors.ts";
+import type { ReceiveDoor } from "./doors/receive-doors.ts";
 import type { Random } from "./random.ts";
+import { placeOf, toSessionEvent } from "./session-event.ts";
 
 /** Options of {@link createDevice}. */
 export interface DeviceOptions {
   readonly deployment: Deployment;
   readonly userId: string;
   readonly deviceId: string;
+  readonly kind: DeviceKind;
+  /** The ways by which it receives, each time another. */
+  readonly doors: readonly ReceiveDoor[];
   /** Whether it is never away or stuck by itself. */
   readonly isSteady: boolean;
   readonly random: Random;
   /** The clock of the history. */
   readonly now: () => number;
-  /** The `data` of what was sent, by the service's id of it. */
-  readonly dataOf: (serverMsgId: string) => string;
+  /** The `data` of what was sent, by the service's id of it, as far as its senders and other devices know. */
+  readonly dataById: Map<string, string>;
 }
 
 /** A device that keeps its own record of what it has handled, and uses it or the service's. */
@@ -38,34 +41,49 @@ const [minStuckMs, maxStuckMs] = [500, 4_000];
 
 /**
  * So many signs of life in a row say that there is nothing more. Before the first, the window may have been full. While
- * not all has come that waited when the session began, the broker may only be slow; of what has expired, less comes.
+ * not all has come that waited when the session began, the broker may only be slow; of what has expired, or is for another
+ * device, less comes.
  */
 const idleHeartbeats = 2;
-const busyHeartbeats = 15;
+/** OpenIM's gateway gives a sign of life also while it is still reading. */
+const idlePongs = 4;
+const busyHeartbeats = 5;
 
 const drainTimeoutMs = 120_000;
+
+/** Refusals that a service may give to anybody that is busy, stopping, or whose clock is behind, by their codes. */
+const mayComeOfAnything: ReadonlySet<number> = new Set([429, 1504, 90_004, 90_103]);
 
 /** Where a device began: the events before it come as one heartbeat. */
 const nothing = { case: undefined } as const;
 
 /** Creates a device, which does nothing yet. */
 export function createDevice(options: DeviceOptions): Device {
-  const { deployment, userId, deviceId, isSteady, random, now, dataOf } = options;
-  const history: DeviceHistory = { userId, deviceId, sessions: [] };
+  const { deployment, userId, deviceId, kind, doors, isSteady, random, now, dataById } = options;
+  const history: DeviceHistory = { userId, deviceId, kind, sessions: [], acknowledged: [] };
   /** By its own record, everything up to here has been handled. */
   let handled = { sequence: 0n, epoch: "" };
-  /** The highest sequence that it has told the service. */
-  let told = 0;
+
+  /** Tells the service, in whatever way, that everything up to a sequence is handled. */
+  const tell = (sequence: number): Acknowledgement => {
+    const last = history.acknowledged.at(-1);
+    if (last !== undefined && sequence <= last.sequence) return last;
+    const acknowledgement = { sequence, at: now(), until: Number.POSITIVE_INFINITY };
+    if (kind !== "openim") history.acknowledged.push(acknowledgement);
+    return acknowledgement;
+  };
+  const toldSequence = () => history.acknowledged.at(-1)?.sequence ?? 0;
 
   const open = async (window: number, ended: AbortSignal) => {
     const instance = pickInstance(deployment, random);
-    const door = random.pick(receiveDoors);
+    const door = random.pick(doors);
     const openedAt = now();
-    const toldBefore = told;
-    const keepsRecord = handled.sequence > 0n && random.chance(0.5);
-    const after = keepsRecord ? { afterSequence: handled.sequence, epoch: handled.epoch } : {};
-    const afterSequence = keepsRecord ? Number(handled.sequence) : undefined;
-    told = Math.max(told, afterSequence ?? 0);
+    const toldBefore = toldSequence();
+    const keepsRecord = door.record === "always" || (door.record === "sometimes" && random.chance(0.5));
+    const hasRecord = keepsRecord && handled.sequence > 0n;
+    const after = hasRecord ? { afterSequence: handled.sequence, epoch: handled.epoch } : {};
+    const afterSequence = hasRecord ? Number(handled.sequence) : undefined;
+    if (afterSequence !== undefined) tell(afterSequence);
     const token = await deployment.userToken(userId);
     const killing = new AbortController();
     const signal = AbortSignal.any([killing.signal, ended]);
@@ -90,44 +108,53 @@ export function createDevice(options: DeviceOptions): Device {
       end: "",
     };
     history.sessions.push(record);
+    const end = (why: string) => {
+      kill();
+      if (record.end !== "") return;
+      record.endedAt = now();
+      record.end = why;
+    };
 
     return {
-      kill,
+      kill: () => end("the device ended it"),
       /** How many events waited for the device. */
       pending: Number(first.value.pending),
       /** The kind of the next event; undefined when the session has ended. */
       async next(): Promise<SessionEvent["kind"] | "heartbeat" | undefined> {
         try {
           const event = await session.next();
+          if (event?.case === "notification") dataById.set(event.value.serverMsgId, event.value.data);
           if (event?.case === "heartbeat" || (event !== undefined && event.case === nothing.case)) return "heartbeat";
-          const seen = toSessionEvent(event, now(), dataOf);
+          const seen = toSessionEvent(event, now(), (id) => dataById.get(id) ?? `unknown ${id}`);
           if (seen !== undefined) {
             record.events.push(seen);
             const place = placeOf(event);
             if (place.sequence > handled.sequence) handled = place;
             return seen.kind;
           }
-          record.end = event?.case === "reconnect" ? "asked to connect again" : "the stream ended";
+          end(event?.case === "reconnect" ? "asked to connect again" : "the stream ended");
         } catch (error) {
           const { errMsg, errDlt } = toClientError(error);
-          record.end = `${errMsg}: ${errDlt}`;
+          end(`${errMsg}: ${errDlt}`);
         }
-        record.endedAt = now();
-        kill();
         return undefined;
       },
       /** Acknowledges everything handled. */
       async acknowledge() {
         if (handled.sequence === 0n) return;
         const place = handled;
-        if (told < Number(place.sequence)) history.acknowledgements = (history.acknowledgements ?? 0) + 1;
-        told = Math.max(told, Number(place.sequence));
-        await session.acknowledge(place).catch((error: unknown) => {
+        const acknowledgement = tell(Number(place.sequence));
+        try {
+          await session.acknowledge(place);
+          if (door.isAckAnswered && acknowledgement.sequence === Number(place.sequence)) {
+            acknowledgement.until = Math.min(acknowledgement.until, now());
+          }
+        } catch (error) {
           const { errCode, errDlt } = toClientError(error);
-          if (errCode === 90_004 || signal.aborted) return;
+          if (mayComeOfAnything.has(errCode) || signal.aborted) return;
           const about = `${instance.name} refused the acknowledgement of ${place.sequence}: ${errCode} ${errDlt}`;
           record.events.push({ at: now(), kind: "other", sequence: 0, about });
-        });
+        }
       },
     };
   };
@@ -159,13 +186,14 @@ export function createDevice(options: DeviceOptions): Device {
     },
 
     async drain() {
+      const idle = kind === "openim" ? idlePongs : idleHeartbeats;
       const deadline = performance.now() + drainTimeoutMs;
       for (; ; await delay(200)) {
         const session = await open(1_000, AbortSignal.timeout(drainTimeoutMs)).catch(() => undefined);
         let heartbeats = 0;
         let unacknowledged = 0;
         let events = 0;
-        const isDone = () => heartbeats >= (events < (session?.pending ?? 0) ? busyHeartbeats : idleHeartbeats);
+        const isDone = () => heartbeats >= (events < (session?.pending ?? 0) ? busyHeartbeats : idle);
         while (session !== undefined && !isDone() && performance.now() < deadline) {
           const kind = await session.next();
           if (kind === undefined) break;
@@ -182,46 +210,4 @@ export function createDevice(options: DeviceOptions): Device {
       }
     },
   };
-}
-
-/** What a device records of what it has handled. */
-function placeOf(event: DeviceEvent | undefined) {
-  switch (event?.case) {
-    case "notification":
-    case "recall":
-      return { sequence: event.value.sequence, epoch: event.value.epoch };
-    case "message":
-      return { sequence: event.value.notification?.sequence ?? 0n, epoch: event.value.notification?.epoch ?? "" };
-    case "gap":
-      return { sequence: event.value.to, epoch: event.value.epoch };
-    default:
-      return { sequence: 0n, epoch: "" };
-  }
-}
-
-function toSessionEvent(
-  event: DeviceEvent | undefined,
-  at: number,
-  dataOf: (serverMsgId: string) => string,
-): SessionEvent | undefined {
-  switch (event?.case) {
-    case "notification": {
-      const { sequence, data, reliabilityLevel: level } = event.value;
-      return { at, kind: level === 1 ? "push" : "notification", sequence: Number(sequence), data };
-    }
-    case "recall": {
-      const { sequence, serverMsgId } = event.value;
-      return { at, kind: "recall", sequence: Number(sequence), data: dataOf(serverMsgId) };
-    }
-    case "gap": {
-      const { from, to, reason } = event.value;
-      return { at, kind: "gap", sequence: Number(to), about: `${from} to ${to}, reason ${reason}` };
-    }
-    case "message": {
-      const { sequence = 0n, data = "" } = event.value.notification ?? {};
-      return { at, kind: "message", sequence: Number(sequence), data };
-    }
-    default:
-      return undefined;
-  }
 }

@@ -40,7 +40,9 @@ function* linesOf({ sends, groups, devices, marks }: History): Generator<object>
     for (const attempt of attempts) yield { kind: "attempt", of: send.data, ...attempt };
     for (const recall of recalls) yield { kind: "recall", of: send.data, ...recall };
   }
-  for (const { userId, deviceId, sessions } of devices) {
+  for (const { userId, deviceId, kind: by, sessions, acknowledged } of devices) {
+    yield { kind: "device", userId, deviceId, by };
+    for (const each of acknowledged) yield { kind: "acknowledgement", userId, deviceId, ...each };
     for (const { events, ...session } of sessions) {
       yield { kind: "session", userId, deviceId, ...session };
       for (const { kind, ...event } of events) yield { kind: "event", userId, deviceId, event: kind, ...event };

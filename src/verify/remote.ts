@@ -1,10 +1,7 @@
 import { createClient } from "@connectrpc/connect";
 import { createGrpcTransport } from "@connectrpc/connect-node";
 import { AuthService } from "../gen/mustreach/auth/v1/auth_pb.ts";
-import type { Deployment } from "./deployment.ts";
-
-/** The platform of devices: OpenIM's Web. */
-const devicePlatform = 5;
+import { type Deployment, devicePlatform } from "./deployment.ts";
 
 /** A deployment that is not ours: it is used as it is, by one or more addresses, and nothing happens to it through us. */
 export function reachRemote(urls: readonly string[], adminToken: string): Deployment {

@@ -1,14 +1,16 @@
 import { setTimeout as delay } from "node:timers/promises";
-import type { DeviceHistory, GroupHistory, History, Send } from "./check/history.ts";
-import { type Finding, inspect } from "./check/inspect.ts";
+import { createGroup, runMembership } from "./callers/membership.ts";
+import { runWriter } from "./callers/writer.ts";
+import type { DeviceHistory, DeviceKind, Finding, GroupHistory, History, Send } from "./check/history.ts";
+import { inspect } from "./check/inspect.ts";
 import { inspectLateness } from "./check/lateness.ts";
-import { createCaller, type Deployment, type Fault } from "./deployment.ts";
+import { createCaller, type Deployment, devicePlatform, type Fault } from "./deployment.ts";
 import { createDevice } from "./device.ts";
+import { openimGoDoor, openimJsDoor } from "./doors/openim-doors.ts";
+import { type ReceiveDoor, receiveDoors } from "./doors/receive-doors.ts";
 import { type Healing, healingOf, isHealed } from "./healing.ts";
-import { createGroup, runMembership } from "./membership.ts";
 import { type Progress, within } from "./progress.ts";
 import { createRandom, type Random } from "./random.ts";
-import { runWriter } from "./writer.ts";
 
 /** How much happens in a round. */
 export interface RoundOptions {
@@ -25,6 +27,8 @@ export interface RoundOptions {
   readonly maxPauseMs: number;
   /** What is missing when everything is quiet may still come for this long, in milliseconds. Default 90,000. */
   readonly patienceMs?: number;
+  /** Ends it as soon as such a finding shows. Default: devices read all there is before anything is looked for. */
+  readonly endsWith?: (finding: Finding) => boolean;
   /** The faults that are left to happen once before any happens again: over all rounds. */
   readonly due: Fault[];
   readonly progress: Progress;
@@ -50,7 +54,7 @@ const [minCalmMs, maxCalmMs] = [300, 3_000];
 const healedShare = 0.75;
 const maxHealingShare = 0.1;
 
-/** How often it is looked whether it has, in milliseconds. */
+/** How often it is looked whether it has, and for the finding that ends a round, in milliseconds. */
 const lookMs = 1_000;
 
 /** How often a fault does not happen alone. */
@@ -87,15 +91,13 @@ export async function runRound(options: RoundOptions): Promise<Round> {
   const groupIds = nameAll("group", options.groups);
   const sends = new Map<string, Send>();
   const dataById = new Map<string, string>();
-  const dataOf = (serverMsgId: string) => dataById.get(serverMsgId) ?? `unknown ${serverMsgId}`;
   const choices = randomOf("devices");
   const devices = userIds.flatMap((userId) =>
-    Array.from({ length: choices.between(1, 2) }, (_, n) => {
-      const deviceId = `device-${n}`;
-      const random = randomOf(`${userId}/${deviceId}`);
+    equip(deployment, userId, choices).map((equipment) => {
+      const random = randomOf(`${userId}/${equipment.deviceId}`);
       const isOnline = choices.chance(0.7);
-      const isSteady = isOnline && choices.chance(steadyShare);
-      const device = createDevice({ deployment, userId, deviceId, isSteady, random, now, dataOf });
+      const isSteady = isOnline && equipment.kind === "own" && choices.chance(steadyShare);
+      const device = createDevice({ deployment, userId, ...equipment, isSteady, random, now, dataById });
       return { ...device, isOnline, isSteady };
     }),
   );
@@ -129,7 +131,9 @@ export async function runRound(options: RoundOptions): Promise<Round> {
     return `${countsOf(history)}${faults === "" ? "" : `; now: ${faults}`}`;
   };
   progress.enter(`round ${round}, sends and faults`, describe);
-  const writer = { deployment, call, userIds, groupIds, sends, dataById, maxPauseMs: options.maxPauseMs };
+  const deviceIds = [...new Set(devices.map(({ history: { deviceId } }) => deviceId))];
+  const ingredients = { userIds, groupIds, deviceIds, now };
+  const writer = { deployment, call, ...ingredients, sends, dataById, maxPauseMs: options.maxPauseMs };
   const actors = [
     ...nameAll("writer", options.writers).map((name) => runWriter({ ...writer, name, random: randomOf(name) }, signal)),
     ...memberships.flatMap((membership) => {
@@ -139,8 +143,13 @@ export async function runRound(options: RoundOptions): Promise<Round> {
     ...devices.filter(({ isOnline }) => isOnline).map((device) => device.live(signal)),
     runFaults(options, history, steady, broken, randomOf("faults"), now, signal),
   ];
+  /** What breaks a promise whatever may still come. */
+  const look = () => [...inspect(history).filter(({ mayCome }) => !mayCome), ...inspectLateness(history, now())];
+  const { endsWith } = options;
   // An actor that fails ends it at once.
-  await Promise.race([delay(seconds * 1_000, undefined, { ref: false }), Promise.all(actors)]).catch(() => {});
+  const ends: Promise<unknown>[] = [delay(seconds * 1_000, undefined, { ref: false }), Promise.all(actors)];
+  if (endsWith !== undefined) ends.push(until(() => look().some(endsWith), signal));
+  await Promise.race(ends).catch(() => {});
   stopping.abort();
   progress.enter(`round ${round}, ending`, describe);
   const patience = setTimeout(() => over.abort(), failures.length > 0 ? 0 : answerMs);
@@ -149,6 +158,11 @@ export async function runRound(options: RoundOptions): Promise<Round> {
   clearTimeout(patience);
 
   const quietAt = now();
+  const seen = endsWith === undefined ? [] : look().filter(endsWith);
+  if (seen.length > 0) {
+    over.abort();
+    return end(seen, quietAt);
+  }
   let drained = 0;
   progress.enter(`round ${round}, reading what is left`, () => `${drained} of ${devices.length} devices have all`);
   const read = async () => {
@@ -178,6 +192,40 @@ function countsOf({ sends, devices }: History): string {
     0,
   );
   return `${attempts.length} sends, ${unknown} of them not answered, ${events} events`;
+}
+
+/** Resolves when a condition holds, or is not of interest any more. */
+async function until(isMet: () => boolean, signal: AbortSignal): Promise<void> {
+  while (!signal.aborted && !isMet()) await delay(lookMs, undefined, { ref: false });
+}
+
+/** A device of a user, and how it receives. */
+interface Equipment {
+  readonly deviceId: string;
+  readonly kind: DeviceKind;
+  readonly doors: readonly ReceiveDoor[];
+}
+
+/** To OpenIM's SDKs, a device is a platform: the name of ours is Web. */
+const openimDeviceId = "Web";
+
+/** How many users of ten also have an app with an SDK of OpenIM, and a program at the broker. */
+const openimShare = 0.4;
+const nativeShare = 0.2;
+
+/** Draws the devices of a user: one or two that change between the doors of ours, and others that cannot. */
+function equip({ native }: Deployment, userId: string, random: Random): readonly Equipment[] {
+  const own = Array.from(
+    { length: random.between(1, 2) },
+    (_, n): Equipment => ({ deviceId: `device-${n}`, kind: "own", doors: receiveDoors }),
+  );
+  const openOpenim = random.chance(0.5) ? openimGoDoor : openimJsDoor;
+  const openim: Equipment = { deviceId: openimDeviceId, kind: "openim", doors: [openOpenim(userId, devicePlatform)] };
+  const atBroker: Equipment[] =
+    native === undefined ? [] : [{ deviceId: "at-broker", kind: "native", doors: [native(userId)] }];
+  const hasOpenim = random.chance(openimShare);
+  const hasNative = random.chance(nativeShare);
+  return [...own, ...(hasOpenim ? [openim] : []), ...(hasNative ? atBroker : [])];
 }
 
 /** Lets one fault happen after the other, or two at a time that hit different things: each once before any again. */

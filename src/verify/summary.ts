@@ -1,4 +1,4 @@
-import type { Finding } from "./check/inspect.ts";
+import type { Finding, Send } from "./check/history.ts";
 import { owedTo } from "./check/owed.ts";
 import type { Healing } from "./healing.ts";
 import type { Round } from "./round.ts";
@@ -14,7 +14,11 @@ export interface Totals {
   unknown: number;
   recalls: number;
   membershipChanges: number;
+  /** Notifications that ask for something, by what. */
+  readonly wishes: Map<string, number>;
   sessions: number;
+  /** Events by how a device receives. */
+  readonly deliveriesBy: Map<string, number>;
   /** Events that devices got. */
   deliveries: number;
   /** Acknowledgements of devices, each of something further. */
@@ -35,7 +39,8 @@ export function noTotals(): Totals {
   const zero = { sends: 0, attempts: 0, accepted: 0, refused: 0, unknown: 0, recalls: 0, membershipChanges: 0 };
   const more = { rounds: 0, sessions: 0, deliveries: 0, owed: 0, faults: 0, longestHealingMs: 0 };
   const rest = { acknowledgements: 0, elapsedMs: 0, healings: [] };
-  return { ...zero, ...more, ...rest, faultsByName: new Map(), findings: new Map() };
+  const names = { wishes: new Map(), deliveriesBy: new Map(), faultsByName: new Map(), findings: new Map() };
+  return { ...zero, ...more, ...rest, ...names };
 }
 
 /** Adds what a round has shown. */
@@ -43,7 +48,9 @@ export function addRound(totals: Totals, { history, findings, healings, quietAt,
   const { sends, groups, devices, marks } = history;
   totals.rounds++;
   totals.sends += sends.size;
-  for (const { attempts, recalls } of sends.values()) {
+  for (const send of sends.values()) {
+    const { attempts, recalls } = send;
+    for (const wish of wishesOf(send)) count(totals.wishes, wish);
     totals.attempts += attempts.length;
     totals.recalls += recalls.length;
     for (const { outcome } of attempts) totals[outcome]++;
@@ -51,8 +58,11 @@ export function addRound(totals: Totals, { history, findings, healings, quietAt,
   for (const { changes } of groups.values()) totals.membershipChanges += changes.length;
   for (const device of devices) {
     totals.sessions += device.sessions.length;
-    totals.acknowledgements += device.acknowledgements ?? 0;
-    for (const { events } of device.sessions) totals.deliveries += events.length;
+    totals.acknowledgements += device.acknowledged.length;
+    for (const { on, events } of device.sessions) {
+      totals.deliveries += events.length;
+      count(totals.deliveriesBy, on.replace(/^.* by /, ""), events.length);
+    }
     for (const { came } of owedTo(history, device)) {
       totals.owed++;
       totals.longestHealingMs = Math.max(totals.longestHealingMs, (came ?? 0) - quietAt);
@@ -101,7 +111,9 @@ export function toLines(totals: Totals): string[] {
     `${number(operationsOf(totals))} operations in ${totals.rounds} rounds: ${number(attempts)} sends, ${number(recalls)} recalls, ${number(membershipChanges)} changes of groups, ${number(deliveries)} deliveries, ${number(totals.acknowledgements)} acknowledgements`,
     `${perSecond(operationsOf(totals))} a second: ${perSecond(attempts)} sends, ${perSecond(deliveries)} deliveries, ${perSecond(totals.acknowledgements)} acknowledgements`,
     `${number(sends)} notifications in ${number(attempts)} sends: ${number(accepted)} accepted, ${number(refused)} refused, ${number(unknown)} not answered`,
+    `  ${toList(totals.wishes)}`,
     `${number(deliveries)} events in ${number(sessions)} sessions; ${number(totals.owed)} notifications were owed to a device`,
+    `  ${toList(totals.deliveriesBy)}`,
     `${number(totals.faults)} faults of ${totals.faultsByName.size} kinds`,
     "how often, and how soon after its end every connected device had everything, median and longest:",
     ...toHealingLines(totals.healings),
@@ -112,6 +124,26 @@ export function toLines(totals: Totals): string[] {
   return lines;
 }
 
-function count(counts: Map<string, number>, name: string): void {
-  counts.set(name, (counts.get(name) ?? 0) + 1);
+/** What a send asks for besides its recipient and level. */
+function wishesOf(send: Send): string[] {
+  const wishes: [string, boolean][] = [
+    ["to a list", send.recvUserIds.length > 0],
+    ["to some devices", send.recvDeviceId !== "" || send.exceptDeviceId !== ""],
+    ["settled by one", send.isSettledByOne],
+    ["with a collapseKey", send.collapseKey !== ""],
+    ["for later", send.dueAt > 0],
+    ["that expire", send.ttlSeconds > 0],
+    ["with a chat copy", send.sendMsg],
+    ["in a batch", send.attempts.some(({ batch }) => batch !== undefined)],
+  ];
+  return wishes.flatMap(([wish, isAsked]) => (isAsked ? [wish] : []));
+}
+
+function toList(counts: ReadonlyMap<string, number>): string {
+  const parts = [...counts].toSorted(([a], [b]) => a.localeCompare(b));
+  return parts.map(([name, times]) => `${times.toLocaleString("en")} ${name}`).join(", ") || "none";
+}
+
+function count(counts: Map<string, number>, name: string, times = 1): void {
+  counts.set(name, (counts.get(name) ?? 0) + times);
 }

@@ -1,12 +1,15 @@
 import { setMaxListeners } from "node:events";
+import { writeFile } from "node:fs/promises";
 import { beforeAll, expect, test } from "vitest";
 import { startOwn } from "../../src/verify/own/start.ts";
+import { toLines } from "../../src/verify/summary.ts";
 import { verify } from "../../src/verify/verify.ts";
 
 /**
  * Everything at once, by chance. Whatever happened, what every device has at the end must be what the answers promised.
  *
- * `VERIFY_SEED` makes the choices (not the timing), `VERIFY_SECONDS` is how long.
+ * `VERIFY_SEED` makes the choices (not the timing), `VERIFY_SECONDS` is how long: 120, and this is `mustreach verify
+ * --quick`. What has happened is counted in the file that `VERIFY_COUNTS` names, if it does.
  */
 const seed = Number(process.env.VERIFY_SEED ?? 1);
 const seconds = Number(process.env.VERIFY_SECONDS ?? 30);
@@ -23,6 +26,9 @@ test("every device gets what was promised to it, whatever happens", { timeout: (
   const deployment = await startOwn({ instances: 2, workers: 1, brokers: 1, say });
   try {
     const { violations, errors, totals } = await verify({ ...size, deployment, seed, seconds, say });
+    const counts = toLines(totals).join("\n");
+    say(counts);
+    if (process.env.VERIFY_COUNTS) await writeFile(process.env.VERIFY_COUNTS, `${counts}\n`);
     if (errors.length > 0) say(`${errors.length} errors logged, such as ${errors[0]}`);
     expect(violations.join("\n\n"), `VERIFY_SEED=${seed} VERIFY_SECONDS=${seconds}`).toBe("");
     expect(totals.faultsByName.size).toBeGreaterThan(2);

@@ -1,8 +1,11 @@
 import { registerHooks } from "node:module";
 
-/** Loaded before the service: puts a bug into its code, as the environment says. A bug that finds no place ends it. */
+/**
+ * Loaded before the service: puts a bug into its code, as the address says that this is imported by. A bug that finds no
+ * place ends it.
+ */
 const bugs: readonly { readonly file: string; readonly from: string; readonly to: string }[] = JSON.parse(
-  process.env.SEEDED_BUGS ?? "[]",
+  new URL(import.meta.url).searchParams.get("places") ?? "[]",
 );
 
 registerHooks({

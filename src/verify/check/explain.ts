@@ -1,5 +1,4 @@
-import { firstStart, type History } from "./history.ts";
-import type { Finding } from "./inspect.ts";
+import { type Finding, firstStart, type History, type Send, type SessionEvent } from "./history.ts";
 
 /** What happened to the notifications of a finding, in the order of time. */
 export function explain({ sends, groups, marks }: History, { what, device, about }: Finding): string {
@@ -9,10 +8,10 @@ export function explain({ sends, groups, marks }: History, { what, device, about
   for (const data of about) {
     const send = sends.get(data);
     if (send === undefined) continue;
-    const to = send.recvGroupId || send.recvUserId;
-    const copy = send.sendMsg ? " with a chat copy" : "";
+    const to = send.recvGroupId || send.recvUserId || send.recvUserIds.join("+");
+    const how = describe(send);
     for (const { by, startedAt, endedAt, outcome, errCode } of send.attempts) {
-      add(startedAt, `${by} sends ${data} to ${to}, level ${send.level}${copy}, clientMsgID "${send.clientMsgId}"`);
+      add(startedAt, `${by} sends ${data} to ${to}, level ${send.level}${how}, clientMsgID "${send.clientMsgId}"`);
       add(endedAt, `${by} is answered about ${data}: ${outcome} ${errCode || ""}`);
     }
     for (const { by, startedAt, endedAt, outcome, errCode } of send.recalls) {
@@ -26,11 +25,17 @@ export function explain({ sends, groups, marks }: History, { what, device, about
       add(endedAt, `${userId} is ${joined ? "added to" : "removed from"} ${to}`);
     }
   }
+  const highest = Math.min(
+    ...sessions.flatMap(({ events }) =>
+      events.filter((event) => "data" in event && about.includes(event.data)).map(({ sequence }) => sequence),
+    ),
+  );
+  const acknowledged = device?.acknowledged.find(({ sequence }) => sequence >= highest);
+  if (acknowledged !== undefined) add(acknowledged.at, `it acknowledges ${acknowledged.sequence}`);
   for (const { openedAt, on, afterSequence, resumeSequence, endedAt, end, events } of sessions) {
     const received = events.filter((event) => !("data" in event) || about.includes(event.data));
     for (const event of received) {
-      const item = "data" in event ? `${event.kind} ${event.data}` : `${event.kind} ${event.about}`;
-      add(event.at, `it gets ${item} with sequence ${event.sequence}`);
+      add(event.at, `it gets ${nameEvent(event)} with sequence ${event.sequence}`);
     }
     const [first, last] = [events.find(isStored), events.findLast(isStored)];
     const asked = afterSequence === undefined ? "its cursor" : afterSequence;
@@ -53,6 +58,26 @@ export function explain({ sends, groups, marks }: History, { what, device, about
     .map(({ at, text }) => `  ${at.toFixed(1).padStart(9)}  ${text}`);
   const where = device === undefined ? "" : `; device ${deviceId} of ${userId}`;
   return [`${what} (${about.join(", ")}${where})`, ...told].join("\n");
+}
+
+/** What is asked of a send besides its recipient and level. */
+function describe(send: Send): string {
+  const parts = [
+    send.sendMsg && "with a chat copy",
+    send.isSettledByOne && "settled by one",
+    send.collapseKey !== "" && `of ${send.collapseKey}`,
+    send.ttlSeconds > 0 && `for ${send.ttlSeconds} s`,
+    send.dueAt > 0 && `at ${send.dueAt.toFixed(1)}`,
+    send.recvDeviceId !== "" && `only for ${send.recvDeviceId}`,
+    send.exceptDeviceId !== "" && `not for ${send.exceptDeviceId}`,
+  ];
+  return parts.map((part) => (part === false ? "" : ` ${part}`)).join("");
+}
+
+function nameEvent(event: SessionEvent): string {
+  if (event.kind === "gap") return `a gap from ${event.from}, reason ${event.reason}`;
+  if (event.kind === "other") return event.about;
+  return `${event.kind} ${event.data}`;
 }
 
 function isStored({ sequence }: { readonly sequence: number }): boolean {

@@ -21,33 +21,47 @@ export interface DoorSession {
 /** A way to receive. */
 export interface ReceiveDoor {
   readonly name: string;
+  /** Whether a device begins after what it has on its own record, or after what the service has of it. */
+  readonly record: "always" | "sometimes" | "never";
+  /** Whether an acknowledgement is answered: then it has been taken. */
+  readonly isAckAnswered: boolean;
   open(baseUrl: string, request: Subscription, options: CallOptions): DoorSession;
 }
 
 /** An acknowledgement that is a call gets this long, in milliseconds. */
 const ackTimeoutMs = 5_000;
 
+const byMessage = { record: "sometimes", isAckAnswered: false } as const;
+const byCall = { record: "sometimes", isAckAnswered: true } as const;
+
 /** Every way to receive that has our own protocol. */
 export const receiveDoors: readonly ReceiveDoor[] = [
-  { name: "Receive", open: byStream(openReceiveStream) },
-  { name: "WebSocket", open: byStream(openSocketStream) },
+  { name: "Receive", ...byMessage, open: byStream(openReceiveStream) },
+  { name: "WebSocket", ...byMessage, open: byStream(openSocketStream) },
   {
     name: "SSE",
+    ...byCall,
     open(baseUrl, request, options) {
       const events = openEventSource(baseUrl, request, options);
       return { next: () => nextOf(events), acknowledge: acknowledgeBy(createFetchCalls(baseUrl), request, options) };
     },
   },
-  { name: "Subscribe by gRPC", open: byCalls((baseUrl) => createConnectCalls(createGrpcTransport({ baseUrl }))) },
+  {
+    name: "Subscribe by gRPC",
+    ...byCall,
+    open: byCalls((baseUrl) => createConnectCalls(createGrpcTransport({ baseUrl }))),
+  },
   {
     name: "Subscribe by Connect",
+    ...byCall,
     open: byCalls((baseUrl) => createConnectCalls(createConnectTransport({ baseUrl, httpVersion: "1.1" }))),
   },
   {
     name: "Subscribe by gRPC-Web",
+    ...byCall,
     open: byCalls((baseUrl) => createConnectCalls(createGrpcWebTransport({ baseUrl, httpVersion: "1.1" }))),
   },
-  { name: "Subscribe by fetch", open: byCalls(createFetchCalls) },
+  { name: "Subscribe by fetch", ...byCall, open: byCalls(createFetchCalls) },
 ];
 
 /** Acknowledges on the stream. */

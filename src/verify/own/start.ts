@@ -5,8 +5,9 @@ import { join } from "node:path";
 import { createTokenMinter } from "../../auth/mint-token.ts";
 import { adminPlatform } from "../../auth/platform.ts";
 import { version } from "../../version.ts";
-import type { Deployment } from "../deployment.ts";
+import { type Deployment, devicePlatform } from "../deployment.ts";
 import { type Disk, mountDisk } from "../disk/disk.ts";
+import { nativeDoor } from "../native/consumer.ts";
 import { findInstallation, versionFault } from "../versions/versions.ts";
 import { type Broker, type Route, startBrokers } from "./brokers.ts";
 import { type Clock, createClock } from "./clock.ts";
@@ -35,8 +36,7 @@ export interface OwnOptions {
 
 const tokenTtlMs = 86_400_000;
 
-/** The platform of devices: OpenIM's Web. */
-const devicePlatform = 5;
+const partitions = 2;
 
 /** A deployment of our own, and what it is made of. */
 export interface OwnDeployment extends Deployment {
@@ -99,7 +99,7 @@ export async function startOwn({
           // A cluster begins to elect a leader 4 to 9 s after it has lost one.
           SEND_TIMEOUT: brokers === 1 ? "2s" : "9s",
           WORKERS: String(workers),
-          PARTITIONS: "2",
+          PARTITIONS: String(partitions),
           REPLICAS: String(brokers),
           LOG_LEVEL: "info",
           ...settings,
@@ -123,6 +123,7 @@ export async function startOwn({
   return {
     instances,
     parts,
+    native: nativeDoor({ servers: nodes.map(({ port }) => `127.0.0.1:${port}`), partitions }),
     faults: [
       ...(other === undefined ? [] : [versionFault(instances, [other, { version, program: ownProgram }])]),
       ...faultsOf(parts),

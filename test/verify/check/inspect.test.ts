@@ -1,77 +1,8 @@
 import { describe, expect, test } from "vitest";
 import { explain } from "../../../src/verify/check/explain.ts";
-import type {
-  Call,
-  GroupHistory,
-  History,
-  Send,
-  SessionEvent,
-  SessionHistory,
-} from "../../../src/verify/check/history.ts";
+import type { History } from "../../../src/verify/check/history.ts";
 import { inspect } from "../../../src/verify/check/inspect.ts";
-
-/** Between these, everything happens. */
-const [start, end] = [0, 100_000];
-
-function call(
-  startedAt: number,
-  endedAt: number,
-  outcome: Call["outcome"] = "accepted",
-  more: Partial<Call> = {},
-): Call {
-  const errCode = { accepted: 0, refused: 1004, unknown: 90004 }[outcome];
-  return {
-    by: "sender",
-    startedAt,
-    endedAt,
-    outcome,
-    errCode,
-    serverMsgId: outcome === "accepted" ? "id" : "",
-    ...more,
-  };
-}
-
-/** A send to ann that was answered from 10 to 20. */
-function send(data: string, more: Partial<Send> = {}): Send {
-  const sent = {
-    data,
-    clientMsgId: "",
-    recvUserId: "ann",
-    recvGroupId: "",
-    level: 2,
-    sendMsg: false,
-    attempts: [call(10, 20)],
-  } as const;
-  return { ...sent, recalls: [], ...more, attempts: [...(more.attempts ?? sent.attempts)] };
-}
-
-const toGroup = { recvUserId: "", recvGroupId: "team" } as const;
-
-function got(sequence: number, data: string, kind: "notification" | "push" | "message" | "recall" = "notification") {
-  return { at: 50, kind, sequence, data };
-}
-
-function session(events: readonly SessionEvent[], more: Partial<SessionHistory> = {}): SessionHistory {
-  const opened = { openedAt: start, on: "instance 0", afterSequence: undefined, resumeSequence: 0, toldBefore: 0 };
-  return { ...opened, events: [...events], endedAt: end, end: "", ...more };
-}
-
-/** The history of ann's phone. */
-function historyOf(sends: readonly Send[], sessions: readonly SessionHistory[], team?: GroupHistory): History {
-  return {
-    sends: new Map(sends.map((each) => [each.data, each])),
-    groups: new Map(team === undefined ? [] : [["team", team]]),
-    devices: [{ userId: "ann", deviceId: "phone", sessions: [...sessions] }],
-    marks: [],
-  };
-}
-
-function teamOf(isFirst: boolean, ...changes: [joined: boolean, startedAt: number, endedAt: number][]): GroupHistory {
-  return {
-    firstMembers: new Set(isFirst ? ["ann"] : []),
-    changes: changes.map(([joined, startedAt, endedAt]) => ({ userIds: ["ann"], joined, startedAt, endedAt })),
-  };
-}
+import { call, got, historyOf, send, session, teamOf, toGroup } from "./histories.ts";
 
 const recalled = send("a", { recalls: [call(30, 40)] });
 const early = send("early", { attempts: [call(10, 20)] });
@@ -175,7 +106,11 @@ describe("the inspection finds", () => {
     ],
     ["a recall that is not told", historyOf([recalled], [session([got(1, "a")])]), /not told of the recall/],
     ["a recall of nobody", historyOf([send("a")], [session([got(1, "a"), got(2, "a", "recall")])]), /nobody asked for/],
-    ["a gap", historyOf([], [session([{ at: 1, kind: "gap", sequence: 3, about: "1 to 3" }])]), /gap: 1 to 3/],
+    [
+      "a gap",
+      historyOf([], [session([{ at: 1, kind: "gap", sequence: 3, from: 1, reason: 1 }])]),
+      /gap: 1 to 3|gap from 1/,
+    ],
     ["a cursor too far", historyOf([], [session([], { resumeSequence: 5, toldBefore: 4 })]), /resumed after 5/],
     [
       "a record that is not heeded",

@@ -1,11 +1,11 @@
 import { setTimeout as delay } from "node:timers/promises";
 import { type Client, createClient } from "@connectrpc/connect";
 import { createGrpcTransport } from "@connectrpc/connect-node";
-import { GroupService } from "../gen/mustreach/directory/v1/directory_pb.ts";
-import type { Change, GroupHistory } from "./check/history.ts";
-import { type Caller, type Deployment, pickInstance, untilAnswered } from "./deployment.ts";
-import { perAddress } from "./doors/per-address.ts";
-import type { Random } from "./random.ts";
+import { GroupService } from "../../gen/mustreach/directory/v1/directory_pb.ts";
+import type { Change, GroupHistory } from "../check/history.ts";
+import { type Caller, type Deployment, pickInstance, untilAnswered } from "../deployment.ts";
+import { perAddress } from "../doors/per-address.ts";
+import type { Random } from "../random.ts";
 
 /** Options of {@link createGroup} and {@link runMembership}. */
 export interface MembershipOptions {
@@ -72,7 +72,7 @@ async function change(
   let isUnknown = false;
   const made = await untilAnswered(random, 200, async () => {
     const { url } = pickInstance(deployment, random);
-    const answer = await call(groupId, async (signal) => {
+    const answer = await call(groupId, [], async (signal) => {
       await work(groupsAt(url), headers, signal);
       return "";
     });
