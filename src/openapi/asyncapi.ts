@@ -239,7 +239,7 @@ function toReports(message: ToMessage) {
   };
   return {
     ...message("reports", "What has become of notifications, and which reports were lost before them.", payload),
-    headers: toHeaders("`reports-<first>-<last>`: the same when they are posted again."),
+    headers: toHeaders("`reports-<first>-<last>-<time of the last>`: the same when they are posted again."),
   };
 }
 
