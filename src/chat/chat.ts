@@ -17,7 +17,7 @@ export interface StoredConversation {
   readonly maxSeq: number;
 }
 
-interface PullRange {
+export interface PullRange {
   /** The first place, from 1. */
   readonly begin: number;
   /** The last place; may be above the newest. */

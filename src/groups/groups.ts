@@ -27,7 +27,7 @@ import {
 export { type Group, type Member, type Role, roles } from "./records.ts";
 
 /** A group that does not exist yet. */
-interface NewGroup extends Partial<GroupProfile> {
+export interface NewGroup extends Partial<GroupProfile> {
   readonly groupId: string;
   readonly ownerUserId: string;
   readonly creatorUserId: string;
