@@ -21,6 +21,8 @@ export interface ExternalBrokerOptions {
   readonly port?: number;
   /** Whether the account may store in memory. Default: true. */
   readonly memory?: boolean;
+  /** Whether it tells of itself over HTTP: see {@link ExternalBroker.subscriptions}. Default: false. */
+  readonly monitored?: boolean;
   /** Limits of the account in JetStream. Default: none. */
   readonly limits?: Readonly<Record<string, number>>;
   /** What users besides `anyone` may, by their names, which are their passwords too. Default: there are none. */
@@ -35,6 +37,8 @@ export interface ExternalBroker {
   readonly pid: number;
   /** Where its data is. */
   readonly storeDir: string;
+  /** How many subscriptions its clients and itself have, of a broker that is `monitored`. */
+  subscriptions(): Promise<number>;
   /** Opens a connection, which is closed with the broker. */
   connect(): Promise<NatsConnection>;
   /** Kills the broker; {@link resume} starts it again on its address and data. */
@@ -61,6 +65,7 @@ export async function startExternalBroker(options: ExternalBrokerOptions = {}): 
   const config = (port: number) => ({
     host: "127.0.0.1",
     port,
+    ...(options.monitored === true && { http: `127.0.0.1:${port + 1}` }),
     server_name: name,
     jetstream: {
       store_dir: storeDir,
@@ -130,6 +135,11 @@ export async function startExternalBroker(options: ExternalBrokerOptions = {}): 
       return broker.pid;
     },
     storeDir,
+    async subscriptions() {
+      const response = await fetch(`http://127.0.0.1:${port + 1}/subsz`);
+      const { num_subscriptions: count } = (await response.json()) as { num_subscriptions: number };
+      return count;
+    },
     async connect() {
       const connection = await connect({ servers: `127.0.0.1:${port}`, ...credentials() });
       connections.push(connection);

@@ -28,6 +28,7 @@ export interface ServiceProcess {
   userToken(userId: string): Promise<string>;
   /** What the process holds after a garbage collection, in bytes. */
   heapBytes(): Promise<number>;
+  holdings(): Promise<Holdings>;
   /** Ends the process and resolves to how it ended: its exit code or the signal. */
   kill(signal: NodeJS.Signals): Promise<number | NodeJS.Signals>;
   /** Ends the process and its broker, if they run, and removes the data. */
@@ -36,12 +37,20 @@ export interface ServiceProcess {
 
 const root = fileURLToPath(new URL("../..", import.meta.url));
 
-/** Runs before the service in its process: answers each message with what is in use after a garbage collection. */
+/** What a process holds: bytes after a garbage collection, and how many it has of what keeps it alive, timers too. */
+export interface Holdings {
+  readonly bytes: number;
+  readonly resources: Readonly<Record<string, number>>;
+}
+
+/** Runs before the service in its process: answers each message with its {@link Holdings}. */
 const meter = `data:text/javascript,${encodeURIComponent(`
   process.on("message", async () => {
     for (let i = 0; i < 3; i++) { globalThis.gc(); await new Promise((resolve) => setImmediate(resolve)); }
     const { heapUsed, external } = process.memoryUsage();
-    process.send(heapUsed + external);
+    const resources = {};
+    for (const name of process.getActiveResourcesInfo()) resources[name] = (resources[name] ?? 0) + 1;
+    process.send({ bytes: heapUsed + external, resources });
   });
   process.channel.unref();
 `)}`;
@@ -81,6 +90,12 @@ export async function spawnService(settings: TestSettings = {}, dataDir?: string
     child.kill(signal);
     return exited;
   };
+  const holdings = async () => {
+    const answer = once(child, "message");
+    child.send("measure");
+    const [held] = await answer;
+    return held as Holdings;
+  };
   return {
     url,
     pid,
@@ -91,12 +106,8 @@ export async function spawnService(settings: TestSettings = {}, dataDir?: string
     log,
     adminToken: () => token("imAdmin", adminPlatform),
     userToken: (userId) => token(userId, 5),
-    async heapBytes() {
-      const answer = once(child, "message");
-      child.send("measure");
-      const [bytes] = await answer;
-      return Number(bytes);
-    },
+    holdings,
+    heapBytes: async () => (await holdings()).bytes,
     kill,
     async remove() {
       await kill("SIGKILL");
