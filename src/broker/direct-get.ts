@@ -1,12 +1,11 @@
 import { createInbox, type Msg } from "@nats-io/transport-node";
-import { deadlineIn, leftUntil } from "../deadline.ts";
+import { type Deadline, deadlineIn, leftUntil } from "../deadline.ts";
 import { readHeaders } from "../decode-stored.ts";
 import { failure } from "../errors.ts";
 import { createLimit } from "../in-flight.ts";
 import type { Broker } from "./connect.ts";
 import { toFailure } from "./faults.ts";
 import { directGetSubject } from "./subjects.ts";
-import { untilAnswered } from "./until.ts";
 
 /** A request of the direct get API (ADR-31): one message, or many in one round trip. */
 export interface DirectGetRequest {
@@ -60,7 +59,8 @@ export type Ask = (stream: string, request: DirectGetRequest) => Promise<Page | 
 /**
  * Reads stored messages, from whichever replica answers first.
  *
- * All throw NetworkError (90004) when the broker does not answer in time, BrokerRefusedError (90102) when it will not.
+ * One of a stream that nobody serves at the moment is made again until its time is over. All throw NetworkError (90004)
+ * when the broker does not answer in time, BrokerRefusedError (90102) when it will not.
  */
 export interface DirectGet {
   /** The message at a sequence. */
@@ -101,6 +101,9 @@ const maxInFlightBytes = 33_554_432;
 /** A batch ends with the message that reaches this size, in bytes. */
 const maxBatchBytes = 4_194_304;
 
+/** The longest pause before a read is made again of a stream that nobody serves, in milliseconds: a part of it, at random. */
+const maxPauseMs = 50;
+
 /** What a single message is taken to weigh, in bytes: notifications are rarely larger, and records never. */
 const singleBytes = 65_536;
 
@@ -108,6 +111,8 @@ interface Pending {
   readonly subject: string;
   readonly body: string;
   readonly batched: boolean;
+  /** What its answer may add, in bytes. */
+  readonly weight: number;
   /** Of its answer: another whenever it is asked for. */
   token: string;
   isAsked: boolean;
@@ -115,7 +120,10 @@ interface Pending {
   /** With nothing, where the index has too many. */
   resolve(page: Page | undefined): void;
   reject(error: unknown): void;
-  timer: NodeJS.Timeout;
+  readonly deadline: Deadline;
+  readonly timer: NodeJS.Timeout;
+  /** Lets the next one begin. */
+  release(): void;
 }
 
 /**
@@ -132,6 +140,7 @@ export function createDirectGet(broker: Broker, options: { readonly timeoutMs: n
     if (read === undefined) return undefined;
     clearTimeout(read.timer);
     pending.delete(token);
+    read.release();
     return read;
   };
 
@@ -148,6 +157,13 @@ export function createDirectGet(broker: Broker, options: { readonly timeoutMs: n
         if (!read.batched) finish(token)?.resolve({ messages: read.messages, pending: 0, upToSequence: undefined });
         return;
       }
+      // Nobody serves the stream now, as while it elects a leader.
+      if (status === 503) {
+        read.isAsked = false;
+        read.release();
+        setTimeout(() => begin(read), Math.random() * maxPauseMs);
+        return;
+      }
       finish(token);
       // 204 is the end of a batch, 404 an empty result. ADR-31.
       if (status === 204 || status === 404) {
@@ -161,9 +177,8 @@ export function createDirectGet(broker: Broker, options: { readonly timeoutMs: n
         read.resolve(undefined);
       } else {
         const description = msg.headers?.description ?? "";
-        // 503: nobody serves the stream at the moment.
-        const name = status === 503 ? "NetworkError" : "BrokerRefusedError";
-        read.reject(failure(name, `the broker cannot read the store: ${status} ${description}`.trim()));
+        const errDlt = `the broker cannot read the store: ${status} ${description}`.trim();
+        read.reject(failure("BrokerRefusedError", errDlt));
       }
     },
   });
@@ -185,24 +200,32 @@ export function createDirectGet(broker: Broker, options: { readonly timeoutMs: n
 
   const limit = createLimit(maxInFlight, maxInFlightBytes);
 
+  const begin = (read: Pending): void => {
+    void limit(read.weight, async () => {
+      if (!pending.has(read.token) || leftUntil(read.deadline) <= 0) return;
+      await new Promise<void>((resolve) => {
+        read.release = resolve;
+        publish(read);
+      });
+    });
+  };
+
   const ask: Ask = (stream, request) => {
     const batched = request.multi_last !== undefined || request.batch !== undefined;
     const bounded = batched ? { max_bytes: maxBatchBytes, ...request } : request;
     const { promise: answer, resolve, reject } = Promise.withResolvers<Page | undefined>();
-    const deadline = deadlineIn(options.timeoutMs);
     // From now on: what waits for its turn has no more time than what is under way.
     const timer = setTimeout(
       () => finish(read.token)?.reject(failure("NetworkError", "the broker did not answer a read in time")),
       options.timeoutMs,
     );
-    const question = { subject: directGetSubject(stream), body: JSON.stringify(bounded), batched };
-    const read: Pending = { ...question, token: String(++next), isAsked: false, messages: [], resolve, reject, timer };
+    const read: Pending = {
+      ...{ subject: directGetSubject(stream), body: JSON.stringify(bounded), batched },
+      ...{ token: String(++next), isAsked: false, messages: [], weight: bounded.max_bytes ?? singleBytes },
+      ...{ deadline: deadlineIn(options.timeoutMs), resolve, reject, timer, release: () => {} },
+    };
     pending.set(read.token, read);
-    void limit(bounded.max_bytes ?? singleBytes, async () => {
-      if (!pending.has(read.token) || leftUntil(deadline) <= 0) return;
-      publish(read);
-      await answer.catch(() => {}); // Who asked hears of it.
-    });
+    begin(read);
     return answer;
   };
 
@@ -217,14 +240,6 @@ export function createDirectGet(broker: Broker, options: { readonly timeoutMs: n
     const stopping = failure("ServerStoppingError", "the server is stopping");
     for (const token of [...pending.keys()]) finish(token)?.reject(stopping);
   });
-}
-
-/** The same reads, each made again until there is an answer or its time is over, in milliseconds. */
-export function patient({ ask, close }: DirectGet, broker: Broker, timeoutMs: number): DirectGet {
-  return readsOver(
-    (stream, request) => untilAnswered(broker, deadlineIn(timeoutMs), () => ask(stream, request)),
-    close,
-  );
 }
 
 /** All kinds of reads, by one. */

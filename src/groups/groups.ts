@@ -1,6 +1,6 @@
 import { randomUUID } from "node:crypto";
 import type { Broker } from "../broker/connect.ts";
-import { type DirectGet, patient } from "../broker/direct-get.ts";
+import type { DirectGet } from "../broker/direct-get.ts";
 import { askLeader } from "../broker/leader.ts";
 import { toToken } from "../broker/subjects.ts";
 import { untilAnswered } from "../broker/until.ts";
@@ -98,9 +98,8 @@ const maxSignalUsers = 1_000;
 /** Info records in one read; 1,024 would be answered. */
 const infosPerRead = 1_000;
 
-export function createGroups(broker: Broker, directGet: DirectGet, options: GroupsOptions): Groups {
+export function createGroups(broker: Broker, get: DirectGet, options: GroupsOptions): Groups {
   const { timeoutMs, historyMs = 86_400_000, onMembershipChange = () => {} } = options;
-  const get = patient(directGet, broker, timeoutMs);
   const change = createChangeGroup(broker, get, { timeoutMs, historyMs });
   const membersAt = createMembersAt(get, options);
 

@@ -118,6 +118,20 @@ test("reads at the same time get each its own answer", async () => {
   expect(answers.map(({ texts }) => texts[0])).toEqual(Array.from({ length: 200 }, (_, i) => `a${(i % 5) + 1}`));
 });
 
+test("reads of a stream that nobody serves wait until somebody does, and hold up no others", async () => {
+  if (shared.broker === undefined) throw new Error("no broker");
+  const { js, jsm } = shared.broker;
+  const patient = createDirectGet(shared.broker, { timeoutMs: 60_000 });
+  const waiting = Array.from({ length: 200 }, () => patient.last("LATE", "late.x"));
+  expect((await patient.last("S", "s.b.1"))?.subject).toBe("s.b.1");
+  await jsm.streams.add({ name: "LATE", subjects: ["late.*"], allow_direct: true });
+  await js.publish("late.x", "x");
+  // Those that asked before the publish have found nothing.
+  expect(await Promise.all(waiting)).toHaveLength(200);
+  expect((await patient.last("LATE", "late.x"))?.subject).toBe("late.x");
+  patient.close();
+});
+
 describe("a read that cannot be answered fails with 90004", () => {
   test("in time, when nobody answers", async () => {
     if (shared.broker === undefined) throw new Error("no broker");
@@ -129,11 +143,11 @@ describe("a read that cannot be answered fails with 90004", () => {
     hasty.close();
   });
 
-  test("at once, when there is no such stream", async () => {
+  test("in time, when nobody serves the stream", async () => {
     if (shared.broker === undefined) throw new Error("no broker");
-    const patient = createDirectGet(shared.broker, { timeoutMs: 600_000 });
-    expect(await patient.last("GONE", "x").catch(toErrorFacts)).toMatchObject({ errCode: 90004 });
-    patient.close();
+    const hasty = createDirectGet(shared.broker, { timeoutMs: 200 });
+    expect(await hasty.last("GONE", "x").catch(toErrorFacts)).toMatchObject({ errCode: 90004 });
+    hasty.close();
   });
 
   test("at once when the reader is closed, with 90103", async () => {

@@ -11,8 +11,11 @@ const ackWaitMs = 2_500;
 /** How often a worker gives one, in milliseconds: two may be late. */
 const aliveEveryMs = 800;
 
-/** The wait before a job that failed is tried again, in milliseconds: doubled from the first to the last. */
-const retryMs = { first: 200, last: 30_000 } as const;
+/**
+ * The wait before a job that failed is tried again, in milliseconds: doubled from the first to the last. What waits behind
+ * it waits too, so it is not long: when the broker is well again, the job has to be done soon.
+ */
+const retryMs = { first: 200, last: 1_600 } as const;
 
 /** Where the jobs of a durable consumer are. */
 export interface JobSpec {
