@@ -100,11 +100,13 @@ class Membership implements GroupMembership {
   }
 
   async refresh(): Promise<void> {
-    this.#changed ??= new Set();
+    // Another that ends at the same moment takes it away.
+    const changed = this.#changed ?? new Set();
+    this.#changed = changed;
     this.#refreshing++;
     const groupIds = new Set(await this.#groups.joined(this.#userId).finally(() => this.#refreshing--));
     for (const groupId of groupIds.union(this.#mine ?? new Set<string>())) {
-      if (!this.#changed.has(groupId)) this.#set(groupId, groupIds.has(groupId));
+      if (!changed.has(groupId)) this.#set(groupId, groupIds.has(groupId));
     }
     if (this.#refreshing === 0) this.#changed = undefined;
   }
