@@ -4,7 +4,7 @@ import { pino } from "pino";
 import { expect, test, vi } from "vitest";
 import { connectBroker } from "../src/broker/connect.ts";
 import { declare } from "../src/broker/declare.ts";
-import { createDirectGet } from "../src/broker/direct-get.ts";
+import { createDirectGet } from "../src/broker/reads/create-direct-get.ts";
 import { toPartition, toToken } from "../src/broker/subjects.ts";
 import { readHeaders } from "../src/decode-stored.ts";
 import { toErrorFacts } from "../src/errors.ts";

@@ -31,6 +31,7 @@ const floors: readonly (readonly string[])[] = [
     "webhook",
     "broker/consumers",
     "broker/inspection",
+    "broker/reads",
     "broker/snapshots",
   ],
   ["admission", "broker", "observe"],

@@ -2,7 +2,7 @@ import { setTimeout as delay } from "node:timers/promises";
 import type { BaseLogger } from "pino";
 import { z } from "zod";
 import type { Broker } from "../broker/connect.ts";
-import type { DirectGet } from "../broker/direct-get.ts";
+import type { DirectGet } from "../broker/reads/direct-get.ts";
 import { listen, type Signal, whenListening } from "../broker/signal.ts";
 import { toToken } from "../broker/subjects.ts";
 import { replace } from "../broker/write.ts";

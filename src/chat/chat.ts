@@ -1,5 +1,5 @@
 import type { Broker } from "../broker/connect.ts";
-import type { DirectGet } from "../broker/direct-get.ts";
+import type { DirectGet } from "../broker/reads/direct-get.ts";
 import { decodeStored } from "../decode-stored.ts";
 import { type Message, MessageSchema } from "../gen/mustreach/delivery/v1/delivery_pb.ts";
 import { createAppend } from "./append.ts";

@@ -1,7 +1,7 @@
 import { clone, create, toBinary } from "@bufbuild/protobuf";
 import type { Broker } from "../broker/connect.ts";
-import type { DirectGet, DirectMessage } from "../broker/direct-get.ts";
 import { isIncomplete, isOvertaken, toRefusal } from "../broker/faults.ts";
+import type { DirectGet, DirectMessage } from "../broker/reads/direct-get.ts";
 import { toToken } from "../broker/subjects.ts";
 import { type Write, write } from "../broker/write.ts";
 import { decodeStored } from "../decode-stored.ts";

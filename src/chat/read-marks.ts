@@ -1,5 +1,5 @@
 import type { Broker } from "../broker/connect.ts";
-import type { DirectGet } from "../broker/direct-get.ts";
+import type { DirectGet } from "../broker/reads/direct-get.ts";
 import { toToken } from "../broker/subjects.ts";
 import { again } from "../broker/until.ts";
 import { replace } from "../broker/write.ts";

@@ -1,5 +1,5 @@
 import { create, toBinary } from "@bufbuild/protobuf";
-import type { DirectGet, DirectMessage } from "../broker/direct-get.ts";
+import type { DirectGet, DirectMessage } from "../broker/reads/direct-get.ts";
 import { toToken } from "../broker/subjects.ts";
 import { decodeStored } from "../decode-stored.ts";
 import { ConversationRecordSchema, CopyRecordSchema, ReadRecordSchema } from "../gen/mustreach/store/v1/chat_pb.ts";

@@ -1,8 +1,8 @@
 import { create, toBinary } from "@bufbuild/protobuf";
 import type { Broker } from "../broker/connect.ts";
-import type { DirectGet } from "../broker/direct-get.ts";
 import { toRefusal } from "../broker/faults.ts";
-import { findSurely } from "../broker/leader.ts";
+import type { DirectGet } from "../broker/reads/direct-get.ts";
+import { findSurely } from "../broker/reads/leader.ts";
 import { again, untilAnswered } from "../broker/until.ts";
 import { remove } from "../broker/write.ts";
 import { deadlineIn } from "../deadline.ts";

@@ -1,5 +1,5 @@
 import type { Broker } from "../broker/connect.ts";
-import type { DirectGet } from "../broker/direct-get.ts";
+import type { DirectGet } from "../broker/reads/direct-get.ts";
 import { toToken } from "../broker/subjects.ts";
 import { maxBatchMessages, type Revision, replace, type Write } from "../broker/write.ts";
 import { deadlineIn } from "../deadline.ts";

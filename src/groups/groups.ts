@@ -1,7 +1,7 @@
 import { randomUUID } from "node:crypto";
 import type { Broker } from "../broker/connect.ts";
-import type { DirectGet } from "../broker/direct-get.ts";
-import { askLeader } from "../broker/leader.ts";
+import type { DirectGet } from "../broker/reads/direct-get.ts";
+import { askLeader } from "../broker/reads/leader.ts";
 import { toToken } from "../broker/subjects.ts";
 import { untilAnswered } from "../broker/until.ts";
 import { deadlineIn } from "../deadline.ts";

@@ -1,4 +1,4 @@
-import type { DirectGet } from "../broker/direct-get.ts";
+import type { DirectGet } from "../broker/reads/direct-get.ts";
 import { toToken } from "../broker/subjects.ts";
 import { deadlineIn } from "../deadline.ts";
 import { groupFilter } from "./layout.ts";

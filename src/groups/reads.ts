@@ -1,4 +1,4 @@
-import type { DirectGet, DirectMessage } from "../broker/direct-get.ts";
+import type { DirectGet, DirectMessage } from "../broker/reads/direct-get.ts";
 import { toToken } from "../broker/subjects.ts";
 import { again, until } from "../broker/until.ts";
 import type { Deadline } from "../deadline.ts";

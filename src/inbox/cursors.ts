@@ -1,6 +1,6 @@
 import type { Logger } from "pino";
 import type { Broker } from "../broker/connect.ts";
-import type { DirectGet } from "../broker/direct-get.ts";
+import type { DirectGet } from "../broker/reads/direct-get.ts";
 import { toPartition, toToken } from "../broker/subjects.ts";
 import { replace, type Write, write as writeOnce } from "../broker/write.ts";
 import { deadlineIn, leftUntil } from "../deadline.ts";

@@ -1,7 +1,7 @@
 import { z } from "zod";
 import { type Addressing, isFor } from "../addressing.ts";
 import type { Broker } from "../broker/connect.ts";
-import type { DirectGet, DirectMessage } from "../broker/direct-get.ts";
+import type { DirectGet, DirectMessage } from "../broker/reads/direct-get.ts";
 import { remove } from "../broker/write.ts";
 import { cursorFilter, cursorStream } from "./layout.ts";
 import type { Position } from "./lineage.ts";

@@ -1,7 +1,7 @@
 import { z } from "zod";
 import type { Broker } from "../broker/connect.ts";
 import { isGone } from "../broker/faults.ts";
-import { askLeader } from "../broker/leader.ts";
+import { askLeader } from "../broker/reads/leader.ts";
 import { failure } from "../errors.ts";
 import { inboxStream, markerFilter, parseMarkerSubject } from "./layout.ts";
 import type { Epoch, Lineage } from "./lineage.ts";

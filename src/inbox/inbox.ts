@@ -1,7 +1,7 @@
 import type { Broker } from "../broker/connect.ts";
-import type { DirectGet } from "../broker/direct-get.ts";
 import { toRefusal } from "../broker/faults.ts";
-import { findSurely } from "../broker/leader.ts";
+import type { DirectGet } from "../broker/reads/direct-get.ts";
+import { findSurely } from "../broker/reads/leader.ts";
 import { remove, type Write } from "../broker/write.ts";
 import { forAll } from "../in-flight.ts";
 import type { Publisher } from "../publishing/publish.ts";

@@ -1,6 +1,6 @@
 import { toBinary } from "@bufbuild/protobuf";
 import { type Addressing, devicesHeader, readAddressing, writeAddressing } from "../addressing.ts";
-import type { DirectMessage } from "../broker/direct-get.ts";
+import type { DirectMessage } from "../broker/reads/direct-get.ts";
 import { decodeStored } from "../decode-stored.ts";
 import {
   AckScope,

@@ -1,6 +1,6 @@
 import type { Broker } from "../broker/connect.ts";
-import type { DirectGet } from "../broker/direct-get.ts";
-import { createStreamState } from "../broker/leader.ts";
+import type { DirectGet } from "../broker/reads/direct-get.ts";
+import { createStreamState } from "../broker/reads/leader.ts";
 import { everything } from "../broker/subjects.ts";
 import type { Epochs } from "./epochs.ts";
 import { inboxFilter, locateInbox } from "./layout.ts";

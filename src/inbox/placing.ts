@@ -1,7 +1,7 @@
 import type { Broker } from "../broker/connect.ts";
-import type { DirectGet } from "../broker/direct-get.ts";
 import { toRefusal } from "../broker/faults.ts";
-import { findSurely } from "../broker/leader.ts";
+import type { DirectGet } from "../broker/reads/direct-get.ts";
+import { findSurely } from "../broker/reads/leader.ts";
 import type { Write } from "../broker/write.ts";
 import { failure } from "../errors.ts";
 import type { Notification } from "../gen/mustreach/delivery/v1/delivery_pb.ts";

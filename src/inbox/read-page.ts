@@ -1,4 +1,4 @@
-import type { DirectGet, DirectMessage } from "../broker/direct-get.ts";
+import type { DirectGet, DirectMessage } from "../broker/reads/direct-get.ts";
 import type { Epochs } from "./epochs.ts";
 import { type InboxEntry, isTombstone, toEntry } from "./items.ts";
 import { type InboxPlace, inboxDayFilter, inboxFilter, markerFilter, parseInboxPartition, toDay } from "./layout.ts";

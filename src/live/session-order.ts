@@ -1,7 +1,7 @@
 import type { Broker } from "../broker/connect.ts";
 import { declare, type StreamSpec } from "../broker/declare.ts";
 import { isMemoryFull, isOvertaken, toRefusal } from "../broker/faults.ts";
-import { askLeader, purge, stateOf } from "../broker/leader.ts";
+import { askLeader, purge, stateOf } from "../broker/reads/leader.ts";
 import { toPartition, toToken } from "../broker/subjects.ts";
 import { again, untilAnswered } from "../broker/until.ts";
 import { write } from "../broker/write.ts";

@@ -1,7 +1,7 @@
 import { toBinary } from "@bufbuild/protobuf";
 import type { Broker } from "../broker/connect.ts";
-import type { DirectGet, DirectMessage } from "../broker/direct-get.ts";
 import { toRefusal } from "../broker/faults.ts";
+import type { DirectGet, DirectMessage } from "../broker/reads/direct-get.ts";
 import { remove } from "../broker/write.ts";
 import { NotificationSchema } from "../gen/mustreach/delivery/v1/delivery_pb.ts";
 import type { Publisher } from "../publishing/publish.ts";

@@ -4,9 +4,9 @@ import { type Addressing, devicesHeader, writeAddressing } from "../addressing.t
 import type { Broker } from "../broker/connect.ts";
 import { type Consumption, consume, type Delivery } from "../broker/consumers/consume.ts";
 import type { ConsumerSpec } from "../broker/consumers/declare.ts";
-import type { DirectGet } from "../broker/direct-get.ts";
 import { toRefusal } from "../broker/faults.ts";
-import { findSurely } from "../broker/leader.ts";
+import type { DirectGet } from "../broker/reads/direct-get.ts";
+import { findSurely } from "../broker/reads/leader.ts";
 import { decodeStored } from "../decode-stored.ts";
 import { type Notification, NotificationSchema } from "../gen/mustreach/delivery/v1/delivery_pb.ts";
 import { decodeNotification, expiresHeader, readItemHeaders, reportHeader, userHeader } from "../inbox/items.ts";

@@ -1,7 +1,7 @@
 import { createHash } from "node:crypto";
 import { create, toBinary } from "@bufbuild/protobuf";
-import type { DirectGet } from "../broker/direct-get.ts";
 import { toRefusal } from "../broker/faults.ts";
+import type { DirectGet } from "../broker/reads/direct-get.ts";
 import { toPartition, toToken } from "../broker/subjects.ts";
 import { decodeStored } from "../decode-stored.ts";
 import {

@@ -1,6 +1,6 @@
 import type { Broker } from "../broker/connect.ts";
 import { toFailure } from "../broker/faults.ts";
-import { purge } from "../broker/leader.ts";
+import { purge } from "../broker/reads/leader.ts";
 import { toPartition, toToken } from "../broker/subjects.ts";
 import { inboxItemFilter, inboxStream } from "../inbox/layout.ts";
 import { notificationToken } from "../inbox/place-id.ts";

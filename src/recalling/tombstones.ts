@@ -1,5 +1,5 @@
-import type { DirectGet } from "../broker/direct-get.ts";
 import { toRefusal } from "../broker/faults.ts";
+import type { DirectGet } from "../broker/reads/direct-get.ts";
 import { toPartition, toToken } from "../broker/subjects.ts";
 import { isTombstone, tombstoneHeaders } from "../inbox/items.ts";
 import { inboxIdFilter, inboxStream, inboxSubject, parseInboxSubject, toDay } from "../inbox/layout.ts";

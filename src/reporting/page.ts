@@ -1,6 +1,6 @@
 import type { Broker } from "../broker/connect.ts";
-import type { DirectGet } from "../broker/direct-get.ts";
-import { createStreamState } from "../broker/leader.ts";
+import type { DirectGet } from "../broker/reads/direct-get.ts";
+import { createStreamState } from "../broker/reads/leader.ts";
 import type { Report } from "../gen/mustreach/msg/v1/report_pb.ts";
 import { reportFilter, reportStream } from "./layout.ts";
 import { readReport } from "./reports.ts";

@@ -1,5 +1,5 @@
 import { create, toBinary } from "@bufbuild/protobuf";
-import type { DirectGet, DirectMessage } from "../broker/direct-get.ts";
+import type { DirectGet, DirectMessage } from "../broker/reads/direct-get.ts";
 import { toPartition, toToken } from "../broker/subjects.ts";
 import { decodeStored } from "../decode-stored.ts";
 import type { Notification } from "../gen/mustreach/delivery/v1/delivery_pb.ts";

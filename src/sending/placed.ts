@@ -1,7 +1,7 @@
 import type { Addressing } from "../addressing.ts";
 import type { Broker } from "../broker/connect.ts";
-import type { DirectGet } from "../broker/direct-get.ts";
-import { findSurely } from "../broker/leader.ts";
+import type { DirectGet } from "../broker/reads/direct-get.ts";
+import { findSurely } from "../broker/reads/leader.ts";
 import { AckScope } from "../gen/mustreach/delivery/v1/delivery_pb.ts";
 import { decodeNotification, isTombstone, readItemHeaders } from "../inbox/items.ts";
 import { inboxStream, parseInboxPartition } from "../inbox/layout.ts";

@@ -1,8 +1,8 @@
 import { hash } from "node:crypto";
 import { create, toBinary } from "@bufbuild/protobuf";
 import type { Addressing } from "../addressing.ts";
-import type { DirectGet } from "../broker/direct-get.ts";
 import { toRefusal } from "../broker/faults.ts";
+import type { DirectGet } from "../broker/reads/direct-get.ts";
 import { toPartition } from "../broker/subjects.ts";
 import { decodeStored } from "../decode-stored.ts";
 import { SendRecordSchema, type SendRecord as StoredSend } from "../gen/mustreach/store/v1/send_pb.ts";

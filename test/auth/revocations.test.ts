@@ -7,7 +7,7 @@ import { authSpecs, revokedSubject } from "../../src/auth/layout.ts";
 import { openRevocations, type Revocation, type Revocations } from "../../src/auth/revocations.ts";
 import { type Broker, connectBroker } from "../../src/broker/connect.ts";
 import { declare } from "../../src/broker/declare.ts";
-import { createDirectGet } from "../../src/broker/direct-get.ts";
+import { createDirectGet } from "../../src/broker/reads/create-direct-get.ts";
 import { toToken } from "../../src/broker/subjects.ts";
 import { toErrorFacts } from "../../src/errors.ts";
 import { startBroker, type TestBroker, useBroker } from "../helpers/broker.ts";

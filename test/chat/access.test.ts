@@ -4,7 +4,7 @@ import { afterAll, beforeAll, describe, expect, test } from "vitest";
 import type { Caller } from "../../src/auth/caller.ts";
 import { connectBroker } from "../../src/broker/connect.ts";
 import { declare } from "../../src/broker/declare.ts";
-import { createDirectGet } from "../../src/broker/direct-get.ts";
+import { createDirectGet } from "../../src/broker/reads/create-direct-get.ts";
 import type { ChatDeps } from "../../src/chat/access.ts";
 import { type Chat, createChat } from "../../src/chat/chat.ts";
 import { toConversationId, toParties } from "../../src/chat/conversation-id.ts";

@@ -2,7 +2,7 @@ import { create } from "@bufbuild/protobuf";
 import { pino } from "pino";
 import { afterAll, beforeAll, describe, expect, test, vi } from "vitest";
 import { type Broker, connectBroker } from "../../src/broker/connect.ts";
-import { createDirectGet } from "../../src/broker/direct-get.ts";
+import { createDirectGet } from "../../src/broker/reads/create-direct-get.ts";
 import { type Notification, NotificationSchema } from "../../src/gen/mustreach/delivery/v1/delivery_pb.ts";
 import { createInbox, type Inbox } from "../../src/inbox/inbox.ts";
 import { createPublisher } from "../../src/publishing/publish.ts";

@@ -1,5 +1,5 @@
 import { beforeAll, describe, expect, test, vi } from "vitest";
-import { type DirectGet, type Page, readsOver } from "../../src/broker/direct-get.ts";
+import { type DirectGet, type Page, readsOver } from "../../src/broker/reads/direct-get.ts";
 import { toToken } from "../../src/broker/subjects.ts";
 import { roles } from "../../src/groups/groups.ts";
 import { useBroker } from "../helpers/broker.ts";

@@ -1,5 +1,5 @@
 import { describe, expect, test } from "vitest";
-import { type Ask, type DirectGetRequest, type Page, readsOver } from "../../src/broker/direct-get.ts";
+import { type Ask, type DirectGetRequest, type Page, readsOver } from "../../src/broker/reads/direct-get.ts";
 import { toToken } from "../../src/broker/subjects.ts";
 import { deadlineIn } from "../../src/deadline.ts";
 import { toErrorFacts } from "../../src/errors.ts";

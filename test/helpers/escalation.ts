@@ -6,7 +6,7 @@ import { Webhook } from "standardwebhooks";
 import { afterEach } from "vitest";
 import { connectBroker } from "../../src/broker/connect.ts";
 import { declare } from "../../src/broker/declare.ts";
-import { createDirectGet } from "../../src/broker/direct-get.ts";
+import { createDirectGet } from "../../src/broker/reads/create-direct-get.ts";
 import { NotificationSchema } from "../../src/gen/mustreach/delivery/v1/delivery_pb.ts";
 import { createCursors } from "../../src/inbox/cursors.ts";
 import { createInbox } from "../../src/inbox/inbox.ts";

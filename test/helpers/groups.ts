@@ -2,13 +2,8 @@ import { pino } from "pino";
 import { afterAll } from "vitest";
 import { type Broker, connectBroker } from "../../src/broker/connect.ts";
 import { declare } from "../../src/broker/declare.ts";
-import {
-  type Ask,
-  createDirectGet,
-  type DirectGet,
-  type DirectGetRequest,
-  readsOver,
-} from "../../src/broker/direct-get.ts";
+import { createDirectGet } from "../../src/broker/reads/create-direct-get.ts";
+import { type Ask, type DirectGet, type DirectGetRequest, readsOver } from "../../src/broker/reads/direct-get.ts";
 import {
   createGroups,
   type Group,

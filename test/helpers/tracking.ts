@@ -4,7 +4,7 @@ import { afterAll } from "vitest";
 import { toAddressing } from "../../src/addressing.ts";
 import { connectBroker } from "../../src/broker/connect.ts";
 import { declare } from "../../src/broker/declare.ts";
-import { createDirectGet } from "../../src/broker/direct-get.ts";
+import { createDirectGet } from "../../src/broker/reads/create-direct-get.ts";
 import type { Collapsing } from "../../src/collapsing/collapse.ts";
 import { NotificationSchema } from "../../src/gen/mustreach/delivery/v1/delivery_pb.ts";
 import { createCursors } from "../../src/inbox/cursors.ts";

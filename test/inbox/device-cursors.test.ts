@@ -2,7 +2,7 @@ import { pino } from "pino";
 import { afterEach, expect, test } from "vitest";
 import { connectBroker } from "../../src/broker/connect.ts";
 import { declare } from "../../src/broker/declare.ts";
-import { createDirectGet } from "../../src/broker/direct-get.ts";
+import { createDirectGet } from "../../src/broker/reads/create-direct-get.ts";
 import { toToken } from "../../src/broker/subjects.ts";
 import { createCursors } from "../../src/inbox/cursors.ts";
 import { cursorSubject, inboxSpecs } from "../../src/inbox/layout.ts";

@@ -3,7 +3,7 @@ import { pino } from "pino";
 import { afterAll, beforeAll, describe, expect, test, vi } from "vitest";
 import { type Broker, connectBroker } from "../../src/broker/connect.ts";
 import { declare } from "../../src/broker/declare.ts";
-import { createDirectGet } from "../../src/broker/direct-get.ts";
+import { createDirectGet } from "../../src/broker/reads/create-direct-get.ts";
 import { toErrorFacts } from "../../src/errors.ts";
 import { NotificationSchema } from "../../src/gen/mustreach/delivery/v1/delivery_pb.ts";
 import { createInbox, type Inbox } from "../../src/inbox/inbox.ts";

@@ -1,7 +1,7 @@
 import { pino } from "pino";
 import { describe, expect, test, vi } from "vitest";
 import { declare } from "../../src/broker/declare.ts";
-import { createDirectGet } from "../../src/broker/direct-get.ts";
+import { createDirectGet } from "../../src/broker/reads/create-direct-get.ts";
 import { toPartition, toToken } from "../../src/broker/subjects.ts";
 import { toErrorFacts } from "../../src/errors.ts";
 import { createPublisher } from "../../src/publishing/publish.ts";

@@ -3,7 +3,7 @@ import { pino } from "pino";
 import { afterAll, beforeAll, expect, test } from "vitest";
 import { type Broker, connectBroker } from "../../src/broker/connect.ts";
 import { declare } from "../../src/broker/declare.ts";
-import { createDirectGet } from "../../src/broker/direct-get.ts";
+import { createDirectGet } from "../../src/broker/reads/create-direct-get.ts";
 import { deadlineIn } from "../../src/deadline.ts";
 import { toErrorFacts } from "../../src/errors.ts";
 import { NotificationSchema } from "../../src/gen/mustreach/delivery/v1/delivery_pb.ts";

@@ -2,7 +2,7 @@ import { pino } from "pino";
 import { afterEach, describe, expect, test } from "vitest";
 import { connectBroker } from "../../src/broker/connect.ts";
 import { declare } from "../../src/broker/declare.ts";
-import { createDirectGet } from "../../src/broker/direct-get.ts";
+import { createDirectGet } from "../../src/broker/reads/create-direct-get.ts";
 import { createPublisher } from "../../src/publishing/publish.ts";
 import { reportingSpecs } from "../../src/reporting/layout.ts";
 import { createReportLooks, type Outstanding } from "../../src/reporting/looks.ts";

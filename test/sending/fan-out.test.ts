@@ -2,7 +2,7 @@ import { create } from "@bufbuild/protobuf";
 import { pino } from "pino";
 import { describe, expect, test } from "vitest";
 import type { Broker } from "../../src/broker/connect.ts";
-import type { DirectGet } from "../../src/broker/direct-get.ts";
+import type { DirectGet } from "../../src/broker/reads/direct-get.ts";
 import { failure } from "../../src/errors.ts";
 import { NotificationSchema } from "../../src/gen/mustreach/delivery/v1/delivery_pb.ts";
 import type { Publisher } from "../../src/publishing/publish.ts";

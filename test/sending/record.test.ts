@@ -2,7 +2,7 @@ import { pino } from "pino";
 import { afterAll, beforeAll, describe, expect, test } from "vitest";
 import { type Broker, connectBroker } from "../../src/broker/connect.ts";
 import { declare } from "../../src/broker/declare.ts";
-import { createDirectGet } from "../../src/broker/direct-get.ts";
+import { createDirectGet } from "../../src/broker/reads/create-direct-get.ts";
 import { toErrorFacts } from "../../src/errors.ts";
 import { inboxSpecs } from "../../src/inbox/layout.ts";
 import { createPublisher } from "../../src/publishing/publish.ts";

@@ -1,15 +1,15 @@
 import { pino } from "pino";
 import { afterAll, beforeAll, beforeEach, describe, expect, test } from "vitest";
-import { type Broker, connectBroker } from "../../src/broker/connect.ts";
+import { type Broker, connectBroker } from "../../../src/broker/connect.ts";
+import { createDirectGet } from "../../../src/broker/reads/create-direct-get.ts";
 import {
-  createDirectGet,
   type DirectGet,
   type DirectGetRequest,
   type DirectMessage,
   readsOver,
-} from "../../src/broker/direct-get.ts";
-import { toErrorFacts } from "../../src/errors.ts";
-import { startBroker, type TestBroker } from "../helpers/broker.ts";
+} from "../../../src/broker/reads/direct-get.ts";
+import { toErrorFacts } from "../../../src/errors.ts";
+import { startBroker, type TestBroker } from "../../helpers/broker.ts";
 
 const shared: { server?: TestBroker; broker?: Broker } = {};
 let get: DirectGet;

@@ -1,8 +1,8 @@
 import type { StreamState } from "@nats-io/jetstream";
-import { deadlineIn } from "../deadline.ts";
-import type { Broker } from "./connect.ts";
+import { deadlineIn } from "../../deadline.ts";
+import type { Broker } from "../connect.ts";
+import { toFailure } from "../faults.ts";
 import type { DirectGet, DirectMessage } from "./direct-get.ts";
-import { toFailure } from "./faults.ts";
 
 /**
  * The last message that matches, or the one of a sequence, as the leader of its stream has it: a direct get may be
