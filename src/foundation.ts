@@ -1,5 +1,6 @@
 import type { Logger } from "pino";
 import { type Connections, openConnections } from "./broker/connect.ts";
+import { type Clock, systemClock } from "./clock.ts";
 import { createCollapsing } from "./collapsing/collapse.ts";
 import type { Config } from "./config.ts";
 import type { EmbeddedBroker } from "./embedded/start.ts";
@@ -24,6 +25,8 @@ interface FoundationOptions {
   readonly log: Logger;
   /** How to connect to the embedded broker. Undefined: to the one at MUSTREACH_NATS_URL. */
   readonly embedded: Pick<EmbeddedBroker, "url" | "dial"> | undefined;
+  /** Default: the system's. */
+  readonly clock?: Clock;
 }
 
 /**
@@ -31,7 +34,7 @@ interface FoundationOptions {
  *
  * @throws as {@link openConnections} and {@link openStore}; what was opened is closed.
  */
-export async function openFoundation({ config, log, embedded }: FoundationOptions) {
+export async function openFoundation({ config, log, embedded, clock = systemClock }: FoundationOptions) {
   const connections = await openConnections({
     servers: embedded === undefined ? (config.natsUrl ?? []) : [embedded.url],
     dial: embedded?.dial,
@@ -48,7 +51,11 @@ export async function openFoundation({ config, log, embedded }: FoundationOption
       services: [DeliveryService, Health, ServerReflection, ServerReflectionV1alpha],
       brokerVersion: () => store?.audit().version ?? "",
     });
-    const store: Store = await openStore(connections, config, log, metrics.storeWrites.observe);
+    const store: Store = await openStore(connections, config, {
+      log,
+      clock,
+      onWriteAnswered: metrics.storeWrites.observe,
+    });
     metrics.watch(
       "mustreach_broker_connected",
       "1 while all connections to the broker are up, else 0.",
@@ -67,12 +74,12 @@ export async function openFoundation({ config, log, embedded }: FoundationOption
       ...reports.counts,
     }));
     metrics.count("mustreach_log_lines_dropped_total", "Lines of the log that could not be written.", lost);
-    const tracking = toTracking(store, connections, config);
+    const tracking = { ...toTracking(store, connections, config), clock };
     return {
-      ...{ config, log, connections, store, metrics },
+      ...{ config, log, clock, connections, store, metrics },
       webhook: toWebhook(config.escalationUrl, config.escalationSecret),
       reportWebhook: toWebhook(config.reportWebhookUrl, config.reportWebhookSecret),
-      delivering: { ...toDelivering(store, config), collapsing: toCollapsing(store, tracking) },
+      delivering: { ...toDelivering(store, config), collapsing: toCollapsing(store, tracking), clock },
       tracking,
       /** Stores what is in memory, and disconnects. */
       async close() {

@@ -1,17 +1,21 @@
+import { givenOut } from "./broker/consumers/given-out.ts";
 import { watchBroker } from "./broker-metrics.ts";
+import { deadlineIn } from "./deadline.ts";
 import type { Foundation } from "./foundation.ts";
 import type { ReachEntry } from "./reaching/entry.ts";
 import { startEscalate } from "./reaching/escalate.ts";
 import type { Escalation } from "./reaching/escalations.ts";
-import { reachConsumer } from "./reaching/layout.ts";
+import { escalateConsumer, lookConsumer, reachConsumer } from "./reaching/layout.ts";
 import { startReach } from "./reaching/watch.ts";
 import { toRecallState } from "./recalling/findings.ts";
 import { recall } from "./recalling/recall.ts";
+import { reportLookConsumer } from "./reporting/layout.ts";
 import { type ReportedNotification, toReported } from "./reporting/reports.ts";
 import { createReportWatch } from "./reporting/watch.ts";
 import { startReportWebhook } from "./reporting/webhook.ts";
 import { expand } from "./sending/fan-out.ts";
 import { findToRecall } from "./sending/find-send.ts";
+import { dueJobs, fanoutJobs, lanes } from "./sending/layout.ts";
 import type { SendRecord } from "./sending/record.ts";
 import { deliverDue } from "./sending/schedule.ts";
 
@@ -20,6 +24,9 @@ export interface Jobs {
   /** Ends it, with what is under way finished or left for the next start. */
   stop(): Promise<void>;
 }
+
+/** How long what is due may take after a jump of the clock, in milliseconds: a webhook may be slow, or down. */
+const afterJumpMs = 5_000;
 
 /**
  * Starts the jobs: what is sent to groups is expanded, what is scheduled goes out, and what is stored is watched until
@@ -34,7 +41,7 @@ export async function startJobs({
   tracking,
   ...rest
 }: Foundation): Promise<Jobs> {
-  const { config, log, connections } = rest;
+  const { config, log, clock, connections } = rest;
   const { collapsing } = delivering;
   const { fanout, schedule, live, cursors, escalations, deadLetters, laterLooks, consumeReach: consume } = store;
   /** How to end what was started, in the order in which it was. */
@@ -57,7 +64,7 @@ export async function startJobs({
     stops.push(await schedule.work((due) => deliverDue(delivering, due)));
 
     const reporting = createReportWatch({
-      ...{ reports, looks: reportLooks, cursors, retentionMs },
+      ...{ reports, looks: reportLooks, cursors, retentionMs, clock },
       findWithdrawal: async (serverMsgId) => {
         const mark = await recalls.find(serverMsgId);
         return mark && { state: toRecallState(mark), atMs: mark.atMs };
@@ -68,7 +75,9 @@ export async function startJobs({
     const report = (entries: readonly ReachEntry[]) =>
       reporting.begin(entries.map(({ reportId: serverMsgId = "", ...entry }) => ({ ...entry, serverMsgId })));
     const reach = await startReach({
-      ...{ consume, later: laterLooks.add, cursors, wake, escalate, escalationDelayMs, report, log },
+      ...{ consume, later: laterLooks.add, cursors, wake, escalate, escalationDelayMs, report, clock, log },
+      // What the broker was told to give again in a while comes when it was told, whatever our clock does.
+      ...(clock.jumps && { maxNakMs: 0 }),
     });
     stops.push(reach.stop);
     const watched = Array.from({ length: config.partitions }, (_, partition) => {
@@ -82,7 +91,7 @@ export async function startJobs({
     if (webhook !== undefined) {
       const report = ({ notification, userId }: Escalation) =>
         reports.tell([{ notification: toReported(notification), userId, state: "escalated" }]);
-      const escalating = await startEscalate({ escalations, deadLetters, cursors, webhook, report, log });
+      const escalating = await startEscalate({ escalations, deadLetters, cursors, webhook, report, clock, log });
       stops.push(escalating.stop);
       metrics.count("mustreach_escalations_total", "What came of escalations, by `outcome`.", () => ({
         ...escalating.counts,
@@ -96,6 +105,17 @@ export async function startJobs({
         ...posting.counts,
       }));
     }
+    const fanouts = Array.from({ length: lanes }, (_, lane) => fanoutJobs(lane));
+    const escalates = webhook === undefined ? [] : [escalateConsumer];
+    clock.jumps?.after(async () => {
+      const { signals } = connections;
+      const deadline = deadlineIn(afterJumpMs);
+      await givenOut(signals, "done", [dueJobs, ...fanouts], deadline);
+      const inboxes = watched.map(({ stream, consumer: durable }) => ({ stream, durable }));
+      await givenOut(signals, "delivered", inboxes, deadline);
+      await reach.catchUp();
+      await givenOut(signals, "done", [lookConsumer, ...escalates, reportLookConsumer], deadline);
+    });
   } catch (error) {
     await stop();
     throw error;

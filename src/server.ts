@@ -3,6 +3,7 @@ import { createQuota } from "./admission/quota.ts";
 import { createGuessLimit } from "./auth/get-admin-token.ts";
 import type { TokenMinter } from "./auth/mint-token.ts";
 import { loadTokenSecrets } from "./auth/secret.ts";
+import { type Clock, systemClock } from "./clock.ts";
 import type { Config } from "./config.ts";
 import { startAdmin } from "./doors/admin.ts";
 import { findNatsServer } from "./embedded/find.ts";
@@ -52,9 +53,10 @@ export interface Server {
  * Builds an instance from its settings and starts it: broker, streams, jobs, operator's port, port, in this order.
  * Stopping goes the other way round.
  *
+ * @param clock of this process; workers have the machine's.
  * @throws when the broker cannot be started or reached, is unfit, or the port is taken; what was started is stopped.
  */
-export async function startServer(config: Config, log: Logger): Promise<Server> {
+export async function startServer(config: Config, log: Logger, clock: Clock = systemClock): Promise<Server> {
   /** What to undo, in the order in which it was done. */
   const started: (() => Promise<void> | void)[] = [];
   const stop = async () => {
@@ -67,7 +69,7 @@ export async function startServer(config: Config, log: Logger): Promise<Server> 
     const secrets = await loadTokenSecrets(config);
     const embedded = config.natsUrl === undefined ? await startBroker(config, log) : undefined;
     if (embedded !== undefined) started.push(embedded.stop);
-    const foundation = await openFoundation({ config, log, embedded });
+    const foundation = await openFoundation({ config, log, embedded, clock });
     started.push(foundation.close);
     const hopeless = Promise.withResolvers<never>();
     hopeless.promise.catch(() => {}); // Whoever waits for it hears of it.

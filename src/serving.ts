@@ -1,3 +1,4 @@
+import { setTimeout as delay } from "node:timers/promises";
 import { createServiceImplSpec } from "@connectrpc/connect";
 import { createSendAdmission } from "./admission/admit-sends.ts";
 import type { Quota } from "./admission/quota.ts";
@@ -9,6 +10,7 @@ import type { TokenSecrets } from "./auth/secret.ts";
 import { createAuthService } from "./auth/service.ts";
 import { auditService } from "./calls/audit.ts";
 import type { Config } from "./config.ts";
+import { deadlineIn, leftUntil } from "./deadline.ts";
 import { createRoutes, shutdownReason } from "./doors/routes.ts";
 import { createStandardServices } from "./doors/standard-services.ts";
 import { checkReadiness, type Foundation } from "./foundation.ts";
@@ -38,7 +40,7 @@ import { createOpenimService } from "./openim/service.ts";
 import { replay } from "./reaching/replay.ts";
 import { createDeadLetterService } from "./reaching/service.ts";
 import type { Admission } from "./receiving/admission.ts";
-import { createHub } from "./receiving/hub.ts";
+import { createHub, type Hub } from "./receiving/hub.ts";
 import { createDeliveryService } from "./receiving/service.ts";
 import { type ResumeRequest, resume } from "./receiving/subscribe.ts";
 import type { MarkedItem } from "./receiving/window.ts";
@@ -108,10 +110,13 @@ const maxConnections = 50_000;
 const maxUndecidedSockets = 10_000;
 const maxHandshakes = 2_000;
 
+/** How long devices have before a jump of the clock, in milliseconds: what is due for them, and one that does not come. */
+const settleMs = { least: 20, most: 500 } as const;
+
 /** Builds the doors, and what is behind them. */
 export function createServing(options: ServingOptions): Serving & Pick<Listener, "closePort"> {
   const { foundation, secrets, admission, guesses, quota, processes } = options;
-  const { config, log, connections, store, metrics, delivering, tracking } = foundation;
+  const { config, log, clock, connections, store, metrics, delivering, tracking } = foundation;
   const { inbox, live, findPlatforms, openSession, cursors, revocations, groups, chat, schedule } = store;
 
   // Who calls.
@@ -141,13 +146,14 @@ export function createServing(options: ServingOptions): Serving & Pick<Listener,
   };
   const timers = createTimerWheel();
   const traffic = new Traffic(metrics.reach);
-  const receiving = { traffic, inbox, live, openSession, cursors, groupPush, admission, pushMemory, timers };
+  const receiving = { traffic, inbox, live, openSession, cursors, groupPush, admission, pushMemory, timers, clock };
   const onMarkedAcknowledged = (userId: string, deviceId: string, items: readonly MarkedItem[]) => {
     const reported = items.flatMap(({ marks }) => (marks.report === undefined ? [] : [marks]));
     store.reportDelivered(userId, deviceId, reported);
   };
   const hub = createHub({ ...receiving, onMarkedAcknowledged, onGap, isBrokerAway, heartbeatMs, log });
   watchTraffic(metrics, { traffic, hub, pushMemory, cursors });
+  clock.jumps?.before(() => settled(hub));
   revocations.onRevoke(({ userId }) => hub.endRevoked(userId));
   connections.signals.onReconnect(() => hub.reconcileAll());
   const toPlace = (request: ResumeRequest) => resume({ inbox, cursors }, request);
@@ -156,7 +162,7 @@ export function createServing(options: ServingOptions): Serving & Pick<Listener,
   // Sending, and asking about what was sent.
   const { maxDataBytes, retention: retentionMs } = config;
   const maxPayloadBytes = () => store.audit().maxPayloadBytes;
-  const limits = { maxDataBytes, retentionMs, maxPayloadBytes, reportKeys: config.reportKeys };
+  const limits = { maxDataBytes, retentionMs, maxPayloadBytes, reportKeys: config.reportKeys, clock };
   const durability = () => Durability[store.audit().durability];
   const sending = { ...delivering, later: schedule.add, groupVersion, durability };
   const conversations = { chat, groupIdsOf };
@@ -262,6 +268,13 @@ export function createServing(options: ServingOptions): Serving & Pick<Listener,
       callLog.close();
     },
   };
+}
+
+/** Gives devices the time to get and to acknowledge what was stored for them, if they do. */
+async function settled({ backlog }: Pick<Hub, "backlog">): Promise<void> {
+  const deadline = deadlineIn(settleMs.most);
+  await delay(settleMs.least);
+  while (backlog() > 0 && leftUntil(deadline) > 0) await delay(settleMs.least);
 }
 
 function toTls({ tlsMinVersion: minVersion, tlsClientAuth: clientAuth }: Config, material: TlsMaterial): TlsOptions {

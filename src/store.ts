@@ -13,6 +13,7 @@ import { gathered } from "./broker/reads/gather.ts";
 import { brokerRights } from "./broker/subjects.ts";
 import { createChat } from "./chat/chat.ts";
 import { chatSpecs, chatStream } from "./chat/layout.ts";
+import type { Clock } from "./clock.ts";
 import { createCandidates } from "./collapsing/candidates.ts";
 import { type Config, ConfigError } from "./config.ts";
 import { createGroups } from "./groups/groups.ts";
@@ -26,24 +27,48 @@ import { groupPushSubject, liveAnswerFilter, liveFilter, liveSpecs, sessionSpec 
 import { createFindPlatforms } from "./live/presence.ts";
 import { createOpenSession } from "./live/session-order.ts";
 import { createLive } from "./live/signals.ts";
+import { bringForward } from "./publishing/bring-forward.ts";
 import { storeInOrder, type Unit } from "./publishing/in-order.ts";
 import { createPublisher } from "./publishing/publish.ts";
 import { createDeadLetters } from "./reaching/dead-letters.ts";
 import { createEscalations } from "./reaching/escalations.ts";
 import { createLaterLooks } from "./reaching/later-looks.ts";
-import { escalateConsumer, lookConsumer, reachConsumer, reachingSpecs, retryConsumer } from "./reaching/layout.ts";
+import {
+  escalateConsumer,
+  laterFilter,
+  laterStream,
+  lookConsumer,
+  reachConsumer,
+  reachingSpecs,
+  retryConsumer,
+} from "./reaching/layout.ts";
 import { consumeReach, type ReachConsumerOptions } from "./reaching/watched.ts";
 import { createRecalls } from "./recalling/findings.ts";
 import { createTombstones } from "./recalling/tombstones.ts";
 import { createReportDelivered } from "./reporting/delivered.ts";
-import { reportingSpecs, reportLookConsumer, reportTurnJobs, toldFilter } from "./reporting/layout.ts";
+import {
+  reportingSpecs,
+  reportJobStream,
+  laterFilter as reportLaterFilter,
+  reportLookConsumer,
+  reportTurnJobs,
+  toldFilter,
+} from "./reporting/layout.ts";
 import { createReportLooks } from "./reporting/looks.ts";
 import { createReportPages } from "./reporting/page.ts";
 import { createReports } from "./reporting/reports.ts";
 import { createTold } from "./reporting/told.ts";
 import { createWebhookTurn } from "./reporting/turn.ts";
 import { createFanout } from "./sending/fan-out.ts";
-import { dueJobs, fanoutJobs, fanoutStream, lanes, scheduleStream, sendingSpecs } from "./sending/layout.ts";
+import {
+  dueJobs,
+  fanoutJobs,
+  fanoutStream,
+  lanes,
+  scheduleFilter,
+  scheduleStream,
+  sendingSpecs,
+} from "./sending/layout.ts";
 import { createFindPlaced } from "./sending/placed.ts";
 import { createSends } from "./sending/record.ts";
 import { createSchedule } from "./sending/schedule.ts";
@@ -60,17 +85,29 @@ const minHistoryMs = 86_400_000;
 /** Tokens live at most this long, in milliseconds, as far as revocations are kept: OpenIM's 90 days, and a day. */
 const minRevocationTtlMs = 91 * 86_400_000;
 
+interface StoreOptions {
+  readonly log: Logger;
+  readonly clock: Clock;
+  /** See {@link createPublisher}. Default: nobody is told. */
+  readonly onWriteAnswered?: (seconds: number) => void;
+}
+
+/** What the broker keeps until its time. */
+const waiting = [
+  { stream: scheduleStream, filter: scheduleFilter },
+  { stream: laterStream, filter: laterFilter },
+  { stream: reportJobStream, filter: reportLaterFilter },
+] as const;
+
 /**
  * Looks whether the broker can keep the promise, and declares what is kept in it.
  *
- * @param onWriteAnswered see {@link createPublisher}.
  * @throws {ConfigError} for a setting that the broker cannot serve; {@link auditBroker} and {@link declare} theirs.
  */
 export async function openStore(
   connections: Connections,
   config: Config,
-  log: Logger,
-  onWriteAnswered?: (seconds: number) => void,
+  { log, clock, onWriteAnswered }: StoreOptions,
 ) {
   const { signals: broker, reads, writes } = connections;
   const { partitions, replicas, retention: retentionMs, sendTimeout: timeoutMs } = config;
@@ -103,8 +140,11 @@ export async function openStore(
   const cursors = createCursors(writes, directGet, {
     maxDevicesPerUser: config.maxDevicesPerUser,
     epochs: { of: epochs, partitions },
+    clock,
     log,
   });
+  clock.jumps?.before(cursors.flushAll);
+  clock.jumps?.after(() => bringForward({ broker, get: directGet, clock }, waiting));
   const revocations = await openRevocations(broker, directGet, { ttlMs: revocationTtlOf(config), log });
   const groups = createGroups(writes, directGet, {
     timeoutMs,
@@ -114,7 +154,7 @@ export async function openStore(
   });
   const chat = createChat(writes, directGet, { timeoutMs, retentionMs: config.chatRetention });
   const fanout = createFanout(broker, publisher, directGet, log);
-  const schedule = createSchedule(broker, publisher, directGet, log);
+  const schedule = createSchedule(broker, publisher, directGet, log, clock);
   const rooms = new Map(storeBounds(config).map((bound) => [bound.stream, createRequireRoom(broker, bound)]));
   /** Does it when there is room in the stream. */
   const bounded =
@@ -123,18 +163,18 @@ export async function openStore(
       await rooms.get(stream)?.();
       return add(...args);
     };
-  const laterLooks = createLaterLooks(broker, publisher, { log });
-  const reports = createReports(publisher, directGet, partitions);
+  const laterLooks = createLaterLooks(broker, publisher, { clock, log });
+  const reports = createReports(publisher, directGet, partitions, clock);
   const reportsTold = createTold(broker, timeoutMs);
   return {
     /** What the broker's configuration said when it was last connected to. */
     audit: () => audit,
-    inbox: createInbox(reads, publisher, directGet, partitions, epochs),
+    inbox: createInbox(reads, publisher, directGet, partitions, epochs, clock),
     sends: createSends(publisher, directGet, partitions, createFindPlaced(reads, directGet, partitions)),
     storeInOrder: (units: readonly Unit[]) => storeInOrder(publisher, units),
-    recalls: createRecalls(publisher, directGet, partitions),
+    recalls: createRecalls(publisher, directGet, partitions, clock),
     candidates: createCandidates(reads, publisher, directGet, { partitions, timeoutMs }),
-    tombstones: createTombstones(publisher, directGet, partitions),
+    tombstones: createTombstones(publisher, directGet, partitions, clock),
     live,
     findPlatforms: createFindPlatforms(broker, { partitions, timeoutMs }),
     // Over the connection of the writes, so that it leaves in one system call with the next of them.
@@ -149,17 +189,17 @@ export async function openStore(
     chat: { ...chat, append: bounded(chatStream, chat.append) },
     fanout: { ...fanout, publish: bounded(fanoutStream, fanout.publish) },
     schedule: { ...schedule, add: bounded(scheduleStream, schedule.add) },
-    escalations: createEscalations(broker, publisher, directGet, { retentionMs, log }),
+    escalations: createEscalations(broker, publisher, directGet, { retentionMs, clock, log }),
     deadLetters: createDeadLetters(broker, publisher, directGet),
     laterLooks,
     /** Takes part in the durable consumers `reach` and `look`. */
     consumeReach: (onEntry: ReachConsumerOptions["onEntry"]) =>
-      consumeReach(broker, { partitions, laterLooks, onEntry, log }),
+      consumeReach(broker, { partitions, laterLooks, onEntry, clock, log }),
     /** The names of its streams. */
     streams: specs.map(({ name }) => name),
     reports,
     reportDelivered: createReportDelivered({ reports, log }),
-    reportLooks: createReportLooks(broker, publisher, log),
+    reportLooks: createReportLooks(broker, publisher, log, clock),
     reportPages: createReportPages(reads, directGet),
     reportsTold,
     reportTurn: createWebhookTurn(broker, publisher, directGet, log),

@@ -31,14 +31,24 @@ const floors: readonly (readonly string[])[] = [
     "webhook",
     "broker/consumers",
     "broker/inspection",
-    "broker/reads",
     "broker/snapshots",
   ],
+  ["broker/reads"],
   ["admission", "broker", "observe"],
   ["jwks", "senders", "service-manager", "tracing"],
   ["addressing", "data-dir", "decode-stored", "end-of-turn", "in-flight", "json", "limits", "rate-limit", "refusals"],
   ["config", "errors"],
-  ["answers", "deadline", "http2/engine", "timer-wheel", "tls", "trusted-proxies", "version", "young-generation"],
+  [
+    "answers",
+    "clock",
+    "deadline",
+    "http2/engine",
+    "timer-wheel",
+    "tls",
+    "trusted-proxies",
+    "version",
+    "young-generation",
+  ],
   // That of HTTP could be a package of its own.
   ["gen", "http2"],
   ["http2/frames"],
@@ -90,7 +100,7 @@ const annexes: Readonly<Record<string, readonly string[]>> = {
   // Runs in a browser, as it is.
   "console/page": [],
   // A service for the tests of who uses it, in their process.
-  testing: ["client", "server", "auth", "config", "observe"],
+  testing: ["client", "server", "auth", "clock", "config", "observe"],
   // Runs before anything is installed.
   setup: [],
   // Sends and receives as others do, and proves who got what.

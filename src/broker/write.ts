@@ -131,7 +131,25 @@ function toLine(key: string, value: string): string {
   return `${key}: ${value}\r\n`;
 }
 
-/** Headers of a message that the broker keeps until a moment, in epoch milliseconds, and stores then under `subject` (ADR-51). */
-export function storedAt(atMs: number, subject: string): Record<string, string> {
-  return { "Nats-Schedule": `@at ${new Date(atMs).toISOString()}`, "Nats-Schedule-Target": subject };
+/** How far the clock was ahead by which a moment was meant, in milliseconds; absent where it was not. */
+export const aheadHeader = "Mustreach-Ahead";
+
+/**
+ * Headers of a message that the broker keeps until a moment, in epoch milliseconds, and stores then under `subject`
+ * (ADR-51).
+ *
+ * @param aheadMs how far the clock of that moment is ahead of the broker's. Default 0.
+ */
+export function storedAt(atMs: number, subject: string, aheadMs = 0): Record<string, string> {
+  return {
+    "Nats-Schedule": `@at ${new Date(atMs - aheadMs).toISOString()}`,
+    "Nats-Schedule-Target": subject,
+    ...(aheadMs === 0 ? {} : { [aheadHeader]: String(aheadMs) }),
+  };
+}
+
+/** Reads what {@link storedAt} has written: the moment, by the clock that it was meant by, and the subject. */
+export function readStoredAt(header: (name: string) => string): { atMs: number; target: string } {
+  const brokerMs = Date.parse(header("Nats-Schedule").replace(/^@at /, ""));
+  return { atMs: brokerMs + Number(header(aheadHeader)), target: header("Nats-Schedule-Target") };
 }

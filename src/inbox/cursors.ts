@@ -3,6 +3,7 @@ import type { Broker } from "../broker/connect.ts";
 import type { DirectGet } from "../broker/reads/direct-get.ts";
 import { toPartition, toToken } from "../broker/subjects.ts";
 import { replace, type Write, write as writeOnce } from "../broker/write.ts";
+import { type Clock, systemClock } from "../clock.ts";
 import { deadlineIn, leftUntil } from "../deadline.ts";
 import { failure } from "../errors.ts";
 import { createLimit } from "../in-flight.ts";
@@ -58,6 +59,8 @@ export interface Cursors {
   lag(): { readonly devices: number; readonly sinceMs: number | undefined };
   /** Stores a device's cursor now, as far as the broker allows; what fails is tried again later. */
   flush(userId: string, deviceId: string): Promise<void>;
+  /** Stores all that have moved by now, as far as the broker allows. */
+  flushAll(): Promise<void>;
   /** Stores all cursors that moved, and stops. */
   close(): Promise<void>;
 }
@@ -73,6 +76,8 @@ interface CursorOptions {
   readonly maxDevicesPerUser?: number;
   /** How far a position is in the store as it is. Default: as far as its sequence says. */
   readonly epochs?: CursorEpochs | undefined;
+  /** Default: the system's. */
+  readonly clock?: Clock;
   readonly log: Logger;
 }
 
@@ -109,7 +114,7 @@ interface Moved {
 
 export function createCursors(broker: Broker, get: DirectGet, options: CursorOptions): Cursors {
   const { log, coalesceMs = 1_000, maxUnstored = 200_000, maxRecent = 100_000 } = options;
-  const { maxDevicesPerUser: maxDevices = 100 } = options;
+  const { maxDevicesPerUser: maxDevices = 100, clock = systemClock } = options;
   const { of: epochs, partitions } = options.epochs ?? asStored;
 
   const refresh = async (users: Iterable<string>): Promise<void> => {
@@ -271,7 +276,7 @@ export function createCursors(broker: Broker, get: DirectGet, options: CursorOpt
     async ofUsers(userIds) {
       const byToken = new Map(userIds.map((userId) => [toToken(userId), userId]));
       const stored = (await readCursors(get, [...byToken.keys()])).map(({ subject, payload, timeMs }) => {
-        return { user: parseCursorSubject(subject), storedAtMs: timeMs, ...decodeCursor(payload) };
+        return { user: parseCursorSubject(subject), storedAtMs: clock.at(timeMs), ...decodeCursor(payload) };
       });
       const found = Map.groupBy(stored, ({ user }) => user);
       await meet(new Map([...found].map(([user, cursors]) => [user, cursors.map(({ position }) => position)])));
@@ -282,6 +287,7 @@ export function createCursors(broker: Broker, get: DirectGet, options: CursorOpt
     },
     lag: () => ({ devices: moved.size, sinceMs: moved.values().next().value?.sinceMs }),
     flush: (userId, deviceId) => flushOne(cursorSubject(toToken(userId), toToken(deviceId))),
+    flushAll,
     async close() {
       clearInterval(timer);
       const deadline = deadlineIn(timeoutMs.close);

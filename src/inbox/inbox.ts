@@ -3,6 +3,7 @@ import { toRefusal } from "../broker/faults.ts";
 import type { DirectGet } from "../broker/reads/direct-get.ts";
 import { findSurely } from "../broker/reads/leader.ts";
 import { remove, type Write } from "../broker/write.ts";
+import { type Clock, systemClock } from "../clock.ts";
 import { forAll } from "../in-flight.ts";
 import type { Publisher } from "../publishing/publish.ts";
 import type { Epochs } from "./epochs.ts";
@@ -98,13 +99,14 @@ export function createInbox(
   get: DirectGet,
   partitions: number,
   epochs: Epochs,
+  clock: Clock = systemClock,
 ): Inbox {
   const locate = (userId: string) => locateInbox(userId, partitions);
 
   /** Where an item of this moment is stored, by the place of the inbox. */
   const addressing = (item: InboxItem) => {
     const { id, timeMs } = itemKey(item);
-    const now = Date.now();
+    const now = clock.now();
     // A session that is up to date looks into the buckets of the last minutes only, so nothing may be written into an
     // older one. What is late is looked for in all of them, and written into today's.
     const isLate = now - timeMs > maxLateMs;
@@ -211,7 +213,7 @@ export function createInbox(
       await forAll([...found], maxRemovals, ([userId, sequence]) => remove(broker, locate(userId).stream, sequence));
     },
 
-    read: (userId, options) => readPage({ get, epochs }, locate(userId), options),
+    read: (userId, options) => readPage({ get, epochs, clock }, locate(userId), options),
 
     ...createPlaces(broker, get, partitions, epochs),
   };

@@ -1,4 +1,5 @@
 import type { DirectGet, DirectMessage } from "../broker/reads/direct-get.ts";
+import type { Clock } from "../clock.ts";
 import type { Epochs } from "./epochs.ts";
 import { type InboxEntry, isTombstone, toEntry } from "./items.ts";
 import { type InboxPlace, inboxDayFilter, inboxFilter, markerFilter, parseInboxPartition, toDay } from "./layout.ts";
@@ -38,6 +39,7 @@ export interface ReadOptions {
 export interface ReadDeps {
   readonly get: DirectGet;
   readonly epochs: Epochs;
+  readonly clock: Pick<Clock, "now">;
 }
 
 /** An item's time may be this far from the broker's, in milliseconds: what is not {@link maxLateMs late}, and skew. */
@@ -55,7 +57,8 @@ const pageBytes = { each: 8_192, total: 1_048_576 } as const;
  *
  * @throws NetworkError (90004) when the broker does not answer in time.
  */
-export async function readPage({ get, epochs }: ReadDeps, place: InboxPlace, options: ReadOptions): Promise<InboxPage> {
+export async function readPage(deps: ReadDeps, place: InboxPlace, options: ReadOptions): Promise<InboxPage> {
+  const { get, epochs, clock } = deps;
   const { user, partition, stream } = place;
   const { after, epoch = "", limit, knownUntilMs, isLong = false } = options;
   await epochs.refresh(partition);
@@ -63,7 +66,7 @@ export async function readPage({ get, epochs }: ReadDeps, place: InboxPlace, opt
   const filters =
     knownUntilMs === undefined
       ? [inboxFilter(partition, user)]
-      : daysSince(knownUntilMs).map((day) => inboxDayFilter(partition, user, day));
+      : daysBetween(knownUntilMs, clock.now()).map((day) => inboxDayFilter(partition, user, day));
   const marker = markerFilter(partition);
   // With the markers of epochs, so that what follows one is known to.
   const indexed = isLong ? undefined : await get.index(stream, [...filters, marker], range);
@@ -97,8 +100,8 @@ function isMarker({ subject }: DirectMessage): boolean {
   return parseInboxPartition(subject) === undefined;
 }
 
-function daysSince(timeMs: number): number[] {
-  const first = toDay(timeMs - maxClockSkewMs);
-  const last = toDay(Date.now() + maxClockSkewMs);
+function daysBetween(fromMs: number, nowMs: number): number[] {
+  const first = toDay(fromMs - maxClockSkewMs);
+  const last = toDay(nowMs + maxClockSkewMs);
   return Array.from({ length: last - first + 1 }, (_, index) => first + index);
 }

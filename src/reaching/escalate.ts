@@ -1,4 +1,5 @@
 import type { BaseLogger } from "pino";
+import { type Clock, systemClock } from "../clock.ts";
 import type { Cursors } from "../inbox/cursors.ts";
 import { hasGot } from "../inbox/device-cursors.ts";
 import { createPause, type PauseOptions } from "../webhook/pause.ts";
@@ -34,6 +35,8 @@ export interface EscalateOptions {
   readonly stopMs?: number;
   /** A number from 0 up to but not including 1. Default Math.random. */
   readonly random?: () => number;
+  /** Default: the system's. */
+  readonly clock?: Clock;
   readonly log: BaseLogger;
 }
 
@@ -64,7 +67,7 @@ export interface Escalate {
 const brokerRetryMs = 2_000;
 
 export async function startEscalate(options: EscalateOptions): Promise<Escalate> {
-  const { escalations, deadLetters, cursors, webhook, log, random = Math.random } = options;
+  const { escalations, deadLetters, cursors, webhook, log, random = Math.random, clock = systemClock } = options;
   const { maxConcurrent = 16, slowMs = 1_000, maxUnderWay = 128 } = options;
   const { maxAttempts = 10, minDelayMs = 1_000, maxDelayMs = 300_000, stopMs = 1_500 } = options;
   const counts: EscalateCounts = { delivered: 0, reached: 0, expired: 0, withdrawn: 0, retried: 0, dead: 0 };
@@ -74,7 +77,7 @@ export async function startEscalate(options: EscalateOptions): Promise<Escalate>
   /** Why the webhook need not be asked any more. */
   const findEnd = async (escalation: Escalation): Promise<"expired" | "reached" | "withdrawn" | undefined> => {
     const { userId, sequence, expiresAtMs, devices } = escalation;
-    if (expiresAtMs !== undefined && expiresAtMs <= Date.now()) return "expired";
+    if (expiresAtMs !== undefined && expiresAtMs <= clock.now()) return "expired";
     const ofUser = (await cursors.ofUsers([userId])).get(userId);
     if (ofUser?.some((cursor) => hasGot(cursor, sequence, devices))) return "reached";
     return (await escalations.isWithdrawn(escalation)) ? "withdrawn" : undefined;

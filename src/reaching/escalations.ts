@@ -7,6 +7,7 @@ import type { ConsumerSpec } from "../broker/consumers/declare.ts";
 import { toRefusal } from "../broker/faults.ts";
 import type { DirectGet } from "../broker/reads/direct-get.ts";
 import { findSurely } from "../broker/reads/leader.ts";
+import { type Clock, systemClock } from "../clock.ts";
 import { decodeStored } from "../decode-stored.ts";
 import { type Notification, NotificationSchema } from "../gen/mustreach/delivery/v1/delivery_pb.ts";
 import { decodeNotification, expiresHeader, readItemHeaders, reportHeader, userHeader } from "../inbox/items.ts";
@@ -81,6 +82,8 @@ export interface EscalationOptions {
   readonly retentionMs: number;
   /** How long an attempt may take before another instance makes one, in milliseconds. Default 60,000. */
   readonly ackWaitMs?: number;
+  /** Default: the system's. */
+  readonly clock?: Clock;
   readonly log: BaseLogger;
 }
 
@@ -93,7 +96,7 @@ export function createEscalations(
   broker: Broker,
   publisher: Publisher,
   get: DirectGet,
-  { retentionMs, ackWaitMs, log }: EscalationOptions,
+  { retentionMs, ackWaitMs, clock = systemClock, log }: EscalationOptions,
 ): Escalations {
   /**
    * A user's notification in an inbox, as it is stored; undefined when it is no longer there. In a store that was replaced,
@@ -144,7 +147,7 @@ export function createEscalations(
     requeue: (escalation) => store(escalationSubject(escalation.partition, escalation.sequence), escalation, {}),
 
     async isWithdrawn(escalation) {
-      if (escalation.storedAtMs + retentionMs <= Date.now()) return false;
+      if (escalation.storedAtMs + retentionMs <= clock.now()) return false;
       return (await find(escalation)) === undefined;
     },
 

@@ -4,12 +4,12 @@ import type { BaseLogger } from "pino";
 import { readAddressing, writeAddressing } from "../addressing.ts";
 import type { Broker } from "../broker/connect.ts";
 import { type Consumption, consume, type Delivery } from "../broker/consumers/consume.ts";
-import { toRefusal } from "../broker/faults.ts";
 import { toToken } from "../broker/subjects.ts";
-import { storedAt } from "../broker/write.ts";
+import { type Clock, systemClock } from "../clock.ts";
 import { decodeStored } from "../decode-stored.ts";
 import { type LookJob_Entry, LookJob_EntrySchema, LookJobSchema } from "../gen/mustreach/store/v1/look_pb.ts";
 import type { Publisher } from "../publishing/publish.ts";
+import { storeLater } from "../publishing/store-later.ts";
 import type { ReachEntry } from "./entry.ts";
 import { laterStream, laterSubject, lookConsumer, lookSubject } from "./layout.ts";
 
@@ -29,6 +29,8 @@ export interface LaterLooks {
 export interface LaterLookOptions {
   /** How long an instance may hold a job before another gets it, in milliseconds. Default 60,000. */
   readonly ackWaitMs?: number;
+  /** Default: the system's. */
+  readonly clock?: Clock;
   readonly log: BaseLogger;
 }
 
@@ -41,16 +43,13 @@ const retryMs = 2_000;
 export function createLaterLooks(
   broker: Broker,
   publisher: Publisher,
-  { ackWaitMs, log }: LaterLookOptions,
+  { ackWaitMs, clock = systemClock, log }: LaterLookOptions,
 ): LaterLooks {
   const add = async (entries: readonly ReachEntry[], atMs: number): Promise<void> => {
     const id = randomUUID();
-    const stored = await publisher.store(laterStream, {
-      subject: laterSubject(id),
-      payload: toBinary(LookJobSchema, create(LookJobSchema, { entries: entries.map(encodeEntry) })),
-      headers: storedAt(atMs, lookSubject(id)),
-    });
-    if (stored.kind === "refused") throw toRefusal(stored);
+    const payload = toBinary(LookJobSchema, create(LookJobSchema, { entries: entries.map(encodeEntry) }));
+    const [subject, target] = [laterSubject(id), lookSubject(id)];
+    await storeLater(publisher, clock, laterStream, { subject, target, payload, atMs });
   };
 
   /** Gives out the entries of a job, which is done when all of them are. */
@@ -61,7 +60,7 @@ export function createLaterLooks(
     let held = entries.length;
     const finish = () => {
       if (again.length === 0) return ack();
-      add(again, Date.now() + againInMs).then(ack, (err: unknown) => {
+      add(again, clock.now() + againInMs).then(ack, (err: unknown) => {
         log.warn({ err }, "cannot keep notifications for a later look; their job is done again");
         nak(retryMs);
       });

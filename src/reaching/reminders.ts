@@ -1,3 +1,4 @@
+import { type Clock, systemClock } from "../clock.ts";
 import type { ReachEntry } from "./entry.ts";
 
 /** Entries that the broker has let go of, and that are to be looked at again. */
@@ -23,6 +24,7 @@ const defaultMaxUsers = 50_000;
 export function createReminders(
   add: (entry: ReachEntry, dueMs: number) => void,
   maxUsers: number = defaultMaxUsers,
+  clock: Clock = systemClock,
 ): Reminders {
   const ofUsers = new Map<string, Reminder>();
 
@@ -32,7 +34,7 @@ export function createReminders(
       ...entry,
       reportId: undefined,
       ack: () => void ofUsers.delete(key),
-      nak: (delayMs) => add(reminder, Date.now() + delayMs),
+      nak: (delayMs) => add(reminder, clock.now() + delayMs),
     };
     ofUsers.set(key, reminder);
     add(reminder, dueMs);

@@ -1,5 +1,6 @@
 import type { BaseLogger } from "pino";
 import type { Consumption } from "../broker/consumers/consume.ts";
+import { type Clock, systemClock } from "../clock.ts";
 import type { Cursors } from "../inbox/cursors.ts";
 import { hasGot } from "../inbox/device-cursors.ts";
 import { createDueQueue } from "./due-queue.ts";
@@ -37,6 +38,8 @@ export interface ReachOptions {
   readonly gatherMs?: number;
   /** Pause before entries are looked at again after the broker failed, in milliseconds. Default 2,000. */
   readonly retryMs?: number;
+  /** Default: the system's. */
+  readonly clock?: Clock;
   readonly log: BaseLogger;
 }
 
@@ -59,6 +62,8 @@ export interface ReachCounts {
 /** The watch over stored notifications, until they have reached. */
 export interface Reach {
   readonly counts: Readonly<ReachCounts>;
+  /** Looks at what is due by now. */
+  catchUp(): Promise<void>;
   /** Finishes what is under way, and gives the rest back. */
   stop(): Promise<void>;
 }
@@ -79,7 +84,7 @@ const maxLook = 256;
 export async function startReach(options: ReachOptions): Promise<Reach> {
   const { consume, cursors, wake, escalate, report, later, maxNakMs = 10_000, maxLooks = 5 } = options;
   const { wakeDelayMs = 5_000, escalationDelayMs = 30_000, comeBackMs = 10_000 } = options;
-  const { gatherMs = 100, retryMs = 2_000, maxReminders, log } = options;
+  const { gatherMs = 100, retryMs = 2_000, maxReminders, clock = systemClock, log } = options;
   const counts: ReachCounts = { reached: 0, woken: 0, escalated: 0, expired: 0, withdrawn: 0, letGo: 0 };
   /** The highest sequence that a device of each user has acknowledged, as far as it was read lately. */
   const known = new Map<string, number>();
@@ -91,13 +96,13 @@ export async function startReach(options: ReachOptions): Promise<Reach> {
     waiting.add(entry, dueMs);
     schedule(dueMs);
   };
-  const reminders = createReminders(add, maxReminders);
+  const reminders = createReminders(add, maxReminders, clock);
   let looking: Promise<void> | undefined;
   let timer: NodeJS.Timeout | undefined;
   let timerAtMs = Number.POSITIVE_INFINITY;
   let isStopped = false;
 
-  const startedMs = Date.now();
+  const startedMs = clock.now();
 
   const escalateAfterMs = (entry: ReachEntry) => entry.escalateAfterMs ?? escalationDelayMs;
 
@@ -183,7 +188,7 @@ export async function startReach(options: ReachOptions): Promise<Reach> {
   const look = async (all: readonly ReachEntry[]): Promise<void> => {
     const isReached = await learn(all);
     const entries = await handOn(all);
-    const now = Date.now();
+    const now = clock.now();
     const woken = new Set<string>();
     const underWay: Promise<void>[] = [];
     const far: { readonly entry: ReachEntry; readonly second: number }[] = [];
@@ -227,7 +232,7 @@ export async function startReach(options: ReachOptions): Promise<Reach> {
     await Promise.all(underWay);
   };
 
-  const takeDue = () => waiting.take(Date.now(), maxLook);
+  const takeDue = () => waiting.take(clock.now(), maxLook);
 
   const lookAtDue = async (): Promise<void> => {
     for (let due = takeDue(); due.length > 0; due = isStopped ? [] : takeDue()) {
@@ -239,27 +244,35 @@ export async function startReach(options: ReachOptions): Promise<Reach> {
   };
 
   const schedule = (dueMs: number) => {
-    const atMs = Math.max(dueMs, Date.now() + gatherMs);
+    const atMs = Math.max(dueMs, clock.now() + gatherMs);
     if (isStopped || looking !== undefined || atMs >= timerAtMs) return;
     clearTimeout(timer);
     timerAtMs = atMs;
-    timer = setTimeout(() => {
-      timerAtMs = Number.POSITIVE_INFINITY;
-      looking = lookAtDue().finally(() => {
-        looking = undefined;
-        const nextMs = waiting.nextMs();
-        if (nextMs !== undefined) schedule(nextMs);
-      });
-    }, atMs - Date.now());
+    timer = setTimeout(begin, atMs - clock.now());
+  };
+
+  const begin = () => {
+    timerAtMs = Number.POSITIVE_INFINITY;
+    looking = lookAtDue().finally(() => {
+      looking = undefined;
+      const nextMs = waiting.nextMs();
+      if (nextMs !== undefined) schedule(nextMs);
+    });
   };
 
   const consumers = await consume((entry) => {
     if (entry.kind !== "notification") return entry.ack();
-    add(entry, toDueMs(entry, Date.now()));
+    add(entry, toDueMs(entry, clock.now()));
   });
 
   return {
     counts,
+    async catchUp() {
+      await looking;
+      clearTimeout(timer);
+      if (!isStopped && looking === undefined) begin();
+      await looking;
+    },
     async stop() {
       isStopped = true;
       clearTimeout(timer);

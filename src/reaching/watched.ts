@@ -1,6 +1,7 @@
 import type { BaseLogger } from "pino";
 import type { Broker } from "../broker/connect.ts";
 import { type Consumption, consume, type Delivery, together } from "../broker/consumers/consume.ts";
+import { type Clock, systemClock } from "../clock.ts";
 import { readItemHeaders } from "../inbox/items.ts";
 import { parseInboxSubject } from "../inbox/layout.ts";
 import { toServerMsgId } from "../inbox/place-id.ts";
@@ -25,6 +26,8 @@ export interface ReachConsumerOptions {
   /** Delivers what was kept for a later look as well. */
   readonly laterLooks: Pick<LaterLooks, "consume">;
   readonly onEntry: (entry: ReachEntry) => void;
+  /** Default: the system's. */
+  readonly clock?: Clock;
   readonly log: BaseLogger;
 }
 
@@ -35,7 +38,16 @@ export interface ReachConsumerOptions {
  * @throws when the broker refuses a consumer or does not answer.
  */
 export async function consumeReach(broker: Broker, options: ReachConsumerOptions): Promise<Consumption> {
-  const { partitions, laterLooks, onEntry, ackWaitMs, maxAckPending, maxHeld = 512, log } = options;
+  const {
+    partitions,
+    laterLooks,
+    onEntry,
+    ackWaitMs,
+    maxAckPending,
+    maxHeld = 512,
+    clock = systemClock,
+    log,
+  } = options;
   const parts = [
     laterLooks.consume(onEntry),
     ...Array.from({ length: partitions }, (_, partition) =>
@@ -44,7 +56,7 @@ export async function consumeReach(broker: Broker, options: ReachConsumerOptions
         ackWaitMs,
         ...(maxAckPending !== undefined && { maxAckPending }),
         maxHeld,
-        onDelivery: (delivery) => onEntry(toReachEntry(partition, delivery)),
+        onDelivery: (delivery) => onEntry(toReachEntry(partition, delivery, clock)),
         log,
       }),
     ),
@@ -52,11 +64,12 @@ export async function consumeReach(broker: Broker, options: ReachConsumerOptions
   return together(await Promise.all(parts));
 }
 
-function toReachEntry(partition: number, delivery: Delivery): ReachEntry {
+function toReachEntry(partition: number, delivery: Delivery, clock: Clock): ReachEntry {
   const userToken = parseInboxSubject(delivery.subject);
   const facts = readItemHeaders(delivery);
   if (facts.userId === "") throw new TypeError("an inbox entry without its user");
-  const { sequence, storedAtMs, ack, nak } = delivery;
+  const { sequence, ack, nak } = delivery;
+  const storedAtMs = clock.at(delivery.storedAtMs);
   const reportId = facts.report && toServerMsgId(delivery.subject, sequence);
   return { ...facts, sequence, storedAtMs, ack, nak, partition, userToken, reportId, notifications: 1 };
 }

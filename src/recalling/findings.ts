@@ -3,6 +3,7 @@ import { create, toBinary } from "@bufbuild/protobuf";
 import { toRefusal } from "../broker/faults.ts";
 import type { DirectGet } from "../broker/reads/direct-get.ts";
 import { toPartition, toToken } from "../broker/subjects.ts";
+import { type Clock, systemClock } from "../clock.ts";
 import { decodeStored } from "../decode-stored.ts";
 import {
   type RecallFindings_Recipient,
@@ -75,7 +76,12 @@ const maxDevices = 32;
 const partsPerRead = { first: 4, more: 500 } as const;
 
 /** Creates the records of recalls, which share the inbox streams as the records of sends do. */
-export function createRecalls(publisher: Publisher, get: DirectGet, partitions: number): Recalls {
+export function createRecalls(
+  publisher: Publisher,
+  get: DirectGet,
+  partitions: number,
+  clock: Clock = systemClock,
+): Recalls {
   const locate = (serverMsgId: string) => {
     const send = toToken(serverMsgId);
     const partition = toPartition(send, partitions);
@@ -93,7 +99,7 @@ export function createRecalls(publisher: Publisher, get: DirectGet, partitions: 
   return {
     async mark(serverMsgId, replacedBy = "") {
       const { stream, subject } = locate(serverMsgId);
-      const atMs = Date.now();
+      const atMs = clock.now();
       const record = create(RecallRecordSchema, { atMs: BigInt(atMs), replacedByServerMsgId: replacedBy });
       const payload = toBinary(RecallRecordSchema, record);
       const stored = await publisher.store(stream, { subject, payload, headers: {} });

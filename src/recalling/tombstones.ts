@@ -1,6 +1,7 @@
 import { toRefusal } from "../broker/faults.ts";
 import type { DirectGet } from "../broker/reads/direct-get.ts";
 import { toPartition, toToken } from "../broker/subjects.ts";
+import { type Clock, systemClock } from "../clock.ts";
 import { isTombstone, tombstoneHeaders } from "../inbox/items.ts";
 import { inboxIdFilter, inboxStream, inboxSubject, parseInboxSubject, toDay } from "../inbox/layout.ts";
 import { notificationToken } from "../inbox/place-id.ts";
@@ -38,7 +39,12 @@ export interface WithdrawnNotification {
 const maxSubjects = 1_000;
 
 /** Creates the tombstones, which share the streams and subjects of the inboxes. */
-export function createTombstones(publisher: Publisher, get: DirectGet, partitions: number): Tombstones {
+export function createTombstones(
+  publisher: Publisher,
+  get: DirectGet,
+  partitions: number,
+  clock: Clock = systemClock,
+): Tombstones {
   /** As {@link Tombstones.place}, for users of one partition. */
   const placeSome = async (
     partition: number,
@@ -77,7 +83,7 @@ export function createTombstones(publisher: Publisher, get: DirectGet, partition
   return {
     async place(userIds, { serverMsgId, sendTimeMs }, operationId) {
       const id = notificationToken(serverMsgId);
-      const now = Date.now();
+      const now = clock.now();
       // A write that is late goes into the bucket of its day; its clock may be another.
       const days = [...new Set([sendTimeMs, now - maxClockSkewMs, now + maxClockSkewMs].map(toDay))];
       // Besides, the notification may be in a day of its own.

@@ -1,5 +1,6 @@
 import type { BaseLogger } from "pino";
 import { type Addressing, isFor } from "../addressing.ts";
+import { type Clock, systemClock } from "../clock.ts";
 import type { Gap_Reason } from "../gen/mustreach/delivery/v1/delivery_pb.ts";
 import type { Cursors } from "../inbox/cursors.ts";
 import { type DeviceCursor, hasGot } from "../inbox/device-cursors.ts";
@@ -30,6 +31,8 @@ export interface UserDeps {
   readonly onMarkedAcknowledged?: (userId: string, deviceId: string, items: readonly MarkedItem[]) => void;
   readonly groupPush: GroupPush;
   readonly timers: TimerWheel;
+  /** Default: the system's. */
+  readonly clock?: Clock;
   readonly traffic: Traffic;
   /** Told of each gap that a device is told of. */
   readonly onGap: (reason: Gap_Reason) => void;
@@ -73,6 +76,10 @@ export class User implements SessionHome, LiveListener, PushReceiver, TakeoverOw
 
   get timers(): TimerWheel {
     return this.#deps.timers;
+  }
+
+  get clock(): Clock {
+    return this.#deps.clock ?? systemClock;
   }
 
   get heartbeatMs(): number {

@@ -21,6 +21,9 @@ export function reportSubject(partition: number, user: string, id: string, state
 /** The stream of what is to be done for reports. */
 export const reportJobStream = "REPORT_JOBS";
 
+/** All that wait for a look. */
+export const laterFilter = "report_later.*";
+
 /** Notifications that wait for the next look at what has become of them. */
 export function laterSubject(id: string): string {
   return `report_later.${id}`;
@@ -73,7 +76,7 @@ export function reportingSpecs({ retentionMs, maxBytes }: ReportingSettings): re
     {
       name: reportJobStream,
       description: "notifications whose end is to be reported, and how far the report webhook is",
-      subjects: ["report_later.*", lookFilter, turnSubject, placeSubject],
+      subjects: [laterFilter, lookFilter, turnSubject, placeSubject],
       isQueue: true,
       hasSchedules: true,
     },

@@ -4,11 +4,11 @@ import type { BaseLogger } from "pino";
 import { type Addressing, readAddressing, writeAddressing } from "../addressing.ts";
 import type { Broker } from "../broker/connect.ts";
 import { consume } from "../broker/consumers/consume.ts";
-import { toRefusal } from "../broker/faults.ts";
-import { storedAt } from "../broker/write.ts";
+import { type Clock, systemClock } from "../clock.ts";
 import { decodeStored } from "../decode-stored.ts";
 import { type ReportJob_Entry, ReportJob_EntrySchema, ReportJobSchema } from "../gen/mustreach/store/v1/report_pb.ts";
 import type { Publisher } from "../publishing/publish.ts";
+import { storeLater } from "../publishing/store-later.ts";
 import { laterSubject, lookSubject, reportJobStream, reportLookConsumer } from "./layout.ts";
 import type { ReportedNotification } from "./reports.ts";
 
@@ -48,15 +48,17 @@ const maxEntries = 200;
 /** Pause before a job is done again, in milliseconds. */
 const retryMs = 2_000;
 
-export function createReportLooks(broker: Broker, publisher: Publisher, log: BaseLogger): ReportLooks {
+export function createReportLooks(
+  broker: Broker,
+  publisher: Publisher,
+  log: BaseLogger,
+  clock: Clock = systemClock,
+): ReportLooks {
   const addJob = async (entries: readonly Outstanding[], atMs: number): Promise<void> => {
     const id = randomUUID();
-    const stored = await publisher.store(reportJobStream, {
-      subject: laterSubject(id),
-      payload: toBinary(ReportJobSchema, create(ReportJobSchema, { entries: entries.map(encodeEntry) })),
-      headers: storedAt(atMs, lookSubject(id)),
-    });
-    if (stored.kind === "refused") throw toRefusal(stored);
+    const payload = toBinary(ReportJobSchema, create(ReportJobSchema, { entries: entries.map(encodeEntry) }));
+    const [subject, target] = [laterSubject(id), lookSubject(id)];
+    await storeLater(publisher, clock, reportJobStream, { subject, target, payload, atMs });
   };
 
   return {

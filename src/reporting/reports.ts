@@ -1,6 +1,7 @@
 import { create, toBinary } from "@bufbuild/protobuf";
 import type { DirectGet, DirectMessage } from "../broker/reads/direct-get.ts";
 import { toPartition, toToken } from "../broker/subjects.ts";
+import { type Clock, systemClock } from "../clock.ts";
 import { decodeStored } from "../decode-stored.ts";
 import type { Notification } from "../gen/mustreach/delivery/v1/delivery_pb.ts";
 import { type Report, ReportSchema, ReportState } from "../gen/mustreach/msg/v1/report_pb.ts";
@@ -70,7 +71,12 @@ const maxLookup = 250;
 const maxInFlight = 256;
 
 /** @param partitions as of the inboxes: a user's reports have the partition of the user's inbox in their subjects. */
-export function createReports(publisher: Publisher, get: DirectGet, partitions: number): Reports {
+export function createReports(
+  publisher: Publisher,
+  get: DirectGet,
+  partitions: number,
+  clock: Clock = systemClock,
+): Reports {
   const counts: ReportCounts = { delivered: 0, expired: 0, recalled: 0, escalated: 0, collapsed: 0 };
 
   const subjectOf = (userId: string, serverMsgId: string, state: StateToken): string => {
@@ -81,7 +87,7 @@ export function createReports(publisher: Publisher, get: DirectGet, partitions: 
   const tellOne = async (finding: Finding): Promise<void> => {
     const { userId, notification, state } = finding;
     const subject = subjectOf(userId, notification.serverMsgId, state);
-    const payload = toBinary(ReportSchema, toReport(finding));
+    const payload = toBinary(ReportSchema, toReport(finding, clock.now()));
     // Only where none is: who is second has nothing to add.
     const stored = await publisher.store(reportStream, { subject, payload, headers: {}, replaces: 0 });
     if (stored.kind === "stored") counts[state]++;
@@ -112,9 +118,9 @@ export function toReported({ serverMsgId, clientMsgId, key, sendTime }: Notifica
   return { serverMsgId, clientMsgId, key, sendTimeMs: Number(sendTime) };
 }
 
-function toReport({ notification, userId, state, deviceId = "", reason }: Finding): Report {
+function toReport({ notification, userId, state, deviceId = "", reason }: Finding, timeMs: number): Report {
   const { serverMsgId, clientMsgId, key, sendTimeMs } = notification;
-  const times = { sendTime: BigInt(sendTimeMs), time: BigInt(Date.now()) };
+  const times = { sendTime: BigInt(sendTimeMs), time: BigInt(timeMs) };
   return create(ReportSchema, {
     state: states[state],
     serverMsgId,

@@ -1,3 +1,4 @@
+import { type Clock, systemClock } from "../clock.ts";
 import type { Cursors } from "../inbox/cursors.ts";
 import { type DeviceCursor, hasGot } from "../inbox/device-cursors.ts";
 import type { Outstanding, ReportLooks } from "./looks.ts";
@@ -24,6 +25,8 @@ export interface ReportWatchDeps {
   readonly retentionMs: number;
   /** The longest time between two looks at a notification, in milliseconds. Default 3,600,000. */
   readonly maxPauseMs?: number;
+  /** Default: the system's. */
+  readonly clock?: Clock;
 }
 
 /** What finds out what has become of each notification, if nobody else has told it. */
@@ -60,7 +63,7 @@ const maxReads = 64;
  * when it expires.
  */
 export function createReportWatch(deps: ReportWatchDeps): ReportWatch {
-  const { reports, looks, cursors, findWithdrawal, retentionMs, maxPauseMs = 3_600_000 } = deps;
+  const { reports, looks, cursors, findWithdrawal, retentionMs, maxPauseMs = 3_600_000, clock = systemClock } = deps;
   const marginMs = Math.min(maxMarginMs, retentionMs / 10);
 
   const endOf = ({ storedAtMs, expiresAtMs }: Outstanding) => {
@@ -93,7 +96,7 @@ export function createReportWatch(deps: ReportWatchDeps): ReportWatch {
     if (open.length === 0) return;
     const devices = await cursors.ofUsers([...new Set(open.map(({ userId }) => userId))]);
     const withdrawals = await ofEach(open, ({ notification }) => notification.serverMsgId, findWithdrawal);
-    const now = Date.now();
+    const now = clock.now();
     const findings: Finding[] = [];
     const waiting: { readonly one: Outstanding; readonly second: number }[] = [];
     for (const one of open) {

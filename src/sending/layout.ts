@@ -6,6 +6,9 @@ export const fanoutStream = "FANOUT";
 /** The stream of sends that wait for their time. */
 export const scheduleStream = "SCHEDULE";
 
+/** All sends that wait for their time. */
+export const scheduleFilter = "schedule.*";
+
 /** All scheduled sends that are due. */
 export const dueFilter = "due.*";
 
@@ -36,7 +39,7 @@ export const sendingSpecs: readonly StreamSpec[] = [
   {
     name: scheduleStream,
     description: "sends that wait for their time",
-    subjects: ["schedule.*", dueFilter],
+    subjects: [scheduleFilter, dueFilter],
     // A second add replaces the first, which is the same.
     isQueue: true,
     hasSchedules: true,

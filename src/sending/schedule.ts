@@ -2,15 +2,16 @@ import { create, toBinary } from "@bufbuild/protobuf";
 import type { Logger } from "pino";
 import type { Broker } from "../broker/connect.ts";
 import { work } from "../broker/consumers/work.ts";
-import { toRefusal } from "../broker/faults.ts";
 import type { DirectGet } from "../broker/reads/direct-get.ts";
 import { toToken } from "../broker/subjects.ts";
-import { remove, storedAt } from "../broker/write.ts";
+import { remove } from "../broker/write.ts";
+import { type Clock, systemClock } from "../clock.ts";
 import { decodeStored } from "../decode-stored.ts";
 import { failure } from "../errors.ts";
 import { NotificationSchema } from "../gen/mustreach/delivery/v1/delivery_pb.ts";
 import { ScheduledSendSchema } from "../gen/mustreach/store/v1/job_pb.ts";
 import type { Publisher } from "../publishing/publish.ts";
+import { storeLater } from "../publishing/store-later.ts";
 import type { Recalls } from "../recalling/findings.ts";
 import { type DeliverDeps, type Delivery, deliver } from "./deliver.ts";
 import { dueJobs, dueSubject, scheduleStream, scheduleSubject } from "./layout.ts";
@@ -32,17 +33,21 @@ export interface Schedule {
   work(onDue: (send: Delivery) => Promise<void>): Promise<() => Promise<void>>;
 }
 
-export function createSchedule(broker: Broker, publisher: Publisher, get: DirectGet, log: Logger): Schedule {
+export function createSchedule(
+  broker: Broker,
+  publisher: Publisher,
+  get: DirectGet,
+  log: Logger,
+  clock: Clock = systemClock,
+): Schedule {
   const find = async (subject: string) => (await get.last(scheduleStream, subject))?.sequence;
 
   return {
     async add(send) {
-      const token = toToken(send.record.serverMsgId);
-      const subject = scheduleSubject(token);
-      const headers = storedAt(send.record.deliverAtMs, dueSubject(token));
-      const stored = await publisher.store(scheduleStream, { subject, payload: encodeScheduledSend(send), headers });
-      if (stored.kind === "stored") return;
-      throw toRefusal(stored);
+      const { serverMsgId, deliverAtMs: atMs } = send.record;
+      const token = toToken(serverMsgId);
+      const [subject, target] = [scheduleSubject(token), dueSubject(token)];
+      await storeLater(publisher, clock, scheduleStream, { subject, target, payload: encodeScheduledSend(send), atMs });
     },
     async cancel(serverMsgId) {
       const sequence = await find(scheduleSubject(toToken(serverMsgId)));

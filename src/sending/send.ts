@@ -1,5 +1,6 @@
 import { create } from "@bufbuild/protobuf";
 import { toAddressing } from "../addressing.ts";
+import { type Clock, systemClock } from "../clock.ts";
 import { failure } from "../errors.ts";
 import { AckScope, type Notification, NotificationSchema } from "../gen/mustreach/delivery/v1/delivery_pb.ts";
 import { Durability } from "../gen/mustreach/msg/v1/msg_pb.ts";
@@ -46,6 +47,8 @@ export interface SendDeps extends DeliverDeps, SyncSenderDeps {
   readonly groupVersion: (groupId: string) => Promise<number>;
   /** The durability of an acknowledged write, as the broker's configuration gives it now. */
   readonly durability: () => Durability;
+  /** Default: the system's. */
+  readonly clock?: Clock;
 }
 
 /**
@@ -89,6 +92,10 @@ function toAccepted({ durability }: SendDeps, { mustReach }: ValidSend, sent: Se
   return { serverMsgId, clientMsgId, sendTime, durability: mustReach ? durability() : Durability.NONE };
 }
 
+function now({ clock = systemClock }: SendDeps): number {
+  return clock.now();
+}
+
 type Sent = Pick<SendRecord, "serverMsgId" | "clientMsgId" | "sendTime">;
 type Way = (deps: SendDeps, request: ValidSend, operationId: string) => Promise<Sent>;
 
@@ -108,7 +115,7 @@ function wayOf({ mustReach, clientMsgId, recvUserId, sendMsg, sendAtMs, collapse
 /** An online push that nobody can repeat or ask for: nothing of it is kept. */
 async function pushOnly(deps: SendDeps, request: ValidSend): Promise<Sent> {
   if (request.recvGroupId !== "") await deps.groupVersion(request.recvGroupId);
-  const sendTime = Date.now();
+  const sendTime = now(deps);
   const sent = { serverMsgId: createId(sendTime), clientMsgId: createId(sendTime), sendTime };
   const notification = toNotification(request, sent);
   await push(deps.live, notification, request);
@@ -123,7 +130,7 @@ function sendPlaced(deps: SendDeps, request: ValidSend, operationId: string): Pr
 
 function layOutPlaced(deps: SendDeps, request: ValidSend, operationId: string): LaidOut {
   const { ttlMs, escalateAfterMs } = request;
-  const sendTime = Date.now();
+  const sendTime = now(deps);
   const notification = toNotification(request, { serverMsgId: "", clientMsgId: "", sendTime });
   const expiresAtMs = ttlMs === 0 ? undefined : sendTime + ttlMs;
   const devices = toAddressing(request);
@@ -142,7 +149,7 @@ function layOutPlaced(deps: SendDeps, request: ValidSend, operationId: string): 
 
 /** Undefined where record and notification go into two streams, or the id has to be looked up first. */
 function layOutRecorded(deps: SendDeps, request: ValidSend, operationId: string): LaidOut | undefined {
-  const record = toRecord(request, 0, Date.now());
+  const record = toRecord(request, 0, now(deps));
   const notification = toNotification(request, record);
   const { sendMsg, escalateAfterMs } = request;
   const along = soleWrite(deps, { record, notification, sendMsg, escalateAfterMs, operationId });
@@ -166,11 +173,11 @@ async function sendRecorded(deps: SendDeps, request: ValidSend, operationId: str
     const notification = toNotification(request, { ...record, sendTime: record.deliverAtMs || record.sendTime });
     return { record, notification, sendMsg, escalateAfterMs, operationId };
   };
-  const own = toDelivery(toRecord(request, await findVersion(deps, request), Date.now()));
+  const own = toDelivery(toRecord(request, await findVersion(deps, request), now(deps)));
   const isRecorded = mustReach || request.clientMsgId !== "";
   const { first, isRepeat, isStored } = isRecorded ? await claim(deps, own) : unrecorded(own.record);
   const delivery = isRepeat ? toDelivery(first) : own;
-  const isLater = first.deliverAtMs > Date.now();
+  const isLater = first.deliverAtMs > now(deps);
   // Also for a repeat: the first try may have ended between its record and its write, and a second write of the same
   // notification changes nothing. Only one that was recalled must not come back.
   const isRecalled =

@@ -1,4 +1,5 @@
 import { isFor } from "../addressing.ts";
+import { type Clock, systemClock } from "../clock.ts";
 import { wrongField } from "../errors.ts";
 import { DeliveryState, type GetDeliveryStatusRequest } from "../gen/mustreach/msg/v1/msg_pb.ts";
 import type { Cursors } from "../inbox/cursors.ts";
@@ -56,6 +57,8 @@ export interface DeliveryStatusDeps extends FindSendDeps {
   readonly cursors: Pick<Cursors, "ofUsers">;
   /** How long notifications are kept, in milliseconds. */
   readonly retentionMs: number;
+  /** Default: the system's. */
+  readonly clock?: Clock;
 }
 
 /** What each state is called in a request and in the counts. */
@@ -106,13 +109,13 @@ export function requireStatusQuery(request: GetDeliveryStatusRequest): StatusQue
  * @throws as {@link findSend}.
  */
 export async function getDeliveryStatus(deps: DeliveryStatusDeps, query: StatusQuery): Promise<DeliveryStatus> {
-  const { recalls, inbox, cursors, retentionMs } = deps;
+  const { recalls, inbox, cursors, retentionMs, clock = systemClock } = deps;
   const { reference, state, pageNumber, showNumber } = query;
   const { record, recipients } = await findSend(deps, reference);
   const recalled = await recalls.find(record.serverMsgId);
   const findings = recalled && (await recalls.open(record.serverMsgId));
   const withdrawn = recalled && (recalled.replacedBy === "" ? DeliveryState.RECALLED : DeliveryState.COLLAPSED);
-  const ownState = withdrawn ?? toOwnState(record, retentionMs, Date.now());
+  const ownState = withdrawn ?? toOwnState(record, retentionMs, clock.now());
 
   const ofChunk = async (userIds: readonly string[]): Promise<RecipientDelivery[]> => {
     const [sequences, devices] = await Promise.all([inbox.find(userIds, record.serverMsgId), cursors.ofUsers(userIds)]);

@@ -1,4 +1,5 @@
 import type { Addressing } from "../addressing.ts";
+import { type Clock, systemClock } from "../clock.ts";
 import { wrongField } from "../errors.ts";
 import { AckScope } from "../gen/mustreach/delivery/v1/delivery_pb.ts";
 import type { SendBusinessNotificationRequest } from "../gen/mustreach/msg/v1/msg_pb.ts";
@@ -57,6 +58,8 @@ export interface SendLimits {
   readonly maxPayloadBytes: () => number;
   /** What of must-reach notifications is reported begins its key with one of these; `*`: all. Default: none. */
   readonly reportKeys?: readonly string[] | undefined;
+  /** Default: the system's. */
+  readonly clock?: Clock;
 }
 
 /**
@@ -110,7 +113,7 @@ export function validateSend(request: SendBusinessNotificationRequest, limits: S
     throw wrongField("escalationDelaySeconds", `escalationDelaySeconds must be 1 to ${maxEscalationDelaySeconds}`);
   }
   const sendAtMs = Number(request.sendAt);
-  if (sendAtMs < 0 || (sendAtMs > 0 && sendAtMs > Date.now() + limits.retentionMs)) {
+  if (sendAtMs < 0 || (sendAtMs > 0 && sendAtMs > (limits.clock ?? systemClock).now() + limits.retentionMs)) {
     throw wrongField("sendAt", "sendAt must be milliseconds since the Unix epoch, at most the retention ahead");
   }
   if (request.report && level !== 2) {

@@ -6,6 +6,7 @@ import { createSender, type OutgoingNotification, type SentNotification } from "
 import { loadConfig } from "../config.ts";
 import { createLog } from "../observe/log.ts";
 import { startServer } from "../server.ts";
+import { createJumpingClock } from "./jumping-clock.ts";
 import { openDevice, type ReceiveOptions, type TestDevice } from "./test-device.ts";
 
 export interface TestServerOptions {
@@ -42,9 +43,30 @@ export interface TestServer extends AsyncDisposable {
    */
   receive(userID: string, options?: ReceiveOptions): Promise<TestDevice>;
 
+  /** What its clock shows, in epoch milliseconds: what a `sendAt` is to be reckoned from. */
+  now(): number;
+
+  /**
+   * Moves its clock forward, at once: as if `ms` milliseconds had passed in which nobody did anything. What has ended by
+   * then has expired; sends whose `sendAt` has come go out, then; what has not reached in time is escalated, and what has
+   * become of it reported. It resolves when that is done, but for what waits for others: a webhook that does not answer,
+   * a device.
+   *
+   * Not moved: the time of tokens and of connections, the pause before a webhook is tried again, and the retention, after
+   * which the broker removes what it has stored. Nothing moves of a server with `MUSTREACH_NATS_URL` or more than one of
+   * `MUSTREACH_WORKERS`.
+   *
+   * @param ms 0 to a year of 365 days.
+   * @throws {RangeError} for another number; {Error} where nothing moves.
+   */
+  advance(ms: number): Promise<void>;
+
   /** Stops the service and its broker, and removes what they have stored. */
   close(): Promise<void>;
 }
+
+/** The furthest that time is moved at once, in milliseconds. */
+const maxAdvanceMs = 365 * 86_400_000;
 
 /**
  * Starts a service for the tests of what uses it: the real one, with a real broker, on a port of its own.
@@ -57,8 +79,9 @@ export async function createTestServer(options: TestServerOptions = {}): Promise
   const remove = () => rm(dataDir, { recursive: true, force: true });
   try {
     const { MUSTREACH_NATS_SERVER } = process.env;
+    const clock = createJumpingClock();
     const config = loadConfig({ MUSTREACH_NATS_SERVER, ...defaults, MUSTREACH_DATA_DIR: dataDir, ...settings });
-    const server = await startServer(config, createLog(logLevel));
+    const server = await startServer(config, createLog(logLevel), clock);
     const [admin = "imAdmin"] = config.adminUserIds;
     const token = async (userId: string, platformId: number) => (await server.mint({ userId, platformId })).token;
     const sender = createSender({ baseUrl: server.url, token: () => token(admin, adminPlatform) });
@@ -84,6 +107,16 @@ export async function createTestServer(options: TestServerOptions = {}): Promise
         const device = await openDevice(server.url, await token(userID, webPlatform), deviceOptions);
         devices.push(device);
         return device;
+      },
+      now: clock.now,
+      async advance(ms) {
+        if (!(Number.isSafeInteger(ms) && ms >= 0 && ms <= maxAdvanceMs)) {
+          throw new RangeError(`time is moved by 0 to ${maxAdvanceMs} whole milliseconds, not ${ms}`);
+        }
+        if (config.natsUrl !== undefined || config.workers !== 1) {
+          throw new Error("time is moved only of one process with a broker of its own");
+        }
+        await clock.advance(ms);
       },
       close,
       [Symbol.asyncDispose]: close,

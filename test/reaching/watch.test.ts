@@ -9,6 +9,7 @@ import { createPushMemory } from "../../src/live/push-queue.ts";
 import type { ReachEntry } from "../../src/reaching/entry.ts";
 import { createAdmission } from "../../src/receiving/admission.ts";
 import { createHub } from "../../src/receiving/hub.ts";
+import { createJumpingClock } from "../../src/testing/jumping-clock.ts";
 import { createTimerWheel } from "../../src/timer-wheel.ts";
 import { Traffic } from "../../src/traffic/traffic.ts";
 import { useBroker } from "../helpers/broker.ts";
@@ -257,6 +258,27 @@ describe("without a webhook", () => {
     const { counts } = await startReach({ cursors: { ...cursors, ofUsers }, retryMs: 50 });
     await waitFor(() => expect(counts).toMatchObject({ reached: 1, woken: 0 }));
     await waitFor(async () => expect(await consumed("reach")).toEqual({ pending: 0, deliveries: 2 }));
+  });
+
+  test("reminders come when the clock has jumped to their time, and not before", async () => {
+    const { send, startReach } = await openInstance();
+    const clock = createJumpingClock();
+    const wake = vi.fn();
+    const reach = await startReach({ clock, wake, wakeDelayMs: 3_600_000 });
+    await send("ann", "1");
+    await clock.advance(3_600_000);
+    await waitFor(async () => {
+      await reach.catchUp();
+      expect(wake).toHaveBeenCalledTimes(1);
+    });
+    // The next is at three times the age.
+    await clock.advance(7_000_000);
+    await reach.catchUp();
+    expect(wake).toHaveBeenCalledTimes(1);
+    await clock.advance(200_000);
+    await reach.catchUp();
+    expect(wake).toHaveBeenCalledTimes(2);
+    expect(reach.counts).toMatchObject({ woken: 2, letGo: 0 });
   });
 });
 

@@ -1,6 +1,7 @@
 import { create, toBinary } from "@bufbuild/protobuf";
 import { pino } from "pino";
 import type { Addressing } from "../../src/addressing.ts";
+import { systemClock } from "../../src/clock.ts";
 import { NotificationSchema } from "../../src/gen/mustreach/delivery/v1/delivery_pb.ts";
 import type { DeviceCursor } from "../../src/inbox/device-cursors.ts";
 import { toEventFrame } from "../../src/inbox/event-frame.ts";
@@ -83,6 +84,7 @@ export function homeOf({ readInbox, readCursors = async () => [] }: HomeStore, h
     read: readInbox,
     oldestSequence: async () => 0,
     timers: createTimerWheel(),
+    clock: systemClock,
     heartbeatMs,
     log: pino({ level: "silent" }),
     prepare: () => undefined,

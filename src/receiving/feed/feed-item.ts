@@ -1,3 +1,4 @@
+import type { Clock } from "../../clock.ts";
 import type { Gap_Reason } from "../../gen/mustreach/delivery/v1/delivery_pb.ts";
 import type { DeviceCursor } from "../../inbox/device-cursors.ts";
 import type { InboxEntry, ItemMarks } from "../../inbox/items.ts";
@@ -45,6 +46,7 @@ export interface FeedSource {
   /** The cursors of all devices of the user, as they are stored now. */
   readCursors(): Promise<readonly DeviceCursor[]>;
   readonly timers: TimerWheel;
+  readonly clock: Pick<Clock, "now">;
 }
 
 /** Whose feed it is. */

@@ -84,7 +84,7 @@ export class Feed implements TimerOwner {
       return gap;
     }
     const entry = this.#shift();
-    const now = entry?.expiresAtMs === undefined ? 0 : Date.now();
+    const now = entry?.expiresAtMs === undefined ? 0 : this.#source.clock.now();
     if (entry === undefined || !isExpired(entry, now))
       return entry?.marks?.isUserScoped ? this.#unlessSettled(entry, entry.marks) : entry;
     let last = entry;
@@ -181,7 +181,7 @@ export class Feed implements TimerOwner {
   }
 
   async #read(limit: number): Promise<Reading> {
-    const startedMs = Date.now();
+    const startedMs = this.#source.clock.now();
     this.#reads++;
     // Before the read: a hint that comes while it is under way must lead to another one.
     this.#isStale = false;

@@ -1,6 +1,7 @@
 import { enumToJson } from "@bufbuild/protobuf";
 import fc from "fast-check";
 import { afterEach, describe, expect, test, vi } from "vitest";
+import { systemClock } from "../../../src/clock.ts";
 import { failure } from "../../../src/errors.ts";
 import { Gap_ReasonSchema } from "../../../src/gen/mustreach/delivery/v1/delivery_pb.ts";
 import { Feed } from "../../../src/receiving/feed/feed.ts";
@@ -19,7 +20,10 @@ function openFeed(store: Store, { resumeSequence = 0, oldestSequence = 0, isStor
   const onStoreChanged = vi.fn();
   const { readCursors } = store;
   const timers = createTimerWheel();
-  const source = { read: store.readInbox, oldestSequence: async () => oldestSequence, readCursors, timers };
+  const source = {
+    ...{ read: store.readInbox, oldestSequence: async () => oldestSequence, readCursors, timers },
+    clock: systemClock,
+  };
   const feed = new Feed({ epoch: "", sequence: resumeSequence, isStoreChanged }, source, {
     deviceId: "phone",
     onMore,
