@@ -113,7 +113,7 @@ const annexes: Readonly<Record<string, readonly string[]>> = {
   // A program that receives from the broker itself.
   "verify/native": ["client/wire", "gen", "inbox", "verify/doors"],
   // Instances and brokers that it breaks.
-  "verify/versions": ["verify"],
+  "verify/versions": ["gen", "verify"],
   "verify/own": ["auth", "broker", "embedded", "verify", "verify/disk", "verify/native", "verify/versions", "version"],
 };
 

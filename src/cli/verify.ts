@@ -52,7 +52,7 @@ export function verifyCommand(): Command {
     .option("--workers <number>", "processes of each of them", positiveNumber, 1)
     .option(
       "--upgrade-from <dir>",
-      "where another version is installed (a checkout, or an npm package): its instances begin, and are replaced by ours under load and back",
+      "where another version is installed (a checkout, or an npm package): its instances begin, and are replaced by ours under load and back; no send has a field that it does not know",
     )
     .option("--writers <number>", "callers that send", positiveNumber, 50)
     .option("--users <number>", "users, each with one or two devices", positiveNumber, 20)

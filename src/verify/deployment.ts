@@ -29,6 +29,11 @@ export interface Deployment {
   readonly instances: readonly Instance[];
   /** What can happen to it: nothing, to one that is not ours. */
   readonly faults: readonly Fault[];
+  /**
+   * The fields of `SendBusinessNotificationRequest`, by their names in JavaScript, that an older version among its instances
+   * does not know: it would not do what they say, so that no send has them.
+   */
+  readonly lacking: ReadonlySet<string>;
   readonly adminToken: string;
   /** A token of a user, of {@link devicePlatform}. */
   userToken(userId: string): Promise<string>;

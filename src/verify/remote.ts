@@ -15,6 +15,7 @@ export function reachRemote(urls: readonly string[], adminToken: string): Deploy
   return {
     instances: urls.map((url) => ({ name: url, url, isUp: () => true })),
     faults: [],
+    lacking: new Set(),
     adminToken,
     userToken(userId) {
       const token = tokens.get(userId) ?? fetchToken(userId);

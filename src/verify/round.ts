@@ -132,7 +132,7 @@ export async function runRound(options: RoundOptions): Promise<Round> {
   };
   progress.enter(`round ${round}, sends and faults`, describe);
   const deviceIds = [...new Set(devices.map(({ history: { deviceId } }) => deviceId))];
-  const ingredients = { userIds, groupIds, deviceIds, now };
+  const ingredients = { userIds, groupIds, deviceIds, now, lacking: deployment.lacking };
   const writer = { deployment, call, ...ingredients, sends, dataById, maxPauseMs: options.maxPauseMs };
   const actors = [
     ...nameAll("writer", options.writers).map((name) => runWriter({ ...writer, name, random: randomOf(name) }, signal)),

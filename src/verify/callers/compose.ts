@@ -1,4 +1,5 @@
 import type { Send } from "../check/history.ts";
+import type { Deployment } from "../deployment.ts";
 import type { Random } from "../random.ts";
 
 /** What sends are made of. */
@@ -10,6 +11,8 @@ export interface Ingredients {
   readonly random: Random;
   /** The clock of the history. */
   readonly now: () => number;
+  /** Fields of a request that no send may have: see {@link Deployment.lacking}. */
+  readonly lacking: ReadonlySet<string>;
 }
 
 /** How far ahead something is sent for later, in milliseconds. */
@@ -26,15 +29,16 @@ const plain = { isSettledByOne: false, collapseKey: "", ttlSeconds: 0, sendAt: 0
 
 /** Composes a send that nobody has made yet, to a user, a group or a list, and now and then with a wish. */
 export function compose(data: string, ingredients: Ingredients): Send {
-  const { random, userIds, groupIds } = ingredients;
+  const { random, userIds, groupIds, lacking } = ingredients;
   const level = random.chance(0.75) ? 2 : 1;
   const kind = random();
   const to =
     kind < 0.45
       ? { recvUserId: random.pick(userIds) }
-      : kind < 0.85
+      : kind < 0.85 || lacking.has("recvUserIds")
         ? { recvGroupId: random.pick(groupIds) }
         : { recvUserIds: pickSome(userIds, random) };
+  const wished = wish(ingredients, level, "recvUserId" in to, "recvUserIds" in to);
   return {
     data,
     clientMsgId: random.chance(0.6) ? `id of ${data}` : "",
@@ -42,7 +46,7 @@ export function compose(data: string, ingredients: Ingredients): Send {
     ...toNobody,
     ...to,
     ...plain,
-    ...wish(ingredients, level, "recvUserId" in to, "recvUserIds" in to),
+    ...(isLacking(wished, lacking) ? {} : wished),
     attempts: [],
     recalls: [],
   };
@@ -69,6 +73,11 @@ function wish(
   }
   if (choice < 0.64) return { ttlSeconds: random.between(minTtlSeconds, maxTtlSeconds) };
   return {};
+}
+
+/** Whether a wish needs a field that is not there. */
+function isLacking(wished: Partial<Send>, lacking: ReadonlySet<string>): boolean {
+  return Object.keys(wished).some((name) => lacking.has(name === "isSettledByOne" ? "ackScope" : name));
 }
 
 /** Two or more, each at most once. */

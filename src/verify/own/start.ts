@@ -8,6 +8,7 @@ import { version } from "../../version.ts";
 import { type Deployment, devicePlatform } from "../deployment.ts";
 import { type Disk, mountDisk } from "../disk/disk.ts";
 import { nativeDoor } from "../native/consumer.ts";
+import { findLacking } from "../versions/lacking.ts";
 import { findInstallation, versionFault } from "../versions/versions.ts";
 import { type Broker, type Route, startBrokers } from "./brokers.ts";
 import { type Clock, createClock } from "./clock.ts";
@@ -54,6 +55,8 @@ export async function startOwn({
   say = () => {},
 }: OwnOptions): Promise<OwnDeployment> {
   const other = upgradeFrom === undefined ? undefined : await findInstallation(upgradeFrom);
+  const lacking = other === undefined ? new Set<string>() : await findLacking(other);
+  if (lacking.size > 0) say(`no send has ${[...lacking].join(", ")}: ${other?.version} does not know them`);
   const dir = await mkdtemp(join(tmpdir(), "mustreach-verify-"));
   const secret = randomBytes(32).toString("base64url");
   const instances: OwnInstance[] = [];
@@ -128,6 +131,7 @@ export async function startOwn({
       ...(other === undefined ? [] : [versionFault(instances, [other, { version, program: ownProgram }])]),
       ...faultsOf(parts),
     ],
+    lacking,
     adminToken: await mintFor("imAdmin", adminPlatform),
     userToken(userId) {
       const token = tokens.get(userId) ?? mintFor(userId, devicePlatform);

@@ -3,6 +3,7 @@ import { tmpdir } from "node:os";
 import { join, resolve } from "node:path";
 import { expect, onTestFinished, test } from "vitest";
 import { createRandom } from "../../../src/verify/random.ts";
+import { findLacking } from "../../../src/verify/versions/lacking.ts";
 import { findInstallation, type Replaceable, versionFault } from "../../../src/verify/versions/versions.ts";
 import { version } from "../../../src/version.ts";
 
@@ -37,6 +38,34 @@ test("what has no program, and what is something else, is no installation", asyn
   await expect(findInstallation(await directory({ "package.json": manifest }))).rejects.toThrow("no mustreach");
   const other = await directory({ "package.json": '{"name":"other","version":"1.0.0"}', "src/main.ts": "" });
   await expect(findInstallation(other)).rejects.toThrow("no mustreach");
+});
+
+test("what another version does not know of a send is told by its own descriptors", async () => {
+  expect(await findLacking(await findInstallation(root))).toEqual(new Set());
+  const known = [
+    "sendUserId",
+    "recvUserId",
+    "recvGroupId",
+    "key",
+    "data",
+    "sendMsg",
+    "reliabilityLevel",
+    "clientMsgId",
+  ];
+  const fields = JSON.stringify([...known, "ttlSeconds", "sendAt", "isOld"].map((localName) => ({ localName })));
+  const generated = `export const SendBusinessNotificationRequestSchema = { fields: ${fields} };`;
+  const older = await directory({
+    "package.json": '{"name":"mustreach","version":"0.0.9","type":"module"}',
+    "dist/main.js": "",
+    "dist/gen/mustreach/msg/v1/msg_pb.js": generated,
+  });
+  const lacking = await findLacking(await findInstallation(older));
+  for (const name of ["recvUserIds", "recvDeviceId", "exceptDeviceId", "ackScope", "collapseKey", "report"]) {
+    expect(lacking).toContain(name);
+  }
+  for (const name of [...known, "isOld"]) expect(lacking).not.toContain(name);
+  const without = await directory({ "package.json": manifest, "dist/main.js": "" });
+  await expect(findLacking(await findInstallation(without))).rejects.toThrow("msg_pb.js");
 });
 
 test("instances are replaced one after the other, and back the next time", async () => {
