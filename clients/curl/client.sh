@@ -1,7 +1,7 @@
 # shellcheck shell=bash
 # Sends, and receives on for as long as the device lives, with curl and jq: what a script copies.
 # It needs BASE, such as http://127.0.0.1:10002, and the functions read_token, which prints the token, and
-# handle KIND JSON, which gets each event once, in order.
+# handle KIND JSON, which gets each event once, in order. curl_options may hold options of curl's, such as those of TLS.
 
 # How long one attempt to send may take, and all of them together, in seconds.
 attempt_timeout=10
@@ -13,6 +13,7 @@ max_delay=30000
 idle_timeout=50
 
 failures=0
+curl_options=()
 
 # next_delay: prints nothing; sets delay.
 next_delay() {
@@ -56,8 +57,8 @@ send() {
     sendUserID: "imAdmin", recvUserID: $user, clientMsgID: $id, key: $key, data: $data, reliabilityLevel: 2}')
   failures=0
   while :; do
-    answer=$(curl -sS --max-time "$attempt_timeout" -w '\n%{http_code}' -H "token: $(read_token)" \
-      -H 'content-type: application/json' --data-binary "$body" \
+    answer=$(curl -sS "${curl_options[@]}" --max-time "$attempt_timeout" -w '\n%{http_code}' \
+      -H "token: $(read_token)" -H 'content-type: application/json' --data-binary "$body" \
       "$BASE/mustreach.msg.v1.MsgService/SendBusinessNotification")
     status=${answer##*$'\n'}
     answer=${answer%$'\n'*}
@@ -128,10 +129,11 @@ receive() {
 # run_session DEVICE TOKEN: runs one stream to its end. Sets err_code, 0 for none, and advice, in milliseconds.
 run_session() {
   local device=$1 token=$2 events line event='' data='' id='' headers="$record.headers"
-  local query=(--data-urlencode "deviceID=$device")
+  local options=(--data-urlencode "deviceID=$device")
   err_code=0 err_msg='' advice=''
-  [[ -n $sequence ]] && query+=(--data-urlencode "afterSequence=$sequence" --data-urlencode "epoch=$epoch")
-  exec {events}< <(exec curl -sSN -G -D "$headers" -H "token: $token" "${query[@]}" "$BASE/events" 2>/dev/null && echo)
+  [[ -n $sequence ]] && options+=(--data-urlencode "afterSequence=$sequence" --data-urlencode "epoch=$epoch")
+  options+=(-D "$headers" -H "token: $token" "${curl_options[@]}")
+  exec {events}< <(exec curl -sSN -G "${options[@]}" "$BASE/events" 2>/dev/null && echo)
   local stream=$!
   # A line ends at a line feed only, as bash reads it.
   while IFS= read -r -t "$idle_timeout" -u "$events" line || [[ $line == '{'* ]]; do
@@ -191,7 +193,7 @@ take() {
   { ((is_new)) || [[ $3 == settled ]]; } && handle "$3" "$4"
   ((is_new)) && save_record "$new_sequence" "$new_epoch"
   # What cannot be acknowledged now is by the next one, or by the record that the next stream begins with.
-  curl -sS --max-time "$attempt_timeout" -o /dev/null -H "token: $2" -H "operationID: $new_sequence" \
-    --data-binary "$(jq -n --arg device "$1" --argjson sequence "$sequence" --arg epoch "$epoch" \
+  curl -sS "${curl_options[@]}" --max-time "$attempt_timeout" -o /dev/null \
+    -H "token: $2" -H "operationID: $new_sequence" --data-binary "$(jq -n --arg device "$1" --argjson sequence "$sequence" --arg epoch "$epoch" \
       '{deviceID: $device, sequence: $sequence, epoch: $epoch}')" "$BASE/ack" || true
 }

@@ -5,6 +5,11 @@ set -u
 source "$(dirname "${BASH_SOURCE[0]}")/client.sh"
 
 BASE="http://$ADDRESS"
+# TLS, with the authorities that are believed, and a certificate of the client's own for mTLS.
+if [[ -n ${CA_FILE-} ]]; then
+  BASE="https://$ADDRESS"
+  curl_options=(--cacert "$CA_FILE" ${CERT_FILE:+--cert "$CERT_FILE" --key "$KEY_FILE"})
+fi
 
 # Whoever renews the token writes the new one there.
 read_token() {

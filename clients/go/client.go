@@ -2,6 +2,8 @@ package main
 
 import (
 	"context"
+	"crypto/tls"
+	"crypto/x509"
 	"errors"
 	"fmt"
 	"io"
@@ -14,6 +16,7 @@ import (
 	"google.golang.org/genproto/googleapis/rpc/errdetails"
 	"google.golang.org/grpc"
 	"google.golang.org/grpc/codes"
+	"google.golang.org/grpc/credentials"
 	"google.golang.org/grpc/credentials/insecure"
 	"google.golang.org/grpc/metadata"
 	"google.golang.org/grpc/status"
@@ -96,9 +99,31 @@ func (b *backoff) next() time.Duration {
 	return delay/2 + rand.N(delay/2)
 }
 
-// Connect opens a channel. It connects by itself.
-func Connect(address string) (*grpc.ClientConn, error) {
-	return grpc.NewClient(address, grpc.WithTransportCredentials(insecure.NewCredentials()))
+// TLS is what a channel over TLS takes, in PEM: the file of the authorities that are believed, and, for mTLS, those of the
+// client's own certificate and its key.
+type TLS struct{ CAFile, CertFile, KeyFile string }
+
+// Connect opens a channel: over TLS with a CAFile, else in plain text. It connects by itself.
+func Connect(address string, files TLS) (*grpc.ClientConn, error) {
+	if files.CAFile == "" {
+		return grpc.NewClient(address, grpc.WithTransportCredentials(insecure.NewCredentials()))
+	}
+	pem, err := os.ReadFile(files.CAFile)
+	if err != nil {
+		return nil, err
+	}
+	config := &tls.Config{RootCAs: x509.NewCertPool()}
+	if !config.RootCAs.AppendCertsFromPEM(pem) {
+		return nil, fmt.Errorf("%s: no certificate", files.CAFile)
+	}
+	if files.CertFile != "" {
+		// For each connection anew: certificates are replaced while it runs.
+		config.GetClientCertificate = func(*tls.CertificateRequestInfo) (*tls.Certificate, error) {
+			own, err := tls.LoadX509KeyPair(files.CertFile, files.KeyFile)
+			return &own, err
+		}
+	}
+	return grpc.NewClient(address, grpc.WithTransportCredentials(credentials.NewTLS(config)))
 }
 
 // Send sends until there is an answer. The request has a ClientMsgId, so that it is accepted once.

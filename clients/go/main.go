@@ -57,7 +57,9 @@ func check(err error) {
 
 func main() {
 	ctx := context.Background()
-	conn, err := Connect(os.Getenv("ADDRESS"))
+	conn, err := Connect(os.Getenv("ADDRESS"), TLS{
+		CAFile: os.Getenv("CA_FILE"), CertFile: os.Getenv("CERT_FILE"), KeyFile: os.Getenv("KEY_FILE"),
+	})
 	check(err)
 	var failed *Error
 

@@ -78,10 +78,22 @@ class Backoff:
         self._failures = 0
 
 
-def connect(address: str) -> grpc.Channel:
+def connect(
+    address: str, ca_file: str | None = None, cert_file: str | None = None, key_file: str | None = None
+) -> grpc.Channel:
+    """Opens a channel: with `ca_file`, the authorities that are believed, in PEM, over TLS, else in plain text. With
+    `cert_file` and `key_file` the client shows a certificate of its own (mTLS)."""
     # grpc waits up to two minutes before it connects again, unless it is told.
     options = [("grpc.initial_reconnect_backoff_ms", 500), ("grpc.max_reconnect_backoff_ms", 5_000)]
-    return grpc.insecure_channel(address, options)
+    if not ca_file:
+        return grpc.insecure_channel(address, options)
+    ca, key, cert = (read_file(path) if path else None for path in (ca_file, key_file, cert_file))
+    return grpc.secure_channel(address, grpc.ssl_channel_credentials(ca, key, cert), options)
+
+
+def read_file(path: str) -> bytes:
+    with open(path, "rb") as file:
+        return file.read()
 
 
 def send(

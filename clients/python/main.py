@@ -5,6 +5,7 @@ import sys
 
 sys.path.insert(0, os.path.join(os.path.dirname(os.path.abspath(__file__)), "gen"))
 
+import grpc
 from mustreach.delivery.v1 import delivery_pb2 as delivery
 from mustreach.msg.v1 import msg_pb2 as msg
 
@@ -15,6 +16,11 @@ def read_token() -> str:
     """Whoever renews the token writes the new one there."""
     with open(os.environ["TOKEN_FILE"], encoding="utf-8") as file:
         return file.read().strip()
+
+
+def connect() -> grpc.Channel:
+    files = (os.environ.get(name) for name in ("CA_FILE", "CERT_FILE", "KEY_FILE"))
+    return client.connect(os.environ["ADDRESS"], *files)
 
 
 def say(*words: object) -> None:
@@ -31,7 +37,7 @@ def send(user: str, client_msg_id: str, key: str, data: str) -> int:
         reliability_level=2,
     )
     try:
-        sent = client.send(client.connect(os.environ["ADDRESS"]), read_token, request)
+        sent = client.send(connect(), read_token, request)
     except client.MustreachError as error:
         say("error", error.err_code, error.err_msg, ",".join(error.fields))
         return 1
@@ -60,7 +66,7 @@ def handle(event: delivery.SubscribeResponse) -> None:
 
 def receive() -> int:
     receiver = client.Receiver(
-        client.connect(os.environ["ADDRESS"]),
+        connect(),
         read_token,
         os.environ["DEVICE_ID"],
         client.Record(os.environ["STATE_FILE"]),

@@ -70,7 +70,7 @@ export async function findNatsServer(options: FindOptions): Promise<NatsServer> 
 }
 
 /** Where programs keep what they can get again: the XDG base directory, or macOS's own place. */
-function userCacheDir(env: NodeJS.ProcessEnv): string {
+export function userCacheDir(env: NodeJS.ProcessEnv): string {
   const home = env.HOME || homedir();
   return env.XDG_CACHE_HOME || join(home, process.platform === "darwin" ? "Library/Caches" : ".cache");
 }

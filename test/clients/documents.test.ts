@@ -4,7 +4,7 @@ import { expect, test } from "vitest";
 
 const root = resolve(import.meta.dirname, "../..");
 const read = (path: string) => readFileSync(join(root, path), "utf8");
-const section = read("docs/clients.md").split("\n## Errors\n")[1]?.split("\n## ")[0] ?? "";
+const sectionOf = (title: string) => read("docs/clients.md").split(`\n## ${title}\n`)[1]?.split("\n## ")[0] ?? "";
 
 /** Where the code of a language is that docs/clients.md shows. */
 const sources: Readonly<Record<string, string>> = {
@@ -17,12 +17,17 @@ const sources: Readonly<Record<string, string>> = {
   sh: "clients/curl/*.sh",
 };
 
+const snippetOf = (title: string, language: string) =>
+  new RegExp(`^\`\`\`${language}\n(.*?)^\`\`\`$`, "ms").exec(sectionOf(title))?.[1] ?? "";
+
+const codeOf = (files: string) => globSync(files, { cwd: root }).map(read).join("\n");
+
 /** Without what the code is indented by. */
 const outdent = (code: string) => code.replace(/^[ \t]+/gm, "").trim();
 
 test.each(Object.entries(sources))("how errors are read in %s is shown as the client does it", (language, files) => {
-  const [, snippet = ""] = new RegExp(`^\`\`\`${language}\n(.*?)^\`\`\`$`, "ms").exec(section) ?? [];
-  const code = globSync(files, { cwd: root }).map(read).join("\n");
+  const snippet = snippetOf("Errors", language);
+  const code = codeOf(files);
   expect(outdent(snippet)).not.toBe("");
   expect(outdent(code)).toContain(outdent(snippet));
   for (const detail of ["ErrorInfo", "RetryInfo", "BadRequest"]) {
@@ -30,4 +35,10 @@ test.each(Object.entries(sources))("how errors are read in %s is shown as the cl
     const snake = detail.replace(/(?<=[a-z])[A-Z]/g, (letter) => `_${letter}`).toLowerCase();
     expect(snippet.includes(detail) || snippet.includes(snake), detail).toBe(true);
   }
+});
+
+test.each(["python", "go", "rust", "java", "sh"])("how %s speaks TLS is shown as the client does it", (language) => {
+  const snippet = outdent(snippetOf("Over TLS", language));
+  expect(snippet).not.toBe("");
+  expect(outdent(codeOf(sources[language] ?? ""))).toContain(snippet);
 });

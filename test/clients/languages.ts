@@ -1,7 +1,7 @@
-import { cp, mkdir, rm } from "node:fs/promises";
 import { join } from "node:path";
-import { builds, findVersion, installProtoc, root } from "../foreign/toolchain.ts";
+import { builds, findVersion, installProtoc, isUnreached, root } from "../foreign/toolchain.ts";
 import { startBrowser } from "./browser.ts";
+import { buildOnce } from "./build-once.ts";
 import { type Program, processProgram } from "./program.ts";
 
 /** A language that there is a client in. */
@@ -9,12 +9,14 @@ export interface Language {
   readonly name: string;
   /** What it needs: the tools whose version is asked, each with the arguments that ask it. */
   readonly needs: readonly (readonly string[])[];
-  /** Makes its client ready to run. */
-  build(): Promise<Program>;
-  /** Whether `npm test` runs it: it needs no compiler, and is ready within seconds. */
-  readonly isQuick: boolean;
+  /** Whether protoc is needed, which pip installs. Default: false. */
+  readonly needsProtoc?: boolean;
+  /** Makes its client ready to run, with tools of these versions. */
+  build(versions: string): Promise<Program>;
   /** Whether it only sends and receives in the ring: `mustreach/client` has tests of its own. Default: false. */
   readonly isRingOnly?: boolean;
+  /** Whether it speaks TLS with the files that it is given, and shows a certificate of its own. Default: false. */
+  readonly speaksTls?: boolean;
 }
 
 const clients = join(root, "clients");
@@ -27,14 +29,16 @@ export const languages: readonly Language[] = [
       ["go", "version"],
       ["python3", "--version"],
     ],
-    isQuick: false,
-    build: async () => toProgram("go", (dir) => builds.go(dir)),
+    needsProtoc: true,
+    build: (versions) => toProgram("go", versions, (dir) => builds.go(dir)),
+    speaksTls: true,
   },
   {
     name: "python",
     needs: [["python3", "--version"]],
-    isQuick: true,
-    build: async () => toProgram("python", (dir) => builds.python(dir, "main.py")),
+    needsProtoc: true,
+    build: (versions) => toProgram("python", versions, (dir) => builds.python(dir, "main.py")),
+    speaksTls: true,
   },
   {
     name: "java",
@@ -42,8 +46,8 @@ export const languages: readonly Language[] = [
       ["mvn", "-Dstyle.color=never", "--version"],
       ["java", "--version"],
     ],
-    isQuick: false,
-    build: async () => toProgram("java", (dir) => builds.java(dir, "Main")),
+    build: (versions) => toProgram("java", versions, (dir) => builds.java(dir, "Main")),
+    speaksTls: true,
   },
   {
     name: "rust",
@@ -51,14 +55,14 @@ export const languages: readonly Language[] = [
       ["cargo", "--version"],
       ["python3", "--version"],
     ],
-    isQuick: false,
-    build: async () => toProgram("rust", (dir) => builds.rust(dir, "mustreach-client")),
+    needsProtoc: true,
+    build: (versions) => toProgram("rust", versions, (dir) => builds.rust(dir, "mustreach-client")),
+    speaksTls: true,
   },
   {
     name: "typescript",
     needs: [],
     isRingOnly: true,
-    isQuick: true,
     build: async () => processProgram([process.execPath, join(clients, "typescript", "main.ts")], root),
   },
   {
@@ -68,25 +72,23 @@ export const languages: readonly Language[] = [
       ["jq", "--version"],
       ["bash", "--version"],
     ],
-    isQuick: true,
     build: async () => processProgram(["bash", join(clients, "curl", "main.sh")], root),
+    speaksTls: true,
   },
   {
     name: "browser",
     needs: [["chromium", "--version"]],
-    isQuick: true,
     build: () => startBrowser(join(clients, "browser")),
   },
   {
     name: "csharp",
     needs: [["dotnet", "--version"]],
-    isQuick: false,
-    build: async () => toProgram("csharp", (dir) => builds.csharp(dir)),
+    build: (versions) => toProgram("csharp", versions, (dir) => builds.csharp(dir)),
   },
 ];
 
 /** What the tools of a language say of their version, or which of them is missing. */
-export async function findTools({ needs }: Language): Promise<{ versions: string } | { missing: string }> {
+async function findTools({ needs }: Language): Promise<{ versions: string } | { missing: string }> {
   const versions: string[] = [];
   for (const [command = "", ...args] of needs) {
     const version = await findVersion(command, ...args);
@@ -99,14 +101,31 @@ export async function findTools({ needs }: Language): Promise<{ versions: string
 /** protoc is installed once, whichever language asks first. */
 let protoc: Promise<string> | undefined;
 
-/** Builds in a folder that has nothing but `proto/` and the client's own sources. */
-async function toProgram(name: string, build: (dir: string) => Promise<string[]>): Promise<Program> {
-  protoc ??= installProtoc();
-  await protoc;
-  const dir = join(root, ".cache", "clients", name);
-  await rm(dir, { recursive: true, force: true });
-  await mkdir(dir, { recursive: true });
-  await cp(join(root, "proto"), join(dir, "proto"), { recursive: true });
-  await cp(join(clients, name), dir, { recursive: true });
-  return processProgram(await build(dir), dir);
+/** A client that can be run, with what it was built by, or why there is none: what it needs is not on this machine. */
+export type Ready = { readonly program: Program; readonly versions: string } | { readonly missing: string };
+
+/** @throws what a tool says of a client that it cannot build. */
+export async function makeReady(language: Language): Promise<Ready> {
+  const tools = await findTools(language);
+  if ("missing" in tools) return { missing: `${tools.missing} is missing` };
+  if (language.needsProtoc) {
+    protoc ??= installProtoc();
+    const isThere = await protoc.then(Boolean, () => false);
+    if (!isThere) return { missing: "pip cannot install grpcio-tools" };
+  }
+  try {
+    return { ...tools, program: await language.build(tools.versions) };
+  } catch (error) {
+    if (isUnreached(error)) return { missing: "the registry of its packages is not reached" };
+    throw error;
+  }
+}
+
+async function toProgram(
+  name: string,
+  versions: string,
+  build: (dir: string) => Promise<readonly string[]>,
+): Promise<Program> {
+  const { command, dir } = await buildOnce(name, versions, build);
+  return processProgram(command, dir);
 }

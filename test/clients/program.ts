@@ -1,8 +1,17 @@
 import { spawn } from "node:child_process";
 import { once } from "node:events";
 
+/** Files in PEM. */
+export interface TlsFiles {
+  /** The authorities that are believed. Without it nothing is spoken over TLS. */
+  readonly caFile?: string;
+  /** A certificate of the client's own, and its key. */
+  readonly certFile?: string;
+  readonly keyFile?: string;
+}
+
 /** What a client is told by its environment (clients/README.md). */
-export interface Surroundings {
+export interface Surroundings extends TlsFiles {
   /** Host and port of the service. */
   readonly address: string;
   /** The file with the token. */
@@ -58,7 +67,7 @@ export function createLines() {
 export function processProgram(command: readonly string[], cwd: string): Program {
   const [file = "", ...first] = command;
   return {
-    async run(args, { address, tokenFile, deviceId, stateFile }) {
+    async run(args, { address, tokenFile, deviceId, stateFile, caFile, certFile, keyFile }) {
       const child = spawn(file, [...first, ...args], {
         cwd,
         // A group of its own: a shell's children end with it.
@@ -69,6 +78,9 @@ export function processProgram(command: readonly string[], cwd: string): Program
           TOKEN_FILE: tokenFile,
           DEVICE_ID: deviceId,
           STATE_FILE: stateFile,
+          CA_FILE: caFile,
+          CERT_FILE: certFile,
+          KEY_FILE: keyFile,
           // By which Java reads its arguments.
           LC_ALL: "C.UTF-8",
         },

@@ -1,7 +1,8 @@
-import { findTools, type Language, languages } from "./languages.ts";
+import { startProcess } from "../helpers/process.ts";
+import { languages, makeReady } from "./languages.ts";
 import type { Program } from "./program.ts";
 import { runRing } from "./ring.ts";
-import { runVectors } from "./scenario.ts";
+import { type Outcome, runVectors } from "./scenario.ts";
 import { generateByBuf } from "./stubs.ts";
 
 /**
@@ -26,43 +27,48 @@ const missing: string[] = [];
 let passed = 0;
 let failed = 0;
 
-async function tryOut(language: Language): Promise<void> {
-  const startedAt = performance.now();
-  const seconds = () => `${((performance.now() - startedAt) / 1_000).toFixed(0)} s`;
-  try {
-    const program = await language.build();
-    const built = seconds();
-    const steps = language.isRingOnly ? 0 : await runVectors(program);
-    programs.set(language.name, program);
-    passed++;
-    const stubs = await generateByBuf(language.name);
-    say(`ok       ${language.name}: ${steps} steps (built in ${built}, ${seconds()} in all); ${stubs}`);
-  } catch (error) {
+function report(name: string, outcome: Outcome): void {
+  if (outcome instanceof Error) {
     failed++;
-    say(`FAILED   ${language.name}\n${describe(error)}`);
+    say(`FAILED   ${name}\n${outcome.message}`);
+  } else {
+    passed++;
+    say(`ok       ${name}: ${outcome} steps`);
   }
 }
 
 for (const language of languages) {
-  if (asked.length > 0 && !asked.includes(language.name)) continue;
-  const tools = await findTools(language);
-  if ("missing" in tools) {
-    say(`not run  ${language.name}: ${tools.missing} is missing`);
-    missing.push(language.name);
-    if (asked.length > 0) failed++;
-    continue;
+  const { name } = language;
+  if (asked.length > 0 && !asked.includes(name)) continue;
+  const startedAt = performance.now();
+  try {
+    const ready = await makeReady(language);
+    if ("missing" in ready) {
+      say(`not run  ${name}: ${ready.missing}`);
+      missing.push(name);
+      if (asked.length > 0) failed++;
+      continue;
+    }
+    const seconds = ((performance.now() - startedAt) / 1_000).toFixed(0);
+    say(`         ${name}: ${ready.versions} (ready in ${seconds} s; ${await generateByBuf(name)})`);
+    programs.set(name, ready.program);
+  } catch (error) {
+    report(name, error instanceof Error ? error : new Error(String(error)));
   }
-  say(`         ${language.name}: ${tools.versions}`);
-  await tryOut(language);
 }
 
+const cast = new Map([...programs].filter(([name]) => !languages.find((one) => one.name === name)?.isRingOnly));
+for (const [name, outcome] of await runVectors(cast)) report(name, outcome);
 if (programs.size > 1) {
+  const service = await startProcess();
   try {
-    say(`ok       ring: ${await runRing(programs)}`);
+    say(`ok       ring: ${await runRing(programs, service)}`);
     passed++;
   } catch (error) {
     failed++;
     say(`FAILED   ring\n${describe(error)}`);
+  } finally {
+    await service.remove();
   }
 }
 for (const { stop } of programs.values()) await stop?.();

@@ -1,11 +1,9 @@
-import { mkdtemp, readFile, rename, rm, writeFile } from "node:fs/promises";
-import { tmpdir } from "node:os";
-import { join, resolve } from "node:path";
+import { readFile } from "node:fs/promises";
+import { resolve } from "node:path";
 import { createTokenMinter } from "../../src/auth/mint-token.ts";
-import { type ServiceProcess, startProcess } from "../helpers/process.ts";
 import { testSecret } from "../helpers/server.ts";
 import type { Program, Running, Surroundings } from "./program.ts";
-import { type Relay, startRelay } from "./relay.ts";
+import { type Stage, setStage } from "./stage.ts";
 
 interface Notification {
   readonly key: string;
@@ -40,74 +38,69 @@ export async function readVectors(): Promise<Vectors> {
   return JSON.parse(await readFile(resolve(import.meta.dirname, "../../clients/vectors.json"), "utf8"));
 }
 
+/** What has become of a client: how many steps it has passed, or which it has not, and why. */
+export type Outcome = number | Error;
+
 /**
- * Puts a client through the vectors, against a service of its own. Resolves to how many steps it has passed.
- *
- * @throws what was expected and what came instead, with what the client has complained of.
+ * Puts clients through the vectors, step by step and side by side: each is a user of its own, behind a relay of its own,
+ * and all of one service, which is slow to start.
  */
-export async function runVectors(program: Program): Promise<number> {
+export async function runVectors(programs: ReadonlyMap<string, Program>): Promise<ReadonlyMap<string, Outcome>> {
   const { notifications, steps } = await readVectors();
   const stage = await setStage();
-  const scene = createScene(program, stage, notifications);
+  const outcomes = new Map<string, Outcome>();
+  const scenes = new Map<string, Scene>();
   try {
+    for (const [name, program] of programs) scenes.set(name, await createScene(name, program, stage, notifications));
+    /** Those that have passed every step so far. */
+    const each = (play: (scene: Scene, name: string) => Promise<unknown>, where: string) =>
+      Promise.all(
+        [...scenes].map(([name, scene]) =>
+          play(scene, name).catch((error: Error) => {
+            scenes.delete(name);
+            outcomes.set(name, new Error(`${where}: ${error.message}\n${scene.complaints()}`, { cause: error }));
+            return scene.end();
+          }),
+        ),
+      );
     for (const [index, step] of steps.entries()) {
-      await scene.play(step).catch((error: Error) => {
-        const where = `step ${index + 1}, ${step.do} ${step.id ?? ""}`;
-        throw new Error(`${where}: ${error.message}\n${scene.complaints()}`, { cause: error });
-      });
+      const where = `step ${index + 1}, ${step.do} ${step.id ?? ""}`;
+      const finish = new Map<string, () => Promise<void>>();
+      await stage.stop(step.do);
+      await each(async (scene, name) => void finish.set(name, await scene.begin(step)), where);
+      await stage.startAgain(step.do);
+      await each(async (_, name) => finish.get(name)?.(), where);
     }
-    return steps.length;
+    for (const name of scenes.keys()) outcomes.set(name, steps.length);
+    return outcomes;
   } finally {
-    await scene.end();
+    for (const scene of scenes.values()) await scene.end();
     await stage.remove();
   }
 }
 
-/** The service, the relay before it and the files of the tokens. */
-interface Stage extends Awaited<ReturnType<typeof setStage>> {}
-
-async function setStage() {
-  const dir = await mkdtemp(join(tmpdir(), "mustreach-clients-"));
-  const relay: Relay = await startRelay();
-  const services: ServiceProcess[] = [];
-  const at = (file: string): Surroundings => ({
-    address: relay.address,
-    tokenFile: join(dir, file),
-    deviceId: "phone",
-    stateFile: join(dir, "state"),
-  });
-  async function start(dataDir?: string): Promise<ServiceProcess> {
-    const service = await startProcess({}, dataDir);
-    services.push(service);
-    relay.leadTo(Number(new URL(service.url).port));
-    return service;
-  }
-  const service = await start();
-  await writeFile(join(dir, "admin-token"), await service.adminToken());
-  return {
-    admin: at("admin-token"),
-    user: at("user-token"),
-    relay,
-    start,
-    /** Puts a token where the receiver looks for it, in one piece: one that is half written would be a wrong one. */
-    async give(token: string) {
-      await writeFile(join(dir, "new-token"), token);
-      await rename(join(dir, "new-token"), join(dir, "user-token"));
-    },
-    service: () => services.at(-1) ?? service,
-    async remove() {
-      relay.close();
-      for (const started of services) await started.remove();
-      await rm(dir, { recursive: true, force: true });
-    },
-  };
+/** One client on the stage. */
+interface Scene {
+  /** Begins its part of a step; what it resolves to is done when the service runs again. */
+  begin(step: Step): Promise<() => Promise<void>>;
+  /** What the client has said for people. */
+  complaints(): string;
+  end(): Promise<void>;
 }
 
-function createScene(program: Program, stage: Stage, notifications: Vectors["notifications"]) {
-  const userId = "dora";
+async function createScene(
+  name: string,
+  program: Program,
+  stage: Stage,
+  notifications: Vectors["notifications"],
+): Promise<Scene> {
+  const userId = `dora of ${name}`;
+  const { admin, user, relay, give } = await stage.enter(name);
   const runs: Running[] = [];
   let receiver: Running | undefined;
   const sent = new Map<string, string>();
+  /** Its ids are no one else's. */
+  const idOf = (id: string) => `${id} of ${name}`;
 
   async function run(args: readonly string[], surroundings: Surroundings): Promise<Running> {
     const running = await program.run(args, surroundings);
@@ -117,7 +110,7 @@ function createScene(program: Program, stage: Stage, notifications: Vectors["not
 
   function send({ id = "", change }: Step): Promise<Running> {
     const { key, data } = { ...notifications[id], ...change };
-    return run(["send", userId, id, key ?? "", data ?? ""], stage.admin);
+    return run(["send", userId, idOf(id), key ?? "", data ?? ""], admin);
   }
 
   async function finishSend(sending: Running, { id = "", refused }: Step): Promise<void> {
@@ -126,7 +119,7 @@ function createScene(program: Program, stage: Stage, notifications: Vectors["not
       const { errCode, errMsg, field = "" } = refused;
       return expectLine(line, ["error", String(errCode), errMsg, field]);
     }
-    expectLine(line, ["sent", id, sent.get(id)]);
+    expectLine(line, ["sent", idOf(id), sent.get(id)]);
     sent.set(id, line?.split("\t")[2] ?? "");
   }
 
@@ -145,7 +138,7 @@ function createScene(program: Program, stage: Stage, notifications: Vectors["not
 
   const sendByRest = (id: string, more: object) =>
     post("/msg/send_business_notification", {
-      ...{ sendUserID: "imAdmin", recvUserID: userId, clientMsgID: id, ...notifications[id] },
+      ...{ sendUserID: "imAdmin", recvUserID: userId, clientMsgID: idOf(id), ...notifications[id] },
       ...more,
     });
 
@@ -155,10 +148,10 @@ function createScene(program: Program, stage: Stage, notifications: Vectors["not
     const [kind = "", ...rest] = expected.split(" ");
     const id = rest.join(" ");
     const words: Readonly<Record<string, readonly (string | undefined)[]>> = {
-      notification: [kind, undefined, id, notifications[id]?.key, notifications[id]?.data],
-      push: [kind, "0", id, notifications[id]?.key, notifications[id]?.data],
-      recall: [kind, undefined, id],
-      settled: [kind, undefined, id],
+      notification: [kind, undefined, idOf(id), notifications[id]?.key, notifications[id]?.data],
+      push: [kind, "0", idOf(id), notifications[id]?.key, notifications[id]?.data],
+      recall: [kind, undefined, idOf(id)],
+      settled: [kind, undefined, idOf(id)],
       gap: [kind, undefined, id],
       ready: [kind, undefined],
     };
@@ -167,40 +160,32 @@ function createScene(program: Program, stage: Stage, notifications: Vectors["not
 
   /** How far a notification has come with the user. */
   async function status(id: string): Promise<unknown> {
-    const { recipients } = await post("/msg/get_delivery_status", { clientMsgID: id });
+    const { recipients } = await post("/msg/get_delivery_status", { clientMsgID: idOf(id) });
     return Array.isArray(recipients) ? recipients[0]?.state : undefined;
   }
 
   async function receive(): Promise<void> {
-    receiver = await run(["receive"], stage.user);
+    receiver = await run(["receive"], user);
   }
 
-  const acts: Readonly<Record<string, (step: Step) => Promise<unknown>>> = {
+  const acts: Readonly<Record<string, (step: Step) => unknown>> = {
     send: async (step) => finishSend(await send(step), step),
     "send again": async (step) => finishSend(await send(step), step),
-    recall: ({ id }) => post("/msg/recall_business_notification", { clientMsgID: id }),
+    recall: ({ id }) => post("/msg/recall_business_notification", { clientMsgID: idOf(id ?? "") }),
     push: ({ id = "" }) => sendByRest(id, { reliabilityLevel: 1 }),
     async "receive with an expired token"() {
       const mint = createTokenMinter({ secret: testSecret, ttlMs: -60_000 });
-      await stage.give((await mint({ userId, platformId: 5 })).token);
+      await give((await mint({ userId, platformId: 5 })).token);
       await receive();
     },
-    "renew the token": async () => stage.give(await stage.service().userToken(userId)),
+    "renew the token": async () => give(await stage.service().userToken(userId)),
     receive,
-    async "cut the connection"() {
-      stage.relay.cut();
-    },
+    "cut the connection": () => relay.cut(),
     async "send while the service restarts"(step) {
-      const { kill, dataDir } = stage.service();
-      await kill("SIGTERM");
       const sending = await send(step);
-      await stage.start(dataDir);
-      await finishSend(sending, step);
+      return () => finishSend(sending, step);
     },
-    async "restart with an empty store"() {
-      await stage.service().kill("SIGKILL");
-      await stage.start();
-    },
+    "restart with an empty store": () => {},
     async "kill the receiver"() {
       await until(async () => (await status("while the service restarts")) === "delivered");
       await receiver?.kill();
@@ -212,26 +197,29 @@ function createScene(program: Program, stage: Stage, notifications: Vectors["not
     async "settle by another device"({ id = "" }) {
       await sendByRest(id, { reliabilityLevel: 2, ackScope: "user" });
       const { url, userToken } = stage.service();
-      await acknowledgeAt(url, await userToken(userId), id);
+      await acknowledgeAt(url, await userToken(userId), idOf(id));
     },
     async "open another session of the device"() {
       const service = stage.service();
       const leaving = new AbortController();
       const headers = { token: await service.userToken(userId) };
-      const query = `deviceID=${stage.user.deviceId}`;
+      const query = `deviceID=${user.deviceId}`;
       await fetch(`${service.url}/events?${query}`, { headers, signal: leaving.signal });
     },
   };
 
   return {
-    async play(step: Step): Promise<void> {
+    async begin(step) {
       const act = acts[step.do];
       if (act === undefined) throw new Error("no such step");
-      await act(step);
-      for (const expected of step.arrives ?? []) await expectArrival(expected);
+      const rest = await act(step);
+      return async () => {
+        if (typeof rest === "function") await rest();
+        for (const expected of step.arrives ?? []) await expectArrival(expected);
+      };
     },
     complaints: () => runs.map((running) => running.complaints).join(""),
-    async end(): Promise<void> {
+    async end() {
       await Promise.all(runs.map((running) => running.kill()));
     },
   };

@@ -1,22 +1,39 @@
 import { spawn } from "node:child_process";
-import { existsSync } from "node:fs";
-import { chmod, copyFile, mkdir, readdir, rm, writeFile } from "node:fs/promises";
+import { createHash } from "node:crypto";
+import { existsSync, readFileSync } from "node:fs";
+import { chmod, copyFile, mkdir, readdir, rename, rm, writeFile } from "node:fs/promises";
 import { delimiter, join, resolve } from "node:path";
+import { stripVTControlCharacters } from "node:util";
+import { userCacheDir } from "../../src/embedded/find.ts";
 
-/** What the programs in other languages are generated and built with. What is installed is kept for the next run. */
+/**
+ * What the programs in other languages are generated and built with. What is installed is kept in the user's cache, for
+ * the next run and for other checkouts.
+ */
 export const root = resolve(import.meta.dirname, "../..");
-const cache = join(root, ".cache", "foreign");
+export const cache = join(userCacheDir(process.env), "mustreach", "foreign");
+const requirements = join(root, "clients", "python", "requirements.txt");
 const bin = join(cache, "bin");
-const venv = join(cache, "venv");
+const venv = join(cache, `venv-${createHash("sha256").update(readFileSync(requirements)).digest("hex").slice(0, 12)}`);
 const python = join(venv, "bin", "python");
+const protoc = join(venv, "protoc", "protoc");
 
 export const toolEnv: NodeJS.ProcessEnv = {
   ...process.env,
-  PATH: [bin, join(root, "node_modules", ".bin"), process.env.PATH].join(delimiter),
-  PROTOC: join(bin, "protoc"),
+  PATH: [join(venv, "protoc"), bin, join(root, "node_modules", ".bin"), process.env.PATH].join(delimiter),
+  PROTOC: protoc,
   GOBIN: bin,
-  CARGO_TARGET_DIR: join(cache, "target"),
+  // What is compiled of the packages is kept; a program's own is in its folder.
+  CARGO_BUILD_BUILD_DIR: join(cache, "cargo"),
+  CARGO_PROFILE_DEV_DEBUG: "0",
+  MAVEN_OPTS: "-XX:TieredStopAtLevel=1 -XX:+UseSerialGC",
 };
+
+/** What package managers say of a registry that they do not reach, which is no fault of what is built. */
+const unreached = /dial tcp|Could(?: not|n't) (?:resolve host|connect to)|Could not transfer|Failure to transfer/i;
+
+/** Whether a build has failed because a registry was not reached. */
+export const isUnreached = (error: unknown): boolean => error instanceof Error && unreached.test(error.message);
 
 /** What is generated for: the protos of ours that a client uses. The google packages have code in every language. */
 const clientProtos = ["msg/v1/msg.proto", "delivery/v1/delivery.proto"].map((file) => `mustreach/${file}`);
@@ -26,7 +43,8 @@ const rulesProto = "buf/validate/validate.proto";
 
 /** The first line that a toolchain says of its version, or undefined where it is not there. */
 export async function findVersion(command: string, ...args: string[]): Promise<string | undefined> {
-  return (await run(root, command, ...args).catch(() => undefined))?.split("\n")[0];
+  const output = await run(root, command, ...args).catch(() => undefined);
+  return output === undefined ? undefined : stripVTControlCharacters(output).split("\n")[0];
 }
 
 export async function run(cwd: string, command: string, ...args: string[]): Promise<string> {
@@ -53,12 +71,26 @@ export function runWith(env: NodeJS.ProcessEnv, cwd: string, command: string, ..
 
 /** protoc of the Python package grpcio-tools, and that package, for the programs in Python. Resolves to its version. */
 export async function installProtoc(): Promise<string> {
-  await mkdir(bin, { recursive: true });
-  if (!existsSync(python)) await run(root, "python3", "-m", "venv", venv);
-  await run(root, python, "-m", "pip", "install", "--quiet", "-r", join(root, "clients", "python", "requirements.txt"));
-  await writeFile(join(bin, "protoc"), `#!/bin/sh\nexec '${python}' -m grpc_tools.protoc "$@"\n`);
-  await chmod(join(bin, "protoc"), 0o755);
+  if (!existsSync(protoc)) await installVenv();
   return run(root, "protoc", "--version");
+}
+
+/** In a folder of its own until it is whole, since another run may do the same. */
+async function installVenv(): Promise<void> {
+  const draft = `${venv}.${process.pid}`;
+  const [pip, scripts] = [join(draft, "bin", "python"), join(draft, "protoc")];
+  try {
+    await run(root, "python3", "-m", "venv", draft);
+    await run(root, pip, "-m", "pip", "install", "--quiet", "--no-compile", "-r", requirements);
+    await mkdir(scripts);
+    await writeFile(join(scripts, "protoc"), `#!/bin/sh\nexec '${python}' -m grpc_tools.protoc "$@"\n`);
+    await chmod(join(scripts, "protoc"), 0o755);
+    await rename(draft, venv).catch((error) => {
+      if (error.code !== "ENOTEMPTY") throw error;
+    });
+  } finally {
+    await rm(draft, { recursive: true, force: true });
+  }
 }
 
 /**
@@ -89,14 +121,17 @@ export const builds = {
   openim: (dir: string): Promise<string[]> => compileGo(dir, ["mustreach/openim/v1/gateway.proto"]),
 
   async rust(dir: string, program = "mustreach-foreign-client"): Promise<string[]> {
-    await run(dir, "cargo", "build", "--quiet");
-    return [join(cache, "target", "debug", program)];
+    const target = join(dir, "target");
+    await runWith({ ...toolEnv, CARGO_TARGET_DIR: target }, dir, "cargo", "build", "--quiet");
+    return [join(target, "debug", program)];
   },
 
   async java(dir: string, main = "Client"): Promise<string[]> {
     await run(dir, "mvn", "--quiet", "--batch-mode", "package");
     await linkMavenPlugins(join(dir, "target", "protoc-plugins"));
-    return ["java", "-cp", [join(dir, "target", "classes"), join(dir, "target", "lib", "*")].join(delimiter), main];
+    const classes = [join(dir, "target", "classes"), join(dir, "target", "lib", "*")].join(delimiter);
+    // It runs for seconds only.
+    return ["java", "-XX:TieredStopAtLevel=1", "-XX:+UseSerialGC", "-cp", classes, main];
   },
 
   async csharp(dir: string): Promise<string[]> {

@@ -8,9 +8,10 @@ mod protos {
 use protos::mustreach::delivery::v1::subscribe_response::Event;
 use protos::mustreach::msg::v1::SendBusinessNotificationRequest;
 use std::env::{args, var};
+use std::error::Error;
 use std::process::ExitCode;
 use std::{fs, io};
-use tonic::transport::Endpoint;
+use tonic::transport::{Certificate, Channel, ClientTlsConfig, Endpoint, Identity};
 
 /// Whoever renews the token puts the new one there.
 fn read_token() -> io::Result<String> {
@@ -36,10 +37,23 @@ fn handle(event: &Event) -> io::Result<()> {
     Ok(())
 }
 
-#[tokio::main(flavor = "current_thread")]
-async fn main() -> Result<ExitCode, Box<dyn std::error::Error>> {
+/// TLS with the authorities of CA_FILE, and, for mTLS, a certificate of the client's own; else plain text.
+fn connect() -> Result<Channel, Box<dyn Error>> {
+    let address = var("ADDRESS")?;
+    let Ok(ca) = var("CA_FILE") else {
+        return Ok(Endpoint::from_shared(format!("http://{address}"))?.connect_lazy());
+    };
+    let mut tls = ClientTlsConfig::new().ca_certificate(Certificate::from_pem(fs::read(ca)?));
+    if let Ok(cert) = var("CERT_FILE") {
+        tls = tls.identity(Identity::from_pem(fs::read(cert)?, fs::read(var("KEY_FILE")?)?));
+    }
     // It connects by itself, and again.
-    let channel = Endpoint::from_shared(format!("http://{}", var("ADDRESS")?))?.connect_lazy();
+    Ok(Endpoint::from_shared(format!("https://{address}"))?.tls_config(tls)?.connect_lazy())
+}
+
+#[tokio::main(flavor = "current_thread")]
+async fn main() -> Result<ExitCode, Box<dyn Error>> {
+    let channel = connect()?;
     let args: Vec<String> = args().skip(1).collect();
     match args.iter().map(String::as_str).collect::<Vec<_>>()[..] {
         ["send", user, id, key, data] => {

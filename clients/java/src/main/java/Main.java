@@ -1,6 +1,9 @@
+import io.grpc.ChannelCredentials;
 import io.grpc.Grpc;
 import io.grpc.InsecureChannelCredentials;
 import io.grpc.ManagedChannel;
+import io.grpc.TlsChannelCredentials;
+import java.io.File;
 import java.io.IOException;
 import java.io.PrintStream;
 import java.io.UncheckedIOException;
@@ -21,11 +24,20 @@ public final class Main {
   private Main() {}
 
   public static void main(String[] args) throws Exception {
-    ManagedChannel channel =
-        Grpc.newChannelBuilder(System.getenv("ADDRESS"), InsecureChannelCredentials.create()).build();
+    ManagedChannel channel = Grpc.newChannelBuilder(System.getenv("ADDRESS"), credentials()).build();
     boolean isDone = args[0].equals("send") ? send(channel, args) : receive(channel);
     channel.shutdownNow();
     System.exit(isDone ? 0 : 1);
+  }
+
+  /** TLS with the authorities of CA_FILE, and, for mTLS, a certificate of the client's own; else plain text. */
+  private static ChannelCredentials credentials() throws IOException {
+    String ca = System.getenv("CA_FILE");
+    if (ca == null) return InsecureChannelCredentials.create();
+    TlsChannelCredentials.Builder tls = TlsChannelCredentials.newBuilder().trustManager(new File(ca));
+    String cert = System.getenv("CERT_FILE");
+    if (cert != null) tls.keyManager(new File(cert), new File(System.getenv("KEY_FILE")));
+    return tls.build();
   }
 
   private static boolean send(ManagedChannel channel, String[] args) throws InterruptedException {
