@@ -396,6 +396,13 @@ export const settings = {
     means:
       "Sessions from one address that one instance holds at a time. One more is refused with 1601. 0: no limit, since behind a proxy that is not in TRUSTED_PROXIES all have its address.",
   },
+  MAX_REPLAYS: {
+    is: count(1, 65_536),
+    default: "48",
+    expected: "a whole number, 1 to 65536",
+    means:
+      "First reads of inboxes, as sessions are opened, that each worker has under way at a time. The next wait for their turn, 5 s at most, and are then refused with 1601 and a time to come back ([docs/operating.md](docs/operating.md#overload)).",
+  },
   MAX_DEVICES_PER_USER: {
     is: count(1, 10_000),
     default: "100",

@@ -41,6 +41,7 @@ import { replay } from "./reaching/replay.ts";
 import { createDeadLetterService } from "./reaching/service.ts";
 import type { Admission } from "./receiving/admission.ts";
 import { createHub, type Hub } from "./receiving/hub.ts";
+import { createReplays } from "./receiving/replays.ts";
 import { createDeliveryService } from "./receiving/service.ts";
 import { type ResumeRequest, resume } from "./receiving/subscribe.ts";
 import type { MarkedItem } from "./receiving/window.ts";
@@ -146,7 +147,9 @@ export function createServing(options: ServingOptions): Serving & Pick<Listener,
   };
   const timers = createTimerWheel();
   const traffic = new Traffic(metrics.reach);
-  const receiving = { traffic, inbox, live, openSession, cursors, groupPush, admission, pushMemory, timers, clock };
+  const replays = createReplays(config.maxReplays);
+  const sessions = { openSession, admission, replays, pushMemory, timers, clock };
+  const receiving = { traffic, inbox, live, cursors, groupPush, ...sessions };
   const onMarkedAcknowledged = (userId: string, deviceId: string, items: readonly MarkedItem[]) => {
     const reported = items.flatMap(({ marks }) => (marks.report === undefined ? [] : [marks]));
     store.reportDelivered(userId, deviceId, reported);

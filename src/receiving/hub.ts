@@ -38,8 +38,8 @@ export interface Hub {
    * opening the broker recorded last stays; another may have ended by the time that this resolves. From then on the
    * user's live signals are being received: nothing is stored unseen before the session reads for the first time.
    *
-   * @throws ConnOverMaxNumLimit (1601) as {@link Admission.enter}, ServerStoppingError (90103) when the instance is
-   * stopping, NetworkError (90004) when the broker does not answer in time.
+   * @throws ConnOverMaxNumLimit (1601) as {@link Admission.enter} and {@link Replays.requireRoom}, ServerStoppingError
+   * (90103) when the instance is stopping, NetworkError (90004) when the broker does not answer in time.
    */
   open(options: OpenOptions): Promise<Session>;
   /** Forgets a session. A user's live signals are no longer received when it was the last. */
@@ -61,7 +61,7 @@ export interface Hub {
 }
 
 export function createHub(options: HubOptions): Hub {
-  const { live, openSession, admission, pushMemory, traffic } = options;
+  const { live, openSession, admission, replays, pushMemory, traffic } = options;
   const users = new Map<string, User>();
   let draining = false;
 
@@ -94,6 +94,7 @@ export function createHub(options: HubOptions): Hub {
       if (draining) throw failure("ServerStoppingError", "the server is stopping");
       const device = toToken(deviceId);
       const isTakeover = (users.get(userId)?.sessions.of(device).length ?? 0) > 0;
+      replays.requireRoom(userId);
       const exit = await admission.enter({ userId, peer, device, isTakeover });
       count(opener, 1);
       const user = join(userId);

@@ -5,6 +5,7 @@ import type { Door } from "../observe/door.ts";
 import type { AcknowledgementListener } from "../traffic/first-acknowledgements.ts";
 import type { Traffic } from "../traffic/traffic.ts";
 import type { FeedSource } from "./feed/feed-item.ts";
+import type { Replays } from "./replays.ts";
 import type { MarkedItem } from "./window.ts";
 
 /** How long a session waits for what, in milliseconds. */
@@ -54,6 +55,8 @@ export interface SessionHome extends FeedSource {
   readonly traffic: Traffic;
   /** Told of what is acknowledged. */
   readonly acknowledgements: AcknowledgementListener;
+  /** Replays, what a session begins with, as {@link Replays.inTurn} does. */
+  replayInTurn<T>(replay: () => Promise<T>): Promise<T>;
   /**
    * Prepares what has to be there besides the first page before a session is ready; undefined when it is.
    *

@@ -174,7 +174,8 @@ export class Session implements FeedOwner, TimerOwner {
     const position = feed.position();
     this.#arm();
     try {
-      await Promise.all([feed.load(this.window.size), this.#home.prepare()]);
+      const replay = () => Promise.all(this.#isOver ? [] : [feed.load(this.window.size), this.#home.prepare()]);
+      await this.#home.replayInTurn(replay);
     } catch (error) {
       return this.#finish(sink, { error: toWireError(error) });
     }

@@ -14,6 +14,7 @@ import { FirstAcknowledgements } from "../traffic/first-acknowledgements.ts";
 import type { Traffic } from "../traffic/traffic.ts";
 import type { ReadRequest } from "./feed/feed-item.ts";
 import { SharedRead } from "./feed/shared-read.ts";
+import type { Replays } from "./replays.ts";
 import type { Session } from "./session.ts";
 import type { SessionHome } from "./session-options.ts";
 import { createTakeover, type TakeoverOwner } from "./takeover.ts";
@@ -30,6 +31,7 @@ export interface UserDeps {
   /** Told what has marks once it is stored that a device has acknowledged it. Default: nobody. */
   readonly onMarkedAcknowledged?: (userId: string, deviceId: string, items: readonly MarkedItem[]) => void;
   readonly groupPush: GroupPush;
+  readonly replays: Replays;
   readonly timers: TimerWheel;
   /** Default: the system's. */
   readonly clock?: Clock;
@@ -100,6 +102,10 @@ export class User implements SessionHome, LiveListener, PushReceiver, TakeoverOw
 
   read(request: ReadRequest): Promise<InboxPage> {
     return this.#reads.read(request, this.count > 1);
+  }
+
+  replayInTurn<T>(replay: () => Promise<T>): Promise<T> {
+    return this.#deps.replays.inTurn(this.#userId, replay);
   }
 
   oldestSequence(): Promise<number> {

@@ -1,7 +1,7 @@
 import { Code, ConnectError } from "@connectrpc/connect";
 import { describe, expect, test } from "vitest";
 import { retryAfterMsOf, toErrorFacts } from "../../src/errors.ts";
-import { type DeviceSession, useDevices } from "../helpers/device.ts";
+import { type DeviceSession, dataOf, openSender, useDevices } from "../helpers/device.ts";
 import { useServer } from "../helpers/server.ts";
 
 const openDevice = useDevices();
@@ -62,5 +62,25 @@ describe("one address", () => {
     }
     const { refusals } = await openMany(server.url, await server.userToken("dave"), ["phone"]);
     expect(refusals.map(toErrorFacts)).toMatchObject([{ errCode: 1601, errDlt: expect.stringContaining("address") }]);
+  });
+});
+
+describe("one replay at a time", () => {
+  const server = useServer({ MAX_REPLAYS: "1", PARTITIONS: "1" });
+
+  test("lets everybody in who comes at once, with many devices or one, and each gets what waits", async () => {
+    const send = openSender(server.url, await server.adminToken());
+    const devices = [
+      ...names(40).map((deviceId) => ({ user: "many", deviceId })),
+      ...names(20).map((name) => ({ user: `user of ${name}`, deviceId: "phone" })),
+    ];
+    for (const user of new Set(devices.map((device) => device.user))) {
+      for (let i = 0; i < 20; i++) await send({ to: user, data: `${i} for ${user}` });
+    }
+    const taken = devices.map(async ({ user, deviceId }) => {
+      const session = await openDevice(server.url, await server.userToken(user), deviceId).subscribe();
+      expect(dataOf(await session.take(20))).toEqual(Array.from({ length: 20 }, (_, i) => `${i} for ${user}`));
+    });
+    await Promise.all(taken);
   });
 });

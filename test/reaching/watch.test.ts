@@ -9,6 +9,7 @@ import { createPushMemory } from "../../src/live/push-queue.ts";
 import type { ReachEntry } from "../../src/reaching/entry.ts";
 import { createAdmission } from "../../src/receiving/admission.ts";
 import { createHub } from "../../src/receiving/hub.ts";
+import { createReplays } from "../../src/receiving/replays.ts";
 import { createJumpingClock } from "../../src/testing/jumping-clock.ts";
 import { createTimerWheel } from "../../src/timer-wheel.ts";
 import { Traffic } from "../../src/traffic/traffic.ts";
@@ -222,6 +223,7 @@ describe("without a webhook", () => {
       cursors,
       groupPush: createGroupPush(live, async () => []),
       admission: createAdmission({ maxSessions: 10, maxSessionsPerUser: 10, maxSessionsPerAddress: 0 }),
+      replays: createReplays(10),
       pushMemory: createPushMemory(10_000_000),
       isBrokerAway: () => false,
       // No heartbeat looks into the inbox while the test runs.

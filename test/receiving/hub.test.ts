@@ -4,7 +4,7 @@ import { afterEach, describe, expect, test, vi } from "vitest";
 import { connectBroker } from "../../src/broker/connect.ts";
 import { declare } from "../../src/broker/declare.ts";
 import { createDirectGet } from "../../src/broker/reads/create-direct-get.ts";
-import { failure, toErrorFacts } from "../../src/errors.ts";
+import { failure, retryAfterMsOf, toErrorFacts } from "../../src/errors.ts";
 import { NotificationSchema } from "../../src/gen/mustreach/delivery/v1/delivery_pb.ts";
 import { createInbox, type Inbox } from "../../src/inbox/inbox.ts";
 import { inboxSpecs } from "../../src/inbox/layout.ts";
@@ -16,6 +16,7 @@ import { createLive, type Live } from "../../src/live/signals.ts";
 import { createPublisher } from "../../src/publishing/publish.ts";
 import { createAdmission } from "../../src/receiving/admission.ts";
 import { createHub, type Hub } from "../../src/receiving/hub.ts";
+import { createReplays } from "../../src/receiving/replays.ts";
 import type { Session } from "../../src/receiving/session.ts";
 import { createTimerWheel } from "../../src/timer-wheel.ts";
 import { Traffic } from "../../src/traffic/traffic.ts";
@@ -34,7 +35,12 @@ let users = 0;
 const newUser = () => `user-${++users}`;
 
 /** The hub of one instance, on a connection of its own. */
-async function openHub({ maxSessions = 100, wrapLive = (live: Live) => live } = {}) {
+async function openHub({
+  maxSessions = 100,
+  replays = createReplays(48),
+  wrapLive = (live: Live) => live,
+  wrapRead = (read: Inbox["read"]) => read,
+} = {}) {
   const { url, dial } = server;
   const broker = await connectBroker({ servers: [url], dial, requestTimeoutMs: 2_000, log });
   opened.push(() => broker.close());
@@ -48,7 +54,8 @@ async function openHub({ maxSessions = 100, wrapLive = (live: Live) => live } = 
   const inbox = createInbox(broker, publisher, directGet, 1, openEpochs(broker));
   const live = createLive(broker, { partitions: 1, timeoutMs: 2_000 });
   const hub = createHub({
-    inbox,
+    inbox: { ...inbox, read: wrapRead(inbox.read) },
+    replays,
     live: wrapLive(live),
     openSession: await createOpenSession(broker, { partitions: 1, replicas: 1, timeoutMs: 2_000 }),
     cursors: { read: async () => undefined, ofUsers: async () => new Map(), advance: () => 0, flush: async () => {} },
@@ -121,6 +128,35 @@ describe("sessions of one instance", () => {
     await expect(opening).rejects.toBe(error);
     expect(hub.size()).toBe(0);
     await open(hub, newUser());
+  });
+
+  test("replay in turn: one whose turn does not come in time is refused with 1601, and others get theirs", async () => {
+    const held = Promise.withResolvers<void>();
+    let reads = 0;
+    const { hub } = await openHub({
+      replays: createReplays(1, 50),
+      wrapRead:
+        (read) =>
+        async (...asked) => {
+          if (++reads === 1) await held.promise;
+          return read(...asked);
+        },
+    });
+    const [slow, refused, last] = [newUser(), newUser(), newUser()];
+    const begun = eventsOf(await open(hub, slow))[Symbol.asyncIterator]();
+    const ready = begun.next();
+    await vi.waitFor(() => expect(reads).toBe(1));
+    const refusal: unknown = await eventsOf(await open(hub, refused))
+      .next()
+      .catch((error: unknown) => error);
+    expect(toErrorFacts(refusal)).toMatchObject({ errCode: 1601 });
+    expect(retryAfterMsOf(refusal)).toBeGreaterThanOrEqual(1_000);
+    expect(reads).toBe(1);
+    expect(await isPending(ready)).toBe(true);
+    held.resolve();
+    expect((await ready).value?.event.case).toBe("ready");
+    const session = eventsOf(await open(hub, last))[Symbol.asyncIterator]();
+    expect((await session.next()).value?.event.case).toBe("ready");
   });
 
   test("begin anew for a user whose live signals could not be received at first", async () => {

@@ -88,6 +88,7 @@ export function homeOf({ readInbox, readCursors = async () => [] }: HomeStore, h
     heartbeatMs,
     log: pino({ level: "silent" }),
     prepare: () => undefined,
+    replayInTurn: (replay) => replay(),
     readCursor: async () => undefined,
     readCursors,
     onMarkedAcknowledged() {},
