@@ -23,6 +23,7 @@ async function start(script: string, dir: string): Promise<Service> {
     MUSTREACH_PORT: "0",
     MUSTREACH_ADMIN_PORT: "0",
     MUSTREACH_DATA_DIR: join(dir, "data"),
+    MUSTREACH_ACCESS_LOG: "all",
   };
   const child = spawn("/bin/sh", ["-c", script, dir, process.execPath, "src/main.ts"], {
     cwd: root,
