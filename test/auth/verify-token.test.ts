@@ -448,7 +448,7 @@ describe("an identity provider's tokens", async () => {
   });
 
   test("callers whose tokens need a key set that cannot be fetched do not make us fetch more often", async () => {
-    vi.useFakeTimers({ toFake: ["Date"] });
+    vi.useFakeTimers({ toFake: ["Date", "performance"] });
     const verify = verifierOf({ url: new URL("/broken", jwks.url).href });
     const tokens = await Promise.all(Array.from({ length: 300 }, (_, n) => sign({ sub: `user ${n}` })));
     const fetchesBefore = fetches;
@@ -460,7 +460,7 @@ describe("an identity provider's tokens", async () => {
   });
 
   test("a key that is there is found although a fetch for another has failed a moment ago", async () => {
-    vi.useFakeTimers({ toFake: ["Date"] });
+    vi.useFakeTimers({ toFake: ["Date", "performance"] });
     let down = false;
     const flaky = createServer((_, response) => {
       if (down) return void response.writeHead(503).end();
@@ -479,7 +479,7 @@ describe("an identity provider's tokens", async () => {
   });
 
   test("so is one that nobody serves, until someone does", async () => {
-    vi.useFakeTimers({ toFake: ["Date"] });
+    vi.useFakeTimers({ toFake: ["Date", "performance"] });
     const late = createServer((_, response) => {
       void exportJWK(key("RS256").publicKey).then((jwk) => response.end(JSON.stringify({ keys: [jwk] })));
     }).listen(0, "127.0.0.1");
