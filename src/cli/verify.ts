@@ -20,6 +20,7 @@ interface VerifyFlags {
   readonly maxPause: number;
   readonly rate?: number;
   readonly keepGoing?: boolean;
+  readonly onTrial?: boolean;
   readonly out: string;
 }
 
@@ -62,6 +63,10 @@ export function verifyCommand(): Command {
       new Option("--rate <number>", "calls a second of all callers, in the place of --max-pause")
         .argParser(positiveNumber)
         .conflicts("maxPause"),
+    )
+    .option(
+      "--on-trial",
+      "also receive as OpenIM's SDKs and by consumers at the broker, and send with a collapseKey: what is found of these under faults is not always a broken promise yet",
     )
     .option("--keep-going", "go on after a promise was broken")
     .option("--out <dir>", "where history.jsonl and timeline.svg are written", "verify-results")

@@ -7,6 +7,7 @@ import {
   type History,
   heardBy,
   type Send,
+  type SessionHistory,
 } from "./history.ts";
 import { toItem } from "./order.ts";
 import { owedTo } from "./owed.ts";
@@ -15,11 +16,12 @@ import { isCertainlyFor, isFor } from "./recipients.ts";
 /** A removed member may get online pushes for this long: a second is promised, the rest is for a busy machine. */
 const leaveGraceMs = 3_000;
 
-/** What arrives was sent, to this user, and was not refused; an online push arrives once. */
+/** What arrives was sent, to this user, and was not refused; an online push arrives once in a session. */
 export function inspectArrivals({ sends, groups }: History, device: DeviceHistory): Finding[] {
   const findings: Finding[] = [];
-  const pushed = new Set<string>();
-  for (const event of device.sessions.flatMap(({ events }) => events)) {
+  // One that goes to another instance may get there once more what is on its way to both.
+  const pushed = new Map<SessionHistory, Set<string>>(device.sessions.map((session) => [session, new Set()]));
+  for (const [session, event] of device.sessions.flatMap((one) => one.events.map((event) => [one, event] as const))) {
     if (!("data" in event) || event.kind === "recall" || event.kind === "settled") continue;
     const { data, kind } = event;
     const report = (what: string) => findings.push({ what, device, about: [data] });
@@ -30,7 +32,11 @@ export function inspectArrivals({ sends, groups }: History, device: DeviceHistor
     }
     if (!kindsOf(send).includes(kind)) report(`sent with level ${send.level}, it arrived as a ${kind}`);
     if (send.attempts.some(({ outcome }) => outcome === "refused")) report("what was refused arrived");
-    if (kind === "push" && pushed.size === pushed.add(data).size) report("an online push arrived twice");
+    if (kind === "push") {
+      const before = pushed.get(session);
+      if (before?.has(data)) report("an online push arrived twice");
+      before?.add(data);
+    }
     const from = firstStart(send) - (kind === "push" ? leaveGraceMs : 0);
     const until = acceptance(send)?.until ?? Number.POSITIVE_INFINITY;
     if (isFor(groups, send, device, from, until) === "never") report(whyNot(send, device));

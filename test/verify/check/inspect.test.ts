@@ -91,7 +91,7 @@ describe("the inspection finds", () => {
     ],
     [
       "a push twice",
-      historyOf([send("a", { level: 1 })], [session([got(0, "a", "push")]), session([got(0, "a", "push")])]),
+      historyOf([send("a", { level: 1 })], [session([got(0, "a", "push"), got(0, "a", "push")])]),
       /push arrived twice/,
     ],
     [
