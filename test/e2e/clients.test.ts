@@ -1,3 +1,6 @@
+import { once } from "node:events";
+import type { AddressInfo } from "node:net";
+import { createServer } from "node:tls";
 import { afterAll, beforeAll, describe, expect, onTestFinished, test, vi } from "vitest";
 import { languages, makeReady } from "../clients/languages.ts";
 import type { Program } from "../clients/program.ts";
@@ -82,6 +85,31 @@ test("over TLS each sends with a certificate of its own, and receives without on
   // A line is written after its answer.
   await vi.waitFor(() => expect(sends().length).toBeGreaterThanOrEqual(speaking.length));
   for (const line of sends()) expect(line).toMatchObject({ certificate: ["CN:orders"] });
+});
+
+test("over TLS none sends to whom its authorities have not certified", async () => {
+  const [ours, theirs] = [await createAuthority(), await createAuthority("Another CA")];
+  const { cert, key } = await theirs.issue({ ...local, name: "mustreach" });
+  const { path } = await useFiles({ ca: ours.cert, token: "of an admin" });
+  const speaking = languages.filter(({ name, speaksTls }) => speaksTls && programs.has(name));
+  await Promise.all(
+    speaking.map(async ({ name }) => {
+      const heard = { refusals: 0, handshakes: 0 };
+      const stranger = createServer({ cert, key, ALPNProtocols: ["h2", "http/1.1"] }, () => heard.handshakes++)
+        .on("tlsClientError", () => heard.refusals++)
+        .listen(0, "127.0.0.1");
+      await once(stranger, "listening");
+      onTestFinished(() => void stranger.close());
+      const address = `127.0.0.1:${(stranger.address() as AddressInfo).port}`;
+      const files = { tokenFile: path("token"), stateFile: path(name), caFile: path("ca") };
+      const sending = await programs
+        .get(name)
+        ?.run(["send", "u", "id", "k", "d"], { address, deviceId: "d", ...files });
+      onTestFinished(() => sending?.kill());
+      await vi.waitFor(() => expect(heard.refusals, name).toBeGreaterThan(0));
+      expect(heard.handshakes, name).toBe(0);
+    }),
+  );
 });
 
 async function start(settings: TestSettings): Promise<ServiceProcess> {
