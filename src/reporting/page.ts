@@ -60,7 +60,7 @@ export function createReportPages(broker: Broker, get: DirectGet): ReportPages {
       const page = await read(after, limit);
       if (after === 0) return { ...page, gap: undefined };
       if (page.reports.length > 0 || (await newest()) >= after) return page;
-      return { ...(await read(0, limit)), gap: { from: after + 1, to: 0 } };
+      return { ...(await read(0, limit)), gap: { from: Math.min(after + 1, Number.MAX_SAFE_INTEGER), to: 0 } };
     },
   };
 }

@@ -95,6 +95,9 @@ test("a place of a store that was replaced is told, and what is there is read fr
   await reports.tell([finding("ann"), finding("bob")]);
   const page = await pages.open(77, 10);
   expect(page.gap).toEqual({ from: 78, to: 0 });
+  // What JSON can say exactly ends here.
+  const furthest = await pages.open(Number.MAX_SAFE_INTEGER, 10);
+  expect(furthest.gap).toEqual({ from: Number.MAX_SAFE_INTEGER, to: 0 });
   expect(page.reports.map(({ userId }) => userId)).toHaveLength(2);
 });
 
