@@ -1,5 +1,6 @@
 import { setTimeout as delay } from "node:timers/promises";
 import type { Broker } from "./broker/connect.ts";
+import type { StreamBound } from "./broker/inspection/require-room.ts";
 import { atMostEvery } from "./observe/at-most-every.ts";
 import type { Metrics } from "./observe/metrics.ts";
 
@@ -7,6 +8,8 @@ export interface BrokerMetricsOptions {
   readonly broker: Broker;
   /** The streams to tell of. */
   readonly streams: readonly string[];
+  /** What of them we bound, and the broker does not. */
+  readonly bounds: readonly StreamBound[];
   /** The streams that are watched by a durable consumer. */
   readonly watched: readonly { readonly stream: string; readonly consumer: string }[];
 }
@@ -24,10 +27,18 @@ interface BrokerState {
   readonly bytes: Readonly<Record<string, number>>;
   readonly maxBytes: Readonly<Record<string, number>>;
   readonly messages: Readonly<Record<string, number>>;
+  readonly maxMessages: Readonly<Record<string, number>>;
   readonly unsettled: number | undefined;
 }
 
-const unknown: BrokerState = { rttSeconds: undefined, bytes: {}, maxBytes: {}, messages: {}, unsettled: undefined };
+const unknown: BrokerState = {
+  rttSeconds: undefined,
+  bytes: {},
+  maxBytes: {},
+  messages: {},
+  maxMessages: {},
+  unsettled: undefined,
+};
 
 /** Has the metrics tell of the broker: how far away it is, how full, how much is still to reach. */
 export function watchBroker({ watch }: Pick<Metrics, "watch">, options: BrokerMetricsOptions): void {
@@ -59,13 +70,19 @@ export function watchBroker({ watch }: Pick<Metrics, "watch">, options: BrokerMe
     label,
   );
   watch(
+    "mustreach_broker_stream_max_messages",
+    "With how many messages the stream is full, by `stream`; without those that have no such limit.",
+    async () => (await read()).maxMessages,
+    label,
+  );
+  watch(
     "mustreach_reach_pending",
     "Stored entries that the durable watch has not settled: not looked at yet, or not reached at the last look.",
     async () => (await read()).unsettled ?? {},
   );
 }
 
-async function readState({ broker, streams, watched }: BrokerMetricsOptions): Promise<BrokerState> {
+async function readState({ broker, streams, bounds, watched }: BrokerMetricsOptions): Promise<BrokerState> {
   const startedMs = performance.now();
   await broker.nc.flush();
   const rttSeconds = (performance.now() - startedMs) / 1_000;
@@ -74,14 +91,16 @@ async function readState({ broker, streams, watched }: BrokerMetricsOptions): Pr
     Promise.all(streams.map((stream) => broker.jsm.streams.info(stream))),
     Promise.all(watched.map(({ stream, consumer }) => consumers.info(stream, consumer))),
   ]);
-  const byName = (values: readonly (readonly [name: string, value: number])[]) => Object.fromEntries(values);
+  const boundOf = (name: string) => bounds.find(({ stream }) => stream === name);
+  // The broker has -1 for a limit that is not set.
+  const byName = (read: (info: (typeof infos)[number]) => number) =>
+    Object.fromEntries(infos.map((info) => [info.config.name, read(info)] as const).filter(([, value]) => value >= 0));
   return {
     rttSeconds,
-    bytes: byName(infos.map(({ config, state }) => [config.name, state.bytes])),
-    maxBytes: byName(
-      infos.filter(({ config }) => config.max_bytes > 0).map(({ config }) => [config.name, config.max_bytes]),
-    ),
-    messages: byName(infos.map(({ config, state }) => [config.name, state.messages])),
+    bytes: byName(({ state }) => state.bytes),
+    maxBytes: byName(({ config }) => boundOf(config.name)?.maxBytes ?? config.max_bytes),
+    messages: byName(({ state }) => state.messages),
+    maxMessages: byName(({ config }) => boundOf(config.name)?.maxMessages ?? config.max_msgs),
     unsettled: settled.reduce((sum, { num_pending, num_ack_pending }) => sum + num_pending + num_ack_pending, 0),
   };
 }

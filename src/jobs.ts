@@ -18,6 +18,7 @@ import { findToRecall } from "./sending/find-send.ts";
 import { dueJobs, fanoutJobs, lanes } from "./sending/layout.ts";
 import type { SendRecord } from "./sending/record.ts";
 import { deliverDue } from "./sending/schedule.ts";
+import { storeBounds } from "./store-bounds.ts";
 
 /** The work of an instance that nobody waits for. */
 export interface Jobs {
@@ -84,7 +85,8 @@ export async function startJobs({
       const { stream, durable: consumer } = reachConsumer(partition);
       return { stream, consumer };
     });
-    watchBroker(metrics, { broker: connections.signals, streams: store.streams, watched });
+    const { streams } = store;
+    watchBroker(metrics, { broker: connections.signals, streams, bounds: storeBounds(config), watched });
     metrics.count("mustreach_reach_total", "What came of stored notifications, by `outcome`.", () => ({
       ...reach.counts,
     }));

@@ -2,6 +2,8 @@ import { spawnSync } from "node:child_process";
 import { readFileSync } from "node:fs";
 import { join } from "node:path";
 import { expect, test } from "vitest";
+import { loadConfig } from "../../src/config.ts";
+import { storeSpecs } from "../../src/store.ts";
 
 const root = join(import.meta.dirname, "..", "..");
 const rulesFile = join(root, "deploy", "prometheus", "alerts.yaml");
@@ -49,6 +51,17 @@ test.each([...queries, ...rules])("%s takes the rate of what counts, and only of
     for (const [, call] of used)
       if (type !== "gauge") expect(["rate", "increase"], `${name} in ${query}`).toContain(call);
   }
+});
+
+test("the rule for what fills up leaves out the streams in which the oldest make room, which may be full for ever", () => {
+  const evicting = storeSpecs(loadConfig({})).filter(
+    ({ maxBytes, isWriteOnce = false, refusesWhenFull = false }) =>
+      maxBytes !== undefined && !isWriteOnce && !refusesWhenFull,
+  );
+  expect(evicting.length).toBeGreaterThan(0);
+  const [, rule = ""] = rules.find(([name]) => name === "MustreachStoreFillsUp") ?? [];
+  const [, leftOut = ""] = /_stream_bytes\{stream!~"([^"]*)"\}/.exec(rule) ?? [];
+  expect(leftOut.split("|").toSorted()).toEqual(evicting.map(({ name }) => name).toSorted());
 });
 
 const promtool = spawnSync("promtool", ["--version"]);

@@ -4,7 +4,8 @@ import { expect, test, vi } from "vitest";
 import { DeliveryService } from "../../src/gen/mustreach/delivery/v1/delivery_pb.ts";
 import { useServer } from "../helpers/server.ts";
 
-const server = useServer({ HEARTBEAT: "1s" });
+const bounds = { MAX_GROUPS_BYTES: "100000", MAX_CHAT_BYTES: "200000", MAX_JOBS_BYTES: "300000" };
+const server = useServer({ HEARTBEAT: "1s", ...bounds });
 const soon = { timeout: 60_000, interval: 50 };
 
 /** The value of a sample; undefined when it is not there. */
@@ -100,4 +101,20 @@ test("the broker: how far away, how full, and what its durable watch has still t
   await reads("mustreach_reach_pending", expect.any(Number));
   await reads("mustreach_broker_reconnects_total", 0);
   await reads("mustreach_push_drops_total", 0);
+});
+
+test.each([
+  ["GROUPS", 100_000, 10_000_000],
+  ["CHAT", 200_000, 50_000_000],
+  ["FANOUT", 300_000, 1_000_000],
+  ["SCHEDULE", 300_000, 1_000_000],
+])("%s is full where the service says so, and not the broker", async (stream, bytes, messages) => {
+  await reads(`mustreach_broker_stream_max_bytes{stream="${stream}"}`, bytes);
+  await reads(`mustreach_broker_stream_max_messages{stream="${stream}"}`, messages);
+});
+
+test("a stream without a limit has none", async () => {
+  await reads('mustreach_broker_stream_bytes{stream="LATER_LOOKS"}', expect.any(Number));
+  expect(await sampleOf('mustreach_broker_stream_max_bytes{stream="LATER_LOOKS"}')).toBeUndefined();
+  expect(await sampleOf('mustreach_broker_stream_max_messages{stream="LATER_LOOKS"}')).toBeUndefined();
 });
