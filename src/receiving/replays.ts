@@ -1,3 +1,4 @@
+import { createRounds } from "../admission/rounds.ts";
 import { failure } from "../errors.ts";
 
 /** A session waits this long for its turn, in milliseconds, at most: longer than that it is better off elsewhere, or later. */
@@ -32,17 +33,9 @@ export interface Replays {
   inTurn<T>(userId: string, replay: () => Promise<T>): Promise<T>;
 }
 
-interface Waiter {
-  start(): void;
-  readonly timer: NodeJS.Timeout;
-}
-
 /** Creates the bound; who waits does so for `maxWaitMs` at most. Each who is refused gets a time of its own, at the pace at which replays are done. */
 export function createReplays(maxAtATime: number, maxWaitMs = maxReplayWaitMs): Replays {
-  /** Who waits, by user, in the order of their turns. */
-  const users = new Map<string, Waiter[]>();
-  let underWay = 0;
-  let waiting = 0;
+  const rounds = createRounds(maxAtATime);
   let meanMs = 0;
   /** The time that was told last, on the clock of performance.now(). */
   let toldMs = 0;
@@ -52,61 +45,21 @@ export function createReplays(maxAtATime: number, maxWaitMs = maxReplayWaitMs): 
 
   const refusal = () => {
     const now = performance.now();
-    const first = now + minRetryMs + waiting * paceMs();
+    const first = now + minRetryMs + rounds.waiting() * paceMs();
     toldMs = Math.min(Math.max(toldMs, first) + Math.max(paceMs(), minPaceMs), now + maxRetryMs);
     const afterMs = toldMs - now;
     const retryAfterMs = Math.round(afterMs < maxRetryMs ? afterMs : maxRetryMs * (0.5 + Math.random() / 2));
     return failure("ConnOverMaxNumLimit", "too many sessions are being opened here", undefined, { retryAfterMs });
   };
 
-  const wait = (userId: string) =>
-    new Promise<void>((resolve, reject) => {
-      const queue = users.get(userId) ?? [];
-      const giveUp = () => {
-        queue.splice(queue.indexOf(waiter), 1);
-        if (queue.length === 0) users.delete(userId);
-        waiting--;
-        reject(refusal());
-      };
-      const waiter: Waiter = { start: resolve, timer: setTimeout(giveUp, maxWaitMs) };
-      queue.push(waiter);
-      users.set(userId, queue);
-      waiting++;
-    });
-
-  /** Takes who is next; its user is then behind all others. */
-  const takeNext = (): Waiter | undefined => {
-    for (const [userId, queue] of users) {
-      const waiter = queue.shift();
-      users.delete(userId);
-      if (queue.length > 0) users.set(userId, queue);
-      waiting--;
-      return waiter;
-    }
-    return undefined;
-  };
-
-  const leave = () => {
-    const next = takeNext();
-    if (next === undefined) {
-      underWay--;
-      return;
-    }
-    clearTimeout(next.timer);
-    next.start();
-  };
-
   return {
     requireRoom(userId) {
-      if (underWay < maxAtATime) return;
-      const own = users.get(userId)?.length ?? 0;
-      const turns = Math.min(waiting + 1, (own + 1) * (users.size + 1));
-      if (turns * paceMs() > maxWaitMs) throw refusal();
+      if (rounds.turnsUntil(userId) * paceMs() > maxWaitMs) throw refusal();
     },
 
     async inTurn(userId, replay) {
-      if (underWay < maxAtATime) underWay++;
-      else await wait(userId);
+      const turn = rounds.enter(userId, maxWaitMs);
+      if (turn !== undefined && !(await turn)) throw refusal();
       const startedMs = performance.now();
       try {
         const replayed = await replay();
@@ -114,7 +67,7 @@ export function createReplays(maxAtATime: number, maxWaitMs = maxReplayWaitMs): 
         meanMs += (performance.now() - startedMs - meanMs) * meanWeight;
         return replayed;
       } finally {
-        leave();
+        rounds.leave();
       }
     },
   };
