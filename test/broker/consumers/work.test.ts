@@ -2,7 +2,8 @@ import { nanos } from "@nats-io/transport-node";
 import { pino } from "pino";
 import { afterEach, describe, expect, test, vi } from "vitest";
 import { connectBroker } from "../../../src/broker/connect.ts";
-import { type WorkOptions, work } from "../../../src/broker/consumers/work.ts";
+import { declareConsumer } from "../../../src/broker/consumers/declare.ts";
+import { jobConsumer, type WorkOptions, work } from "../../../src/broker/consumers/work.ts";
 import { everything, nextMessageSubject } from "../../../src/broker/subjects.ts";
 import { useBroker } from "../../helpers/broker.ts";
 
@@ -64,6 +65,28 @@ describe("jobs", () => {
     });
     await waitFor(async () => expect(await waiting()).toBe(0));
     expect(tried).toEqual(["a", "a", "a", "b"]);
+  });
+
+  test.each([
+    { failed: 0, delayMs: 200 },
+    { failed: 2, delayMs: 800 },
+    { failed: 3, delayMs: 1_600 },
+    { failed: 12, delayMs: 1_600 },
+  ])("that fail after $failed times are done again in $delayMs ms", async ({ failed, delayMs }) => {
+    const { broker, stream, publish, start } = await openJobs();
+    await declareConsumer(broker, jobConsumer({ stream, durable: "worker", filter: everything }));
+    await publish("a");
+    const elsewhere = await broker.js.consumers.get(stream, "worker");
+    for (let i = 0; i < failed; i++) (await elsewhere.next())?.nak();
+    const told = Promise.withResolvers<string>();
+    broker.nc.subscribe("$JS.ACK.>", { callback: (_, msg) => told.resolve(msg.string()) });
+    const begun: string[] = [];
+    await start(async (job) => {
+      begun.push(job);
+      throw new Error("not yet");
+    });
+    expect(await told.promise).toBe(`-NAK ${JSON.stringify({ delay: nanos(delayMs) })}`);
+    expect(begun).toEqual(["a"]);
   });
 
   test("under way when their worker stops are given up, and done by another", async () => {
