@@ -43,21 +43,19 @@ export function createCollapsing(deps: CollapseDeps): Collapsing {
   const { candidates, recalls, membersAt, withdraw } = deps;
   const inTurn = createTurns(maxSettling);
 
-  /** The order of those that can be the newest, by server message id; and those that were withdrawn. */
+  /** The order of those that can be the newest, by server message id; and those whose withdrawal has begun. */
   const orderOf = async (notification: Collapsible, some: readonly Candidate[], since: number) => {
     const order = new Map<string, number>();
     const withdrawn = new Set<string>();
-    if (notification.recvUserId !== "") {
-      for (const [serverMsgId, place] of await candidates.placesOf(notification, some, since)) {
-        if (place === "withdrawn") withdrawn.add(serverMsgId);
-        else order.set(serverMsgId, place);
-      }
-      return { order, withdrawn };
-    }
+    const isToUser = notification.recvUserId !== "";
+    const places = isToUser ? await candidates.placesOf(notification, some, since) : undefined;
     for (const { serverMsgId, sequence } of some) {
-      // A job that is done twice may announce again what was replaced meanwhile: it is not newer for that.
-      if ((await recalls.recalledAt(serverMsgId)) !== undefined) withdrawn.add(serverMsgId);
-      else order.set(serverMsgId, sequence);
+      const place = places?.get(serverMsgId);
+      if (typeof place === "number") order.set(serverMsgId, place);
+      // To a group, a job that is done twice may announce again what was replaced meanwhile: it is not newer for that.
+      else if (place === "withdrawn" || (await recalls.recalledAt(serverMsgId)) !== undefined)
+        withdrawn.add(serverMsgId);
+      else if (!isToUser) order.set(serverMsgId, sequence);
     }
     return { order, withdrawn };
   };
@@ -73,15 +71,13 @@ export function createCollapsing(deps: CollapseDeps): Collapsing {
       const [newest] = [...order].reduce<[string, number]>((a, b) => (b[1] > a[1] ? b : a), ["", 0]);
       for (const candidate of some) {
         const { serverMsgId, clientMsgId, sendTime } = candidate;
-        if (order.has(serverMsgId) && serverMsgId !== newest) {
-          const sent = { serverMsgId, clientMsgId, sendTime, reportKey: candidate.reportKey };
-          const record = { ...sent, deliverAtMs: 0, recvDeviceId: "", exceptDeviceId: "" };
-          const recipients = await recipientsOf(notification, candidate);
-          await withdraw({ record, recipients }, operationId, newest);
-        } else if (!withdrawn.has(serverMsgId)) {
-          // The newest, or one that is on its way into the inbox: who stores it looks for itself.
-          continue;
-        }
+        // The newest, or one that is on its way into the inbox: who stores it looks for itself.
+        if (!withdrawn.has(serverMsgId) && (serverMsgId === newest || !order.has(serverMsgId))) continue;
+        // Also one whose withdrawal has begun: it may have ended halfway, with that removed, and nobody told.
+        const sent = { serverMsgId, clientMsgId, sendTime, reportKey: candidate.reportKey };
+        const record = { ...sent, deliverAtMs: 0, recvDeviceId: "", exceptDeviceId: "" };
+        const recipients = await recipientsOf(notification, candidate);
+        await withdraw({ record, recipients }, operationId, newest);
         await candidates.remove(notification, candidate);
       }
       if (isLast) return;

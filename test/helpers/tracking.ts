@@ -5,7 +5,8 @@ import { toAddressing } from "../../src/addressing.ts";
 import { connectBroker } from "../../src/broker/connect.ts";
 import { declare } from "../../src/broker/declare.ts";
 import { createDirectGet } from "../../src/broker/reads/create-direct-get.ts";
-import type { Collapsing } from "../../src/collapsing/collapse.ts";
+import { createCandidates } from "../../src/collapsing/candidates.ts";
+import { type CollapseDeps, type Collapsing, createCollapsing } from "../../src/collapsing/collapse.ts";
 import { NotificationSchema } from "../../src/gen/mustreach/delivery/v1/delivery_pb.ts";
 import { createCursors } from "../../src/inbox/cursors.ts";
 import { createInbox, type Inbox } from "../../src/inbox/inbox.ts";
@@ -56,6 +57,7 @@ async function openInstance({ url, dial }: Pick<TestBroker, "url" | "dial">, gro
   const cursors = createCursors(broker, get, { log });
   const membersAt = async (groupId: string, version: number) => groups.get(`${groupId}@${version}`) ?? [];
   const tombstones = createTombstones(publisher, get, partitions);
+  const candidates = createCandidates(broker, publisher, get, { partitions, timeoutMs: 5_000 });
   const deps = {
     ...{ sends, recalls, inbox, cursors, tombstones, membersAt, retentionMs },
     removeEverywhere: (id: string, found: ReadonlyMap<string, number>) =>
@@ -81,6 +83,7 @@ async function openInstance({ url, dial }: Pick<TestBroker, "url" | "dial">, gro
     recalls,
     removeEverywhere: deps.removeEverywhere,
     tombstones,
+    candidates,
 
     /** Records a must-reach send and stores it. */
     async accept(clientMsgId: string, change: SendChange): Promise<SendRecord> {
@@ -155,6 +158,13 @@ async function openInstance({ url, dial }: Pick<TestBroker, "url" | "dial">, gro
       return recall({ ...deps, ...own, inbox: { ...inbox, ...own.inbox } }, send, "test");
     },
 
+    /** The collapse of sends, with what it is made of as `change` has it. */
+    collapsing(change: (parts: CollapseParts) => CollapseParts) {
+      const parts = change({ ...deps, candidates });
+      const withdraw: CollapseDeps["withdraw"] = (...given) => recall(parts, ...given);
+      return createCollapsing({ ...parts, membersAt, withdraw });
+    },
+
     async close() {
       await cursors.close();
       get.close();
@@ -162,6 +172,9 @@ async function openInstance({ url, dial }: Pick<TestBroker, "url" | "dial">, gro
     },
   };
 }
+
+/** What a collapse, and the recalls that it makes, are made of. */
+export type CollapseParts = RecallDeps & Pick<CollapseDeps, "candidates" | "recalls">;
 
 /** A client message id alone names a send as well. */
 function toReference(id: string | SendReference): SendReference {
