@@ -15,7 +15,15 @@ export interface Receivers {
 /** Devices of a user. */
 const devicesPerUser = 5;
 
-/** Has receivers open their stream by one door after the other, and close it when they have heard that it is ready. */
+/** How long a receiver may take until it is ready, in milliseconds: then it is stuck, and not slow. */
+const maxReadyMs = 120_000;
+
+/**
+ * Has receivers open their stream by one door after the other, and close it when they have heard that it is ready. Each has
+ * a connection of its own, but for those that subscribe by gRPC, which share one.
+ *
+ * @throws which door did not let one in.
+ */
 export async function openAndClose({ url, count, atOnce, tokenOf, onProgress }: Receivers): Promise<void> {
   let opened = 0;
   let closed = 0;
@@ -28,9 +36,16 @@ export async function openAndClose({ url, count, atOnce, tokenOf, onProgress }: 
       const closing = new AbortController();
       const request = { deviceId: `device-${index}`, window: 0, start: Start.UNSPECIFIED };
       const session = door.open(url, request, { token, signal: closing.signal });
-      const first = await session.next();
-      if (first === undefined) throw new Error(`${door.name} ended at once`);
-      closing.abort();
+      const stuck = setTimeout(() => closing.abort(new Error(`not ready within ${maxReadyMs} ms`)), maxReadyMs);
+      try {
+        if ((await session.next()) === undefined) throw new Error("it ended at once");
+      } catch (cause) {
+        opened = count;
+        throw new Error(`${door.name} did not let in receiver ${index}: ${cause}`, { cause });
+      } finally {
+        clearTimeout(stuck);
+        closing.abort();
+      }
       // It ends with what it was closed by.
       await session.next().catch(() => {});
       onProgress?.(++closed);
