@@ -19,7 +19,7 @@ export interface ConnectOptions {
   readonly creds?: string | undefined;
   /** What the connection is for, in the broker's list of connections and in the log. Default: `mustreach`. */
   readonly name?: string;
-  /** How long a single request to the broker may take, in milliseconds. */
+  /** How long the broker may take to answer, with all tries, in milliseconds. */
   readonly requestTimeoutMs: number;
   /** How long a broker that is not there yet is waited for, in milliseconds. Default: 0, not at all. */
   readonly waitMs?: number;
@@ -40,6 +40,12 @@ const maxMissedPings = 2;
 /** How long one address may take to take a connection before the next is tried, in milliseconds: the broker's own limit. */
 const dialTimeoutMs = 2_000;
 
+/**
+ * One question to JetStream's API gets this long at most, in milliseconds: while a stream has no leader nobody answers it,
+ * and the next leader does not know of it. Who wants the answer asks again.
+ */
+const questionTimeoutMs = 2_000;
+
 /** How often it is said in the log that the broker is waited for, in milliseconds. */
 const waitingLineMs = 10_000;
 
@@ -47,8 +53,11 @@ const waitingLineMs = 10_000;
 export interface Broker {
   readonly nc: NatsConnection;
   readonly js: JetStreamClient;
+  /** JetStream's API; an answer is waited for 2 s at most, so {@link untilAnswered} asks again. */
   readonly jsm: JetStreamManager;
   readonly ask: Ask;
+  /** How long who has no deadline of its own waits for an answer, with all tries, in milliseconds. */
+  readonly requestTimeoutMs: number;
   /** Whether the connection is up at the moment. */
   isConnected(): boolean;
   /**
@@ -109,6 +118,7 @@ export async function connectBroker(options: ConnectOptions): Promise<Broker> {
     ask,
     js: jetstream(nc, { timeout: options.requestTimeoutMs }),
     jsm,
+    requestTimeoutMs: options.requestTimeoutMs,
     isConnected: () => connected,
     async whenConnected(deadline) {
       if (connected) return;
@@ -210,7 +220,8 @@ async function whenThere(options: ConnectOptions): Promise<Connected> {
 
 async function connectOnce(options: ConnectOptions): Promise<Connected> {
   const nc = await openConnection(options);
-  const jsm = await jetstreamManager(nc, { timeout: options.requestTimeoutMs }).catch(async (cause: unknown) => {
+  const timeout = Math.min(questionTimeoutMs, options.requestTimeoutMs);
+  const jsm = await jetstreamManager(nc, { timeout }).catch(async (cause: unknown) => {
     await nc.close();
     throw failure("NetworkError", "the broker answers, but JetStream is not enabled for this account", cause);
   });

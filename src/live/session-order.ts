@@ -83,8 +83,13 @@ export async function createOpenSession(broker: Broker, options: SessionOrderOpt
   /** The sequence with which the epoch began, as last looked up. */
   let known: Promise<number> | undefined;
   const epoch = (): Promise<number> => {
-    known ??= findEpoch();
-    return known;
+    if (known !== undefined) return known;
+    const asked = findEpoch();
+    known = asked;
+    asked.catch(() => {
+      if (known === asked) known = undefined;
+    });
+    return asked;
   };
   // What was asked then is not answered, and a broker that was restarted has another epoch.
   broker.onDisconnect(() => {
@@ -111,7 +116,7 @@ export async function createOpenSession(broker: Broker, options: SessionOrderOpt
     return again;
   };
 
-  await epoch();
+  await untilAnswered(broker, deadlineIn(placeTimeoutMs), epoch);
   return (userId, deviceId) => {
     const user = toToken(userId);
     const subject = sessionSubject(toPartition(user, partitions), user, toToken(deviceId));

@@ -1,7 +1,8 @@
 import type { Broker } from "../broker/connect.ts";
-import { toFailure } from "../broker/faults.ts";
 import { purge } from "../broker/reads/leader.ts";
 import { toPartition, toToken } from "../broker/subjects.ts";
+import { untilAnswered } from "../broker/until.ts";
+import { deadlineIn } from "../deadline.ts";
 import { inboxItemFilter, inboxStream } from "../inbox/layout.ts";
 import { notificationToken } from "../inbox/place-id.ts";
 
@@ -27,9 +28,10 @@ export async function removeEverywhere(
   const purges = [...byPartition].map(([partition, ofPartition]) => {
     const last = ofPartition.reduce((highest, [, sequence]) => Math.max(highest, sequence), 0);
     // Up to there: the tombstones of another recall follow, and must stay.
-    return purge(broker, inboxStream(partition), { filter: inboxItemFilter(partition, id), below: last + 1 });
+    const those = { filter: inboxItemFilter(partition, id), below: last + 1 };
+    return untilAnswered(broker, deadlineIn(broker.requestTimeoutMs), () =>
+      purge(broker, inboxStream(partition), those),
+    );
   });
-  await Promise.all(purges).catch((cause: unknown) => {
-    throw toFailure(cause);
-  });
+  await Promise.all(purges);
 }

@@ -26,21 +26,36 @@ const maxPauseMs = 50;
 /** What a single message is taken to weigh, in bytes: notifications are rarely larger, and records never. */
 const singleBytes = 65_536;
 
+/**
+ * A read is looked at this often, in milliseconds, after each further request half as often, and asked for again when
+ * nothing came of it since the look before: what was on its way to a replica that was killed is not answered, while the
+ * connection stays.
+ */
+const lookEveryMs = 1_000;
+
+/** One request for a read. */
+interface Attempt {
+  readonly read: Pending;
+  readonly messages: DirectMessage[];
+}
+
 interface Pending {
   readonly subject: string;
   readonly body: string;
   readonly batched: boolean;
   /** What its answer may add, in bytes. */
   readonly weight: number;
-  /** Of its answer: another whenever it is asked for. */
-  token: string;
+  /** Of the answers that it may get: one for each request. */
+  readonly tokens: string[];
   isAsked: boolean;
-  readonly messages: DirectMessage[];
+  /** How many messages had come at the last look; undefined when it was asked for since. */
+  arrived: number | undefined;
   /** With nothing, where the index has too many. */
   resolve(page: Page | undefined): void;
   reject(error: unknown): void;
   readonly deadline: Deadline;
-  readonly timer: NodeJS.Timeout;
+  /** Looks whether there is an answer; undefined when there is one. */
+  timer: NodeJS.Timeout | undefined;
   /** Lets the next one begin. */
   release(): void;
 }
@@ -51,14 +66,20 @@ interface Pending {
  */
 export function createDirectGet(broker: Broker, options: { readonly timeoutMs: number }): DirectGet {
   const prefix = createInbox();
-  const pending = new Map<string, Pending>();
+  const reads = new Set<Pending>();
+  const attempts = new Map<string, Attempt>();
   let next = 0;
 
-  const finish = (token: string): Pending | undefined => {
-    const read = pending.get(token);
-    if (read === undefined) return undefined;
+  const forgetAttempts = (read: Pending): void => {
+    for (const token of read.tokens) attempts.delete(token);
+    read.tokens.length = 0;
+    read.isAsked = false;
+  };
+
+  const finish = (read: Pending): Pending => {
     clearTimeout(read.timer);
-    pending.delete(token);
+    reads.delete(read);
+    forgetAttempts(read);
     read.release();
     return read;
   };
@@ -66,29 +87,29 @@ export function createDirectGet(broker: Broker, options: { readonly timeoutMs: n
   const subscription = broker.nc.subscribe(`${prefix}.*`, {
     callback(error, msg) {
       if (error !== null) return;
-      const token = msg.subject.slice(prefix.length + 1);
-      const read = pending.get(token);
-      if (read === undefined) return;
+      const attempt = attempts.get(msg.subject.slice(prefix.length + 1));
+      if (attempt === undefined) return;
+      const { read, messages } = attempt;
       // What has a payload is no status: its headers are read where they are asked for.
       const status = msg.data.length > 0 ? 0 : (msg.headers?.code ?? 0);
       if (status === 0) {
-        read.messages.push(toDirectMessage(msg));
-        if (!read.batched) finish(token)?.resolve({ messages: read.messages, pending: 0, upToSequence: undefined });
+        messages.push(toDirectMessage(msg));
+        if (!read.batched) finish(read).resolve({ messages, pending: 0, upToSequence: undefined });
         return;
       }
       // Nobody serves the stream now, as while it elects a leader.
       if (status === 503) {
-        read.isAsked = false;
+        forgetAttempts(read);
         read.release();
         setTimeout(() => begin(read), Math.random() * maxPauseMs);
         return;
       }
-      finish(token);
+      finish(read);
       // 204 is the end of a batch, 404 an empty result. ADR-31.
       if (status === 204 || status === 404) {
         const upTo = msg.headers?.get("Nats-UpTo-Sequence");
         read.resolve({
-          messages: read.messages,
+          messages,
           pending: Number(msg.headers?.get("Nats-Num-Pending") || 0),
           upToSequence: upTo ? Number(upTo) : undefined,
         });
@@ -103,17 +124,17 @@ export function createDirectGet(broker: Broker, options: { readonly timeoutMs: n
   });
 
   const publish = (read: Pending): void => {
-    pending.delete(read.token);
-    read.token = String(++next);
+    const token = String(++next);
+    read.tokens.push(token);
+    attempts.set(token, { read, messages: [] });
     read.isAsked = true;
-    read.messages.length = 0;
-    pending.set(read.token, read);
+    read.arrived = undefined;
     // Otherwise when there is a connection again.
     if (!broker.isConnected()) return;
     try {
-      broker.nc.publish(read.subject, read.body, { reply: `${prefix}.${read.token}` });
+      broker.nc.publish(read.subject, read.body, { reply: `${prefix}.${token}` });
     } catch (cause) {
-      finish(read.token)?.reject(toFailure(cause));
+      finish(read).reject(toFailure(cause));
     }
   };
 
@@ -121,7 +142,7 @@ export function createDirectGet(broker: Broker, options: { readonly timeoutMs: n
 
   const begin = (read: Pending): void => {
     void limit(read.weight, async () => {
-      if (!pending.has(read.token) || leftUntil(read.deadline) <= 0) return;
+      if (!reads.has(read) || leftUntil(read.deadline) <= 0) return;
       await new Promise<void>((resolve) => {
         read.release = resolve;
         publish(read);
@@ -129,35 +150,52 @@ export function createDirectGet(broker: Broker, options: { readonly timeoutMs: n
     });
   };
 
+  const look = (read: Pending): void => {
+    const leftMs = leftUntil(read.deadline);
+    if (leftMs <= 0) {
+      finish(read).reject(failure("NetworkError", "the broker did not answer a read in time"));
+      return;
+    }
+    if (read.isAsked) {
+      const arrived = read.tokens.reduce((sum, token) => sum + (attempts.get(token)?.messages.length ?? 0), 0);
+      if (arrived === read.arrived) publish(read);
+      else read.arrived = arrived;
+      if (!reads.has(read)) return;
+    }
+    const everyMs = lookEveryMs * 2 ** Math.max(0, read.tokens.length - 1);
+    read.timer = setTimeout(look, Math.min(leftMs, everyMs), read);
+  };
+
   const ask: Ask = (stream, request) => {
     const batched = request.multi_last !== undefined || request.batch !== undefined;
     const bounded = batched ? { max_bytes: maxBatchBytes, ...request } : request;
     const { promise: answer, resolve, reject } = Promise.withResolvers<Page | undefined>();
-    // From now on: what waits for its turn has no more time than what is under way.
-    const timer = setTimeout(
-      () => finish(read.token)?.reject(failure("NetworkError", "the broker did not answer a read in time")),
-      options.timeoutMs,
-    );
     const read: Pending = {
       ...{ subject: directGetSubject(stream), body: JSON.stringify(bounded), batched },
-      ...{ token: String(++next), isAsked: false, messages: [], weight: bounded.max_bytes ?? singleBytes },
-      ...{ deadline: deadlineIn(options.timeoutMs), resolve, reject, timer, release: () => {} },
+      ...{ tokens: [], isAsked: false, arrived: undefined, weight: bounded.max_bytes ?? singleBytes },
+      ...{ deadline: deadlineIn(options.timeoutMs), resolve, reject, timer: undefined, release: () => {} },
     };
-    pending.set(read.token, read);
+    reads.add(read);
+    // From now on: what waits for its turn has no more time than what is under way.
+    look(read);
     begin(read);
     return answer;
   };
 
   // What was asked over the connection before is not answered.
   const forgetReconnects = broker.onReconnect(() => {
-    for (const read of [...pending.values()]) if (read.isAsked) publish(read);
+    for (const read of reads) {
+      if (!read.isAsked) continue;
+      forgetAttempts(read);
+      publish(read);
+    }
   });
 
   return readsOver(ask, () => {
     forgetReconnects();
     subscription.unsubscribe();
     const stopping = failure("ServerStoppingError", "the server is stopping");
-    for (const token of [...pending.keys()]) finish(token)?.reject(stopping);
+    for (const read of [...reads]) finish(read).reject(stopping);
   });
 }
 

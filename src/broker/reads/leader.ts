@@ -1,7 +1,7 @@
 import type { StreamState } from "@nats-io/jetstream";
 import { deadlineIn } from "../../deadline.ts";
 import type { Broker } from "../connect.ts";
-import { toFailure } from "../faults.ts";
+import { untilAnswered } from "../until.ts";
 import type { DirectGet, DirectMessage } from "./direct-get.ts";
 
 /**
@@ -35,9 +35,7 @@ export async function findSurely(
 ): Promise<DirectMessage | undefined> {
   const found = "last" in which ? await get.last(stream, which.last) : await get.at(stream, which.sequence);
   if (found !== undefined) return found;
-  return askLeader(broker, stream, which).catch((cause: unknown) => {
-    throw toFailure(cause);
-  });
+  return untilAnswered(broker, deadlineIn(broker.requestTimeoutMs), () => askLeader(broker, stream, which));
 }
 
 /** The state of a stream. Throws as {@link askLeader}. */
@@ -56,11 +54,7 @@ export function createStreamState(broker: Broker): (stream: string) => Promise<S
     await broker.whenConnected(deadlineIn(1_000));
     // Who asks from now on gets an answer of its own.
     asking.delete(stream);
-    try {
-      return await stateOf(broker, stream);
-    } catch (cause) {
-      throw toFailure(cause);
-    }
+    return untilAnswered(broker, deadlineIn(broker.requestTimeoutMs), () => stateOf(broker, stream));
   };
   return (stream) => {
     let answer = asking.get(stream);

@@ -1,3 +1,4 @@
+import { headers, type Msg } from "@nats-io/transport-node";
 import { pino } from "pino";
 import { afterAll, beforeAll, beforeEach, describe, expect, test } from "vitest";
 import { type Broker, connectBroker } from "../../../src/broker/connect.ts";
@@ -130,6 +131,47 @@ test("reads of a stream that nobody serves wait until somebody does, and hold up
   expect(await Promise.all(waiting)).toHaveLength(200);
   expect((await patient.last("LATE", "late.x"))?.subject).toBe("late.x");
   patient.close();
+});
+
+describe("a read that is not answered, as by a replica that was killed, is asked again", () => {
+  const answer = (msg: Msg, text: string) => {
+    const about = headers();
+    for (const [name, value] of Object.entries({
+      Subject: "x",
+      Sequence: "1",
+      "Time-Stamp": new Date(0).toISOString(),
+    })) {
+      about.set(`Nats-${name}`, value);
+    }
+    msg.respond(text, { headers: about });
+  };
+
+  /** Reads from somebody who is asked twice, and whose answer is up to the test. */
+  async function readFrom(onSecond: (first: Msg, second: Msg) => void) {
+    if (shared.broker === undefined) throw new Error("no broker");
+    const { nc } = shared.broker;
+    const asked: Msg[] = [];
+    const replica = nc.subscribe("$JS.API.DIRECT.GET.LOST", {
+      callback(_, msg) {
+        asked.push(msg);
+        const [first, second] = asked;
+        if (first !== undefined && second === msg) onSecond(first, second);
+      },
+    });
+    const patient = createDirectGet(shared.broker, { timeoutMs: 60_000 });
+    const found = await patient.last("LOST", "x");
+    replica.unsubscribe();
+    patient.close();
+    return Buffer.from(found?.payload ?? []).toString();
+  }
+
+  test("and answered then", async () => {
+    expect(await readFrom((_, second) => answer(second, "second"))).toBe("second");
+  });
+
+  test("and may still be answered the first time", async () => {
+    expect(await readFrom((first) => answer(first, "first"))).toBe("first");
+  });
 });
 
 describe("a read that cannot be answered fails with 90004", () => {
