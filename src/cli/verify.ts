@@ -11,6 +11,7 @@ interface VerifyFlags {
   readonly quick?: boolean;
   readonly soak?: boolean;
   readonly brokers: 1 | 3;
+  readonly disk: boolean;
   readonly instances: number;
   readonly workers: number;
   readonly upgradeFrom?: string;
@@ -49,6 +50,10 @@ export function verifyCommand(): Command {
     .addOption(new Option("--quick", `${lengths.quick} seconds`).conflicts(["seconds", "soak"]))
     .addOption(new Option("--soak", `${lengths.soak} seconds`).conflicts("seconds"))
     .option("--brokers <1|3>", "one broker that syncs each write, or a cluster", oneOrThree, 1)
+    .option(
+      "--no-disk",
+      "let the one broker write to the disk of this machine, where nothing breaks it: many more calls",
+    )
     .option("--instances <number>", "instances of its own", positiveNumber, 2)
     .option("--workers <number>", "processes of each of them", positiveNumber, 1)
     .option(
@@ -118,10 +123,10 @@ export function verifyCommand(): Command {
     });
 }
 
-async function open({ url, token, instances, workers, brokers, upgradeFrom }: VerifyFlags) {
+async function open({ url, token, instances, workers, brokers, disk, upgradeFrom }: VerifyFlags) {
   if (url === undefined) {
     const { startOwn } = await import("../verify/own/start.ts");
-    return startOwn({ instances, workers, brokers, upgradeFrom, say });
+    return startOwn({ instances, workers, brokers, hasDisk: disk, upgradeFrom, say });
   }
   const { reachRemote } = await import("../verify/remote.ts");
   return reachRemote(url, await findToken(token, adminUserId(), adminPlatform));

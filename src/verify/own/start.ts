@@ -25,6 +25,8 @@ export interface OwnOptions {
   readonly workers: number;
   /** 1, which syncs each write to disk, or a cluster of 3. */
   readonly brokers: 1 | 3;
+  /** Whether one broker has a disk that we break. Default true. */
+  readonly hasDisk?: boolean;
   /** Settings of the instances, without their prefix, that go before ours. */
   readonly settings?: Readonly<Record<string, string>>;
   /** What the Node of the instances is started with. Default: nothing. */
@@ -49,6 +51,7 @@ export async function startOwn({
   instances: count,
   workers,
   brokers,
+  hasDisk = true,
   settings,
   nodeOptions = [],
   upgradeFrom,
@@ -70,7 +73,7 @@ export async function startOwn({
     for (const end of ends.splice(0).reverse()) await end();
   };
   try {
-    if (brokers === 1) {
+    if (brokers === 1 && hasDisk) {
       disk = await mountDisk(dir).catch((error: Error) => {
         say(`no disk fails, and no power: ${error.message}`);
         return undefined;
