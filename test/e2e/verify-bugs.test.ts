@@ -52,7 +52,7 @@ const bugs: readonly SeededBug[] = [
       { file: "receiving/session.ts", from: "    feed.reconcile();\n", to: "" },
       { file: "receiving/session.ts", from: "this.#feed?.reconcile();", to: "" },
     ],
-    shows: /an open session said nothing of it/,
+    shows: /an open session said nothing for/,
     seconds: 60,
   },
   {

@@ -1,4 +1,4 @@
-import type { DeviceHistory, Finding, History, Send } from "./history.ts";
+import type { DeviceHistory, Finding, History, Send, SessionHistory } from "./history.ts";
 import { owedTo } from "./owed.ts";
 
 /** What a device with an open session is owed comes within this long where nothing is broken, in milliseconds. */
@@ -23,17 +23,26 @@ function inspectDevice(
   arrivals: ReadonlyMap<string, number>,
   knownUntil: number,
 ): Finding[] {
-  const { marks } = history;
   return owedTo(history, device).flatMap(({ send, since: answered, came = Number.POSITIVE_INFINITY }) => {
     // When it is in the inbox is known of what a device has got.
     const since = isQueued(send) ? (arrivals.get(send.data) ?? Number.POSITIVE_INFINITY) : answered;
-    const until = since + maxSilenceMs;
-    if (came <= until || until > knownUntil || since === Number.POSITIVE_INFINITY) return [];
-    const wasOpen = device.sessions.some(({ openedAt, endedAt }) => openedAt <= since && endedAt > until);
-    const wasBroken = marks.some(({ at, until: mended }) => at < until && mended > since);
-    if (!wasOpen || wasBroken) return [];
-    const what = `an open session said nothing of it for ${maxSilenceMs / 1_000} s`;
+    if (came <= since + maxSilenceMs || since === Number.POSITIVE_INFINITY) return [];
+    const isSilent = device.sessions.some(
+      (session) =>
+        session.openedAt <= since && fellSilent(history, session, since, Math.min(came, session.endedAt, knownUntil)),
+    );
+    if (!isSilent) return [];
+    const what = `an open session said nothing for ${maxSilenceMs / 1_000} s, and owed this`;
     return [{ what, device, about: [send.data] }];
+  });
+}
+
+/** Whether a session brought nothing that is stored for too long: one that catches up has come nearer. */
+function fellSilent({ marks }: History, { events }: SessionHistory, since: number, until: number): boolean {
+  const heard = events.filter(({ at, sequence }) => sequence > 0 && at > since && at < until).map(({ at }) => at);
+  return [since, ...heard].some((from, n) => {
+    const to = from + maxSilenceMs;
+    return (heard[n] ?? until) > to && !marks.some(({ at, until: mended }) => at < to && mended > from);
   });
 }
 

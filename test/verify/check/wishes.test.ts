@@ -298,7 +298,7 @@ describe("the inspection finds", () => {
 
 describe("an open session", () => {
   const lateIn = (history: History) => inspectLateness(history).map(({ what }) => what);
-  const late = [expect.stringMatching(/said nothing of it/)];
+  const late = [expect.stringMatching(/said nothing for 15 s/)];
   const at = (ms: number) => phone({ ...got(1, "a"), at: ms });
   const tablet = (ms: number) => [device(at(ms), { deviceId: "tablet" })];
 
@@ -318,6 +318,18 @@ describe("an open session", () => {
     expect(lateIn(history(60_000))).toEqual([]);
     expect(lateIn(history(34_000, tablet(20_000)))).toEqual([]);
     expect(lateIn(history(36_000, tablet(20_000)))).toEqual(late);
+  });
+
+  test("may take longer while it catches up, and not while it says nothing", () => {
+    const early = Array.from({ length: 4 }, (_, n) => send(`early ${n}`));
+    const catchingUp = (...at: number[]) =>
+      historyOf(
+        [...early, send("a")],
+        phone(...at.map((ms, n) => ({ ...got(n + 1, `early ${n}`), at: ms })), { ...got(9, "a"), at: 50_000 }),
+      );
+    expect(lateIn(catchingUp(10_000, 20_000, 30_000, 40_000))).toEqual([]);
+    expect(lateIn(catchingUp(10_000, 20_000, 21_000, 34_000))).toEqual(late);
+    expect(lateIn(catchingUp(10_000, 20_000, 21_000, 36_500))).toEqual([...late, ...late]);
   });
 
   test("is not judged by what is not known yet, nor while something is broken", () => {
