@@ -140,7 +140,7 @@ export function createServing(options: ServingOptions): Serving & Pick<Listener,
   const pushMemory = createPushMemory(Math.floor(config.maxWaitingPushBytes / processes));
   const isBrokerAway = () => !connections.isConnected();
   const { heartbeat: heartbeatMs } = config;
-  const groupPush = createGroupPush(live, groupIdsOf);
+  const groupPush = createGroupPush({ live, joined: groupIdsOf, readStanding: groups.standing, log });
   const onGap = (reason: Gap_Reason) => {
     if (reason === Gap_Reason.STORE_CHANGED) metrics.gap("store_changed");
     else metrics.gap(reason === Gap_Reason.RETENTION ? "retention" : "expired");

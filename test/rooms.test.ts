@@ -19,7 +19,8 @@ const floors: readonly (readonly string[])[] = [
   ["openapi"],
   ["calls", "sending", "receiving", "reaching"],
   ["traffic", "collapsing"],
-  ["groups", "chat", "recalling", "receiving/feed", "reporting", "live", "tickets"],
+  ["live"],
+  ["groups", "chat", "recalling", "receiving/feed", "reporting", "tickets"],
   ["inbox", "auth", "websocket", "console", "broker-metrics"],
   [
     "embedded",

@@ -9,7 +9,7 @@ import { wrongField } from "../errors.ts";
 import { createChangeGroup, type GroupRevision, inRecordOrder, takeChunk } from "./change.ts";
 import { groupInfoSubject, groupsStream, joinedFilter } from "./layout.ts";
 import { createMembersAt, type MembersAt } from "./members-at.ts";
-import { readLast } from "./reads.ts";
+import { createReadStanding, type ReadStanding, readLast } from "./reads.ts";
 import {
   decodeGroup,
   type Group,
@@ -88,6 +88,7 @@ export interface Groups {
   transfer(groupId: string, owners: { readonly from: string; readonly to: string }): Promise<void>;
   /** The members at a version that {@link find} answered, also after they left or the group was dismissed. */
   membersAt: MembersAt;
+  standing: ReadStanding;
   /** The groups that a user is a member of, without dismissed ones, by group id. */
   joined(userId: string): Promise<readonly Group[]>;
 }
@@ -102,6 +103,7 @@ export function createGroups(broker: Broker, get: DirectGet, options: GroupsOpti
   const { timeoutMs, historyMs = 86_400_000, onMembershipChange = () => {} } = options;
   const change = createChangeGroup(broker, get, { timeoutMs, historyMs });
   const membersAt = createMembersAt(get, options);
+  const standing = createReadStanding(get, timeoutMs);
 
   const find = async (groupId: string): Promise<Group | undefined> => {
     const subject = groupInfoSubject(toToken(groupId));
@@ -161,6 +163,7 @@ export function createGroups(broker: Broker, get: DirectGet, options: GroupsOpti
   return {
     find,
     membersAt,
+    standing,
 
     async create({ members, ...described }) {
       const { groupId, ownerUserId } = described;

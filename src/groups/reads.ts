@@ -1,8 +1,8 @@
 import type { DirectGet, DirectMessage } from "../broker/reads/direct-get.ts";
 import { toToken } from "../broker/subjects.ts";
 import { again, until } from "../broker/until.ts";
-import type { Deadline } from "../deadline.ts";
-import { groupInfoSubject, groupsStream } from "./layout.ts";
+import { type Deadline, deadlineIn } from "../deadline.ts";
+import { groupFilter, groupInfoSubject, groupMembersSubject, groupsStream } from "./layout.ts";
 import { decodeGroup, decodeMemberships, type GroupRecord, type Membership } from "./records.ts";
 
 /** Records of a group at one moment. */
@@ -77,4 +77,47 @@ export function readLast(
       seq = (page.messages.at(-1)?.sequence ?? seq) + 1;
     }
   });
+}
+
+/** How users stand to a group, as it was at one moment. */
+export interface Standing {
+  /** Of the group. */
+  readonly version: number;
+  /** What is stored later has a higher one. */
+  readonly sequence: number;
+  /** The first version with the user, as far as anything was read; undefined for who is no member. */
+  readonly since: ReadonlyMap<string, number | undefined>;
+}
+
+/** Of which users: some, or those in whose records something was stored after a sequence. */
+export type StandingQuery = { readonly minVersion: number } & (
+  | { readonly userIds: readonly string[] }
+  | { readonly after: number }
+);
+
+/**
+ * Reads how users stand to a group, at a version of it or a later one.
+ *
+ * Throws NetworkError (90004) when the broker does not answer, or does not have the version, in time.
+ */
+export type ReadStanding = (groupId: string, query: StandingQuery) => Promise<Standing>;
+
+/** Creates the {@link ReadStanding}; a read may take so many milliseconds. */
+export function createReadStanding(get: DirectGet, timeoutMs: number): ReadStanding {
+  return async (groupId, query) => {
+    const group = toToken(groupId);
+    const subjects =
+      "userIds" in query
+        ? [...new Set(query.userIds.map((userId) => groupMembersSubject(group, toToken(userId))))]
+        : [groupFilter(group)];
+    const { minVersion } = query;
+    const after = "after" in query ? query.after : 0;
+    const read = await readGroup(get, groupId, { subjects, after, minVersion, deadline: deadlineIn(timeoutMs) });
+    const since = new Map<string, number | undefined>();
+    for (const { userId, from, to } of [...read.memberships.values()].flat()) {
+      if (to === undefined) since.set(userId, from);
+      else if (!since.has(userId)) since.set(userId, undefined);
+    }
+    return { version: read.group?.version ?? 0, sequence: read.sequence, since };
+  };
 }

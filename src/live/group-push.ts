@@ -1,3 +1,6 @@
+import type { BaseLogger } from "pino";
+import type { ReadStanding } from "../groups/reads.ts";
+import { GroupAudience, type Listener } from "./group-audience.ts";
 import { type Push, toPush } from "./push-queue.ts";
 import type { Live, MemberSignal } from "./signals.ts";
 
@@ -22,69 +25,89 @@ export interface GroupMembership {
   refresh(): Promise<void>;
   /** The user has joined or left a group. Signals may come late and in any order: an older version changes nothing. */
   change(signal: MemberSignal): void;
+  /** Whether a push to one of the user's groups waits until it is known who is in it. */
+  isHolding(): boolean;
+  /** Lets a push of the user's own follow that. At most 256 wait; the oldest make room. */
+  follow(pass: () => void): void;
   /** Stops passing on pushes to the user. */
   close(): void;
 }
 
 interface Group {
-  readonly receivers: Set<PushReceiver>;
+  readonly audience: GroupAudience;
   readonly subscription: { stop(): void };
+}
+
+export interface GroupPushDeps {
+  readonly live: Pick<Live, "subscribeGroup">;
+  /** The groups of a user. */
+  readonly joined: (userId: string) => Promise<readonly string[]>;
+  readonly readStanding: ReadStanding;
+  readonly log: BaseLogger;
 }
 
 /**
  * Creates the fan-out of online pushes to groups: an instance receives one message for each push, whatever the number
  * of members it holds sessions of, and encodes it once.
- *
- * @param joined the groups of a user.
  */
-export function createGroupPush(
-  live: Pick<Live, "subscribeGroup">,
-  joined: (userId: string) => Promise<readonly string[]>,
-): GroupPush {
-  const groups = new Groups(live, joined);
+export function createGroupPush(deps: GroupPushDeps): GroupPush {
+  const groups = new Groups(deps);
   return { join: (userId, receiver) => new Membership(groups, receiver, userId) };
 }
 
 /** Who receives the pushes to which group. */
 class Groups {
-  readonly joined: (userId: string) => Promise<readonly string[]>;
-  readonly #live: Pick<Live, "subscribeGroup">;
+  readonly joined: GroupPushDeps["joined"];
+  readonly #deps: GroupPushDeps;
   readonly #groups = new Map<string, Group>();
+  #count = 0;
 
-  constructor(live: Pick<Live, "subscribeGroup">, joined: Groups["joined"]) {
-    this.#live = live;
-    this.joined = joined;
+  /** Counts what comes to this instance. */
+  readonly now = (): number => ++this.#count;
+
+  constructor(deps: GroupPushDeps) {
+    this.#deps = deps;
+    this.joined = deps.joined;
   }
 
-  add(groupId: string, receiver: PushReceiver): void {
+  add(groupId: string, listener: Listener, version: number | undefined): void {
     let group = this.#groups.get(groupId);
     if (group === undefined) {
-      const receivers: Group["receivers"] = new Set();
-      const subscription = this.#live.subscribeGroup(groupId, (notification) => {
-        const push = toPush(notification);
-        for (const receiver of receivers) receiver.push(push);
-      });
-      group = { receivers, subscription };
+      const { live, readStanding: read, log } = this.#deps;
+      const audience = new GroupAudience(groupId, { read, log, now: this.now });
+      const subscription = live.subscribeGroup(groupId, (notification, version) =>
+        audience.push(toPush(notification), version),
+      );
+      group = { audience, subscription };
       this.#groups.set(groupId, group);
     }
-    group.receivers.add(receiver);
+    group.audience.add(listener, version);
   }
 
-  remove(groupId: string, receiver: PushReceiver): void {
+  remove(groupId: string, listener: Listener): void {
     const group = this.#groups.get(groupId);
     if (group === undefined) return;
-    group.receivers.delete(receiver);
-    if (group.receivers.size > 0) return;
+    group.audience.remove(listener);
+    if (!group.audience.isEmpty()) return;
     group.subscription.stop();
     this.#groups.delete(groupId);
   }
 }
 
+/** A push that waits until others can be passed on, and its place among them. */
+interface Following {
+  readonly at: number;
+  pass(): void;
+}
+
+/** What follows pushes that are held, for one user: as much as waits for one of its sessions. */
+const maxFollowing = 256;
+
 /** Most users are in no group: what is kept about some is made when there is one. */
-class Membership implements GroupMembership {
+class Membership implements GroupMembership, Listener {
+  readonly userId: string;
   readonly #groups: Groups;
   readonly #receiver: PushReceiver;
-  readonly #userId: string;
   #mine: Set<string> | undefined = undefined;
   /** The newest version of each group that a signal told of. */
   #versions: Map<string, number> | undefined = undefined;
@@ -92,11 +115,14 @@ class Membership implements GroupMembership {
   /** Changes that arrive while the list is being read are newer than it. Undefined when it is not. */
   #changed: Set<string> | undefined = undefined;
   #isClosed = false;
+  /** How many groups have something held, and what follows it. */
+  #holds = 0;
+  #following: Following[] = [];
 
   constructor(groups: Groups, receiver: PushReceiver, userId: string) {
     this.#groups = groups;
     this.#receiver = receiver;
-    this.#userId = userId;
+    this.userId = userId;
   }
 
   async refresh(): Promise<void> {
@@ -104,7 +130,7 @@ class Membership implements GroupMembership {
     const changed = this.#changed ?? new Set();
     this.#changed = changed;
     this.#refreshing++;
-    const groupIds = new Set(await this.#groups.joined(this.#userId).finally(() => this.#refreshing--));
+    const groupIds = new Set(await this.#groups.joined(this.userId).finally(() => this.#refreshing--));
     for (const groupId of groupIds.union(this.#mine ?? new Set<string>())) {
       if (!changed.has(groupId)) this.#set(groupId, groupIds.has(groupId));
     }
@@ -116,7 +142,36 @@ class Membership implements GroupMembership {
     if (version < (this.#versions.get(groupId) ?? 0)) return;
     this.#versions.set(groupId, version);
     this.#changed?.add(groupId);
-    this.#set(groupId, joined);
+    this.#set(groupId, joined, version);
+  }
+
+  hear(push: Push, at?: number): void {
+    if (this.#holds === 0) this.#receiver.push(push);
+    else this.follow(() => this.#receiver.push(push), at);
+  }
+
+  isHolding(): boolean {
+    return this.#holds > 0;
+  }
+
+  follow(pass: () => void, at = this.#groups.now()): void {
+    this.#following.push({ at, pass });
+    if (this.#following.length > maxFollowing) this.#following.shift();
+  }
+
+  hold(): void {
+    this.#holds++;
+  }
+
+  release(): void {
+    if (--this.#holds > 0) return;
+    const following = this.#following.sort((a, b) => a.at - b.at);
+    this.#following = [];
+    for (const { pass } of following) pass();
+  }
+
+  leave(groupId: string): void {
+    this.#set(groupId, false);
   }
 
   close(): void {
@@ -124,13 +179,13 @@ class Membership implements GroupMembership {
     for (const groupId of [...(this.#mine ?? [])]) this.#set(groupId, false);
   }
 
-  #set(groupId: string, isMember: boolean): void {
+  #set(groupId: string, isMember: boolean, version?: number): void {
     if (isMember && !this.#isClosed) {
       this.#mine ??= new Set();
       this.#mine.add(groupId);
-      this.#groups.add(groupId, this.#receiver);
+      this.#groups.add(groupId, this, version);
     } else if (this.#mine?.delete(groupId)) {
-      this.#groups.remove(groupId, this.#receiver);
+      this.#groups.remove(groupId, this);
     }
   }
 }

@@ -45,6 +45,9 @@ export function groupPushSubject(group: string): string {
   return `push.group.${group}`;
 }
 
+/** The version of the group that an online push to it is for. */
+export const groupVersionHeader = "Mustreach-Group-Version";
+
 /** Carries an acknowledgement to the instance that holds the device's session. */
 export function ackSubject(partition: number, user: string, device: string): string {
   return `live.${partition}.${user}.ack.${device}`;

@@ -7,6 +7,7 @@ import { deadlineIn } from "../deadline.ts";
 import {
   ackSubject,
   groupPushSubject,
+  groupVersionHeader,
   liveFilter,
   liveSessionSubject,
   memberSubject,
@@ -71,13 +72,16 @@ export interface Live {
   /** As {@link push}, but nobody waits for it, and while the broker stays away it is lost. */
   echo(userId: string, notification: Uint8Array): void;
   /**
-   * Publishes an online push to a group.
+   * Publishes an online push to a group, as it is at a version.
    *
    * @throws NetworkError (90004) when the broker stays away.
    */
-  pushGroup(groupId: string, notification: Uint8Array): Promise<void>;
-  /** Listens for the pushes to a group. */
-  subscribeGroup(groupId: string, onPush: (notification: Uint8Array) => void): { stop(): void };
+  pushGroup(groupId: string, notification: Uint8Array, version: number): Promise<void>;
+  /** Listens for the pushes to a group; instances of 0.1 do not tell the version. */
+  subscribeGroup(
+    groupId: string,
+    onPush: (notification: Uint8Array, version: number | undefined) => void,
+  ): { stop(): void };
   /** Tells every instance that users have joined or left a group. */
   publishMember(userIds: readonly string[], signal: MemberSignal): void;
   /** Has the user's sessions look into the inbox, by the user's subject token. */
@@ -134,10 +138,14 @@ export function createLive(
       return push(broker, pushSubject(...locate(toToken(userId))), notification, deadlineIn(timeoutMs), headers);
     },
     echo: (userId, notification) => tellLater(broker, pushSubject(...locate(toToken(userId))), notification),
-    pushGroup: (groupId, notification) =>
-      push(broker, groupPushSubject(toToken(groupId)), notification, deadlineIn(timeoutMs)),
+    pushGroup(groupId, notification, version) {
+      const headers = { [groupVersionHeader]: String(version) };
+      return push(broker, groupPushSubject(toToken(groupId)), notification, deadlineIn(timeoutMs), headers);
+    },
     subscribeGroup: (groupId, onPush) =>
-      listen(broker, groupPushSubject(toToken(groupId)), ({ payload }) => onPush(payload)),
+      listen(broker, groupPushSubject(toToken(groupId)), ({ payload, header }) =>
+        onPush(payload, Number(header(groupVersionHeader)) || undefined),
+      ),
     publishMember(userIds, signal) {
       const change = JSON.stringify(signal);
       for (const userId of userIds) tell(broker, memberSubject(...locate(toToken(userId))), change);

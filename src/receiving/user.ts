@@ -182,7 +182,11 @@ export class User implements SessionHome, LiveListener, PushReceiver, TakeoverOw
 
   onPush(notification: Uint8Array, devices?: Addressing): void {
     const push = toPush(notification);
-    for (const { session } of this.sessions) if (isFor(devices, session.deviceId)) session.push(push);
+    const pass = () => {
+      for (const { session } of this.sessions) if (isFor(devices, session.deviceId)) session.push(push);
+    };
+    if (this.#groups.isHolding()) this.#groups.follow(pass);
+    else pass();
   }
 
   onMember(change: MemberSignal): void {

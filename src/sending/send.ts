@@ -114,11 +114,11 @@ function wayOf({ mustReach, clientMsgId, recvUserId, sendMsg, sendAtMs, collapse
 
 /** An online push that nobody can repeat or ask for: nothing of it is kept. */
 async function pushOnly(deps: SendDeps, request: ValidSend): Promise<Sent> {
-  if (request.recvGroupId !== "") await deps.groupVersion(request.recvGroupId);
+  const version = request.recvGroupId === "" ? 0 : await deps.groupVersion(request.recvGroupId);
   const sendTime = now(deps);
   const sent = { serverMsgId: createId(sendTime), clientMsgId: createId(sendTime), sendTime };
   const notification = toNotification(request, sent);
-  await push(deps.live, notification, request);
+  await push(deps.live, notification, request, version);
   syncSender(deps, notification);
   return sent;
 }
@@ -184,7 +184,7 @@ async function sendRecorded(deps: SendDeps, request: ValidSend, operationId: str
     isRepeat && !isStored && mustReach && (await deps.recalls.recalledAt(first.serverMsgId)) !== undefined;
   if (!isStored && !isRecalled) await (isLater ? deps.later(delivery) : deliver(deps, delivery));
   if (!isRepeat && !isLater) {
-    if (!mustReach) await push(deps.live, delivery.notification, request);
+    if (!mustReach) await push(deps.live, delivery.notification, request, first.groupVersion);
     syncSender(deps, delivery.notification);
   }
   return first;
@@ -221,10 +221,15 @@ async function findVersion(
   }
 }
 
-async function push(live: OnlinePush, notification: Notification, request: ValidSend): Promise<void> {
+async function push(
+  live: OnlinePush,
+  notification: Notification,
+  request: ValidSend,
+  groupVersion: number,
+): Promise<void> {
   const { recvUserId, recvGroupId, recvUserIds } = request;
   const bytes = encodeNotification(notification);
-  if (recvGroupId !== "") return live.pushGroup(recvGroupId, bytes);
+  if (recvGroupId !== "") return live.pushGroup(recvGroupId, bytes, groupVersion);
   if (recvUserId !== "") return live.push(recvUserId, bytes, toAddressing(request));
   await forAll(recvUserIds, maxPushes, (userId) => live.push(userId, withRecipient(bytes, userId)));
 }

@@ -6,8 +6,8 @@ import { encodeNotification } from "../inbox/items.ts";
 export interface OnlinePush {
   /** @throws NetworkError (90004) when the broker stays away for the send timeout. */
   push(userId: string, notification: Uint8Array, devices?: Addressing): Promise<void>;
-  /** @throws NetworkError (90004) as {@link push}. */
-  pushGroup(groupId: string, notification: Uint8Array): Promise<void>;
+  /** To the group as it is at a version. @throws NetworkError (90004) as {@link push}. */
+  pushGroup(groupId: string, notification: Uint8Array, version: number): Promise<void>;
 }
 
 export interface SyncSenderDeps {

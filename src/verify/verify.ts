@@ -57,10 +57,14 @@ export async function verify(options: VerifyOptions): Promise<Verdict> {
       timeline.add(shown.history, shown.beganAt - beganAt);
       const lines = await file?.add(round, shown.history);
       const where = lines === undefined ? "" : `, lines ${lines.first} to ${lines.last} of history.jsonl`;
-      for (const [kind, told] of toViolations(shown)) {
-        if (!violations.has(kind)) violations.set(kind, `round ${round}${where}: ${told}`);
-      }
       say(describeRound(round, shown));
+      for (const [kind, told] of toViolations(shown)) {
+        if (violations.has(kind)) continue;
+        const violation = `round ${round}${where}: ${told}`;
+        violations.set(kind, violation);
+        // At once, since it may go on for an hour.
+        if (keepGoing) say(violation);
+      }
       failed = shown.failures.length > 0 ? failed + 1 : 0;
       const isOver = endsAt - performance.now() < 1_000;
       const isBroken = shown.failures.length + shown.findings.length > 0;

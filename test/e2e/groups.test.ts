@@ -17,7 +17,10 @@ let two: TestServer;
 let admin: string;
 beforeAll(async () => {
   // What is promised of the disk is shown elsewhere.
-  broker = await startExternalBroker({ syncInterval: "2m" });
+  broker = await startExternalBroker({
+    syncInterval: "2m",
+    permissions: { muted: { publish: { deny: ["live.*.*.member"] } } },
+  });
   one = await startTestServer({ ...settings, NATS_URL: broker.url });
   two = await startTestServer({ ...settings, NATS_URL: broker.url });
   admin = await one.adminToken();
@@ -342,6 +345,23 @@ describe.concurrent("an online push to a group", () => {
       });
     }
     for (const session of strangers) expect(dataOf(await session.take(2)).toSorted()).toEqual(["end 1", "end 2"]);
+  });
+
+  test("does not reach who was removed before it, also where nobody hears of that", async () => {
+    // What it says of members is lost, as when it is cut off from the broker then.
+    const muted = await startTestServer({ ...settings, NATS_URL: broker.url.replace("//", "//muted:muted@") });
+    try {
+      const group = await newGroup("ann", "ben");
+      const [ann, ben] = [await group.open(one, "ann"), await group.open(one, "ben")];
+      await group.push(two, "to both");
+      await group.remove(muted, "ann");
+      await group.push(two, "to ben");
+      expect(dataOf(await ben.take(2))).toEqual(["to both", "to ben"]);
+      await group.pushTo(two, "ann", "end");
+      expect(dataOf(await ann.take(2))).toEqual(["to both", "end"]);
+    } finally {
+      await muted.stop();
+    }
   });
 
   test("is not stored for a member who connects later", async () => {

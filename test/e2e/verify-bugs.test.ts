@@ -47,7 +47,7 @@ const bugs: readonly SeededBug[] = [
       {
         file: "receiving/user.ts",
         from: "for (const { session } of this.sessions) session.hint(sequence);",
-        to: "if (Math.random() < 0.5) for (const { session } of this.sessions) session.hint(sequence);",
+        to: "if (Math.random() < 0.005) for (const { session } of this.sessions) session.hint(sequence);",
       },
       { file: "receiving/session.ts", from: "    feed.reconcile();\n", to: "" },
       { file: "receiving/session.ts", from: "this.#feed?.reconcile();", to: "" },

@@ -1,6 +1,7 @@
 import { beforeAll, describe, expect, test, vi } from "vitest";
 import { type DirectGet, type Page, readsOver } from "../../src/broker/reads/direct-get.ts";
 import { toToken } from "../../src/broker/subjects.ts";
+import { toErrorFacts } from "../../src/errors.ts";
 import { roles } from "../../src/groups/groups.ts";
 import { useBroker } from "../helpers/broker.ts";
 import { type GroupsInstance, useGroups, userIds } from "../helpers/groups.ts";
@@ -222,3 +223,30 @@ test("who left longer ago than the history is forgotten, and nobody else", async
 function intercept(get: DirectGet, onPage: (page: Page | undefined) => Page | undefined): DirectGet {
   return readsOver(async (...request) => onPage(await get.ask(...request)), get.close);
 }
+
+describe("how users stand to a group", () => {
+  test("is read of some, or of those of whom something has changed since", async () => {
+    const groupId = newGroupId();
+    const opened = await groups.open(groupId, ["ann", "ben"]);
+    const first = await groups.standing(groupId, { minVersion: 1, userIds: ["ann", "ben", "eve"] });
+    expect(first).toMatchObject({ version: opened.version });
+    expect(["ann", "ben", "eve"].map((userId) => first.since.get(userId))).toEqual([1, 1, undefined]);
+    await groups.remove(groupId, ["ann"]);
+    await groups.add(groupId, ["ann", "cyd"], roles.member);
+    await groups.remove(groupId, ["cyd"]);
+    const changed = await groups.standing(groupId, { minVersion: 4, after: first.sequence });
+    expect(changed.version).toBe(4);
+    expect([...changed.since].filter(([userId]) => ["ann", "ben", "cyd"].includes(userId)).sort()).toEqual([
+      ["ann", 3],
+      ["cyd", undefined],
+    ]);
+  });
+
+  test("fails in time for a version that there is not", async () => {
+    const hasty = await openInstance({ timeoutMs: 200 });
+    const groupId = newGroupId();
+    await groups.open(groupId, ["ann"]);
+    const reading = hasty.standing(groupId, { minVersion: 9, userIds: ["ann"] });
+    expect(await reading.catch(toErrorFacts)).toMatchObject({ errCode: 90004 });
+  });
+});

@@ -221,7 +221,12 @@ describe("without a webhook", () => {
       },
       openSession: async () => 1,
       cursors,
-      groupPush: createGroupPush(live, async () => []),
+      groupPush: createGroupPush({
+        live,
+        joined: async () => [],
+        readStanding: () => Promise.reject(new Error()),
+        log: pino({ level: "silent" }),
+      }),
       admission: createAdmission({ maxSessions: 10, maxSessionsPerUser: 10, maxSessionsPerAddress: 0 }),
       replays: createReplays(10),
       pushMemory: createPushMemory(10_000_000),

@@ -59,7 +59,15 @@ async function openHub({
     live: wrapLive(live),
     openSession: await createOpenSession(broker, { partitions: 1, replicas: 1, timeoutMs: 2_000 }),
     cursors: { read: async () => undefined, ofUsers: async () => new Map(), advance: () => 0, flush: async () => {} },
-    groupPush: { join: () => ({ refresh: async () => {}, change() {}, close() {} }) },
+    groupPush: {
+      join: () => ({
+        refresh: async () => {},
+        change() {},
+        close() {},
+        isHolding: () => false,
+        follow: (pass) => pass(),
+      }),
+    },
     admission: createAdmission({ maxSessions, maxSessionsPerUser: 50, maxSessionsPerAddress: 0 }),
     pushMemory: createPushMemory(10_000_000),
     isBrokerAway: () => !broker.isConnected(),

@@ -37,9 +37,12 @@ function inspectDevice(
   });
 }
 
-/** Whether a session brought nothing that is stored for too long: one that catches up has come nearer. */
+/** Kinds of events that are read from the inbox, in its order. */
+const readKinds: ReadonlySet<string> = new Set(["notification", "message", "gap"]);
+
+/** Whether a session read nothing from the inbox for too long: one that catches up has come nearer. */
 function fellSilent({ marks }: History, { events }: SessionHistory, since: number, until: number): boolean {
-  const heard = events.filter(({ at, sequence }) => sequence > 0 && at > since && at < until).map(({ at }) => at);
+  const heard = events.filter(({ at, kind }) => readKinds.has(kind) && at > since && at < until).map(({ at }) => at);
   return [since, ...heard].some((from, n) => {
     const to = from + maxSilenceMs;
     return (heard[n] ?? until) > to && !marks.some(({ at, until: mended }) => at < to && mended > from);
