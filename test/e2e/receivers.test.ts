@@ -25,7 +25,7 @@ const maxGrownBytes = 5_000_000 + 350 * Math.min(count, 10_000);
 /** Connections of the clients that are kept for their next call, and ours to the broker. */
 const maxSockets = 15;
 
-/** In milliseconds: 20 a second, of what a busy machine of two cores does 50, and another 30 one. */
+/** In milliseconds, for 20 a second: two busy cores were seen to do 50, and less busy ones 160. */
 const timeout = 120_000 + 50 * count;
 
 test("after many receivers were opened and closed by every door, handles, timers, subscriptions and heap are as before", {
