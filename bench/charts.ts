@@ -1,9 +1,7 @@
+import { escapeXml, round, toSvg } from "../src/verify/svg.ts";
 import type { Curve } from "./row.ts";
 
-/** A chart is readable on a light page and on a dark one: its text and lines are of a grey in between. */
 const style = `
-  text { font: 12px system-ui, sans-serif; fill: #7b838c }
-  .title { font-size: 14px; font-weight: 600 }
   .axis { stroke: #9aa2ab; stroke-width: 1 }
   .a { fill: #3b82c4 } .b { fill: #d9822b } .met { fill: #2f9e6e } .missed { fill: #d64545 }
   polyline { fill: none; stroke-width: 2 } .s0 { stroke: #3b82c4 } .s1 { stroke: #d9822b } .s2 { stroke: #2f9e6e } .s3 { stroke: #a05ec0 }
@@ -39,7 +37,7 @@ export function drawBars(title: string, legend: readonly string[], bars: readonl
     const x = width - 160 + kind * 80;
     return `<rect class="${kind === 0 ? "a" : "b"}" x="${x}" y="12" width="10" height="10"/><text x="${x + 15}" y="21">${escapeXml(name)}</text>`;
   });
-  return toSvg(title, top + bars.length * rowHeight + 10, [...rows, ...keys]);
+  return toChart(title, top + bars.length * rowHeight + 10, [...rows, ...keys]);
 }
 
 /** How far figures are from their targets, on a logarithmic scale around 1. */
@@ -61,24 +59,21 @@ export function drawDistances(
   });
   const height = top + distances.length * rowHeight + 10;
   const axis = `<line class="axis" x1="${middle}" y1="${top - 8}" x2="${middle}" y2="${height - 8}"/>`;
-  return toSvg(title, height, [axis, ...rows]);
+  return toChart(title, height, [axis, ...rows]);
 }
 
 /** Lines over a growing number, which is on a logarithmic scale. */
 export function drawCurve({ title, xLabel, yLabel, series }: Curve): string {
   const points = series.flatMap((one) => one.points);
   const left = 70;
-  const plot = { width: width - left - 170, height: 260 };
+  const plot = { left, width: width - left - 170, height: 260 };
   const xs = points.map(([x]) => Math.log10(Math.max(x, 1)));
   const [from, to] = [Math.min(...xs), Math.max(...xs)];
   const most = Math.max(...points.map(([, y]) => y), Number.MIN_VALUE) * 1.15;
   const toX = (x: number) => left + ((Math.log10(Math.max(x, 1)) - from) / (to - from || 1)) * plot.width;
   const toY = (y: number) => top + plot.height - (y / most) * plot.height;
   const bottom = top + plot.height;
-  const ticks = [0, 0.25, 0.5, 0.75, 1].map((share) => {
-    const y = round(toY(most * share));
-    return `<line class="axis" stroke-opacity="0.3" x1="${left}" y1="${y}" x2="${left + plot.width}" y2="${y}"/><text x="${left - 8}" y="${y + 4}" text-anchor="end">${round(most * share)}</text>`;
-  });
+  const ticks = [0, 0.25, 0.5, 0.75, 1].map((share) => toTick(plot, round(toY(most * share)), most * share));
   const places = [...new Set(points.map(([x]) => x))].map(
     (x) => `<text x="${round(toX(x))}" y="${bottom + 18}" text-anchor="middle">${x.toLocaleString("en")}</text>`,
   );
@@ -89,7 +84,7 @@ export function drawCurve({ title, xLabel, yLabel, series }: Curve): string {
     return `<polyline class="s${index % 4}" points="${path}"/>${label}`;
   });
   const labels = `<text x="${left}" y="${top - 8}">${escapeXml(yLabel)}</text><text x="${left + plot.width / 2}" y="${bottom + 38}" text-anchor="middle">${escapeXml(xLabel)}</text>`;
-  return toSvg(title, bottom + 50, [...ticks, ...places, ...lines, labels]);
+  return toChart(title, bottom + 50, [...ticks, ...places, ...lines, labels]);
 }
 
 /** Panels of lines over one time. */
@@ -106,7 +101,7 @@ export interface Times {
 /** Lines over seconds, in panels below each other; a time is marked in all of them. */
 export function drawTimes({ title, marked, panels }: Times): string {
   const left = 70;
-  const plot = { width: width - left - 120, height: 150, gap: 50 };
+  const plot = { left, width: width - left - 120, height: 150, gap: 50 };
   const until = Math.max(
     marked[1],
     ...panels.flatMap(({ series }) => series.flatMap((one) => one.points.map(([x]) => x))),
@@ -118,10 +113,7 @@ export function drawTimes({ title, marked, panels }: Times): string {
     const most = Math.max(...series.flatMap(({ points }) => points.map(([, y]) => y)), Number.MIN_VALUE) * 1.15;
     const toY = (y: number) => round(y0 + plot.height - (y / most) * plot.height);
     const mark = `<rect class="b" fill-opacity="0.12" x="${from}" y="${y0}" width="${(to ?? 0) - (from ?? 0)}" height="${plot.height}"/>`;
-    const ticks = [0, 0.5, 1].map((share) => {
-      const y = toY(most * share);
-      return `<line class="axis" stroke-opacity="0.3" x1="${left}" y1="${y}" x2="${left + plot.width}" y2="${y}"/><text x="${left - 8}" y="${y + 4}" text-anchor="end">${round(most * share)}</text>`;
-    });
+    const ticks = [0, 0.5, 1].map((share) => toTick(plot, toY(most * share), most * share));
     const lines = series.map(({ name, points }, nth) => {
       const path = points.map(([x, y]) => `${toX(x)},${toY(y)}`).join(" ");
       const [lastX = 0, lastY = 0] = points.at(-1) ?? [];
@@ -134,30 +126,22 @@ export function drawTimes({ title, marked, panels }: Times): string {
     (share) =>
       `<text x="${toX(until * share)}" y="${bottom + 18}" text-anchor="middle">${Math.round(until * share)} s</text>`,
   );
-  return toSvg(title, bottom + 30, [...drawn, ...places]);
+  return toChart(title, bottom + 30, [...drawn, ...places]);
 }
 
 function toLabel(label: string, y: number): string {
   return `<text x="${labelWidth - 8}" y="${y + 12}" text-anchor="end">${escapeXml(label)}</text>`;
 }
 
-function toSvg(title: string, height: number, parts: readonly string[]): string {
-  return `<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 ${width} ${height}" role="img" aria-label="${escapeXml(title)}">
-<style>${style}</style>
-<text class="title" x="12" y="22">${escapeXml(title)}</text>
-${parts.join("\n")}
-</svg>
-`;
+/** A line across the plot, beside which its value stands. */
+function toTick(plot: { readonly left: number; readonly width: number }, y: number, value: number): string {
+  return `<line class="axis" stroke-opacity="0.3" x1="${plot.left}" y1="${y}" x2="${plot.left + plot.width}" y2="${y}"/><text x="${plot.left - 8}" y="${y + 4}" text-anchor="end">${round(value)}</text>`;
+}
+
+function toChart(title: string, height: number, parts: readonly string[]): string {
+  return toSvg({ title, width, height, style, parts });
 }
 
 function total(parts: readonly number[]): number {
   return parts.reduce((sum, part) => sum + part, 0);
-}
-
-function round(value: number): number {
-  return Math.round(value * 10) / 10;
-}
-
-function escapeXml(text: string): string {
-  return text.replaceAll("&", "&amp;").replaceAll("<", "&lt;").replaceAll(">", "&gt;").replaceAll('"', "&quot;");
 }

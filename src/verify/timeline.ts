@@ -1,10 +1,8 @@
 import type { History } from "./check/history.ts";
 import { owedTo } from "./check/owed.ts";
+import { escapeXml, round, toSvg } from "./svg.ts";
 
-/** Readable on a light page and on a dark one. */
 const style = `
-  text { font: 12px system-ui, sans-serif; fill: #7b838c }
-  .title { font-size: 14px; font-weight: 600 }
   .axis { stroke: #9aa2ab; stroke-opacity: 0.4; stroke-width: 1 }
   .fault { fill: #d64545; fill-opacity: 0.18 }
   polyline { fill: none; stroke-width: 1.5 } .s0 { stroke: #3b82c4 } .s1 { stroke: #d9822b }
@@ -148,12 +146,7 @@ function drawTimeline(title: string, { seconds, marks, endMs }: Drawn): string {
   const drawn = panels.map((panel, index) =>
     drawPanel(panel, panelsTop + index * (panelHeight + panelGap), (bucket) => toX((bucket + 0.5) * bucketMs)),
   );
-  return `<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 ${width} ${height}" role="img" aria-label="${escapeXml(title)}">
-<style>${style}</style>
-<text class="title" x="12" y="22">${escapeXml(title)}</text>
-${[...bars, ...rows, ...drawn, ...ticks].join("\n")}
-</svg>
-`;
+  return toSvg({ title, width, height, style, parts: [...bars, ...rows, ...drawn, ...ticks] });
 }
 
 function drawPanel({ title, lines }: Panel, top: number, toX: (bucket: number) => number): string {
@@ -183,12 +176,4 @@ function quantile(values: readonly number[], share: number): number | undefined 
 /** Without arguments by the ten thousand, which would be too many. */
 function maxOf(values: readonly number[]): number {
   return values.reduce((most, value) => Math.max(most, value), 0);
-}
-
-function round(value: number): number {
-  return Math.round(value * 10) / 10;
-}
-
-function escapeXml(text: string): string {
-  return text.replaceAll("&", "&amp;").replaceAll("<", "&lt;").replaceAll(">", "&gt;").replaceAll('"', "&quot;");
 }

@@ -1,3 +1,5 @@
+import { escapeXml } from "../../src/verify/svg.ts";
+
 /** A span, as far as it is drawn. */
 export interface Span {
   readonly service: string;
@@ -16,9 +18,6 @@ const right = 80;
 const rowHeight = 44;
 const top = 64;
 const colours = ["#2563eb", "#16a34a", "#d97706", "#7c3aed"];
-
-const escapes: Readonly<Record<string, string>> = { "&": "&amp;", "<": "&lt;", ">": "&gt;", '"': "&quot;" };
-const escapeXml = (text: string) => text.replace(/[&<>"]/g, (character) => escapes[character] ?? character);
 
 /** The spans of one trace as a waterfall: an SVG with a row for each, in the order in which they began. */
 export function drawTrace(spans: readonly Span[]): string {
