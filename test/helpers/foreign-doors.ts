@@ -84,14 +84,15 @@ const native = (connect: () => Promise<NatsConnection>): Door => ({
     await consumers.add(stream, {
       durable_name: durable,
       filter_subject: `inbox.${partition}.${user}.>`,
-      ack_policy: AckPolicy.All,
+      // Not All: to the broker, what is recalled is acknowledged, and with that all that came before it.
+      ack_policy: AckPolicy.Explicit,
       deliver_policy: DeliverPolicy.StartSequence,
       opt_start_seq: (known?.ack_floor.stream_seq ?? 0) + 1,
     });
     const consumer = await jetstream(connection).consumers.get(stream, durable);
     const incoming = await consumer.consume();
     const messages = incoming[Symbol.asyncIterator]();
-    const unacknowledged = new Map<bigint, JsMsg>();
+    const unacknowledged: JsMsg[] = [];
     const kill = async () => {
       incoming.stop();
       await connection.close();
@@ -102,17 +103,18 @@ const native = (connect: () => Promise<NatsConnection>): Door => ({
         for (;;) {
           const { done, value: message } = await messages.next();
           if (done === true) return { kind: "end", how: "the consumer ended" };
+          unacknowledged.push(message);
           const kind = message.headers?.get("Mustreach-Kind") || "notification";
           if (kind === "tombstone") continue;
           if (kind !== "notification" && kind !== "recall") throw new Error(`a ${kind} was not expected`);
           const sequence = BigInt(message.seq);
-          unacknowledged.set(sequence, message);
           const data = kind === "notification" ? fromBinary(NotificationSchema, message.data).data : "";
           return { kind, data, sequence, epoch: "" };
         }
       },
       async acknowledge({ sequence }) {
-        await unacknowledged.get(sequence)?.ackAck();
+        const count = unacknowledged.findLastIndex(({ seq }) => seq <= Number(sequence)) + 1;
+        for (const message of unacknowledged.splice(0, count)) await message.ackAck();
       },
       close: kill,
       kill,

@@ -1,6 +1,6 @@
 import { create, fromBinary } from "@bufbuild/protobuf";
 import { AckPolicy, DeliverPolicy, type JsMsg, jetstream, jetstreamManager } from "@nats-io/jetstream";
-import { connect } from "@nats-io/transport-node";
+import { connect, nanos } from "@nats-io/transport-node";
 import { toNetworkError } from "../../client/wire/error.ts";
 import type { SessionEvent } from "../../client/wire/event.ts";
 import {
@@ -23,6 +23,9 @@ export interface NativeOptions {
 /** How often it asks how much is left, in milliseconds. */
 const askMs = 1_000;
 
+/** After how long the broker delivers again what is not acknowledged, in milliseconds: later than it begins anew. */
+const ackWaitMs = 3_600_000;
+
 /** How long the broker gets for an answer, in milliseconds. */
 const timeoutMs = 5_000;
 
@@ -36,7 +39,7 @@ export function nativeDoor({ servers, partitions }: NativeOptions): (userId: str
     record: "never",
     isAckAnswered: true,
     open(_baseUrl, { deviceId }, { signal }) {
-      const unacknowledged = new Map<bigint, JsMsg>();
+      const unacknowledged: JsMsg[] = [];
       const events = receive();
       return {
         async next() {
@@ -44,10 +47,13 @@ export function nativeDoor({ servers, partitions }: NativeOptions): (userId: str
           return done === true ? undefined : value;
         },
         async acknowledge({ sequence }) {
-          const message = unacknowledged.get(sequence);
-          if (message === undefined) return;
-          if (!(await message.ackAck({ timeout: timeoutMs }))) throw toNetworkError("no answer from the broker");
-          for (const before of unacknowledged.keys()) if (before <= sequence) unacknowledged.delete(before);
+          const count = unacknowledged.findLastIndex(({ seq }) => seq <= Number(sequence)) + 1;
+          const handled = unacknowledged.splice(0, count);
+          const last = handled.pop();
+          for (const message of handled) message.ack();
+          if (last !== undefined && !(await last.ackAck({ timeout: timeoutMs }))) {
+            throw toNetworkError("no answer from the broker");
+          }
         },
       };
 
@@ -67,21 +73,24 @@ export function nativeDoor({ servers, partitions }: NativeOptions): (userId: str
           await consumers.add(stream, {
             durable_name: durable,
             filter_subject: inboxFilter(partition, user),
-            ack_policy: AckPolicy.All,
+            // Not All: to the broker, what is recalled is acknowledged, and with that all that came before it.
+            ack_policy: AckPolicy.Explicit,
+            ack_wait: nanos(ackWaitMs),
             deliver_policy: DeliverPolicy.StartSequence,
             opt_start_seq: resumed + 1,
           });
           const consumer = await jetstream(nc, { timeout: timeoutMs }).consumers.get(stream, durable);
           yield { case: "ready", value: create(ReadySchema, { deviceId, resumeSequence: BigInt(resumed) }) };
-          for (;;) {
+          for (let delivered = 0; ; ) {
             const messages = await consumer.fetch({ max_messages: 100, expires: askMs });
             let count = 0;
             for await (const message of messages) {
               count++;
+              // Between the nodes of a cluster; it would come again behind what is newer.
+              if (message.info.deliverySequence !== ++delivered) throw toNetworkError("a message was lost on its way");
+              unacknowledged.push(message);
               const event = toEvent(message);
-              if (event === undefined) continue;
-              unacknowledged.set(BigInt(message.seq), message);
-              yield event;
+              if (event !== undefined) yield event;
             }
             if (count === 0) yield { case: "heartbeat", value: alive };
           }

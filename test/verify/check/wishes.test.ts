@@ -282,6 +282,15 @@ describe("the inspection finds", () => {
       historyOf([brief], phone(gap(1, 1, 2_000)), undefined, [native([got(1, "a")])]),
     ],
     [
+      "a consumer at the broker that begins after what was removed",
+      historyOf([send("a"), send("b")], phone(got(1, "a"), got(3, "b")), undefined, [
+        device([session([got(1, "a")]), session([got(3, "b")], { openedAt: 40, resumeSequence: 2, toldBefore: 1 })], {
+          deviceId: "at-broker",
+          kind: "native",
+        }),
+      ]),
+    ],
+    [
       "what a clock that was turned says",
       { ...historyOf([brief], []), marks: [{ at: 1, until: 2, what: "turn a clock" }] },
     ],
