@@ -117,7 +117,7 @@ class Membership implements GroupMembership, Listener {
   #isClosed = false;
   /** How many groups have something held, and what follows it. */
   #holds = 0;
-  #following: Following[] = [];
+  #following: Following[] | undefined = undefined;
 
   constructor(groups: Groups, receiver: PushReceiver, userId: string) {
     this.#groups = groups;
@@ -155,6 +155,7 @@ class Membership implements GroupMembership, Listener {
   }
 
   follow(pass: () => void, at = this.#groups.now()): void {
+    this.#following ??= [];
     this.#following.push({ at, pass });
     if (this.#following.length > maxFollowing) this.#following.shift();
   }
@@ -165,8 +166,8 @@ class Membership implements GroupMembership, Listener {
 
   release(): void {
     if (--this.#holds > 0) return;
-    const following = this.#following.sort((a, b) => a.at - b.at);
-    this.#following = [];
+    const following = this.#following?.sort((a, b) => a.at - b.at) ?? [];
+    this.#following = undefined;
     for (const { pass } of following) pass();
   }
 

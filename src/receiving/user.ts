@@ -182,11 +182,12 @@ export class User implements SessionHome, LiveListener, PushReceiver, TakeoverOw
 
   onPush(notification: Uint8Array, devices?: Addressing): void {
     const push = toPush(notification);
-    const pass = () => {
-      for (const { session } of this.sessions) if (isFor(devices, session.deviceId)) session.push(push);
-    };
-    if (this.#groups.isHolding()) this.#groups.follow(pass);
-    else pass();
+    if (this.#groups.isHolding()) this.#groups.follow(() => this.#pushTo(push, devices));
+    else this.#pushTo(push, devices);
+  }
+
+  #pushTo(push: Push, devices: Addressing | undefined): void {
+    for (const { session } of this.sessions) if (isFor(devices, session.deviceId)) session.push(push);
   }
 
   onMember(change: MemberSignal): void {
