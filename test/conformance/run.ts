@@ -1,6 +1,6 @@
-import { spawn } from "node:child_process";
-import { existsSync, readFileSync } from "node:fs";
+import { readFileSync } from "node:fs";
 import { join, resolve } from "node:path";
+import { installGoProgram, run } from "../helpers/go-program.ts";
 
 /**
  * The conformance suite of Connect (https://github.com/connectrpc/conformance) against our port: Connect, gRPC and gRPC-Web
@@ -12,20 +12,13 @@ import { join, resolve } from "node:path";
 const version = "1.0.5";
 const module = `connectrpc.com/conformance/cmd/connectconformance@v${version}`;
 const here = import.meta.dirname;
-const bin = resolve(here, `../../.cache/connectconformance-${version}`);
 /** The suite waits for a server for 10 s, and starts a dozen: on a busy machine, compiling takes longer. */
 const compiled = resolve(here, "../../.cache/compiled");
-const suite = join(bin, process.platform === "win32" ? "connectconformance.exe" : "connectconformance");
 
-if (!existsSync(suite) && (await run("go", ["version"])).code !== 0) {
-  process.stdout.write("conformance: SKIPPED, NOT PASSED: there is no Go here to compile it with\n");
-} else await test();
+const suite = await installGoProgram({ name: "connectconformance", version, module }, "conformance");
+if (suite !== undefined) await test(suite);
 
-async function test(): Promise<void> {
-  if (!existsSync(suite)) {
-    const { code, output } = await run("go", ["install", module], { GOBIN: bin });
-    if (code !== 0) throw new Error(`go install ${module} failed:\n${output}`);
-  }
+async function test(suite: string): Promise<void> {
   const known = join(here, "known-failing.txt");
   const files = ["--conf", join(here, "features.yaml"), "--known-failing", `@${known}`];
   const command = ["--", process.execPath, join(here, "server.ts")];
@@ -42,19 +35,4 @@ async function test(): Promise<void> {
   for (const line of readFileSync(known, "utf8").split("\n")) {
     if (line.startsWith("#")) process.stdout.write(`known to fail:${line.slice(1)}\n`);
   }
-}
-
-/** Runs a program to its end; -1 when it cannot be started. */
-function run(file: string, args: string[], env = {}): Promise<{ code: number; output: string }> {
-  return new Promise((done) => {
-    const child = spawn(file, args, { env: { ...process.env, ...env }, stdio: ["ignore", "pipe", "pipe"] });
-    let output = "";
-    const take = (chunk: Buffer) => {
-      output += chunk;
-    };
-    child.stdout.on("data", take);
-    child.stderr.on("data", take);
-    child.on("error", () => done({ code: -1, output }));
-    child.on("close", (code) => done({ code: code ?? -1, output }));
-  });
 }
