@@ -1,5 +1,4 @@
 import { createHmac } from "node:crypto";
-import { once } from "node:events";
 import { createServer } from "node:http";
 import { exportJWK, generateKeyPair, SignJWT } from "jose";
 import { expect, onTestFinished, test } from "vitest";
@@ -7,6 +6,7 @@ import { createCredentials } from "../../src/auth/credentials.ts";
 import { createGuessLimit, getAdminToken } from "../../src/auth/get-admin-token.ts";
 import { createTokenMinter } from "../../src/auth/mint-token.ts";
 import { toErrorFacts } from "../../src/errors.ts";
+import { listen } from "../helpers/listen.ts";
 
 const nowS = () => Math.floor(Date.now() / 1_000);
 const options = { ttlMs: 60_000, adminUserIds: ["imAdmin"], revokedAtMs: () => undefined };
@@ -67,16 +67,14 @@ test("renewing fetches the identity provider's keys again, whatever is kept", as
   const provider = createServer(async (_, response) => {
     const key = { ...(await exportJWK((keys[published] ?? keys[0]).publicKey)), kid: "k" };
     response.end(JSON.stringify({ keys: [key] }));
-  }).listen(0, "127.0.0.1");
+  });
   onTestFinished(() => void provider.close());
-  await once(provider, "listening");
-  const address = provider.address();
-  if (address === null || typeof address === "string") throw new Error("no port");
+  const port = await listen(provider);
   const sign = ({ privateKey }: (typeof keys)[number]) =>
     new SignJWT({ sub: "alice", aud: "mustreach", exp: nowS() + 300 })
       .setProtectedHeader({ alg: "ES256", kid: "k" })
       .sign(privateKey);
-  const jwks = { url: `http://127.0.0.1:${address.port}/keys`, audience: "mustreach" };
+  const jwks = { url: `http://127.0.0.1:${port}/keys`, audience: "mustreach" };
   const { verify, renew } = createCredentials({ ...options, secrets: { current: first }, jwks });
   const [old, replaced] = [await sign(keys[0]), await sign(keys[1])];
   expect(await errCodeOf(() => verify(old))).toBe(0);

@@ -8,6 +8,7 @@ import { createTokenMinter } from "../../src/auth/mint-token.ts";
 import { createTokenVerifier, type JwksOptions, type TokenVerifier } from "../../src/auth/verify-token.ts";
 import { toErrorFacts } from "../../src/errors.ts";
 import { fuzz } from "../helpers/fuzz.ts";
+import { listen } from "../helpers/listen.ts";
 
 const secret = "openIM123";
 const adminUserIds = ["imAdmin", "openIMAdmin"];
@@ -293,11 +294,8 @@ describe("an identity provider's tokens", async () => {
       fetches++;
       const [status, body] = routes[request.url ?? ""] ?? [404, ""];
       response.writeHead(status, { "content-type": "application/json", location: "/keys" }).end(body);
-    }).listen(0, "127.0.0.1");
-    await once(server, "listening");
-    const address = server.address();
-    if (address === null || typeof address === "string") throw new Error("no port");
-    jwks = { url: `http://127.0.0.1:${address.port}/keys`, audience: "mustreach" };
+    });
+    jwks = { url: `http://127.0.0.1:${await listen(server)}/keys`, audience: "mustreach" };
   });
   afterAll(() => server.close());
 
@@ -465,12 +463,10 @@ describe("an identity provider's tokens", async () => {
     const flaky = createServer((_, response) => {
       if (down) return void response.writeHead(503).end();
       void exportJWK(key("RS256").publicKey).then((jwk) => response.end(JSON.stringify({ keys: [jwk] })));
-    }).listen(0, "127.0.0.1");
-    await once(flaky, "listening");
+    });
+    const port = await listen(flaky);
     onTestFinished(() => void flaky.close());
-    const address = flaky.address();
-    if (address === null || typeof address === "string") throw new Error("no port");
-    const verify = verifierOf({ url: `http://127.0.0.1:${address.port}/` });
+    const verify = verifierOf({ url: `http://127.0.0.1:${port}/` });
     await verify(await sign({ sub: "alice" }, { kid: null }));
     down = true;
     vi.advanceTimersByTime(60_000);
@@ -482,16 +478,14 @@ describe("an identity provider's tokens", async () => {
     vi.useFakeTimers({ toFake: ["Date", "performance"] });
     const late = createServer((_, response) => {
       void exportJWK(key("RS256").publicKey).then((jwk) => response.end(JSON.stringify({ keys: [jwk] })));
-    }).listen(0, "127.0.0.1");
-    await once(late, "listening");
-    const address = late.address();
-    if (address === null || typeof address === "string") throw new Error("no port");
+    });
+    const port = await listen(late);
     late.close();
     await once(late, "close");
-    const verify = verifierOf({ url: `http://127.0.0.1:${address.port}/` });
+    const verify = verifierOf({ url: `http://127.0.0.1:${port}/` });
     const token = await sign({ sub: "alice" }, { kid: null });
     expect(await refusal(verify, token)).toMatchObject({ errCode: 90104, errMsg: "IdentityProviderError" });
-    late.listen(address.port, "127.0.0.1");
+    late.listen(port, "127.0.0.1");
     await once(late, "listening");
     vi.advanceTimersByTime(5_000);
     expect(await verify(token)).toMatchObject({ userId: "alice" });

@@ -4,6 +4,7 @@ import { createServer } from "node:http";
 import { resolve } from "node:path";
 import { expect, onTestFinished, test } from "vitest";
 import { startExternalBroker } from "../helpers/external-broker.ts";
+import { listen } from "../helpers/listen.ts";
 import { startTestServer } from "../helpers/server.ts";
 
 const root = resolve(import.meta.dirname, "..", "..");
@@ -42,11 +43,9 @@ test("health tells whether the service answers, and whether it is ready", async 
 });
 
 test("health fails where nothing answers, and where nobody can know the port", async () => {
-  const server = createServer().listen(0, "127.0.0.1");
-  await once(server, "listening");
-  const address = server.address();
+  const server = createServer();
+  const port = await listen(server);
   await new Promise((done) => server.close(done));
-  const port = typeof address === "object" && address !== null ? address.port : 0;
   expect(await health(String(port))).toEqual({ code: 1, stdout: "", stderr: "the service does not answer\n" });
   for (const unknown of ["0", "off"]) expect((await health(unknown)).code).toBe(2);
 });

@@ -1,10 +1,9 @@
-import { once } from "node:events";
 import { readFile } from "node:fs/promises";
 import { createServer } from "node:http";
-import type { AddressInfo } from "node:net";
 import { extname, join } from "node:path";
 import { chromium, type Page } from "playwright-core";
 import { findChromium } from "../helpers/chromium.ts";
+import { listen } from "../helpers/listen.ts";
 import { createLines, type Program } from "./program.ts";
 
 const contentTypes: Readonly<Record<string, string>> = { ".html": "text/html", ".js": "text/javascript" };
@@ -21,9 +20,8 @@ export async function startBrowser(dir: string): Promise<Program> {
       "content-type": contentTypes[extname(pathname)] ?? "text/plain",
     });
     response.end(content);
-  }).listen(0, "127.0.0.1");
-  await once(server, "listening");
-  const origin = `http://127.0.0.1:${(server.address() as AddressInfo).port}`;
+  });
+  const origin = `http://127.0.0.1:${await listen(server)}`;
   const browser = await chromium.launch({
     executablePath: findChromium(),
     args: ["--no-sandbox", "--disable-gpu", "--disable-background-networking"],

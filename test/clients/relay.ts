@@ -1,5 +1,5 @@
-import { once } from "node:events";
-import { type AddressInfo, connect, createServer, type Socket } from "node:net";
+import { connect, createServer, type Socket } from "node:net";
+import { listen } from "../helpers/listen.ts";
 
 /** A TCP relay with an address of its own, which stays while what is behind it changes. */
 export interface Relay {
@@ -30,14 +30,14 @@ export async function startRelay(): Promise<Relay> {
         other.destroy();
       });
     }
-  }).listen(0, "127.0.0.1");
-  await once(server, "listening");
+  });
+  const port = await listen(server);
 
   const cut = () => {
     for (const socket of sockets) socket.resetAndDestroy();
   };
   return {
-    address: `127.0.0.1:${(server.address() as AddressInfo).port}`,
+    address: `127.0.0.1:${port}`,
     leadTo(port) {
       target = port;
     },

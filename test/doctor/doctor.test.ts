@@ -15,6 +15,7 @@ import { inspectService } from "../../src/doctor/service.ts";
 import { inspectCertificate, inspectDisk, inspectSettings } from "../../src/doctor/settings.ts";
 import { createAuthority, local, useFiles } from "../helpers/certificates.ts";
 import { type ExternalBrokerOptions, startExternalBroker } from "../helpers/external-broker.ts";
+import { listen } from "../helpers/listen.ts";
 import { startTestServer, testSecret } from "../helpers/server.ts";
 
 const secret = "qK8v2LxPz0Rw7TnYb4Hs6Jd1Fg3Mc5Ae";
@@ -252,12 +253,9 @@ test("a service with another clock, that is not ready, of another version and wi
   const fake = createServer((request, response) => {
     const [status, body] = pages[request.url ?? ""] ?? [404, ""];
     response.writeHead(status, { date: new Date(Date.now() - 600_000).toUTCString() }).end(body);
-  }).listen(0, "127.0.0.1");
+  });
   onTestFinished(() => void fake.close());
-  await new Promise((resolve) => fake.once("listening", resolve));
-  const address = fake.address();
-  if (address === null || typeof address === "string") throw new Error("no port");
-  const url = `http://127.0.0.1:${address.port}`;
+  const url = `http://127.0.0.1:${await listen(fake)}`;
   expect(await inspectService({ url, adminUrl: url, token: "t" })).toMatchObject([
     { level: "problem", check: "service's clock" },
     { level: "problem", check: "readiness", found: "the broker cannot be reached" },

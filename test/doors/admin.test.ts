@@ -4,6 +4,7 @@ import { expect, onTestFinished, test } from "vitest";
 import { startAdmin } from "../../src/doors/admin.ts";
 import { createLog } from "../../src/observe/log.ts";
 import { createMetrics } from "../../src/observe/metrics.ts";
+import { listen } from "../helpers/listen.ts";
 import { startTestServer, useServer } from "../helpers/server.ts";
 
 const server = useServer();
@@ -82,12 +83,10 @@ test("a thousand pipelined requests for the metrics are one computation", async 
 });
 
 test("a taken port is an error that says which setting to change", async () => {
-  const other = createServer().listen(0, "127.0.0.1");
-  await once(other, "listening");
+  const other = createServer();
+  const port = await listen(other);
   onTestFinished(() => void other.close());
-  const address = other.address();
-  if (address === null || typeof address === "string") throw new Error("no port");
-  const ADMIN_PORT = String(address.port);
+  const ADMIN_PORT = String(port);
   await expect(startTestServer({ ADMIN_PORT })).rejects.toThrow(
     new RegExp(`^MUSTREACH_ADMIN_PORT: .*127\\.0\\.0\\.1:${ADMIN_PORT} .*0 for a free one, or off`),
   );

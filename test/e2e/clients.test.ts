@@ -1,5 +1,3 @@
-import { once } from "node:events";
-import type { AddressInfo } from "node:net";
 import { createServer } from "node:tls";
 import { afterAll, beforeAll, describe, expect, onTestFinished, test, vi } from "vitest";
 import { languages, makeReady } from "../clients/languages.ts";
@@ -7,6 +5,7 @@ import type { Program } from "../clients/program.ts";
 import { runRing } from "../clients/ring.ts";
 import { type Outcome, readVectors, runVectors } from "../clients/scenario.ts";
 import { createAuthority, local, useFiles } from "../helpers/certificates.ts";
+import { listen } from "../helpers/listen.ts";
 import { type ServiceProcess, startProcess } from "../helpers/process.ts";
 import type { TestSettings } from "../helpers/server.ts";
 
@@ -95,12 +94,13 @@ test("over TLS none sends to whom its authorities have not certified", async () 
   await Promise.all(
     speaking.map(async ({ name }) => {
       const heard = { refusals: 0, handshakes: 0 };
-      const stranger = createServer({ cert, key, ALPNProtocols: ["h2", "http/1.1"] }, () => heard.handshakes++)
-        .on("tlsClientError", () => heard.refusals++)
-        .listen(0, "127.0.0.1");
-      await once(stranger, "listening");
+      const stranger = createServer({ cert, key, ALPNProtocols: ["h2", "http/1.1"] }, () => heard.handshakes++).on(
+        "tlsClientError",
+        () => heard.refusals++,
+      );
+      const port = await listen(stranger);
       onTestFinished(() => void stranger.close());
-      const address = `127.0.0.1:${(stranger.address() as AddressInfo).port}`;
+      const address = `127.0.0.1:${port}`;
       const files = { tokenFile: path("token"), stateFile: path(name), caFile: path("ca") };
       const sending = await programs
         .get(name)

@@ -1,10 +1,9 @@
-import { once } from "node:events";
 import { createServer } from "node:http";
-import type { AddressInfo } from "node:net";
 import type { Page } from "playwright-core";
 import { expect, onTestFinished, test, vi } from "vitest";
 import { useBrowser } from "../helpers/browser.ts";
 import { webhookSecret } from "../helpers/escalation.ts";
+import { listen } from "../helpers/listen.ts";
 import { startTestServer, type TestServer, useServer } from "../helpers/server.ts";
 
 const browser = useBrowser();
@@ -171,11 +170,11 @@ test("a dead letter is read, and given to the webhook again", async () => {
     // Gone, which is final, and back when it is asked again.
     response.statusCode = posts.length === 1 ? 410 : 204;
     response.end();
-  }).listen(0, "127.0.0.1");
+  });
   onTestFinished(() => void webhook.close());
-  await once(webhook, "listening");
+  const port = await listen(webhook);
   const escalating = await startTestServer({
-    ESCALATION_URL: `http://127.0.0.1:${(webhook.address() as AddressInfo).port}/`,
+    ESCALATION_URL: `http://127.0.0.1:${port}/`,
     ESCALATION_SECRET: webhookSecret,
   });
   onTestFinished(() => escalating.stop());

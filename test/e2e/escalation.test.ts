@@ -1,12 +1,11 @@
 import { randomBytes } from "node:crypto";
-import { once } from "node:events";
 import { createServer, type IncomingMessage } from "node:http";
-import type { AddressInfo } from "node:net";
 import { createClient } from "@connectrpc/connect";
 import { createGrpcTransport } from "@connectrpc/connect-node";
 import { afterAll, beforeAll, expect, test, vi } from "vitest";
 import { DeliveryService } from "../../src/gen/mustreach/delivery/v1/delivery_pb.ts";
 import { verify, webhookSecret } from "../helpers/escalation.ts";
+import { listen } from "../helpers/listen.ts";
 import { startTestServer, type TestServer } from "../helpers/server.ts";
 
 const received: { readonly userID: string; readonly data: string; readonly isGenuine: boolean }[] = [];
@@ -22,10 +21,9 @@ const webhook = createServer(async (request: IncomingMessage, response) => {
 let server: TestServer;
 
 beforeAll(async () => {
-  webhook.listen(0, "127.0.0.1");
-  await once(webhook, "listening");
+  const port = await listen(webhook);
   server = await startTestServer({
-    ESCALATION_URL: `http://127.0.0.1:${(webhook.address() as AddressInfo).port}/escalate`,
+    ESCALATION_URL: `http://127.0.0.1:${port}/escalate`,
     // While it is changed.
     ESCALATION_SECRET: `whsec_${randomBytes(32).toString("base64")} ${webhookSecret}`,
     // Time for a device on a busy machine.

@@ -1,9 +1,9 @@
-import { once } from "node:events";
-import { type AddressInfo, connect, createServer, type Socket } from "node:net";
+import { connect, createServer, type Socket } from "node:net";
 import { setTimeout as delay } from "node:timers/promises";
 import { expect, onTestFinished, test, vi } from "vitest";
 import { type CursorStore, createClient, memoryCursorStore } from "../../src/client/index.ts";
 import { createRandom } from "../../src/verify/random.ts";
+import { listen } from "../helpers/listen.ts";
 import { useServer } from "../helpers/server.ts";
 
 /**
@@ -149,13 +149,13 @@ async function useProxy() {
       });
       socket.pipe(other);
     }
-  }).listen(0, "127.0.0.1");
-  await once(proxy, "listening");
+  });
+  const port = await listen(proxy);
   onTestFinished(() => {
     cut();
     proxy.close();
   });
-  return { url: `http://127.0.0.1:${(proxy.address() as AddressInfo).port}`, cut };
+  return { url: `http://127.0.0.1:${port}`, cut };
 }
 
 function range(from: number, to: number): number[] {

@@ -1,11 +1,10 @@
-import { once } from "node:events";
 import { createServer, request } from "node:http";
-import type { AddressInfo } from "node:net";
 import { createConnectTransport } from "@connectrpc/connect-web";
 import { beforeEach, describe, expect, onTestFinished, test, vi } from "vitest";
 import { createTokenMinter } from "../../src/auth/mint-token.ts";
 import { type ClientOptions, createClient, createSender } from "../../src/client/index.ts";
 import { openSender, sendMany, useDevices } from "../helpers/device.ts";
+import { listen } from "../helpers/listen.ts";
 import { testSecret, useServer } from "../helpers/server.ts";
 
 // The client as it is in a browser: Node has a WebSocket and fetch, too. Real pages are in test/e2e/tabs.test.ts.
@@ -36,13 +35,12 @@ async function useProxy(onUpgrade: (destroy: () => void) => void): Promise<strin
     socket.on("error", () => {});
     onUpgrade(() => socket.destroy());
   });
-  proxy.listen(0, "127.0.0.1");
-  await once(proxy, "listening");
+  const port = await listen(proxy);
   onTestFinished(() => {
     proxy.close();
     proxy.closeAllConnections();
   });
-  return `http://127.0.0.1:${(proxy.address() as AddressInfo).port}`;
+  return `http://127.0.0.1:${port}`;
 }
 
 beforeEach(() => void server.log.splice(0));

@@ -1,8 +1,6 @@
 import { execFile } from "node:child_process";
-import { once } from "node:events";
 import { cp, mkdir, mkdtemp, rm, writeFile } from "node:fs/promises";
 import { createServer } from "node:http";
-import type { AddressInfo } from "node:net";
 import { tmpdir } from "node:os";
 import { join, resolve } from "node:path";
 import { setTimeout as wait } from "node:timers/promises";
@@ -12,6 +10,7 @@ import { OTLPTraceExporter } from "@opentelemetry/exporter-trace-otlp-http";
 import { resourceFromAttributes } from "@opentelemetry/resources";
 import { SimpleSpanProcessor, StackContextManager, TracerProvider } from "@opentelemetry/sdk-trace";
 import { createClient } from "../../src/client/index.ts";
+import { listen } from "../helpers/listen.ts";
 import { startProcess } from "../helpers/process.ts";
 import { drawTrace, type Span } from "./draw-trace.ts";
 
@@ -64,9 +63,8 @@ const collector = createServer(async (request, response) => {
   }
   response.setHeader("content-type", "application/json");
   response.end("{}");
-}).listen(0, "127.0.0.1");
-await once(collector, "listening");
-const endpoint = `http://127.0.0.1:${(collector.address() as AddressInfo).port}`;
+});
+const endpoint = `http://127.0.0.1:${await listen(collector)}`;
 
 process.env.OTEL_EXPORTER_OTLP_ENDPOINT = endpoint;
 const service = await startProcess();

@@ -1,11 +1,10 @@
-import { once } from "node:events";
 import { createServer } from "node:http";
-import type { AddressInfo } from "node:net";
 import { fileURLToPath } from "node:url";
 import { type Browser, type BrowserContext, type BrowserContextOptions, chromium, type Page } from "playwright-core";
 import { rolldown } from "rolldown";
 import { beforeAll, onTestFinished } from "vitest";
 import { findChromium } from "./chromium.ts";
+import { listen } from "./listen.ts";
 import type { Tab } from "./tab.ts";
 
 /** What reaches the network besides the pages of the tests is switched off. */
@@ -66,9 +65,8 @@ export function useBrowser(module = "tab.ts"): TestBrowser {
       if (policy !== null) response.setHeader("content-security-policy", policy);
       response.setHeader("content-type", isScript ? "text/javascript" : "text/html");
       response.end(isScript ? script : '<!doctype html><title>tab</title><script src="/tab.js"></script>');
-    }).listen(0, "127.0.0.1");
-    await once(server, "listening");
-    holder.origin = `http://127.0.0.1:${(server.address() as AddressInfo).port}`;
+    });
+    holder.origin = `http://127.0.0.1:${await listen(server)}`;
     holder.browser = await chromium.launch({ executablePath: findChromium(), args, headless: true });
     return async () => {
       await holder.browser?.close();

@@ -1,4 +1,3 @@
-import { once } from "node:events";
 import { createServer, type IncomingHttpHeaders } from "node:http";
 import { create } from "@bufbuild/protobuf";
 import { pino } from "pino";
@@ -27,6 +26,7 @@ import { createTombstones } from "../../src/recalling/tombstones.ts";
 import { createWebhook } from "../../src/webhook/post.ts";
 import type { TestBroker } from "./broker.ts";
 import { openEpochs } from "./epochs.ts";
+import { listen } from "./listen.ts";
 
 const log = pino({ level: "silent" });
 const partitions = 2;
@@ -227,15 +227,12 @@ export function useReceivers(): (answer?: Receiver["answer"]) => Promise<Receive
       const { status = 200, headers = {}, text: reply = "" } = await receiver.answer(one);
       response.writeHead(status, headers).end(reply);
     });
-    server.listen(0, "127.0.0.1");
-    await once(server, "listening");
+    const port = await listen(server);
     closers.push(() => {
       server.closeAllConnections();
       server.close();
     });
-    const address = server.address();
-    if (address === null || typeof address === "string") throw new Error("the receiver has no port");
-    const receiver: Receiver = { url: `http://127.0.0.1:${address.port}/hook`, keys, received, answer };
+    const receiver: Receiver = { url: `http://127.0.0.1:${port}/hook`, keys, received, answer };
     return receiver;
   };
 }

@@ -1,5 +1,5 @@
-import { once } from "node:events";
 import { createServer, type Socket } from "node:net";
+import { listen } from "./listen.ts";
 
 /** Options of {@link startFakeBroker}. */
 export interface FakeBrokerOptions {
@@ -65,12 +65,9 @@ export async function startFakeBroker({ version, varz = [] }: FakeBrokerOptions)
       }
     });
   });
-  server.listen(0, "127.0.0.1");
-  await once(server, "listening");
-  const address = server.address();
-  if (address === null || typeof address === "string") throw new Error("the fake broker has no port");
+  const port = await listen(server);
   return {
-    url: `nats://127.0.0.1:${address.port}`,
+    url: `nats://127.0.0.1:${port}`,
     connects,
     heard,
     cut,

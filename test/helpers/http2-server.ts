@@ -1,9 +1,10 @@
 import { once } from "node:events";
 import http2 from "node:http2";
-import net, { type AddressInfo } from "node:net";
+import net from "node:net";
 import { expect, onTestFinished, vi } from "vitest";
 import type { Exchange, Receiver } from "../../src/http2/exchange.ts";
 import type { Limits, Protocol, ProtocolOptions } from "../../src/http2/protocol.ts";
+import { listen } from "./listen.ts";
 
 /** Creates the HTTP/2 that is under test. */
 export type CreateProtocol = (options: ProtocolOptions) => Protocol;
@@ -81,14 +82,12 @@ export async function useProtocol(
       protocol.adopt(socket);
     });
   });
-  server.listen(0, "127.0.0.1");
-  await once(server, "listening");
+  const port = await listen(server);
   onTestFinished(() => {
     for (const socket of sockets) socket.destroy();
     server.close();
     protocol.close();
   });
-  const { port } = server.address() as AddressInfo;
   /** The exchange of this number, once it is there. */
   const exchange = async (index = 0): Promise<Recorded> => {
     await until(() => expect(exchanges.length).toBeGreaterThan(index));

@@ -1,5 +1,5 @@
-import { once } from "node:events";
 import { connect, createServer, type Socket } from "node:net";
+import { listen } from "./listen.ts";
 
 /** A TCP line that can be cut. */
 export interface Line {
@@ -29,17 +29,14 @@ export async function openLine(port: number): Promise<Line> {
       one.on("error", () => {}).on("close", () => other.destroy());
     }
   });
-  server.listen(0, "127.0.0.1");
-  await once(server, "listening");
-  const address = server.address();
-  if (address === null || typeof address === "string") throw new Error("the line has no port");
+  const ownPort = await listen(server);
   const cut = () => {
     isCut = true;
     for (const socket of sockets) socket.destroy();
     sockets.clear();
   };
   return {
-    url: `nats://127.0.0.1:${address.port}`,
+    url: `nats://127.0.0.1:${ownPort}`,
     cut,
     restore() {
       isCut = false;

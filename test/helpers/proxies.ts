@@ -6,6 +6,7 @@ import { join } from "node:path";
 import { fileURLToPath } from "node:url";
 import { onTestFinished, vi } from "vitest";
 import { createAuthority, local, useFiles } from "./certificates.ts";
+import { listen } from "./listen.ts";
 import { findProgram } from "./programs.ts";
 import type { Place } from "./through.ts";
 
@@ -89,11 +90,10 @@ async function end(child: ChildProcess): Promise<void> {
 }
 
 async function findFreePort(): Promise<number> {
-  const server = createServer().listen(0, "127.0.0.1");
-  await once(server, "listening");
-  const address = server.address();
+  const server = createServer();
+  const port = await listen(server);
   server.close();
-  return typeof address === "object" && address !== null ? address.port : 0;
+  return port;
 }
 
 async function canConnect(port: number): Promise<void> {

@@ -1,9 +1,8 @@
-import { once } from "node:events";
 import { createServer } from "node:http";
-import type { AddressInfo } from "node:net";
 import { afterAll, beforeAll, expect, test, vi } from "vitest";
 import { createTestServer, type TestServer } from "../../src/testing/index.ts";
 import { verify, webhookSecret } from "../helpers/escalation.ts";
+import { listen } from "../helpers/listen.ts";
 
 const minuteMs = 60_000;
 const hourMs = 3_600_000;
@@ -20,11 +19,10 @@ const webhook = createServer(async (request, response) => {
 let server: TestServer;
 
 beforeAll(async () => {
-  webhook.listen(0, "127.0.0.1");
-  await once(webhook, "listening");
+  const port = await listen(webhook);
   server = await createTestServer({
     settings: {
-      MUSTREACH_ESCALATION_URL: `http://127.0.0.1:${(webhook.address() as AddressInfo).port}`,
+      MUSTREACH_ESCALATION_URL: `http://127.0.0.1:${port}`,
       MUSTREACH_ESCALATION_SECRET: webhookSecret,
       MUSTREACH_ESCALATION_DELAY: "20m",
     },

@@ -1,9 +1,9 @@
-import { once } from "node:events";
 import { createServer } from "node:net";
 import { describe, expect, test } from "vitest";
 import type { WebhookBody } from "../../src/reaching/webhook-body.ts";
 import { createWebhook as createPost, sign, type WebhookOptions } from "../../src/webhook/post.ts";
 import { useReceivers, verify } from "../helpers/escalation.ts";
+import { listen } from "../helpers/listen.ts";
 
 const openReceiver = useReceivers();
 const anotherSecret = `whsec_${Buffer.alloc(24, 7).toString("base64")}`;
@@ -133,10 +133,8 @@ describe("a request", () => {
     const server = createServer((socket) => {
       socket.on("error", () => {});
       socket.once("data", () => socket.write("HTTP/1.1 500 No\r\nContent-Length: 100\r\n\r\nhalf"));
-    }).listen(0, "127.0.0.1");
-    await once(server, "listening");
-    const address = server.address();
-    const port = typeof address === "object" ? address?.port : undefined;
+    });
+    const port = await listen(server);
     const url = `http://127.0.0.1:${port}/`;
     expect(await createWebhook({ url, keys: [], timeoutMs: 100 })(body, never)).toMatchObject({ kind: "refused" });
     server.close();
@@ -146,10 +144,8 @@ describe("a request", () => {
     const { url } = await openReceiver();
     const answer = await createWebhook({ url: url.replace(/:\d+/, ":1"), keys: [] })(body, never);
     expect(answer).toMatchObject({ kind: "refused", isFinal: false });
-    const server = createServer().listen(0, "127.0.0.1");
-    await once(server, "listening");
-    const address = server.address();
-    const port = typeof address === "object" ? address?.port : undefined;
+    const server = createServer();
+    const port = await listen(server);
     await new Promise((resolve) => server.close(resolve));
     expect(await createWebhook({ url: `http://127.0.0.1:${port}/`, keys: [] })(body, never)).toMatchObject({
       kind: "refused",

@@ -2,15 +2,14 @@ import { once } from "node:events";
 import { connect, createServer } from "node:net";
 import { expect, onTestFinished, test } from "vitest";
 import { openSharedPort } from "../../src/workers/port.ts";
+import { listen } from "../helpers/listen.ts";
 
 const loopback = (port: number) => ({ host: "127.0.0.1", port });
 
 test("a port that is taken is refused with the system's error, and one of 0 is a free one", async () => {
-  const holder = createServer().listen(0, "127.0.0.1");
+  const holder = createServer();
   onTestFinished(() => void holder.close());
-  await once(holder, "listening");
-  const address = holder.address();
-  const port = typeof address === "object" ? (address?.port ?? 0) : 0;
+  const port = await listen(holder);
   await expect(openSharedPort(loopback(port))).rejects.toMatchObject({
     code: "EADDRINUSE",
     message: `listen EADDRINUSE: address already in use 127.0.0.1:${port}`,

@@ -1,25 +1,15 @@
-import { once } from "node:events";
-import { createServer } from "node:http";
 import { create } from "@bufbuild/protobuf";
 import type { ServiceImpl } from "@connectrpc/connect";
-import { ConnectError } from "@connectrpc/connect";
-import { connectNodeAdapter } from "@connectrpc/connect-node";
 import { CommanderError } from "commander";
-import { afterEach, describe, expect, test, vi } from "vitest";
+import { describe, expect, test } from "vitest";
 import { deadLettersCommand } from "../../../src/cli/admin/dead-letters.ts";
-import { fromConnectError } from "../../../src/client/connect/error.ts";
 import { failure } from "../../../src/errors.ts";
 import {
   DeadLetterSchema,
   DeadLetterService,
   type ReplayDeadLettersRequest,
 } from "../../../src/gen/mustreach/delivery/v1/dead_letter_pb.ts";
-
-const closers: (() => void)[] = [];
-afterEach(() => {
-  vi.restoreAllMocks();
-  for (const close of closers.splice(0)) close();
-});
+import { runCommand, startFakeService } from "./fake-service.ts";
 
 /** A service on a port of its own with two dead letters, one a page, and what it was asked. */
 async function openService() {
@@ -46,39 +36,10 @@ async function openService() {
       return { replayed: all ? 2 : escalationIds.length };
     },
   };
-  const server = createServer(
-    connectNodeAdapter({ routes: (router) => void router.service(DeadLetterService, implementation) }),
-  );
-  server.listen(0, "127.0.0.1");
-  await once(server, "listening");
-  closers.push(() => {
-    server.closeAllConnections();
-    server.close();
-  });
-  const address = server.address();
-  if (address === null || typeof address === "string") throw new Error("the service has no port");
-  return { url: `http://127.0.0.1:${address.port}`, replays, tokens };
+  return { url: await startFakeService(DeadLetterService, implementation), replays, tokens };
 }
 
-/** Runs the command, and returns what it wrote on standard output. */
-async function run(...args: string[]): Promise<string> {
-  let output = "";
-  const write = vi.spyOn(process.stdout, "write").mockImplementation((text) => {
-    output += text;
-    return true;
-  });
-  const command = deadLettersCommand().exitOverride();
-  for (const child of command.commands) child.exitOverride().configureOutput({ writeErr: () => {} });
-  // An error of the service is told in the client's words, as main.ts does.
-  const rethrow = (thrown: unknown) => {
-    throw thrown instanceof ConnectError ? fromConnectError(thrown) : thrown;
-  };
-  await command
-    .parseAsync(args, { from: "user" })
-    .catch(rethrow)
-    .finally(() => write.mockRestore());
-  return output;
-}
+const run = (...args: string[]) => runCommand(deadLettersCommand(), ...args);
 
 describe("dead-letters list", () => {
   test("prints all pages, one line of JSON for each letter", async () => {

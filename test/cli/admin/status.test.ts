@@ -1,21 +1,11 @@
-import { once } from "node:events";
-import { createServer } from "node:http";
 import type { ServiceImpl } from "@connectrpc/connect";
-import { ConnectError } from "@connectrpc/connect";
-import { connectNodeAdapter } from "@connectrpc/connect-node";
 import { type Command, CommanderError } from "commander";
-import { afterEach, describe, expect, test, vi } from "vitest";
+import { describe, expect, test } from "vitest";
 import { recallCommand } from "../../../src/cli/admin/recall.ts";
 import { statusCommand } from "../../../src/cli/admin/status.ts";
-import { fromConnectError } from "../../../src/client/connect/error.ts";
 import { failure } from "../../../src/errors.ts";
 import { DeliveryState, MsgService } from "../../../src/gen/mustreach/msg/v1/msg_pb.ts";
-
-const closers: (() => void)[] = [];
-afterEach(() => {
-  vi.restoreAllMocks();
-  for (const close of closers.splice(0)) close();
-});
+import { runCommand, startFakeService } from "./fake-service.ts";
 
 const serverMsgId = "0123456789abcdef0123456789abcdef";
 
@@ -49,36 +39,12 @@ async function openService({ recipients = 1, clientMsgId = "order-77" } = {}) {
       return { withdrawn: 3, delivered: 2 };
     },
   };
-  const server = createServer(
-    connectNodeAdapter({ routes: (router) => void router.service(MsgService, implementation) }),
-  );
-  server.listen(0, "127.0.0.1");
-  await once(server, "listening");
-  closers.push(() => {
-    server.closeAllConnections();
-    server.close();
-  });
-  const address = server.address();
-  if (address === null || typeof address === "string") throw new Error("the service has no port");
-  return { to: ["--url", `http://127.0.0.1:${address.port}`, "--token", "t"], asked };
+  return { to: ["--url", await startFakeService(MsgService, implementation), "--token", "t"], asked };
 }
 
 /** Runs a command, and returns the lines of JSON that it wrote on standard output. */
 async function run(command: Command, ...args: string[]): Promise<unknown[]> {
-  let output = "";
-  const write = vi.spyOn(process.stdout, "write").mockImplementation((text) => {
-    output += text;
-    return true;
-  });
-  command.exitOverride().configureOutput({ writeErr: () => {} });
-  // An error of the service is told in the client's words, as main.ts does.
-  const rethrow = (thrown: unknown) => {
-    throw thrown instanceof ConnectError ? fromConnectError(thrown) : thrown;
-  };
-  await command
-    .parseAsync(args, { from: "user" })
-    .catch(rethrow)
-    .finally(() => write.mockRestore());
+  const output = await runCommand(command, ...args);
   return output
     .split("\n")
     .filter(Boolean)

@@ -1,10 +1,11 @@
 import { once } from "node:events";
 import { createServer as createHttp2Server } from "node:http2";
-import { type AddressInfo, connect, createServer, type Socket } from "node:net";
+import { connect, createServer, type Socket } from "node:net";
 import { Code, ConnectError } from "@connectrpc/connect";
 import { describe, expect, onTestFinished, test, vi } from "vitest";
 import { createClient } from "../../../src/client/index.ts";
 import { failure } from "../../../src/errors.ts";
+import { listen } from "../../helpers/listen.ts";
 import { useClient, useFakeService } from "../fake-service.ts";
 
 const soon = { timeout: 10_000, interval: 2 };
@@ -16,10 +17,10 @@ vi.mock("node:util", async (original) => ({
 }));
 
 /** A way to a service whose connections can fall silent: nothing comes through any more, and none ends. */
-async function useSilencer(port: number) {
+async function useSilencer(servicePort: number) {
   const connections: { isSilent: boolean; readonly sockets: readonly Socket[] }[] = [];
   const server = createServer((near) => {
-    const far = connect(port, "127.0.0.1");
+    const far = connect(servicePort, "127.0.0.1");
     const connection = { isSilent: false, sockets: [near, far] };
     connections.push(connection);
     const forward = (from: Socket, to: Socket) => {
@@ -29,14 +30,14 @@ async function useSilencer(port: number) {
     };
     forward(near, far);
     forward(far, near);
-  }).listen(0, "127.0.0.1");
-  await once(server, "listening");
+  });
+  const port = await listen(server);
   onTestFinished(() => {
     server.close();
     for (const socket of connections.flatMap(({ sockets }) => sockets)) socket.destroy();
   });
   return {
-    baseUrl: `http://127.0.0.1:${(server.address() as AddressInfo).port}`,
+    baseUrl: `http://127.0.0.1:${port}`,
     /** Silences the connections that are open; later ones get through. */
     silence() {
       for (const connection of connections) connection.isSilent = true;
@@ -265,11 +266,11 @@ test("a connection that has died without an end is given up, and the next sessio
 });
 
 test("a megabyte may be on its way here", async () => {
-  const server = createHttp2Server().listen(0, "127.0.0.1");
-  await once(server, "listening");
+  const server = createHttp2Server();
+  const port = await listen(server);
   onTestFinished(() => void server.close());
   const client = createClient({
-    baseUrl: `http://127.0.0.1:${(server.address() as AddressInfo).port}`,
+    baseUrl: `http://127.0.0.1:${port}`,
     token: "token",
   });
   onTestFinished(() => client.close());

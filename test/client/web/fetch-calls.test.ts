@@ -1,22 +1,21 @@
-import { once } from "node:events";
 import { createServer, type RequestListener } from "node:http";
-import type { AddressInfo } from "node:net";
 import { describe, expect, onTestFinished, test } from "vitest";
 import { createFetchCalls } from "../../../src/client/web/fetch-calls.ts";
 import { toFrame } from "../../../src/client/web/frames.ts";
 import { toClientError } from "../../../src/client/wire/error.ts";
+import { listen } from "../../helpers/listen.ts";
 
 const options = { token: "t", signal: new AbortController().signal };
 const ack = { deviceId: "web", sequence: 2n ** 63n, epoch: "e" };
 
 async function useAnswer(answer: RequestListener): Promise<string> {
-  const server = createServer(answer).listen(0, "127.0.0.1");
-  await once(server, "listening");
+  const server = createServer(answer);
+  const port = await listen(server);
   onTestFinished(() => {
     server.close();
     server.closeAllConnections();
   });
-  return `http://127.0.0.1:${(server.address() as AddressInfo).port}/base/`;
+  return `http://127.0.0.1:${port}/base/`;
 }
 
 const answerWith = (status: number, type: string, body: string | Uint8Array) =>

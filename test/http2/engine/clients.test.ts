@@ -1,12 +1,12 @@
 import { once } from "node:events";
 import http2 from "node:http2";
-import type { AddressInfo } from "node:net";
 import tls from "node:tls";
 import { Client, credentials, Metadata, type ServiceError, status } from "@grpc/grpc-js";
 import { describe, expect, onTestFinished, test } from "vitest";
 import { createEngine } from "../../../src/http2/engine/engine.ts";
 import type { Exchange } from "../../../src/http2/exchange.ts";
 import { ask, until, useProtocol, useSession } from "../../helpers/http2-server.ts";
+import { listen } from "../../helpers/listen.ts";
 
 /** Of localhost, for tests alone. */
 const key = `-----BEGIN PRIVATE KEY-----
@@ -101,10 +101,8 @@ describe("over TLS", () => {
       onEnd: () => exchange.answer([":status", "200"], Buffer.from(body())),
     }));
     const server = tls.createServer({ key, cert, ALPNProtocols: ["h2"] }, (socket) => protocol.adopt(socket));
-    server.listen(0, "127.0.0.1");
-    await once(server, "listening");
+    const port = await listen(server);
     onTestFinished(() => void server.close());
-    const { port } = server.address() as AddressInfo;
     return { session: useSession(`https://localhost:${port}`, { ca: cert }), exchanges, protocol };
   }
 

@@ -22,6 +22,7 @@ import {
   settingsOf,
 } from "../../helpers/http2-frames.ts";
 import { createRawPeer } from "../../helpers/http2-peer.ts";
+import { listen } from "../../helpers/listen.ts";
 
 /** nghttp2, as it is in Node, against which HPACK is held in both directions. */
 const ending: (() => unknown)[] = [];
@@ -165,16 +166,15 @@ async function startServer(): Promise<number> {
   const server = http2.createServer({ maxSessionInvalidFrames: 1_000_000, maxSessionRejectedStreams: 1_000_000 });
   server.on("stream", (stream) => stream.on("error", () => undefined).respond({ ":status": 200 }, { endStream: true }));
   server.on("sessionError", () => undefined);
-  await listen(server);
-  return portOf(server);
+  return open(server);
 }
 
 /** A client of Node, and the bare socket at the other end. */
 async function startClient(options: http2.ClientSessionOptions = {}) {
   const server = createServer();
-  await listen(server);
+  const port = await open(server);
   const accepted = once(server, "connection");
-  const client = http2.connect(`http://127.0.0.1:${portOf(server)}`, options);
+  const client = http2.connect(`http://127.0.0.1:${port}`, options);
   client.on("error", () => undefined);
   ending.push(() => client.destroy());
   const [socket]: Socket[] = await accepted;
@@ -187,16 +187,9 @@ async function startClient(options: http2.ClientSessionOptions = {}) {
   return { client, peer };
 }
 
-async function listen(server: Server): Promise<void> {
+function open(server: Server): Promise<number> {
   ending.push(() => server.close());
-  server.listen(0, "127.0.0.1");
-  await once(server, "listening");
-}
-
-function portOf(server: Server): number {
-  const address = server.address();
-  if (address === null || typeof address === "string") throw new Error("no port");
-  return address.port;
+  return listen(server);
 }
 
 function isSettingsAck(frame: Frame): boolean {
