@@ -2,8 +2,9 @@ import { createServer, request } from "node:http";
 import { createConnectTransport } from "@connectrpc/connect-web";
 import { beforeEach, describe, expect, onTestFinished, test, vi } from "vitest";
 import { createTokenMinter } from "../../src/auth/mint-token.ts";
-import { type ClientOptions, createClient, createSender } from "../../src/client/index.ts";
-import { openSender, sendMany, useDevices } from "../helpers/device.ts";
+import { createClient, createSender } from "../../src/client/index.ts";
+import { expectDrain, expectSuperseded, newAppUser, openedSessions } from "../helpers/app.ts";
+import { sendMany, useDevices } from "../helpers/device.ts";
 import { listen } from "../helpers/listen.ts";
 import { testSecret, useServer } from "../helpers/server.ts";
 
@@ -45,71 +46,24 @@ async function useProxy(onUpgrade: (destroy: () => void) => void): Promise<strin
 
 beforeEach(() => void server.log.splice(0));
 
-/** By which methods sessions were opened: over a WebSocket it is Receive. */
-const opened = () =>
-  server.log.filter(({ msg }) => msg === "stream opened").map(({ rpc }) => String(rpc).split("/").at(-1));
-
 const ways = [
   ["a WebSocket", async () => server.url, "Receive"],
   ["fetch, since the proxy refuses upgrades", () => useProxy((destroy) => destroy()), "Subscribe"],
 ] as const;
 
 describe.each(ways)("the client of a browser by %s", (_, toUrl, stream) => {
-  async function setUp() {
-    const userId = `web-${++users}`;
-    const baseUrl = await toUrl();
-    const token = await server.userToken(userId);
-    const send = openSender(server.url, await server.adminToken());
-    const open = (options: Partial<ClientOptions> = {}) => {
-      const seen: string[] = [];
-      const errors: unknown[] = [];
-      const client = createClient({
-        baseUrl,
-        token,
-        deviceId: "web",
-        onError: (error) => errors.push(error),
-        ...options,
-      });
-      onTestFinished(() => client.close({ deadlineMs: 0 }));
-      client.onRecvCustomBusinessMessage(({ data }) => void seen.push(data));
-      return { client, seen, errors };
-    };
-    return { userId, baseUrl, open, send };
-  }
+  const setUp = async () => newAppUser(server, { baseUrl: await toUrl(), deviceId: "web" });
 
   test("drains what waits, once and in order, and what it has handled does not come again", async () => {
     const debug = vi.spyOn(console, "debug").mockReturnValue();
     onTestFinished(() => debug.mockRestore());
-    const { userId, open, send } = await setUp();
-    await sendMany(send, userId, 300, String, 1);
-    const first = open();
-    await first.client.connect();
-    await vi.waitFor(() => expect(first.seen).toHaveLength(300), soon);
-    expect(first.seen).toEqual(numbers(300));
-    await send({ to: userId, data: "pushed", level: 1 });
-    await vi.waitFor(() => expect(first.seen.at(-1)).toBe("pushed"), soon);
-    await first.client.close();
-    await send({ to: userId, data: "later" });
-    const second = open();
-    await second.client.connect();
-    await vi.waitFor(() => expect(second.seen).toEqual(["later"]), soon);
-    await second.client.close();
-    expect(opened()).toEqual([stream, stream]);
-    expect([...first.errors, ...second.errors]).toEqual([]);
+    await expectDrain(await setUp());
+    expect(openedSessions(server)).toEqual([stream, stream]);
     expect(debug).toHaveBeenCalledTimes(stream === "Subscribe" ? 2 : 0);
   });
 
   test("is superseded by another one of the same device, and stops", async () => {
-    const { userId, open, send } = await setUp();
-    const closed = Promise.withResolvers<unknown>();
-    const first = open({ onStatus: (status, error) => status === "closed" && closed.resolve(error) });
-    await first.client.connect();
-    const second = open();
-    await second.client.connect();
-    expect(await closed.promise).toMatchObject({ errCode: 1506 });
-    await send({ to: userId, data: "to the second" });
-    await vi.waitFor(() => expect(second.seen).toEqual(["to the second"]), soon);
-    expect(first.seen).toEqual([]);
+    await expectSuperseded(await setUp());
   });
 
   test("gets the errors of the service whole", async () => {
@@ -137,7 +91,7 @@ describe.each(ways)("the client of a browser by %s", (_, toUrl, stream) => {
     for (const { client } of tabs) await client.connect();
     await sendMany(send, userId, 100, String, 1);
     for (const { seen } of tabs) await vi.waitFor(() => expect(seen).toEqual(numbers(100)), soon);
-    expect(opened()).toEqual([stream]);
+    expect(openedSessions(server)).toEqual([stream]);
   });
 });
 
@@ -148,7 +102,7 @@ test("a proxy that lets an upgrade hang is given up", async () => {
   const client = createClient({ baseUrl, token: await server.userToken(`web-${++users}`), deviceId: "web" });
   onTestFinished(() => client.close({ deadlineMs: 0 }));
   await client.connect();
-  expect(opened()).toEqual(["Subscribe"]);
+  expect(openedSessions(server)).toEqual(["Subscribe"]);
   expect(debug.mock.lastCall?.[0]).toContain("no answer in 3000 ms");
 });
 
@@ -168,7 +122,7 @@ test("a transport is used where one is given", async () => {
   const sender = createSender({ baseUrl: server.url, transport, token: await server.adminToken() });
   await sender.send({ sendUserID: "imAdmin", recvUserID: userId, key: "k", data: "hello", mustReach: true });
   await vi.waitFor(() => expect(seen).toEqual(["hello"]), soon);
-  expect(opened()).toEqual(["Subscribe"]);
+  expect(openedSessions(server)).toEqual(["Subscribe"]);
 });
 
 test("a sender gets the answer of the service, and its errors", async () => {
