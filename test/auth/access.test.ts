@@ -4,26 +4,12 @@ import { Code, ConnectError, createClient, type Interceptor } from "@connectrpc/
 import { createGrpcTransport } from "@connectrpc/connect-node";
 import { expect, test } from "vitest";
 import { accessOf } from "../../src/auth/caller.ts";
-import { AuthService } from "../../src/gen/mustreach/auth/v1/auth_pb.ts";
-import { DeadLetterService } from "../../src/gen/mustreach/delivery/v1/dead_letter_pb.ts";
-import { access as accessOption, DeliveryService } from "../../src/gen/mustreach/delivery/v1/delivery_pb.ts";
-import { GroupService } from "../../src/gen/mustreach/directory/v1/directory_pb.ts";
-import { MsgService } from "../../src/gen/mustreach/msg/v1/msg_pb.ts";
-import { ReportService } from "../../src/gen/mustreach/msg/v1/report_pb.ts";
-import { OpenimService } from "../../src/gen/mustreach/openim/v1/openim_pb.ts";
+import { access as accessOption } from "../../src/gen/mustreach/delivery/v1/delivery_pb.ts";
+import { services } from "../../src/openapi/services.ts";
 import { useServer } from "../helpers/server.ts";
 
 const server = useServer();
 const serviceOf = (name: string) => ({ name: "S", method: [{ name, inputType: ".M", outputType: ".M" }] });
-const services = [
-  AuthService,
-  MsgService,
-  DeliveryService,
-  GroupService,
-  DeadLetterService,
-  ReportService,
-  OpenimService,
-];
 const methods = services.flatMap((service) => service.methods.map((method) => ({ service, method })));
 
 // Within the rights of the sender below.

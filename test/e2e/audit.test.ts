@@ -5,25 +5,10 @@ import { createClient, type Interceptor } from "@connectrpc/connect";
 import { createGrpcTransport } from "@connectrpc/connect-node";
 import { expect, onTestFinished, test, vi } from "vitest";
 import { accessOf } from "../../src/auth/caller.ts";
-import { AuthService } from "../../src/gen/mustreach/auth/v1/auth_pb.ts";
-import { DeadLetterService } from "../../src/gen/mustreach/delivery/v1/dead_letter_pb.ts";
-import { DeliveryService } from "../../src/gen/mustreach/delivery/v1/delivery_pb.ts";
-import { GroupService } from "../../src/gen/mustreach/directory/v1/directory_pb.ts";
-import { MsgService } from "../../src/gen/mustreach/msg/v1/msg_pb.ts";
-import { ReportService } from "../../src/gen/mustreach/msg/v1/report_pb.ts";
-import { OpenimService } from "../../src/gen/mustreach/openim/v1/openim_pb.ts";
+import { services } from "../../src/openapi/services.ts";
 import { startTestServer, testSecret, useServer } from "../helpers/server.ts";
 
 const server = useServer({ AUDIT: "on", LOG_LEVEL: "debug" });
-const services = [
-  AuthService,
-  MsgService,
-  DeliveryService,
-  GroupService,
-  DeadLetterService,
-  ReportService,
-  OpenimService,
-];
 const methods = services
   .flatMap((service) => service.methods.map((method) => ({ service, method })))
   .filter(({ method }) => method.methodKind === "unary" || method.methodKind === "server_streaming");

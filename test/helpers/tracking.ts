@@ -17,13 +17,13 @@ import { type RecallDeps, recall } from "../../src/recalling/recall.ts";
 import { removeEverywhere } from "../../src/recalling/remove-everywhere.ts";
 import { createTombstones } from "../../src/recalling/tombstones.ts";
 import { findToRecall, recipientsOf } from "../../src/sending/find-send.ts";
-import { createServerMsgId } from "../../src/sending/ids.ts";
 import { createFindPlaced } from "../../src/sending/placed.ts";
 import { createSends, type SendRecord, type SendReference } from "../../src/sending/record.ts";
 import { getDeliveryStatus, type StatusQuery } from "../../src/sending/status.ts";
 import type { TestBroker } from "./broker.ts";
 import { openEpochs } from "./epochs.ts";
 import { readEntry } from "./frames.ts";
+import { toSendRecord } from "./send-records.ts";
 
 const log = pino({ level: "silent" });
 const partitions = 2;
@@ -88,24 +88,7 @@ async function openInstance({ url, dial }: Pick<TestBroker, "url" | "dial">, gro
     /** Records a must-reach send and stores it. */
     async accept(clientMsgId: string, change: SendChange): Promise<SendRecord> {
       const { storedFor, ...changed } = change;
-      const sendTime = changed.sendTime ?? Date.now();
-      const record: SendRecord = {
-        serverMsgId: createServerMsgId(sendTime, clientMsgId),
-        clientMsgId,
-        sendTime,
-        fingerprint: "",
-        mustReach: true,
-        recvUserId: "",
-        recvGroupId: "",
-        recvUserIds: [],
-        groupVersion: 0,
-        expiresAtMs: 0,
-        deliverAtMs: 0,
-        recvDeviceId: "",
-        exceptDeviceId: "",
-        collapseKey: "",
-        ...changed,
-      };
+      const record = toSendRecord(clientMsgId, changed);
       await sends.claim(record);
       await write(record, storedFor ?? (await recipientsOf(membersAt, record)));
       return record;

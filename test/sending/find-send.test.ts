@@ -3,24 +3,10 @@ import { toErrorFacts } from "../../src/errors.ts";
 import { findSend, recipientsOf, requireReference } from "../../src/sending/find-send.ts";
 import { createServerMsgId, keyOfClientMsgId, keyOfServerMsgId } from "../../src/sending/ids.ts";
 import type { SendRecord, SendReference } from "../../src/sending/record.ts";
+import { toSendRecord } from "../helpers/send-records.ts";
 
-const record = (clientMsgId: string, change: Partial<SendRecord> = {}): SendRecord => ({
-  serverMsgId: createServerMsgId(1_700_000_000_000, clientMsgId),
-  clientMsgId,
-  sendTime: 1_700_000_000_000,
-  fingerprint: "",
-  mustReach: true,
-  recvUserId: "ann",
-  recvGroupId: "",
-  recvUserIds: [],
-  groupVersion: 0,
-  expiresAtMs: 0,
-  deliverAtMs: 0,
-  recvDeviceId: "",
-  exceptDeviceId: "",
-  collapseKey: "",
-  ...change,
-});
+const record = (clientMsgId: string, change: Partial<SendRecord> = {}) =>
+  toSendRecord(clientMsgId, { sendTime: 1_700_000_000_000, recvUserId: "ann", ...change });
 
 function useRecords(...records: SendRecord[]) {
   const byKey = new Map(records.map((send) => [keyOfClientMsgId(send.clientMsgId), send]));
