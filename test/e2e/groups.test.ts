@@ -1,34 +1,28 @@
 import { execFile } from "node:child_process";
 import { fileURLToPath } from "node:url";
 import { jetstreamManager } from "@nats-io/jetstream";
-import { afterAll, beforeAll, describe, expect, test } from "vitest";
+import { beforeAll, describe, expect, test } from "vitest";
 import { type DeviceSession, dataOf, isIncreasing, openSender, useDevices } from "../helpers/device.ts";
-import { type ExternalBroker, startExternalBroker } from "../helpers/external-broker.ts";
-import { startTestServer, type TestServer, type TestSettings, testSecret } from "../helpers/server.ts";
+import { startExternalBroker } from "../helpers/external-broker.ts";
+import { useForFile } from "../helpers/for-file.ts";
+import { startTestServer, type TestServer, type TestSettings, testSecret, useServer } from "../helpers/server.ts";
 
 const openDevice = useDevices();
 
 const settings: TestSettings = { HEARTBEAT: "1s", PARTITIONS: "2" };
 
-let broker: ExternalBroker;
+const permissions = { muted: { publish: { deny: ["live.*.*.member"] } } };
+// What is promised of the disk is shown elsewhere.
+const broker = useForFile(
+  () => startExternalBroker({ syncInterval: "2m", permissions }),
+  ({ remove }) => remove(),
+);
 /** Two instances of one service, on one broker. */
-let one: TestServer;
-let two: TestServer;
+const one = useServer(() => ({ ...settings, NATS_URL: broker.url }));
+const two = useServer(() => ({ ...settings, NATS_URL: broker.url }));
 let admin: string;
 beforeAll(async () => {
-  // What is promised of the disk is shown elsewhere.
-  broker = await startExternalBroker({
-    syncInterval: "2m",
-    permissions: { muted: { publish: { deny: ["live.*.*.member"] } } },
-  });
-  one = await startTestServer({ ...settings, NATS_URL: broker.url });
-  two = await startTestServer({ ...settings, NATS_URL: broker.url });
   admin = await one.adminToken();
-});
-afterAll(async () => {
-  await one?.stop();
-  await two?.stop();
-  await broker?.remove();
 });
 
 /** Calls a REST path as an admin, or with a token. */

@@ -1,29 +1,25 @@
-import { afterAll, beforeAll, describe, expect, test, vi } from "vitest";
+import { describe, expect, test, vi } from "vitest";
 import { toErrorFacts } from "../../src/errors.ts";
 import { type DeviceSession, dataOf, openSender, useDevices } from "../helpers/device.ts";
-import { type ExternalBroker, startExternalBroker } from "../helpers/external-broker.ts";
-import { type Line, openLine } from "../helpers/line.ts";
-import { startTestServer, type TestServer, type TestSettings } from "../helpers/server.ts";
+import { startExternalBroker } from "../helpers/external-broker.ts";
+import { useForFile } from "../helpers/for-file.ts";
+import { openLine } from "../helpers/line.ts";
+import { type TestServer, useServer } from "../helpers/server.ts";
 
 const openDevice = useDevices();
 
 /** Two instances of one service, on one broker, each over a line that can be cut. */
-const shared: { broker?: ExternalBroker; lines: Line[]; one?: TestServer; two?: TestServer } = { lines: [] };
-beforeAll(async () => {
-  shared.broker = await startExternalBroker();
-  const lines = [await openLine(shared.broker.port), await openLine(shared.broker.port)] as const;
-  shared.lines.push(...lines);
-  const settings: TestSettings = { HEARTBEAT: "1s", PARTITIONS: "1" };
-  // Its heartbeat never comes, so that what it delivers is not due to one.
-  shared.one = await startTestServer({ ...settings, HEARTBEAT: "1h", NATS_URL: lines[0].url });
-  shared.two = await startTestServer({ ...settings, NATS_URL: lines[1].url });
-});
-afterAll(async () => {
-  await shared.one?.stop();
-  await shared.two?.stop();
-  for (const line of shared.lines) line.close();
-  await shared.broker?.remove();
-});
+const broker = useForFile(startExternalBroker, ({ remove }) => remove());
+const useLine = () =>
+  useForFile(
+    () => openLine(broker.port),
+    ({ close }) => close(),
+  );
+const lineOfOne = useLine();
+const lineOfTwo = useLine();
+// Its heartbeat never comes, so that what it delivers is not due to one.
+const one = useServer(() => ({ HEARTBEAT: "1h", PARTITIONS: "1", NATS_URL: lineOfOne.url }));
+const two = useServer(() => ({ HEARTBEAT: "1s", PARTITIONS: "1", NATS_URL: lineOfTwo.url }));
 
 const numbers = (from: number, to: number) => Array.from({ length: to - from + 1 }, (_, i) => String(from + i));
 
@@ -31,13 +27,6 @@ let users = 0;
 /** A user that no other test has, with a device's way to each instance. */
 async function newUser() {
   const userId = `user-${++users}`;
-  const {
-    one,
-    two,
-    lines: [lineOfOne, lineOfTwo],
-  } = shared;
-  if (one === undefined || two === undefined || lineOfOne === undefined || lineOfTwo === undefined)
-    throw new Error("the instances run inside tests only");
   const token = await two.userToken(userId);
   const admin = await two.adminToken();
   const [viaOne, viaTwo] = [openSender(one.url, admin), openSender(two.url, admin)];
@@ -123,8 +112,8 @@ describe("a newer session of a device on another instance", () => {
       await whenReady(one, false);
       const newer = await onTwo().subscribe();
       if (how !== "only cut off") {
-        await shared.broker?.pause();
-        await shared.broker?.resume();
+        await broker.pause();
+        await broker.resume();
         await whenReady(two);
       }
       lineOfOne.restore();
@@ -140,8 +129,8 @@ describe("a newer session of a device on another instance", () => {
     const older = await onOne().subscribe();
     const reconnects = ({ log }: TestServer) => log.filter(({ msg }) => msg === "connected to the broker again").length;
     const before = [reconnects(one), reconnects(two)] as const;
-    await shared.broker?.pause();
-    await shared.broker?.resume();
+    await broker.pause();
+    await broker.resume();
     // Three connections each: what is ready is told from up to a second ago.
     await vi.waitFor(() => expect(reconnects(one)).toBe(before[0] + 3), 20_000);
     await vi.waitFor(() => expect(reconnects(two)).toBe(before[1] + 3), 20_000);

@@ -1,35 +1,28 @@
 import { jetstreamManager } from "@nats-io/jetstream";
-import { afterAll, beforeAll, expect, test } from "vitest";
+import { beforeAll, expect, test } from "vitest";
 import { reachConsumer } from "../../src/reaching/layout.ts";
 import { useDevices } from "../helpers/device.ts";
-import { type ExternalBroker, startExternalBroker } from "../helpers/external-broker.ts";
+import { startExternalBroker } from "../helpers/external-broker.ts";
+import { useForFile } from "../helpers/for-file.ts";
 import { reportsOf, sendReported } from "../helpers/reports.ts";
-import { startTestServer, type TestServer } from "../helpers/server.ts";
+import { useServer } from "../helpers/server.ts";
 
 const openDevice = useDevices();
 const hourMs = 3_600_000;
 
 /** Two instances, and a broker that hands what is stored to the watch only much later. */
-const shared: { broker?: ExternalBroker; one?: TestServer; two?: TestServer } = {};
+const broker = useForFile(startExternalBroker, ({ remove }) => remove());
+const settings = () => ({ PARTITIONS: "1", HEARTBEAT: "1h", NATS_URL: broker.url, REPORT_KEYS: "pay." });
+const one = useServer(settings);
+const two = useServer(settings);
 beforeAll(async () => {
-  shared.broker = await startExternalBroker();
-  const settings = { PARTITIONS: "1", HEARTBEAT: "1h", NATS_URL: shared.broker.url, REPORT_KEYS: "pay." };
-  shared.one = await startTestServer(settings);
-  shared.two = await startTestServer(settings);
-  const manager = await jetstreamManager(await shared.broker.connect());
+  const manager = await jetstreamManager(await broker.connect());
   const { stream, durable } = reachConsumer(0);
   await manager.consumers.pause(stream, durable, new Date(Date.now() + hourMs));
-});
-afterAll(async () => {
-  await shared.one?.stop();
-  await shared.two?.stop();
-  await shared.broker?.remove();
 });
 
 let users = 0;
 async function newUser() {
-  const { one, two } = shared;
-  if (one === undefined || two === undefined) throw new Error("the instances run inside tests only");
   const userId = `reported-${++users}`;
   const token = await one.userToken(userId);
   const device = (deviceId: string, on = one) => openDevice(on.url, token, deviceId);

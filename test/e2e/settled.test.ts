@@ -1,36 +1,26 @@
 import { jetstreamManager } from "@nats-io/jetstream";
-import { afterAll, beforeAll, describe, expect, onTestFinished, test } from "vitest";
+import { describe, expect, onTestFinished, test } from "vitest";
 import { toToken } from "../../src/broker/subjects.ts";
 import { Start } from "../../src/gen/mustreach/delivery/v1/delivery_pb.ts";
 import { encodeCursor } from "../../src/inbox/device-cursors.ts";
 import { cursorSubject } from "../../src/inbox/layout.ts";
 import { type DeviceEvent, type DeviceSession, type SubscribeOptions, useDevices } from "../helpers/device.ts";
 import { useEvents } from "../helpers/events.ts";
-import { type ExternalBroker, startExternalBroker } from "../helpers/external-broker.ts";
+import { startExternalBroker } from "../helpers/external-broker.ts";
+import { useForFile } from "../helpers/for-file.ts";
 import { startProcess } from "../helpers/process.ts";
-import { startTestServer, type TestServer } from "../helpers/server.ts";
+import { type TestServer, useServer } from "../helpers/server.ts";
 
 const openDevice = useDevices();
 const openEvents = useEvents();
 
-/** Two instances on one broker. The heartbeat of the first never comes: what it tells is not due to one. */
-const shared: { broker?: ExternalBroker; one?: TestServer; two?: TestServer } = {};
-beforeAll(async () => {
-  shared.broker = await startExternalBroker();
-  const settings = { PARTITIONS: "1", NATS_URL: shared.broker.url };
-  shared.one = await startTestServer({ ...settings, HEARTBEAT: "1h" });
-  shared.two = await startTestServer({ ...settings, HEARTBEAT: "1s" });
-});
-afterAll(async () => {
-  await shared.one?.stop();
-  await shared.two?.stop();
-  await shared.broker?.remove();
-});
+const broker = useForFile(startExternalBroker, ({ remove }) => remove());
+/** Two instances. The heartbeat of the first never comes: what it tells is not due to one. */
+const one = useServer(() => ({ PARTITIONS: "1", NATS_URL: broker.url, HEARTBEAT: "1h" }));
+const two = useServer(() => ({ PARTITIONS: "1", NATS_URL: broker.url, HEARTBEAT: "1s" }));
 
 let users = 0;
 async function newUser() {
-  const { one, two } = shared;
-  if (one === undefined || two === undefined) throw new Error("the instances run inside tests only");
   const userId = `settler-${++users}`;
   const [token, admin] = [await one.userToken(userId), await one.adminToken()];
   const ask = async (path: string, body: object) => {
@@ -256,8 +246,6 @@ test("a lost signal is made up for by the next heartbeat", async () => {
   await send("once");
   const [got] = await tablet.take(1);
   const position = { sequence: Number(got?.sequence), epoch: got?.epoch ?? "" };
-  const { broker } = shared;
-  if (broker === undefined) throw new Error("the broker runs inside tests only");
   // All that an instance leaves that dies when it has stored the acknowledgement: nobody tells of it.
   const manager = await jetstreamManager(await broker.connect());
   const cursor = encodeCursor({ deviceId: "phone", position, began: undefined });
@@ -267,7 +255,7 @@ test("a lost signal is made up for by the next heartbeat", async () => {
 
 describe("when an instance dies", () => {
   const startInstance = async () => {
-    const instance = await startProcess({ PARTITIONS: "1", NATS_URL: shared.broker?.url ?? "", HEARTBEAT: "1h" });
+    const instance = await startProcess({ PARTITIONS: "1", NATS_URL: broker.url, HEARTBEAT: "1h" });
     onTestFinished(instance.remove);
     return instance;
   };

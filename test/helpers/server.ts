@@ -1,11 +1,11 @@
 import { mkdtemp, rm } from "node:fs/promises";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
-import { afterAll, beforeAll } from "vitest";
 import { adminPlatform } from "../../src/auth/platform.ts";
 import { loadConfig } from "../../src/config.ts";
 import { createLog } from "../../src/observe/log.ts";
 import { type Server, startServer } from "../../src/server.ts";
+import { useForFile } from "./for-file.ts";
 
 /** The token secret of a service that was not given one. */
 export const testSecret = "test-secret-of-at-least-32-bytes";
@@ -79,17 +79,10 @@ export async function startTestServer(settings: TestSettings = {}, dataDir?: str
   };
 }
 
-/** One service for all tests of a file. */
-export function useServer(settings: TestSettings = {}): TestServer {
-  const holder: { server?: TestServer } = {};
-  beforeAll(async () => {
-    holder.server = await startTestServer(settings);
-  });
-  afterAll(() => holder.server?.stop());
-  return new Proxy({} as TestServer, {
-    get(_, name) {
-      if (holder.server === undefined) throw new Error("the server is there inside tests and hooks only");
-      return Reflect.get(holder.server, name);
-    },
-  });
+/** One service for all tests of a file, with settings that are read as it starts. */
+export function useServer(settings: TestSettings | (() => TestSettings) = {}): TestServer {
+  return useForFile(
+    () => startTestServer(typeof settings === "function" ? settings() : settings),
+    (server) => server.stop(),
+  );
 }
