@@ -21,7 +21,6 @@ interface VerifyFlags {
   readonly maxPause: number;
   readonly rate?: number;
   readonly keepGoing?: boolean;
-  readonly onTrial?: boolean;
   readonly out: string;
 }
 
@@ -61,17 +60,13 @@ export function verifyCommand(): Command {
       "where another version is installed (a checkout, or an npm package): its instances begin, and are replaced by ours under load and back; no send has a field that it does not know",
     )
     .option("--writers <number>", "callers that send", positiveNumber, 50)
-    .option("--users <number>", "users, each with one or two devices", positiveNumber, 20)
+    .option("--users <number>", "users, each with one to four devices", positiveNumber, 20)
     .option("--groups <number>", "groups", positiveNumber, 10)
     .option("--max-pause <ms>", "the longest pause of a caller between two calls", positiveNumber, 400)
     .addOption(
       new Option("--rate <number>", "calls a second of all callers, in the place of --max-pause")
         .argParser(positiveNumber)
         .conflicts("maxPause"),
-    )
-    .option(
-      "--on-trial",
-      "also receive as OpenIM's SDKs and by consumers at the broker, and send with a collapseKey: what is found of these under faults is not always a broken promise yet",
     )
     .option("--keep-going", "go on after a promise was broken")
     .option("--out <dir>", "where history.jsonl and timeline.svg are written", "verify-results")

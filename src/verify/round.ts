@@ -32,11 +32,6 @@ export interface RoundOptions {
   /** The faults that are left to happen once before any happens again: over all rounds. */
   readonly due: Fault[];
   readonly progress: Progress;
-  /**
-   * Whether users also receive as OpenIM's SDKs and at the broker, and sends have a collapseKey: what the checks of these
-   * find under faults is not always a broken promise yet. Default false.
-   */
-  readonly onTrial?: boolean | undefined;
 }
 
 /** What a round has shown. */
@@ -98,7 +93,7 @@ export async function runRound(options: RoundOptions): Promise<Round> {
   const dataById = new Map<string, string>();
   const choices = randomOf("devices");
   const devices = userIds.flatMap((userId) =>
-    equip(options, userId, choices).map((equipment) => {
+    equip(deployment, userId, choices).map((equipment) => {
       const random = randomOf(`${userId}/${equipment.deviceId}`);
       const isOnline = choices.chance(0.7);
       const isSteady = isOnline && equipment.kind === "own" && choices.chance(steadyShare);
@@ -137,8 +132,7 @@ export async function runRound(options: RoundOptions): Promise<Round> {
   };
   progress.enter(`round ${round}, sends and faults`, describe);
   const deviceIds = [...new Set(devices.map(({ history: { deviceId } }) => deviceId))];
-  const lacking = options.onTrial ? deployment.lacking : new Set([...deployment.lacking, "collapseKey"]);
-  const ingredients = { userIds, groupIds, deviceIds, now, lacking };
+  const ingredients = { userIds, groupIds, deviceIds, now, lacking: deployment.lacking };
   const writer = { deployment, call, ...ingredients, sends, dataById, maxPauseMs: options.maxPauseMs };
   const actors = [
     ...nameAll("writer", options.writers).map((name) => runWriter({ ...writer, name, random: randomOf(name) }, signal)),
@@ -220,9 +214,7 @@ const openimShare = 0.4;
 const nativeShare = 0.2;
 
 /** Draws the devices of a user: one or two that change between the doors of ours, and others that cannot. */
-function equip(options: RoundOptions, userId: string, random: Random): readonly Equipment[] {
-  const { deployment, onTrial = false } = options;
-  const { native } = deployment;
+function equip({ native }: Deployment, userId: string, random: Random): readonly Equipment[] {
   const own = Array.from(
     { length: random.between(1, 2) },
     (_, n): Equipment => ({ deviceId: `device-${n}`, kind: "own", doors: receiveDoors }),
@@ -233,7 +225,7 @@ function equip(options: RoundOptions, userId: string, random: Random): readonly 
     native === undefined ? [] : [{ deviceId: "at-broker", kind: "native", doors: [native(userId)] }];
   const hasOpenim = random.chance(openimShare);
   const hasNative = random.chance(nativeShare);
-  return [...own, ...(onTrial && hasOpenim ? [openim] : []), ...(onTrial && hasNative ? atBroker : [])];
+  return [...own, ...(hasOpenim ? [openim] : []), ...(hasNative ? atBroker : [])];
 }
 
 /** Lets one fault happen after the other, or two at a time that hit different things: each once before any again. */

@@ -125,7 +125,6 @@ const size = {
   maxPauseMs: 150,
   patienceMs: 2_000,
   silenceMs: 5_000,
-  onTrial: true,
 };
 
 test.concurrent.for(bugs)("$name is caught", { timeout: 400_000 }, async ({ places, faults = [], shows, seconds }) => {
