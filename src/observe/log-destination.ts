@@ -34,6 +34,14 @@ const retryMs = 50;
 /** How long {@link LogDestination.flush} waits at most, in milliseconds. */
 const flushMs = 1_000;
 
+/** Writes what waits in each destination that has something waiting. */
+const unwritten = new Set<() => void>();
+
+/** A crash does not flush. The batch under way is finished by Node; of the rest, as much is written as there is room for. */
+function writeAllAtExit(): void {
+  for (const writeRest of unwritten) writeRest();
+}
+
 /**
  * Creates the destination of the log. Not pino's own (sonic-boom), which has no bound by default, ends the process when
  * the disk is full, and on the way out tries for ever to write the rest: the process hung, deaf to SIGTERM.
@@ -60,6 +68,7 @@ export function createLogDestination(options: LogDestinationOptions = {}): LogDe
       const batch = Buffer.from((isTorn ? "\n" : "") + waiting.join(""));
       waiting = [];
       waitingLength = 0;
+      unwritten.delete(writeRest);
       writeOut(batch, 0);
     } else {
       for (const done of flushed.splice(0)) done();
@@ -91,14 +100,15 @@ export function createLogDestination(options: LogDestinationOptions = {}): LogDe
     });
   };
 
-  // A crash does not flush. The batch under way is finished by Node; of the rest, as much as there is room for.
-  process.on("exit", () => {
+  const writeRest = (): void => {
     try {
-      if (waitingLength > 0) writeSync(fd, waiting.join(""));
+      writeSync(fd, waiting.join(""));
     } catch {
       // There is nobody left to tell.
     }
-  });
+  };
+  // One for all: a process may have any number of logs, as where it starts servers to test with.
+  if (!process.listeners("exit").includes(writeAllAtExit)) process.on("exit", writeAllAtExit);
 
   return {
     write(line) {
@@ -107,6 +117,7 @@ export function createLogDestination(options: LogDestinationOptions = {}): LogDe
         return;
       }
       waiting.push(line);
+      unwritten.add(writeRest);
       waitingLength += line.length;
       if (isWriting) return;
       if (waitingLength >= gatherLength) next();

@@ -78,3 +78,10 @@ test("flush of a log with nothing to write calls back at once", () => {
   createLogDestination({ fd: 2 }).flush(done);
   expect(done).toHaveBeenCalledOnce();
 });
+
+test("any number of them listens once for the end of the process", () => {
+  createLogDestination();
+  const before = process.listenerCount("exit");
+  for (let i = 0; i < 20; i++) createLogDestination();
+  expect(process.listenerCount("exit")).toBe(before);
+});
