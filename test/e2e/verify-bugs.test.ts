@@ -101,7 +101,7 @@ const bugs: readonly SeededBug[] = [
       },
     ],
     shows: /it was replaced, and the device is not told|opened after it was replaced/,
-    seconds: 60,
+    seconds: 10,
   },
   {
     name: "what is for later, at once",
