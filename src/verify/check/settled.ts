@@ -53,7 +53,10 @@ function inspectComing(history: History, device: DeviceHistory, others: readonly
   return findings;
 }
 
-/** Whether a device's acknowledgement was stored for certain by a moment: nothing was broken while it was to be. */
+/**
+ * Whether a device's acknowledgement was stored for certain by a moment: nothing was broken while it was to be. Of a later
+ * one, a device without a cursor may by then have begun anew, by its own record: it counts from there on.
+ */
 function isStored(
   { groups, marks }: History,
   send: Send,
@@ -62,10 +65,10 @@ function isStored(
   by: number,
 ): boolean {
   if (isFor(groups, send, device, 0, Number.POSITIVE_INFINITY) === "never") return false;
-  return device.acknowledged.some(({ sequence: upTo, at, until }) => {
-    const stored = until + storedAfterMs;
-    return upTo >= sequence && stored < by && !marks.some((mark) => mark.at < stored && mark.until > at);
-  });
+  const first = device.acknowledged.find(({ sequence: upTo }) => upTo >= sequence);
+  if (first === undefined) return false;
+  const stored = first.until + storedAfterMs;
+  return stored < by && !marks.some((mark) => mark.at < stored && mark.until > first.at);
 }
 
 /** Where a device was, and since when: what an SDK of OpenIM has got, it acknowledges by itself. */

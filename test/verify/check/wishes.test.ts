@@ -227,6 +227,20 @@ describe("the inspection finds", () => {
 
     ["what is settled in its place", historyOf([forOne], phone(settled(1, "a")), undefined, [settler(30)])],
     [
+      "what comes again whose acknowledgement was perhaps not stored, also after a later one was",
+      {
+        ...historyOf([forOne], [session([{ ...got(1, "a"), at: 9_100 }], { openedAt: 9_000 })], undefined, [
+          settler(30, 31, {
+            acknowledged: [
+              { sequence: 1, at: 30, until: 31 },
+              { sequence: 5, at: 2_000, until: 2_010 },
+            ],
+          }),
+        ]),
+        marks: [{ at: 500, until: 1_000, what: "kill a broker" }],
+      },
+    ],
+    [
       "what is settled after it had come, and something else",
       historyOf([forOne, send("b")], phone(got(1, "a"), got(2, "b"), settled(1, "a", true)), undefined, [
         settler(30, 31, { sessions: [session([got(1, "a"), got(2, "b")])] }),
