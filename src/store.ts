@@ -127,7 +127,7 @@ export async function openStore(
   await declare(broker, specs, replicas, (err) =>
     log.warn({ err, replicas }, "waiting for the broker to take streams: is its cluster whole?"),
   );
-  const epochs = createEpochs({ reads, writes, partitions, retentionMs, log });
+  const epochs = createEpochs({ reads, writes, partitions, retentionMs, isReplicated: replicas > 1, log });
   const publisher = createPublisher(writes, {
     sendTimeoutMs: timeoutMs,
     isFsynced: () => audit.durability === "FSYNCED",
@@ -172,7 +172,7 @@ export async function openStore(
     inbox: createInbox(reads, publisher, directGet, partitions, epochs, clock),
     sends: createSends(publisher, directGet, partitions, createFindPlaced(reads, directGet, partitions)),
     storeInOrder: (units: readonly Unit[]) => storeInOrder(publisher, units),
-    recalls: createRecalls(publisher, directGet, partitions, clock),
+    recalls: createRecalls(reads, publisher, directGet, partitions, clock),
     candidates: createCandidates(reads, publisher, directGet, { partitions, timeoutMs }),
     tombstones: createTombstones(publisher, directGet, partitions, clock),
     live,

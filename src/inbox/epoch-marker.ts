@@ -1,7 +1,9 @@
+import { setTimeout as delay } from "node:timers/promises";
 import { z } from "zod";
 import type { Broker } from "../broker/connect.ts";
 import { isGone } from "../broker/faults.ts";
-import { askLeader } from "../broker/reads/leader.ts";
+import { askLeader, stateOf } from "../broker/reads/leader.ts";
+import { deadlineIn, leftUntil } from "../deadline.ts";
 import { failure } from "../errors.ts";
 import { inboxStream, markerFilter, parseMarkerSubject } from "./layout.ts";
 import type { Epoch, Lineage } from "./lineage.ts";
@@ -43,6 +45,42 @@ export async function readMarker(broker: Broker, partition: number): Promise<Mar
     return found && toMarker(found.subject, found.sequence, found.timeMs, found.payload);
   } catch (error) {
     throw isGone(error) ? failure("NetworkError", `${stream} is not there`, error) : error;
+  }
+}
+
+/**
+ * A replica that has just become the leader may answer before it has applied all that it has: only a stream that is behind
+ * for this long, in milliseconds, is. It is asked again this often, in milliseconds.
+ */
+const [behindMs, askAgainMs] = [1_500, 250];
+
+interface NewestQuery {
+  /** What was known of the stream before. */
+  readonly known: { readonly marker: Marker | undefined; readonly newest: number };
+  /** Whether the stream's last sequence is asked for; else it is taken to be the one that is known. */
+  readonly counts: boolean;
+  readonly isReplicated: boolean;
+}
+
+/**
+ * Reads the newest marker of a partition and, before it, the last sequence of its stream, from the stream's leader. What is
+ * behind what was known is of another store.
+ *
+ * @throws as {@link readMarker}, and what the client library throws.
+ */
+export async function readNewest(
+  broker: Broker,
+  partition: number,
+  { known, counts, isReplicated }: NewestQuery,
+): Promise<{ readonly last: number; readonly marker: Marker | undefined }> {
+  const deadline = deadlineIn(isReplicated ? behindMs : 0);
+  for (;;) {
+    // Before the marker, so that all up to there are known with it.
+    const last = counts ? (await stateOf(broker, inboxStream(partition))).last_seq : known.newest;
+    const marker = await readMarker(broker, partition);
+    const isBehind = last < known.newest || (marker?.sequence ?? 0) < (known.marker?.sequence ?? 0);
+    if (!isBehind || leftUntil(deadline) < askAgainMs) return { last, marker };
+    await delay(askAgainMs);
   }
 }
 

@@ -4,13 +4,13 @@ import type { BaseLogger } from "pino";
 import type { Broker } from "../broker/connect.ts";
 import { toRefusal } from "../broker/faults.ts";
 import type { DirectMessage } from "../broker/reads/direct-get.ts";
-import { purge, stateOf } from "../broker/reads/leader.ts";
+import { purge } from "../broker/reads/leader.ts";
 import { untilAnswered } from "../broker/until.ts";
 import { write } from "../broker/write.ts";
 import { deadlineIn } from "../deadline.ts";
 import { failure } from "../errors.ts";
 import type { WriteGate } from "../publishing/publish.ts";
-import { encodeMarker, type Marker, readMarker, toMarker } from "./epoch-marker.ts";
+import { encodeMarker, type Marker, readNewest, toMarker } from "./epoch-marker.ts";
 import { createPartition, type Partition } from "./epoch-partition.ts";
 import { markerSubject, parseInboxPartition } from "./layout.ts";
 import { type Epoch, endOf, type Lineage, type Position } from "./lineage.ts";
@@ -22,6 +22,8 @@ export interface EpochsOptions {
   readonly partitions: number;
   /** How long the broker keeps a message, in milliseconds. */
   readonly retentionMs: number;
+  /** Whether the streams have replicas. Default false. */
+  readonly isReplicated?: boolean;
   readonly log: BaseLogger;
 }
 
@@ -78,7 +80,8 @@ const keptMarkers = 16;
 const requestMs = 2_500;
 
 /** Creates the epochs of the inbox streams; nothing is read before it is asked for. */
-export function createEpochs({ reads, writes, partitions, retentionMs, log }: EpochsOptions): Epochs {
+export function createEpochs(options: EpochsOptions): Epochs {
+  const { reads, writes, partitions, retentionMs, isReplicated = false, log } = options;
   const all = Array.from({ length: partitions }, (_, number) => createPartition(number));
   const of = (partition: number): Partition => {
     const found = all[partition];
@@ -114,19 +117,18 @@ export function createEpochs({ reads, writes, partitions, retentionMs, log }: Ep
   const lookOver = async (broker: Broker, partition: Partition, counts: boolean): Promise<void> => {
     const { info } = broker.nc;
     if (info === undefined) throw failure("NetworkError", "the broker cannot be reached");
-    const { marker: known, newest, replacements: before } = partition;
+    const { newest, replacements: before } = partition;
     const isSame = partition.lastServer === info.server_id;
     const counted = counts || !partition.seenOver.has(info);
-    // Before the marker, so that all up to there are known with it.
-    const last = counted ? (await stateOf(broker, partition.stream)).last_seq : newest;
-    const marker = await readMarker(broker, partition.number);
+    const known = { marker: partition.marker, newest };
+    const { last, marker } = await readNewest(broker, partition.number, { known, counts: counted, isReplicated });
     if (broker.nc.info !== info) throw failure("NetworkError", "the connection to the broker was lost");
     // A look over the other connection has judged the same change meanwhile, and more may be written since.
     const isJudged = partition.replacements !== before;
     const isLater = marker !== undefined && marker.number > (partition.marker?.number ?? 0);
     if (isLater) adopt(partition, marker);
     // One that was learned meanwhile, while this one was read, is the newer knowledge.
-    else if (known === partition.marker && known?.sequence !== marker?.sequence) {
+    else if (known.marker === partition.marker && known.marker?.sequence !== marker?.sequence) {
       adopt(partition, marker);
       replaced(partition, isSame);
     }

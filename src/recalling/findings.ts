@@ -1,7 +1,9 @@
 import { createHash } from "node:crypto";
 import { create, toBinary } from "@bufbuild/protobuf";
+import type { Broker } from "../broker/connect.ts";
 import { toRefusal } from "../broker/faults.ts";
-import type { DirectGet } from "../broker/reads/direct-get.ts";
+import type { DirectGet, DirectMessage } from "../broker/reads/direct-get.ts";
+import { findSurely } from "../broker/reads/leader.ts";
 import { toPartition, toToken } from "../broker/subjects.ts";
 import { type Clock, systemClock } from "../clock.ts";
 import { decodeStored } from "../decode-stored.ts";
@@ -57,8 +59,12 @@ export interface Recalls {
   find(serverMsgId: string): Promise<RecallMark | undefined>;
   /** When a send was recalled, in epoch milliseconds; undefined if it was not. */
   recalledAt(serverMsgId: string): Promise<number | undefined>;
-  /** Reads what was found so far. */
-  open(serverMsgId: string): Promise<RecallFindings>;
+  /**
+   * Reads what was found so far.
+   *
+   * @param surely also what a replica that lags behind does not have yet. Default false: whoever adds to it learns of that.
+   */
+  open(serverMsgId: string, surely?: boolean): Promise<RecallFindings>;
 }
 
 /** Recipients are looked at this many at a time: as many as one read of the broker answers. */
@@ -77,6 +83,7 @@ const partsPerRead = { first: 4, more: 500 } as const;
 
 /** Creates the records of recalls, which share the inbox streams as the records of sends do. */
 export function createRecalls(
+  broker: Broker,
   publisher: Publisher,
   get: DirectGet,
   partitions: number,
@@ -91,9 +98,7 @@ export function createRecalls(
   const find = async (serverMsgId: string): Promise<RecallMark | undefined> => {
     const { stream, subject } = locate(serverMsgId);
     const found = await get.last(stream, subject);
-    if (found === undefined) return undefined;
-    const { atMs, replacedByServerMsgId } = decodeStored(RecallRecordSchema, found.payload);
-    return { atMs: Number(atMs), replacedBy: replacedByServerMsgId };
+    return found && toMark(found);
   };
 
   return {
@@ -104,13 +109,13 @@ export function createRecalls(
       const payload = toBinary(RecallRecordSchema, record);
       const stored = await publisher.store(stream, { subject, payload, headers: {} });
       if (stored.kind === "stored") return { atMs, replacedBy };
-      const first = await find(serverMsgId);
+      const first = await findSurely(broker, get, stream, { last: subject });
       if (first === undefined) throw toRefusal(stored);
-      return first;
+      return toMark(first);
     },
     find,
     recalledAt: async (serverMsgId) => (await find(serverMsgId))?.atMs,
-    async open(serverMsgId) {
+    async open(serverMsgId, surely = false) {
       const { send, partition, stream } = locate(serverMsgId);
       /** Devices that had acknowledged, by user; both as {@link toHash} in base64. */
       const devicesByUser = new Map<string, ReadonlySet<string>>();
@@ -123,19 +128,31 @@ export function createRecalls(
         parts++;
       };
 
-      /** Takes the parts that follow those in hand; resolves to whether there were any. */
-      const readOn = async (): Promise<boolean> => {
-        const before = parts;
-        for (let count: number = partsPerRead.first; ; count = partsPerRead.more) {
-          const subjects = Array.from({ length: count }, (_, i) => recallFindingsSubject(partition, send, parts + i));
-          const found = await get.lastOf(stream, subjects);
-          for (const { payload } of found) take(decodeStored(RecallFindingsSchema, payload).recipients);
-          if (found.length < count) break;
-        }
-        return parts > before;
+      const takeAll = (found: readonly DirectMessage[]) => {
+        for (const { payload } of found) take(decodeStored(RecallFindingsSchema, payload).recipients);
+        return found.length;
       };
 
-      await readOn();
+      /** Takes the parts that follow those in hand, as far as the replica that answers has them. */
+      const readOn = async (): Promise<void> => {
+        for (let count: number = partsPerRead.first; ; count = partsPerRead.more) {
+          const subjects = Array.from({ length: count }, (_, i) => recallFindingsSubject(partition, send, parts + i));
+          if (takeAll(await get.lastOf(stream, subjects)) < count) return;
+        }
+      };
+
+      /** Takes all parts that follow those in hand; resolves to whether there were any. */
+      const readOnSurely = async (): Promise<boolean> => {
+        const before = parts;
+        for (;;) {
+          await readOn();
+          const next = await findSurely(broker, get, stream, { last: recallFindingsSubject(partition, send, parts) });
+          if (next === undefined) return parts > before;
+          takeAll([next]);
+        }
+      };
+
+      await (surely ? readOnSurely() : readOn());
       return {
         isAny: () => parts > 0,
         hasAcknowledged(userId, deviceId) {
@@ -159,12 +176,17 @@ export function createRecalls(
             const stored = await publisher.store(stream, { subject, payload, headers: {} });
             if (stored.kind === "stored") return take(added);
             // Another call has added the part, or an earlier try of this one.
-            if (!(await readOn())) throw toRefusal(stored);
+            if (!(await readOnSurely())) throw toRefusal(stored);
           }
         },
       };
     },
   };
+}
+
+function toMark({ payload }: DirectMessage): RecallMark {
+  const { atMs, replacedByServerMsgId } = decodeStored(RecallRecordSchema, payload);
+  return { atMs: Number(atMs), replacedBy: replacedByServerMsgId };
 }
 
 /** Ids may be long and many; this keeps a group of 100,000 to a few megabytes. */

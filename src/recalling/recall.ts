@@ -76,7 +76,7 @@ export async function recall(
   await withdraw(deps, send, operationId);
 
   // Read again: what another call has removed before we looked, it had noted before.
-  const findings = await deps.recalls.open(serverMsgId);
+  const findings = await deps.recalls.open(serverMsgId, true);
   if (findings.isAny()) {
     // As it was recalled first: all who do it at the same time write the same.
     const told = { serverMsgId, clientMsgId, replacedByServerMsgId: mark.replacedBy };

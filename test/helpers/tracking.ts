@@ -53,7 +53,7 @@ async function openInstance({ url, dial }: Pick<TestBroker, "url" | "dial">, gro
   const get = createDirectGet(broker, { timeoutMs: 5_000 });
   const inbox = createInbox(broker, publisher, get, partitions, openEpochs(broker, partitions));
   const sends = createSends(publisher, get, partitions, createFindPlaced(broker, get, partitions));
-  const recalls = createRecalls(publisher, get, partitions);
+  const recalls = createRecalls(broker, publisher, get, partitions);
   const cursors = createCursors(broker, get, { log });
   const membersAt = async (groupId: string, version: number) => groups.get(`${groupId}@${version}`) ?? [];
   const tombstones = createTombstones(publisher, get, partitions);
@@ -81,6 +81,13 @@ async function openInstance({ url, dial }: Pick<TestBroker, "url" | "dial">, gro
     inbox,
     sends,
     recalls,
+    /** The same, where the replica that answers reads has nothing yet. */
+    recallsBehind: createRecalls(
+      broker,
+      publisher,
+      { ...get, last: async () => undefined, lastOf: async () => [] },
+      partitions,
+    ),
     removeEverywhere: deps.removeEverywhere,
     tombstones,
     candidates,

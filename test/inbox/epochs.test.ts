@@ -206,3 +206,41 @@ test("a full store refuses the epoch as it refuses the write, and is read", asyn
   });
   expect(await two.read()).toEqual(full);
 });
+
+describe("of a stream with replicas", () => {
+  /** A connection to a stream whose leader does not have all yet, for so many questions. */
+  function behind(broker: Broker, times: number): Broker {
+    let left = times;
+    const info: Broker["jsm"]["streams"]["info"] = async (...asked) => {
+      const found = await broker.jsm.streams.info(...asked);
+      return left-- > 0 ? { ...found, state: { ...found.state, last_seq: 1 } } : found;
+    };
+    const streams = Object.assign(Object.create(broker.jsm.streams), { info });
+    return { ...broker, jsm: Object.assign(Object.create(broker.jsm), { streams }) };
+  }
+
+  async function lookAt(times: number, isReplicated: boolean) {
+    const server = await startBroker();
+    const { broker, write } = await openInstance(server);
+    for (const data of ["1", "2", "3"]) await write(data);
+    const reads = behind(broker, times);
+    const epochs = createEpochs({ reads, writes: broker, partitions: 1, retentionMs: 86_400_000, isReplicated, log });
+    closing.push(epochs.close);
+    epochs.saw(0, 3);
+    await epochs.look(0);
+    return epochs;
+  }
+
+  test("a leader that is behind for a moment is asked again", async () => {
+    const epochs = await lookAt(2, true);
+    expect([epochs.replacements(), epochs.newest(0)]).toEqual([0, 4]);
+  });
+
+  test("one that stays behind leads another stream", async () => {
+    expect((await lookAt(100, true)).replacements()).toBe(1);
+  });
+
+  test("and a single one is believed at once", async () => {
+    expect((await lookAt(1, false)).replacements()).toBe(1);
+  });
+});

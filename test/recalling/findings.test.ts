@@ -6,9 +6,12 @@ import { useTracking } from "../helpers/tracking.ts";
 const instances = useTracking(useBroker());
 let here: Recalls;
 let elsewhere: Recalls;
+let behind: Recalls;
 
 beforeAll(async () => {
-  here = (await instances.open()).recalls;
+  const instance = await instances.open();
+  here = instance.recalls;
+  behind = instance.recallsBehind;
   elsewhere = (await instances.open()).recalls;
 });
 
@@ -16,6 +19,29 @@ let keys = 0;
 const newKey = () => (++keys).toString(16).padStart(20, "0");
 
 describe("what a recall found", () => {
+  test("is known for sure also where a replica does not have it yet, in all its parts", async () => {
+    const key = newKey();
+    await (await here.open(key)).add(new Map([["ann", ["phone"]]]));
+    await (await here.open(key)).add(new Map([["ben", ["watch"]]]));
+    expect((await behind.open(key)).isAny()).toBe(false);
+    const findings = await behind.open(key, true);
+    expect([findings.isAny(), findings.hasAcknowledged("ann"), findings.hasAcknowledged("ben")]).toEqual([
+      true,
+      true,
+      true,
+    ]);
+    // Who adds to what it has not seen learns of it.
+    const late = await behind.open(key);
+    await late.add(new Map([["cyd", ["tablet"]]]));
+    expect((await here.open(key)).hasAcknowledged("cyd")).toBe(true);
+    expect(late.hasAcknowledged("ann")).toBe(true);
+  });
+
+  test("is marked once, also where a replica does not have the mark yet", async () => {
+    const key = newKey();
+    expect(await behind.mark(key, await here.mark(key, "a").then(() => "b"))).toMatchObject({ replacedBy: "a" });
+  });
+
   test("is known to every instance: the users of whom devices had acknowledged, and these", async () => {
     const key = newKey();
     const found = await here.open(key);
