@@ -4,9 +4,10 @@ import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { promisify } from "node:util";
 import { jetstreamManager } from "@nats-io/jetstream";
-import { afterEach, beforeEach, expect, test } from "vitest";
+import { afterEach, beforeEach, expect, test, vi } from "vitest";
 import { inCopyOrder, isKnown } from "../../src/backup/order.ts";
 import { Gap_Reason } from "../../src/gen/mustreach/delivery/v1/delivery_pb.ts";
+import { cursorStream } from "../../src/inbox/layout.ts";
 import { dataOf, openSender, useDevices } from "../helpers/device.ts";
 import { type ExternalBroker, startExternalBroker } from "../helpers/external-broker.ts";
 import { startTestServer, type TestServer, testSecret } from "../helpers/server.ts";
@@ -66,6 +67,12 @@ test("after a loss and a restore, a device that was further is told of another s
   const last = kept.at(-1);
   if (last === undefined) throw new Error("nothing was taken");
   await device.ack(last.sequence, last.epoch);
+  // An acknowledgement is stored about a second after it was answered.
+  const jsm = await jetstreamManager(await broker.connect());
+  await vi.waitFor(async () => {
+    const cursor = await jsm.streams.getMessage(cursorStream, { last_by_subj: ">" });
+    expect(cursor?.json()).toMatchObject({ deviceId: "phone", sequence: Number(last.sequence) });
+  });
 
   // While it serves.
   const backup = await mustreach({ NATS_URL: broker.url }, "backup", join(dir, "backup"));
