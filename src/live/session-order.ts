@@ -29,6 +29,10 @@ export interface SessionOrderOptions {
   readonly replicas: number;
   /** How long a recording may take, in milliseconds. */
   readonly timeoutMs: number;
+  /**
+   * After how long without a leader the memory is given up, in milliseconds. Default 15,000: an election takes up to 9 s.
+   */
+  readonly leaderlessMs?: number;
 }
 
 /**
@@ -51,7 +55,7 @@ const payload = new Uint8Array();
 
 /** Creates the {@link OpenSession}, once the memory has an epoch. */
 export async function createOpenSession(broker: Broker, options: SessionOrderOptions): Promise<OpenSession> {
-  const { partitions, replicas, timeoutMs } = options;
+  const { partitions, replicas, timeoutMs, leaderlessMs = 15_000 } = options;
   /** The highest place that was given here. */
   let highest = 1;
 
@@ -64,12 +68,33 @@ export async function createOpenSession(broker: Broker, options: SessionOrderOpt
     return (await stateOf(broker, epochStream)).last_seq + 0.5;
   };
 
+  let leaderlessSinceMs: number | undefined;
+
+  /**
+   * Gives the memory up when it does not get a leader again: replicas that have forgotten all, as most have when the nodes of
+   * a cluster are restarted one after the other, do not elect one until all of them have (nats-server 2.15). The cluster
+   * removes a stream without its leader, and nothing in it is needed: its next life has an epoch of its own. Resolves to
+   * whether it was given up.
+   */
+  const giveUpLeaderless = async (): Promise<boolean> => {
+    const { cluster } = await broker.jsm.streams.info(sessionStream);
+    const isLed = cluster === undefined || Boolean(cluster.leader);
+    leaderlessSinceMs = isLed ? undefined : (leaderlessSinceMs ?? performance.now());
+    if (leaderlessSinceMs === undefined || performance.now() - leaderlessSinceMs < leaderlessMs) return false;
+    await broker.jsm.streams.delete(sessionStream);
+    leaderlessSinceMs = undefined;
+    return true;
+  };
+
   const findEpoch = async (): Promise<number> => {
     const place = (spec: StreamSpec) => declare(broker, [spec], replicas, undefined, placeTimeoutMs);
-    await place(sessionSpec).catch((error: unknown) => {
-      if (!isMemoryFull(error)) throw error;
-      return place({ ...sessionSpec, isInMemory: false });
-    });
+    const placeAnywhere = () =>
+      place(sessionSpec).catch((error: unknown) => {
+        if (!isMemoryFull(error)) throw error;
+        return place({ ...sessionSpec, isInMemory: false });
+      });
+    await placeAnywhere();
+    if (await giveUpLeaderless()) await placeAnywhere();
     for (;;) {
       const marker = await askLeader(broker, sessionStream, { last: sessionEpochSubject });
       if (marker !== undefined) return marker.sequence;

@@ -1,4 +1,4 @@
-import { DiscardPolicy } from "@nats-io/jetstream";
+import { DiscardPolicy, JetStreamApiError } from "@nats-io/jetstream";
 import { pino } from "pino";
 import { afterEach, describe, expect, test, vi } from "vitest";
 import { type Broker, connectBroker } from "../../src/broker/connect.ts";
@@ -152,4 +152,34 @@ describe("the order of sessions", () => {
       await external.remove();
     }
   });
+});
+
+test("a memory that gets no leader is given up, and what is recorded then is later", async () => {
+  const { broker, open } = await openInstance();
+  const before = await open("alice", "phone");
+  const leaderless = new JetStreamApiError({ code: 503, err_code: 10008, description: "temporarily unavailable" });
+  let isLeaderless = true;
+  let asked = 0;
+  const info: Broker["jsm"]["streams"]["info"] = async (...query) => {
+    const found = await broker.jsm.streams.info(...query);
+    if (query[0] !== sessionStream || !isLeaderless) return found;
+    asked++;
+    return { ...found, cluster: { name: "a cluster" } };
+  };
+  const streams: Broker["jsm"]["streams"] = Object.assign(Object.create(broker.jsm.streams), {
+    info,
+    getMessage: (...query: Parameters<Broker["jsm"]["streams"]["getMessage"]>) =>
+      isLeaderless ? Promise.reject(leaderless) : broker.jsm.streams.getMessage(...query),
+    async delete(name: string) {
+      isLeaderless = false;
+      return await broker.jsm.streams.delete(name);
+    },
+  });
+  const stuck = { ...broker, jsm: Object.assign(Object.create(broker.jsm), { streams }) };
+  const later = await createOpenSession(stuck, { partitions: 4, replicas: 1, timeoutMs: 2_000, leaderlessMs: 100 });
+  expect(isLeaderless).toBe(false);
+  expect(asked).toBeGreaterThan(1);
+  expect(await later("alice", "phone")).toBeGreaterThan(before);
+  // Who had an epoch finds the next one.
+  expect(await open("alice", "phone")).toBeGreaterThan(before);
 });
