@@ -1,6 +1,6 @@
 import type { BaseLogger } from "pino";
 import type { ReadStanding } from "../groups/reads.ts";
-import type { Push } from "./push-queue.ts";
+import { maxPushes, maxQueueBytes, type Push } from "./push-queue.ts";
 
 /** A user who is taken to be a member. */
 export interface Listener {
@@ -26,12 +26,6 @@ interface Held {
   readonly version: number;
   readonly at: number;
 }
-
-/** Pushes to one group that wait for a read at a time, at most, as for one session; the oldest make room. */
-const maxHeld = 256;
-
-/** The same, in bytes; the newest is kept whatever its size. */
-const maxHeldBytes = 4_194_304;
 
 /** To whom it is not known since when: whether it is one is looked up before the next push. */
 const unknown = -1;
@@ -91,27 +85,25 @@ export class GroupAudience {
 
   /** Passes a push on; without a version, as of an instance of 0.1, to everybody. */
   push(push: Push, version: number | undefined): void {
-    if (version === undefined) {
-      for (const { listener } of this.#members.values()) listener.hear(push);
-    } else if (this.#waiting === undefined && this.#knows(version)) {
-      for (const { listener, since } of this.#members.values()) if (since <= version) listener.hear(push);
-    } else {
-      this.#hold({ push, version, at: this.#now() });
-    }
+    if (version === undefined) this.#pass(push, Number.POSITIVE_INFINITY);
+    else if (this.#waiting === undefined && this.#knows(version)) this.#pass(push, version);
+    else this.#hold({ push, version, at: this.#now() });
   }
 
   #knows(version: number): boolean {
     return version <= this.#version && this.#unknown === 0;
   }
 
-  #pass({ push, version, at }: Held): void {
+  #pass(push: Push, version: number, at?: number): void {
     for (const { listener, since } of this.#members.values()) if (since <= version) listener.hear(push, at);
   }
 
+  /** Lets it wait for a read, as much as for one session; the oldest make room. */
   #hold(held: Held): void {
     this.#held.push(held);
     this.#heldBytes += held.push.bytes;
-    while (this.#held.length > maxHeld || (this.#held.length > 1 && this.#heldBytes > maxHeldBytes)) this.#takeHeld();
+    while (this.#held.length > maxPushes || (this.#held.length > 1 && this.#heldBytes > maxQueueBytes))
+      this.#takeHeld();
     if (this.#waiting === undefined) void this.#catchUp();
   }
 
@@ -128,7 +120,7 @@ export class GroupAudience {
     for (const listener of waiting) listener.hold();
     try {
       for (let [first] = this.#held; first !== undefined; [first] = this.#held) {
-        if (this.#knows(first.version)) this.#pass(first);
+        if (this.#knows(first.version)) this.#pass(first.push, first.version, first.at);
         else if (!this.isEmpty()) {
           await this.#look(this.#held.reduce((newest, { version }) => Math.max(newest, version), 0));
           continue;
@@ -147,19 +139,19 @@ export class GroupAudience {
 
   async #look(minVersion: number): Promise<void> {
     const [sequence, groupId] = [this.#sequence, this.#groupId];
-    const asked = [...this.#members].filter(([, { since }]) => sequence === 0 || since === unknown);
-    const userIds = asked.map(([userId]) => userId);
+    const userIds = [...this.#members]
+      .filter(([, { since }]) => sequence === 0 || since === unknown)
+      .map(([userId]) => userId);
     const isBehind = sequence > 0 && this.#version < minVersion;
     const [ofAsked, changed] = await Promise.all([
       userIds.length > 0 ? this.#read(groupId, { minVersion, userIds }) : undefined,
       isBehind ? this.#read(groupId, { minVersion, after: sequence }) : undefined,
     ]);
-    for (const [userId, { listener }] of asked) {
-      if (ofAsked !== undefined) this.#settle(listener, ofAsked.since.get(userId), ofAsked.version);
+    if (ofAsked !== undefined) {
+      for (const userId of userIds) this.#settle(userId, ofAsked.since.get(userId), ofAsked.version);
     }
-    for (const [userId, since] of changed?.since ?? []) {
-      const member = this.#members.get(userId);
-      if (changed !== undefined && member !== undefined) this.#settle(member.listener, since, changed.version);
+    if (changed !== undefined) {
+      for (const [userId, since] of changed.since) this.#settle(userId, since, changed.version);
     }
     // A version that is behind is of another store, as after a backup was restored.
     const isOther = ofAsked !== undefined && ofAsked.version < this.#version;
@@ -170,11 +162,11 @@ export class GroupAudience {
   }
 
   /** What was read of a user, unless there is later news. */
-  #settle(listener: Listener, since: number | undefined, version: number): void {
-    const member = this.#members.get(listener.userId);
+  #settle(userId: string, since: number | undefined, version: number): void {
+    const member = this.#members.get(userId);
     if (member === undefined || member.since > version) return;
     if (member.since === unknown) this.#unknown--;
     member.since = since ?? 0;
-    if (since === undefined) listener.leave(this.#groupId);
+    if (since === undefined) member.listener.leave(this.#groupId);
   }
 }

@@ -1,7 +1,7 @@
 import type { BaseLogger } from "pino";
 import type { ReadStanding } from "../groups/reads.ts";
 import { GroupAudience, type Listener } from "./group-audience.ts";
-import { type Push, toPush } from "./push-queue.ts";
+import { maxPushes, type Push, toPush } from "./push-queue.ts";
 import type { Live, MemberSignal } from "./signals.ts";
 
 /** Whoever gets online pushes. */
@@ -100,9 +100,6 @@ interface Following {
   pass(): void;
 }
 
-/** What follows pushes that are held, for one user: as much as waits for one of its sessions. */
-const maxFollowing = 256;
-
 /** Most users are in no group: what is kept about some is made when there is one. */
 class Membership implements GroupMembership, Listener {
   readonly userId: string;
@@ -157,7 +154,7 @@ class Membership implements GroupMembership, Listener {
   follow(pass: () => void, at = this.#groups.now()): void {
     this.#following ??= [];
     this.#following.push({ at, pass });
-    if (this.#following.length > maxFollowing) this.#following.shift();
+    if (this.#following.length > maxPushes) this.#following.shift();
   }
 
   hold(): void {

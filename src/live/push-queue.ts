@@ -37,10 +37,10 @@ export interface PushMemory {
 }
 
 /** Pushes that wait for one session, at most. */
-const maxPushes = 256;
+export const maxPushes = 256;
 
 /** What waits for one session takes at most this, in bytes; the newest push is kept whatever its size. */
-const maxQueueBytes = 4_194_304;
+export const maxQueueBytes = 4_194_304;
 
 /** What a push takes besides its frame, in bytes: the objects and the places in queues, about. */
 const overheadBytes = 256;

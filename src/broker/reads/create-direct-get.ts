@@ -45,9 +45,8 @@ interface Pending {
   readonly batched: boolean;
   /** What its answer may add, in bytes. */
   readonly weight: number;
-  /** Of the answers that it may get: one for each request. */
+  /** Of the answers that it may get, one for each request; none while it waits for its turn. */
   readonly tokens: string[];
-  isAsked: boolean;
   /** How many messages had come at the last look; undefined when it was asked for since. */
   arrived: number | undefined;
   /** With nothing, where the index has too many. */
@@ -73,7 +72,6 @@ export function createDirectGet(broker: Broker, options: { readonly timeoutMs: n
   const forgetAttempts = (read: Pending): void => {
     for (const token of read.tokens) attempts.delete(token);
     read.tokens.length = 0;
-    read.isAsked = false;
   };
 
   const finish = (read: Pending): Pending => {
@@ -127,7 +125,6 @@ export function createDirectGet(broker: Broker, options: { readonly timeoutMs: n
     const token = String(++next);
     read.tokens.push(token);
     attempts.set(token, { read, messages: [] });
-    read.isAsked = true;
     read.arrived = undefined;
     // Otherwise when there is a connection again.
     if (!broker.isConnected()) return;
@@ -156,7 +153,7 @@ export function createDirectGet(broker: Broker, options: { readonly timeoutMs: n
       finish(read).reject(failure("NetworkError", "the broker did not answer a read in time"));
       return;
     }
-    if (read.isAsked) {
+    if (read.tokens.length > 0) {
       const arrived = read.tokens.reduce((sum, token) => sum + (attempts.get(token)?.messages.length ?? 0), 0);
       if (arrived === read.arrived) publish(read);
       else read.arrived = arrived;
@@ -172,7 +169,7 @@ export function createDirectGet(broker: Broker, options: { readonly timeoutMs: n
     const { promise: answer, resolve, reject } = Promise.withResolvers<Page | undefined>();
     const read: Pending = {
       ...{ subject: directGetSubject(stream), body: JSON.stringify(bounded), batched },
-      ...{ tokens: [], isAsked: false, arrived: undefined, weight: bounded.max_bytes ?? singleBytes },
+      ...{ tokens: [], arrived: undefined, weight: bounded.max_bytes ?? singleBytes },
       ...{ deadline: deadlineIn(options.timeoutMs), resolve, reject, timer: undefined, release: () => {} },
     };
     reads.add(read);
@@ -185,7 +182,7 @@ export function createDirectGet(broker: Broker, options: { readonly timeoutMs: n
   // What was asked over the connection before is not answered.
   const forgetReconnects = broker.onReconnect(() => {
     for (const read of reads) {
-      if (!read.isAsked) continue;
+      if (read.tokens.length === 0) continue;
       forgetAttempts(read);
       publish(read);
     }
