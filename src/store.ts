@@ -180,7 +180,7 @@ export async function openStore(
     // Over the connection of the writes, so that it leaves in one system call with the next of them.
     echo: createLive(writes, { partitions, timeoutMs }).echo,
     // On the connection of the live signals: the broker knows of a subscription before it records the session.
-    openSession: await createOpenSession(broker, { partitions, replicas, timeoutMs }),
+    openSession: await createOpenSession(broker, { partitions, replicas, timeoutMs, log }),
     cursors,
     revocations,
     useTicket: createTicketUses(writes),

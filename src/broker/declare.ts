@@ -5,6 +5,7 @@ import { nanos } from "@nats-io/transport-node";
 import { deadlineIn, leftUntil } from "../deadline.ts";
 import type { Broker } from "./connect.ts";
 import { judge } from "./faults.ts";
+import { tellNowAndThen } from "./until.ts";
 
 /** What a stream is. Each holds one message a subject, can be read by subject, and takes atomic batches. */
 export interface StreamSpec {
@@ -41,9 +42,6 @@ export interface StreamSpec {
 /** A cluster that takes no streams, as while it is being started, is asked again after this long, in milliseconds. */
 const formingMs = 500;
 
-/** How often it is said in the log that it is waited for, in milliseconds. */
-const formingLineMs = 10_000;
-
 /**
  * Creates streams, one after the other, or brings existing ones to their specs; what a spec does not say stays as it
  * is. One that is as declared is left alone: a broker with a full disk may refuse to be told again what it has.
@@ -63,7 +61,7 @@ export async function declare(
 ): Promise<boolean> {
   const deadline = deadlineIn(waitMs);
   let isAnyNew = false;
-  let nextLineMs = 0;
+  const onForming = tellNowAndThen(onWaiting);
   for (const spec of specs) {
     for (;;) {
       try {
@@ -72,10 +70,7 @@ export async function declare(
       } catch (err) {
         // As it is: what the operator reads is not for callers.
         if (judge(err).kind !== "retry" || leftUntil(deadline) < formingMs) throw err;
-        if (Date.now() >= nextLineMs) {
-          nextLineMs = Date.now() + formingLineMs;
-          onWaiting(err);
-        }
+        onForming(err);
         await delay(formingMs);
       }
     }

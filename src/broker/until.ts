@@ -10,15 +10,35 @@ export const again = Symbol("again");
 /** The longest pause before the next attempt, in milliseconds: a part of it, so that two do not meet again. */
 const maxPauseMs = { overtaken: 20, failed: 50 } as const;
 
+/** How often it is told that it is waited for, in milliseconds. */
+const waitingLineMs = 10_000;
+
+/**
+ * Tells why it is waited for: of what goes wrong with the attempts the first, and then one every ten seconds.
+ */
+export function tellNowAndThen(tell: (err: unknown) => void): (err: unknown) => void {
+  let nextMs = 0;
+  return (err) => {
+    if (performance.now() < nextMs) return;
+    nextMs = performance.now() + waitingLineMs;
+    tell(err);
+  };
+}
+
 /**
  * The one retry policy towards the broker: makes attempts until one has an answer. Only {@link again}, timeouts,
  * disconnects and "no responders" lead to another; what the broker refuses for good ends it at once, and so does a
  * mistake of ours. An attempt must be idempotent.
  *
+ * @param onFailed told why an attempt is made again. Default: nobody is.
  * @throws NetworkError (90004) when there is none at `deadline`; what the attempt throws, as
  * {@link judge} has it.
  */
-export async function until<T>(deadline: Deadline, attempt: () => Promise<T | typeof again>): Promise<T> {
+export async function until<T>(
+  deadline: Deadline,
+  attempt: () => Promise<T | typeof again>,
+  onFailed?: (err: unknown) => void,
+): Promise<T> {
   for (;;) {
     let pauseMs: number = maxPauseMs.overtaken;
     let cause: unknown;
@@ -29,6 +49,7 @@ export async function until<T>(deadline: Deadline, attempt: () => Promise<T | ty
       const fault = judge(error);
       if (fault.kind === "unknown") throw error;
       if (fault.kind === "permanent") throw fault.failure;
+      onFailed?.(error);
       pauseMs = maxPauseMs.failed;
       cause = error;
     }
@@ -45,11 +66,13 @@ export function untilAnswered<T>(
   broker: Pick<Broker, "whenConnected" | "onDisconnect">,
   deadline: Deadline,
   attempt: () => Promise<T | typeof again>,
+  onFailed?: (err: unknown) => void,
 ): Promise<T> {
-  return until(deadline, async () => {
+  const connected = async () => {
     await broker.whenConnected(deadline);
     return whileConnected(broker, deadline, attempt);
-  });
+  };
+  return until(deadline, connected, onFailed);
 }
 
 /** The answer to an attempt; `again` when the connection is lost before, for then it will not come. */

@@ -69,7 +69,11 @@ export function verifyCommand(): Command {
         .conflicts("maxPause"),
     )
     .option("--keep-going", "go on after a promise was broken")
-    .option("--out <dir>", "where history.jsonl and timeline.svg are written", "verify-results")
+    .option(
+      "--out <dir>",
+      "where history.jsonl, timeline.svg and the logs of its own instances and brokers are written",
+      "verify-results",
+    )
     .action(async (flags: VerifyFlags) => {
       // Loaded here: the other commands do without.
       const { verify } = await import("../verify/verify.ts");
@@ -118,10 +122,10 @@ export function verifyCommand(): Command {
     });
 }
 
-async function open({ url, token, instances, workers, brokers, disk, upgradeFrom }: VerifyFlags) {
+async function open({ url, token, instances, workers, brokers, disk, upgradeFrom, out }: VerifyFlags) {
   if (url === undefined) {
     const { startOwn } = await import("../verify/own/start.ts");
-    return startOwn({ instances, workers, brokers, hasDisk: disk, upgradeFrom, say });
+    return startOwn({ instances, workers, brokers, hasDisk: disk, upgradeFrom, logDir: out, say });
   }
   const { reachRemote } = await import("../verify/remote.ts");
   return reachRemote(url, await findToken(token, adminUserId(), adminPlatform));

@@ -1,9 +1,10 @@
+import type { BaseLogger } from "pino";
 import type { Broker } from "../broker/connect.ts";
 import { declare, type StreamSpec } from "../broker/declare.ts";
 import { isMemoryFull, isOvertaken, toRefusal } from "../broker/faults.ts";
 import { askLeader, purge, stateOf } from "../broker/reads/leader.ts";
 import { toPartition, toToken } from "../broker/subjects.ts";
-import { again, untilAnswered } from "../broker/until.ts";
+import { again, tellNowAndThen, untilAnswered } from "../broker/until.ts";
 import { write } from "../broker/write.ts";
 import { deadlineIn } from "../deadline.ts";
 import {
@@ -33,6 +34,7 @@ export interface SessionOrderOptions {
    * After how long without a leader the memory is given up, in milliseconds. Default 15,000: an election takes up to 9 s.
    */
   readonly leaderlessMs?: number;
+  readonly log: BaseLogger;
 }
 
 /**
@@ -55,7 +57,7 @@ const payload = new Uint8Array();
 
 /** Creates the {@link OpenSession}, once the memory has an epoch. */
 export async function createOpenSession(broker: Broker, options: SessionOrderOptions): Promise<OpenSession> {
-  const { partitions, replicas, timeoutMs, leaderlessMs = 15_000 } = options;
+  const { partitions, replicas, timeoutMs, leaderlessMs = 15_000, log } = options;
   /** The highest place that was given here. */
   let highest = 1;
 
@@ -81,13 +83,18 @@ export async function createOpenSession(broker: Broker, options: SessionOrderOpt
     const isLed = cluster === undefined || Boolean(cluster.leader);
     leaderlessSinceMs = isLed ? undefined : (leaderlessSinceMs ?? performance.now());
     if (leaderlessSinceMs === undefined || performance.now() - leaderlessSinceMs < leaderlessMs) return false;
+    log.warn({ stream: sessionStream }, "the order of sessions has no leader for too long: it begins anew");
     await broker.jsm.streams.delete(sessionStream);
     leaderlessSinceMs = undefined;
     return true;
   };
 
+  const sayWaiting = tellNowAndThen((err) =>
+    log.warn({ err, stream: sessionStream }, "waiting for the order of sessions: nobody can open one here"),
+  );
+
   const findEpoch = async (): Promise<number> => {
-    const place = (spec: StreamSpec) => declare(broker, [spec], replicas, undefined, placeTimeoutMs);
+    const place = (spec: StreamSpec) => declare(broker, [spec], replicas, sayWaiting, placeTimeoutMs);
     const placeAnywhere = () =>
       place(sessionSpec).catch((error: unknown) => {
         if (!isMemoryFull(error)) throw error;
@@ -141,7 +148,7 @@ export async function createOpenSession(broker: Broker, options: SessionOrderOpt
     return again;
   };
 
-  await untilAnswered(broker, deadlineIn(placeTimeoutMs), epoch);
+  await untilAnswered(broker, deadlineIn(placeTimeoutMs), epoch, sayWaiting);
   return (userId, deviceId) => {
     const user = toToken(userId);
     const subject = sessionSubject(toPartition(user, partitions), user, toToken(deviceId));

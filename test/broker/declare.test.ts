@@ -70,7 +70,7 @@ describe("the inbox streams", () => {
   });
 
   test("waits for as long as the cluster takes", async () => {
-    vi.useFakeTimers({ toFake: ["Date"] });
+    vi.useFakeTimers({ toFake: ["performance"] });
     onTestFinished(() => void vi.useRealTimers());
     const said: unknown[] = [];
     const declaring = declare(forming(3), inboxSpecs(options), 1, (err) => {

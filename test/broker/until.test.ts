@@ -2,7 +2,7 @@ import { NoRespondersError, RequestError, TimeoutError } from "@nats-io/transpor
 import { pino } from "pino";
 import { afterAll, beforeAll, describe, expect, onTestFinished, test, vi } from "vitest";
 import { type Broker, connectBroker } from "../../src/broker/connect.ts";
-import { again, untilAnswered } from "../../src/broker/until.ts";
+import { again, tellNowAndThen, untilAnswered } from "../../src/broker/until.ts";
 import { deadlineIn } from "../../src/deadline.ts";
 import { failure, toErrorFacts } from "../../src/errors.ts";
 import { useBroker } from "../helpers/broker.ts";
@@ -56,6 +56,27 @@ describe("a question to the broker", () => {
       throw result;
     });
     expect(toErrorFacts(await never.catch((error: unknown) => error))).toMatchObject({ errCode: 90004 });
+  });
+
+  test("that fails is told of at once, and then every ten seconds", async () => {
+    vi.useFakeTimers({ toFake: ["performance"] });
+    onTestFinished(() => void vi.useRealTimers());
+    const told: unknown[] = [];
+    const tell = tellNowAndThen((error) => void told.push(error));
+    const errors = Array.from({ length: 6 }, (_, n) => failure("NetworkError", `attempt ${n}`));
+    let asked = 0;
+    const answer = untilAnswered(
+      broker,
+      soon(),
+      async () => {
+        if (asked === 4) vi.advanceTimersByTime(10_000);
+        const error = errors[asked++];
+        if (error !== undefined) throw error;
+      },
+      tell,
+    );
+    await answer;
+    expect(told).toEqual([errors[0], errors[4]]);
   });
 
   test("that the broker refuses for good is answered at once, and asked once", async () => {

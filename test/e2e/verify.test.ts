@@ -1,5 +1,7 @@
 import { setMaxListeners } from "node:events";
-import { writeFile } from "node:fs/promises";
+import { mkdtemp, readFile, rm, writeFile } from "node:fs/promises";
+import { tmpdir } from "node:os";
+import { join } from "node:path";
 import { beforeAll, expect, test } from "vitest";
 import { startOwn } from "../../src/verify/own/start.ts";
 import { toLines } from "../../src/verify/summary.ts";
@@ -23,7 +25,8 @@ const say = (line: string) => void process.stdout.write(`verify: ${line}\n`);
 
 test("every device gets what was promised to it, whatever happens", { timeout: (seconds + 400) * 1_000 }, async () => {
   say(`VERIFY_SEED=${seed} VERIFY_SECONDS=${seconds}`);
-  const deployment = await startOwn({ instances: 2, workers: 1, brokers: 1, say });
+  const logDir = await mkdtemp(join(tmpdir(), "mustreach-verify-logs-"));
+  const deployment = await startOwn({ instances: 2, workers: 1, brokers: 1, logDir, say });
   try {
     const { violations, errors, totals } = await verify({ ...size, deployment, seed, seconds, say });
     const counts = toLines(totals).join("\n");
@@ -32,7 +35,12 @@ test("every device gets what was promised to it, whatever happens", { timeout: (
     if (errors.length > 0) say(`${errors.length} errors logged, such as ${errors[0]}`);
     expect(violations.join("\n\n"), `VERIFY_SEED=${seed} VERIFY_SECONDS=${seconds}`).toBe("");
     expect(totals.faultsByName.size).toBeGreaterThan(2);
+    for (const name of ["instance-0", "instance-1"]) {
+      expect(await readFile(join(logDir, `${name}.log`), "utf8")).toContain('"msg":"listening"');
+    }
+    expect(await readFile(join(logDir, "brokers.log"), "utf8")).toContain("Server is ready");
   } finally {
     await deployment.stop();
+    await rm(logDir, { recursive: true });
   }
 });

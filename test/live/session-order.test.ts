@@ -22,7 +22,7 @@ async function openInstance({ url, dial }: Pick<TestBroker, "url"> & Partial<Pic
   const broker = await connectBroker({ servers: [url], dial, requestTimeoutMs: 2_000, log });
   opened.push(broker);
   await declare(broker, liveSpecs, 1);
-  const open = await createOpenSession(broker, { partitions: 4, replicas: 1, timeoutMs: 2_000 });
+  const open = await createOpenSession(broker, { partitions: 4, replicas: 1, timeoutMs: 2_000, log });
   return { broker, open, live: createLive(broker, { partitions: 4, timeoutMs: 2_000 }) };
 }
 
@@ -176,8 +176,17 @@ test("a memory that gets no leader is given up, and what is recorded then is lat
     },
   });
   const stuck = { ...broker, jsm: Object.assign(Object.create(broker.jsm), { streams }) };
-  const later = await createOpenSession(stuck, { partitions: 4, replicas: 1, timeoutMs: 2_000, leaderlessMs: 100 });
+  const said: string[] = [];
+  const log = pino({}, { write: (line: string) => void said.push(JSON.parse(line).msg) });
+  const later = await createOpenSession(stuck, {
+    ...{ partitions: 4, replicas: 1, timeoutMs: 2_000 },
+    ...{ leaderlessMs: 100, log },
+  });
   expect(isLeaderless).toBe(false);
+  expect(said).toEqual([
+    "waiting for the order of sessions: nobody can open one here",
+    "the order of sessions has no leader for too long: it begins anew",
+  ]);
   expect(asked).toBeGreaterThan(1);
   expect(await later("alice", "phone")).toBeGreaterThan(before);
   // Who had an epoch finds the next one.

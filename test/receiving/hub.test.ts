@@ -57,7 +57,7 @@ async function openHub({
     inbox: { ...inbox, read: wrapRead(inbox.read) },
     replays,
     live: wrapLive(live),
-    openSession: await createOpenSession(broker, { partitions: 1, replicas: 1, timeoutMs: 2_000 }),
+    openSession: await createOpenSession(broker, { partitions: 1, replicas: 1, timeoutMs: 2_000, log }),
     cursors: { read: async () => undefined, ofUsers: async () => new Map(), advance: () => 0, flush: async () => {} },
     groupPush: {
       join: () => ({

@@ -4,7 +4,7 @@ import { deadlineIn } from "../../deadline.ts";
 import { readHeaders } from "../../decode-stored.ts";
 import type { Broker } from "../connect.ts";
 import { nextMessageSubject, parseDelivery } from "../subjects.ts";
-import { until } from "../until.ts";
+import { tellNowAndThen, until } from "../until.ts";
 import { type ConsumerSpec, declareConsumer } from "./declare.ts";
 
 /** A message that a durable consumer has delivered to this instance. It is held until the first ack, nak or term. */
@@ -114,10 +114,9 @@ export async function consume(broker: Broker, options: ConsumeOptions): Promise<
     silence = setTimeout(() => askAnew(0), heartbeatMs * 2.5);
   };
 
+  const sayLost = (err: unknown) => log.warn({ err, stream, durable }, "cannot find the consumer; trying again");
   const declareAgain = async () => {
-    await declareConsumer(broker, options).catch((err: unknown) =>
-      log.warn({ err, stream, durable }, "cannot find the consumer; trying again"),
-    );
+    await declareConsumer(broker, options).catch(sayLost);
     askAnew(retryMs);
   };
 
@@ -149,7 +148,11 @@ export async function consume(broker: Broker, options: ConsumeOptions): Promise<
     }
   };
 
-  await until(deadlineIn(maxElectionMs), () => declareConsumer(broker, options).then(() => true));
+  await until(
+    deadlineIn(maxElectionMs),
+    () => declareConsumer(broker, options).then(() => true),
+    tellNowAndThen(sayLost),
+  );
   const subscription = broker.nc.subscribe(`${inbox}.*`, {
     callback(error, msg) {
       if (error !== null) return;

@@ -66,15 +66,18 @@ export interface BrokersOptions {
   readonly links?: boolean;
   /** That of the only broker. Default: it writes into the directory. */
   readonly disk?: Disk | undefined;
+  /** The file that gets what they log, anew. Default: none. */
+  readonly logFile?: string | undefined;
 }
 
 /** Starts them in a directory. */
 export async function startBrokers(
   count: 1 | 3,
   dir: string,
-  { links = false, disk }: BrokersOptions = {},
+  { links = false, disk, logFile }: BrokersOptions = {},
 ): Promise<Brokers> {
-  const log = pino({ level: "silent" });
+  const log =
+    logFile === undefined ? pino({ level: "silent" }) : pino(pino.destination({ dest: logFile, append: false }));
   const { path } = await findNatsServer({ log });
   // In a row, and below the range of outgoing connections: one of those could be given the port while a node restarts.
   const base = randomInt(10_240, 32_000);

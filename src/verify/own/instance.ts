@@ -1,5 +1,6 @@
 import { type ChildProcess, spawn } from "node:child_process";
 import { once } from "node:events";
+import { createWriteStream } from "node:fs";
 import { readFile } from "node:fs/promises";
 import { extname } from "node:path";
 import { createInterface } from "node:readline";
@@ -53,11 +54,15 @@ export interface InstanceOptions {
   readonly settings: Readonly<Record<string, string>>;
   /** What its Node is started with. */
   readonly nodeOptions: readonly string[];
+  /** The file that gets its log, anew. Default: only its errors are kept. */
+  readonly logFile?: string | undefined;
 }
 
 /** Creates an instance that is down. */
-export async function createInstance({ name, settings, nodeOptions }: InstanceOptions): Promise<OwnInstance> {
+export async function createInstance(options: InstanceOptions): Promise<OwnInstance> {
+  const { name, settings, nodeOptions, logFile } = options;
   const link = await openLink(0);
+  const log = logFile === undefined ? undefined : createWriteStream(logFile);
   const problems: string[] = [];
   const report = (problem: string) => {
     if (problems.length < maxErrors) problems.push(`${name}: ${problem}`);
@@ -80,6 +85,7 @@ export async function createInstance({ name, settings, nodeOptions }: InstanceOp
     child = started;
     const listening = Promise.withResolvers<number>();
     createInterface({ input: started.stderr }).on("line", (line) => {
+      log?.write(`${line}\n`);
       lastWords.push(line);
       if (lastWords.length > maxLastWords) lastWords.shift();
       const { level, msg, url } = parseLine(line);
@@ -147,6 +153,7 @@ export async function createInstance({ name, settings, nodeOptions }: InstanceOp
     async remove() {
       child?.kill("SIGCONT");
       await end("SIGKILL");
+      log?.end();
       await link.close();
     },
   };

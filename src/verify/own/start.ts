@@ -1,5 +1,5 @@
 import { randomBytes } from "node:crypto";
-import { mkdtemp, rm } from "node:fs/promises";
+import { mkdir, mkdtemp, rm } from "node:fs/promises";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { createTokenMinter } from "../../auth/mint-token.ts";
@@ -33,6 +33,8 @@ export interface OwnOptions {
   readonly nodeOptions?: readonly string[];
   /** Where another version is installed, which instances begin with, and change from and to. Default: they have ours. */
   readonly upgradeFrom?: string | undefined;
+  /** Where the logs of instances and brokers are written, anew. Default: nowhere. */
+  readonly logDir?: string | undefined;
   /** Is told, for people, what cannot happen here, and why. */
   readonly say?: (line: string) => void;
 }
@@ -55,6 +57,7 @@ export async function startOwn({
   settings,
   nodeOptions = [],
   upgradeFrom,
+  logDir,
   say = () => {},
 }: OwnOptions): Promise<OwnDeployment> {
   const other = upgradeFrom === undefined ? undefined : await findInstallation(upgradeFrom);
@@ -68,6 +71,7 @@ export async function startOwn({
   const brokerLinks: Link[] = [];
   const clocks: Clock[] = [];
   let disk: Disk | undefined;
+  const toLogFile = (name: string) => (logDir === undefined ? undefined : join(logDir, `${name}.log`));
   const ends: (() => Promise<unknown>)[] = [() => rm(dir, { recursive: true, force: true })];
   const stop = async () => {
     for (const end of ends.splice(0).reverse()) await end();
@@ -80,7 +84,8 @@ export async function startOwn({
       });
     }
     if (disk !== undefined) ends.push(disk.remove);
-    const started = await startBrokers(brokers, dir, { links: true, disk });
+    if (logDir !== undefined) await mkdir(logDir, { recursive: true });
+    const started = await startBrokers(brokers, dir, { links: true, disk, logFile: toLogFile("brokers") });
     ends.push(started.stop);
     routes.push(...started.routes);
     nodes.push(...started.nodes);
@@ -95,6 +100,7 @@ export async function startOwn({
       const instance = await createInstance({
         name: `instance ${index}`,
         nodeOptions: [...clock.nodeOptions, ...nodeOptions],
+        logFile: toLogFile(`instance-${index}`),
         settings: {
           NATS_URL: own.map((port) => `nats://127.0.0.1:${port}`).join(","),
           TOKEN_SECRET: secret,
