@@ -52,7 +52,7 @@ export async function readMarker(broker: Broker, partition: number): Promise<Mar
  * A replica that has just become the leader may answer before it has applied all that it has: only a stream that is behind
  * for this long, in milliseconds, is. It is asked again this often, in milliseconds.
  */
-const [behindMs, askAgainMs] = [1_500, 250];
+export const [behindMs, askAgainMs] = [1_500, 250];
 
 interface NewestQuery {
   /** What was known of the stream before. */

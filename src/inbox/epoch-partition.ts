@@ -1,6 +1,6 @@
 import type { Marker } from "./epoch-marker.ts";
 import { inboxStream } from "./layout.ts";
-import type { Lineage } from "./lineage.ts";
+import { endOf, type Lineage, type Position } from "./lineage.ts";
 
 /** What an instance knows of the epochs of one inbox stream. */
 export interface Partition {
@@ -43,4 +43,24 @@ export function createPartition(number: number): Partition {
     next: new Map(),
     opening: undefined,
   };
+}
+
+/** Takes what the newest marker says. */
+export function adopt(partition: Partition, marker: Marker | undefined): void {
+  partition.marker = marker;
+  partition.lineage = marker?.lineage ?? [];
+  partition.strangers.clear();
+  if (marker !== undefined) partition.newest = Math.max(partition.newest, marker.sequence);
+}
+
+/** Whether the lineage does not have an epoch. */
+export function isStrange({ lineage }: Partition, epoch: string): boolean {
+  return endOf(lineage, epoch) === 0;
+}
+
+/** Whether a position can have been assigned, and is not known to be. */
+export function isMissing(partition: Partition, { epoch, sequence }: Position): boolean {
+  const { lineage, newest, strangers } = partition;
+  const canBe = isStrange(partition, epoch) ? !strangers.has(epoch) : sequence <= endOf(lineage, epoch);
+  return canBe && sequence > newest;
 }

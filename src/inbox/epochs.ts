@@ -7,13 +7,13 @@ import type { DirectMessage } from "../broker/reads/direct-get.ts";
 import { purge } from "../broker/reads/leader.ts";
 import { untilAnswered } from "../broker/until.ts";
 import { write } from "../broker/write.ts";
-import { deadlineIn } from "../deadline.ts";
+import { deadlineIn, leftUntil } from "../deadline.ts";
 import { failure } from "../errors.ts";
 import type { WriteGate } from "../publishing/publish.ts";
-import { encodeMarker, type Marker, readNewest, toMarker } from "./epoch-marker.ts";
-import { createPartition, type Partition } from "./epoch-partition.ts";
+import { askAgainMs, behindMs, encodeMarker, readNewest, toMarker } from "./epoch-marker.ts";
+import { adopt, createPartition, isMissing, isStrange, type Partition } from "./epoch-partition.ts";
 import { markerSubject, parseInboxPartition } from "./layout.ts";
-import { type Epoch, endOf, type Lineage, type Position } from "./lineage.ts";
+import { type Epoch, endOf, epochAt, type Lineage, type Position } from "./lineage.ts";
 
 /** Options of {@link createEpochs}. */
 export interface EpochsOptions {
@@ -39,8 +39,12 @@ export interface Epochs extends WriteGate {
   refresh(partition: number): Promise<void>;
   /** Looks, whenever that was done. */
   look(partition: number): Promise<void>;
-  /** Looks, unless it is known which epochs began up to a sequence: what is labelled there needs them. */
-  know(partition: number, sequence: number): Promise<void>;
+  /**
+   * Looks, unless it is known which epochs began up to a sequence: what is labelled there needs them.
+   *
+   * @param epoch that of the sequence. Default: the one that has it as far as is known.
+   */
+  know(partition: number, sequence: number, epoch?: string): Promise<void>;
   /**
    * Looks, if one of these positions is of an epoch that is not known, or beyond what is known to be assigned: another
    * instance may have begun it, or have written there.
@@ -92,13 +96,6 @@ export function createEpochs(options: EpochsOptions): Epochs {
   let replacements = 0;
 
   const isOpen = ({ openFor }: Partition) => openFor !== undefined && openFor === writes.nc.info?.server_id;
-
-  const adopt = (partition: Partition, marker: Marker | undefined) => {
-    partition.marker = marker;
-    partition.lineage = marker?.lineage ?? [];
-    partition.strangers.clear();
-    if (marker !== undefined) partition.newest = Math.max(partition.newest, marker.sequence);
-  };
 
   /** What is known does not hold; `isSame` when the server that says so is the one that said it. */
   const replaced = (partition: Partition, isSame: boolean) => {
@@ -228,6 +225,16 @@ export function createEpochs(options: EpochsOptions): Epochs {
     return next;
   };
 
+  /** Looks until nothing is missing: a leader may answer before it has applied what another instance has read. */
+  const lookFor = async (partition: Partition, positions: readonly Position[]): Promise<void> => {
+    const deadline = deadlineIn(isReplicated ? behindMs : 0);
+    for (;;) {
+      await look(partition, "count");
+      if (!positions.some((position) => isMissing(partition, position)) || leftUntil(deadline) < askAgainMs) return;
+      await delay(askAgainMs);
+    }
+  };
+
   const toPartition = (subject: string): Partition | undefined => all[parseInboxPartition(subject) ?? -1];
 
   return {
@@ -247,15 +254,17 @@ export function createEpochs(options: EpochsOptions): Epochs {
       if (!isKnown || partition.lookedAtMs < Date.now() - lookEveryMs) await look(partition, "look");
     },
     look: (number) => look(of(number), "count"),
-    know: async (number, sequence) => void (sequence > of(number).knownThrough && (await look(of(number), "count"))),
+    async know(number, sequence, epoch) {
+      const partition = of(number);
+      if (sequence <= partition.knownThrough) return;
+      await lookFor(partition, [{ epoch: epoch ?? epochAt(partition.lineage, sequence), sequence }]);
+    },
     async meet(number, positions) {
       const partition = of(number);
-      const isStrange = ({ epoch }: Position) => endOf(partition.lineage, epoch) === 0;
-      const isNews = (position: Position) =>
-        position.sequence > partition.newest || (isStrange(position) && !partition.strangers.has(position.epoch));
-      if (!positions.some(isNews)) return;
-      await look(partition, "count");
-      for (const { epoch } of positions.filter(isStrange)) partition.strangers.add(epoch);
+      const isNew = ({ epoch }: Position) => isStrange(partition, epoch) && !partition.strangers.has(epoch);
+      if (!positions.some((position) => position.sequence > partition.newest || isNew(position))) return;
+      await lookFor(partition, positions);
+      for (const { epoch } of positions.filter(isNew)) partition.strangers.add(epoch);
     },
     learn(number, message) {
       const marker = toMarker(message.subject, message.sequence, message.timeMs, message.payload);

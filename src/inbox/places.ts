@@ -3,7 +3,7 @@ import type { DirectGet } from "../broker/reads/direct-get.ts";
 import { createStreamState } from "../broker/reads/leader.ts";
 import { everything } from "../broker/subjects.ts";
 import type { Epochs } from "./epochs.ts";
-import { inboxFilter, locateInbox } from "./layout.ts";
+import { inboxFilter, locateInbox, parseInboxPartition, parseInboxSubject } from "./layout.ts";
 import { epochAt, type Lineage, type Position } from "./lineage.ts";
 
 /** Where a device goes on. */
@@ -61,7 +61,7 @@ export function createPlaces(broker: Broker, get: DirectGet, partitions: number,
     const { partition } = locate(userId);
     await epochs.refresh(partition);
     // Only an instance that has just started, or a caller that makes sequences up, gets to look.
-    if (sequence > epochs.newest(partition)) await epochs.look(partition);
+    if (sequence > epochs.newest(partition)) await epochs.know(partition, sequence);
     return sequence <= epochs.newest(partition);
   };
 
@@ -73,14 +73,17 @@ export function createPlaces(broker: Broker, get: DirectGet, partitions: number,
     if (sequence <= (newest?.sequence ?? 0)) return true;
     // Where a device goes on that was in an epoch that has ended.
     if (epochs.lineage(partition).some(({ first }) => first === sequence + 1)) return true;
-    return sequence <= epochs.newest(partition) && (await get.at(stream, sequence)) === undefined;
+    const found = await get.at(stream, sequence);
+    if (found === undefined) return sequence <= epochs.newest(partition);
+    // Who was asked for the newest lagged behind, and has it now.
+    return parseInboxPartition(found.subject) !== undefined && parseInboxSubject(found.subject) === user;
   };
 
   const placeOf = async (userId: string, position: Position): Promise<Place> => {
     const { partition } = locate(userId);
     const { sequence } = position;
     await epochs.refresh(partition);
-    await epochs.know(partition, sequence);
+    await epochs.know(partition, sequence, position.epoch);
     if (epochs.placeOf(partition, position) < sequence) await epochs.look(partition);
     const place = epochs.placeOf(partition, position);
     const lineage = epochs.lineage(partition);

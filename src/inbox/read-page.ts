@@ -81,7 +81,7 @@ export async function readPage(deps: ReadDeps, place: InboxPlace, options: ReadO
   // The connection may be another by now.
   await epochs.refresh(partition);
   // Another instance may have begun an epoch since the last look, which the page does not show when it began before.
-  await epochs.know(partition, after);
+  await epochs.know(partition, after, epoch);
   for (const message of marked?.messages ?? []) if (isMarker(message)) epochs.learn(partition, message);
   const messages = found.messages.filter((message) => !isMarker(message) && !isTombstone(message));
   const throughSequence = found.pending === 0 ? Math.max(last, found.upToSequence ?? 0) : last;

@@ -236,6 +236,25 @@ describe("of a stream with replicas", () => {
     expect([epochs.replacements(), epochs.newest(0)]).toEqual([0, 4]);
   });
 
+  test("one that is behind what another instance has read is asked again", async () => {
+    const server = await startBroker();
+    const { broker, write } = await openInstance(server);
+    for (const data of ["1", "2", "3"]) await write(data);
+    const open = (times: number) => {
+      const reads = behind(broker, times);
+      const options = { writes: broker, partitions: 1, retentionMs: 86_400_000, isReplicated: true, log };
+      const epochs = createEpochs({ reads, ...options });
+      closing.push(epochs.close);
+      return epochs;
+    };
+    const acknowledging = open(2);
+    await acknowledging.know(0, 4);
+    expect(acknowledging.newest(0)).toBe(4);
+    const reading = open(2);
+    await reading.meet(0, [{ epoch: acknowledging.lineage(0).at(-1)?.id ?? "", sequence: 4 }]);
+    expect(reading.newest(0)).toBe(4);
+  });
+
   test("one that stays behind leads another stream", async () => {
     expect((await lookAt(100, true)).replacements()).toBe(1);
   });

@@ -91,6 +91,15 @@ test("a full store is 90101", async () => {
   });
 });
 
+test("what a replica that lags behind does not have yet may be acknowledged, and not what others have", async () => {
+  const inbox = openInbox(publisher.store);
+  for (const userId of ["fay", "gus"]) await inbox.placing(userId, notification(), options).store();
+  const newest = await inbox.newestSequence("gus");
+  const lagging = createInbox(broker, publisher, { ...get, last: async () => undefined }, 1, openEpochs(broker));
+  expect(await lagging.mayHold("gus", newest)).toBe(true);
+  expect(await lagging.mayHold("fay", newest)).toBe(false);
+});
+
 test("who acknowledges a sequence that was made up costs one look at the stream's state", async () => {
   const inbox = openInbox(publisher.store);
   await inbox.placing("eve", notification(), options).store();
