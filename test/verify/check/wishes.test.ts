@@ -305,10 +305,6 @@ describe("the inspection finds", () => {
       ]),
     ],
     [
-      "what a clock that was turned says",
-      { ...historyOf([brief], []), marks: [{ at: 1, until: 2, what: "turn a clock" }] },
-    ],
-    [
       "what an SDK of OpenIM is not told",
       historyOf([send("a", { sendMsg: true })], phone(got(1, "a"), got(2, "a", "message")), undefined, [
         openim([got(1, "a")]),
