@@ -136,12 +136,18 @@ function toWebhook(url: Config["escalationUrl"], keys: Config["escalationSecret"
   return url === undefined || keys === undefined ? undefined : createWebhook({ url, keys });
 }
 
-/** Looks whether a process can keep the promise now; `sessions` are those that it holds. */
-export async function checkReadiness({ connections, store }: Foundation, sessions: number): Promise<Readiness> {
+/** Looks whether a process can keep the promise now; `sessions` are those that it holds. While it stops, nobody is asked. */
+export async function checkReadiness(
+  { connections, store }: Foundation,
+  sessions: number,
+  stopping: AbortSignal,
+): Promise<Readiness> {
   const { version, durability, warnings } = store.audit();
-  const problems = connections.isConnected()
-    ? await store.problems().catch(() => ["the broker does not answer"])
-    : ["the broker cannot be reached"];
+  const look = async () =>
+    connections.isConnected()
+      ? store.problems().catch(() => ["the broker does not answer"])
+      : ["the broker cannot be reached"];
+  const problems = stopping.aborted ? ["the service is stopping"] : await look();
   return {
     ready: problems.length === 0,
     problems,

@@ -51,15 +51,17 @@ export interface Server {
 
 /**
  * Builds an instance from its settings and starts it: broker, streams, jobs, operator's port, port, in this order.
- * Stopping goes the other way round.
+ * Stopping goes the other way round, but for the operator's port: to the end it says that the service is stopping.
  *
  * @param clock of this process; workers have the machine's.
  * @throws when the broker cannot be started or reached, is unfit, or the port is taken; what was started is stopped.
  */
 export async function startServer(config: Config, log: Logger, clock: Clock = systemClock): Promise<Server> {
-  /** What to undo, in the order in which it was done. */
+  /** What to undo, the last first. */
   const started: (() => Promise<void> | void)[] = [];
+  const stopping = new AbortController();
   const stop = async () => {
+    stopping.abort();
     for (let undo = started.pop(); undo !== undefined; undo = started.pop()) {
       await Promise.resolve(undo()).catch((err: unknown) => log.error({ err }, "a part did not stop cleanly"));
     }
@@ -86,8 +88,13 @@ export async function startServer(config: Config, log: Logger, clock: Clock = sy
             at: config,
             ...createLimits(config),
             processes: 1,
+            stopping: stopping.signal,
           })
-        : createPrimary({ foundation, secrets, certificates, embedded, workers, onHopeless: hopeless.reject });
+        : createPrimary({
+            ...{ foundation, secrets, certificates, embedded, workers },
+            stopping: stopping.signal,
+            onHopeless: hopeless.reject,
+          });
     tls?.onChange((next) => void serving.renewTls(next));
     if (tls !== undefined) {
       foundation.metrics.watch("mustreach_tls_certificate_expires", expiresHelp, () => tls.expiresAtMs() / 1_000);
@@ -104,7 +111,7 @@ export async function startServer(config: Config, log: Logger, clock: Clock = sy
       adminPort === undefined
         ? undefined
         : await startAdmin({ host, port: adminPort, health, metrics, apiAddress, log });
-    if (admin !== undefined) started.push(admin.stop);
+    if (admin !== undefined) started.unshift(admin.stop);
     address = await serving.listen();
     const { url, port } = address;
     started.push(() => serving.drain(lingerMs));

@@ -104,6 +104,8 @@ export interface ServingOptions {
   readonly processes: number;
   /** The certificates of the port, as they are now; undefined where it speaks no TLS. */
   readonly certificates: TlsMaterial | undefined;
+  /** Aborted when the instance stops, not when another process takes this one's place: from then on it is not ready. */
+  readonly stopping: AbortSignal;
 }
 
 /** What an instance holds of connections, at most, of those whose protocol is not known yet, and of handshakes of TLS. */
@@ -116,7 +118,7 @@ const settleMs = { least: 20, most: 500 } as const;
 
 /** Builds the doors, and what is behind them. */
 export function createServing(options: ServingOptions): Serving & Pick<Listener, "closePort"> {
-  const { foundation, secrets, admission, guesses, quota, processes } = options;
+  const { foundation, secrets, admission, guesses, quota, processes, stopping } = options;
   const { config, log, clock, connections, store, metrics, delivering, tracking } = foundation;
   const { inbox, live, findPlatforms, openSession, cursors, revocations, groups, chat, schedule } = store;
 
@@ -193,7 +195,7 @@ export function createServing(options: ServingOptions): Serving & Pick<Listener,
   const { reportPages, reportsTold } = store;
   const reporting = { pages: reportPages, told: reportsTold, heartbeatMs, stopping: closing.signal };
 
-  const health = createHealth(() => checkReadiness(foundation, hub.size()));
+  const health = createHealth(() => checkReadiness(foundation, hub.size(), stopping), stopping);
   const callLog = createCallLog(log, metrics, config.accessLog);
   const shutdown = new AbortController();
   const byCertificate = createCertificateAdmins(config.tlsClientAdmins ?? []);

@@ -22,7 +22,8 @@ export interface Health {
 /** How long an answer is given again before it is looked up anew, in milliseconds: probes do not load the broker. */
 const keptMs = 1_000;
 
-/** Creates the health of an instance from a check that looks everything up. */
-export function createHealth(check: () => Promise<Readiness>): Health {
-  return { readiness: atMostEvery(keptMs, check) };
+/** Creates the health of an instance from a check that looks everything up. Once it is stopping, no answer is kept. */
+export function createHealth(check: () => Promise<Readiness>, stopping: AbortSignal): Health {
+  const readiness = atMostEvery(keptMs, check);
+  return { readiness: () => (stopping.aborted ? check() : readiness()) };
 }

@@ -22,7 +22,7 @@ export interface WorkerCalls {
   renewTls(certificates: TlsMaterial): Promise<void>;
   readiness(nothing: undefined): Promise<Readiness>;
   metrics(nothing: undefined): Promise<MetricsSnapshot>;
-  /** Accepts no more, as soon as no connection waits to be. Those that there are stay as they are. */
+  /** The instance stops: it is not ready any more, and accepts no more, as soon as no connection waits to be. */
   closePort(nothing: undefined): Promise<void>;
   /**
    * Closes the port, ends its sessions with a `reconnect`, answers what is under way; then its last metrics. Connections

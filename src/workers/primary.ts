@@ -21,6 +21,8 @@ export interface PrimaryOptions {
   readonly embedded: EmbeddedBroker | undefined;
   /** The certificates of the port, as they are when it is called; undefined where it speaks no TLS. */
   readonly certificates: (() => TlsMaterial) | undefined;
+  /** Aborted when the instance stops: from then on it is not ready. */
+  readonly stopping: AbortSignal;
   /** How many workers. */
   readonly workers: number;
   /** Called when no worker serves and none can be started. */
@@ -38,6 +40,7 @@ export function createPrimary({
   foundation,
   embedded,
   certificates,
+  stopping,
   workers,
   onHopeless,
   ...options
@@ -56,11 +59,16 @@ export function createPrimary({
 
   const members = () => crew?.members() ?? [];
 
+  const look = async () => {
+    const own = await checkReadiness(foundation, 0, stopping);
+    return stopping.aborted ? own : addReadiness(own, members(), workers);
+  };
+
   const minter = () => createTokenMinter({ secret: secrets.current, ttlMs: config.tokenTtl });
   let mint = minter();
 
   return {
-    health: createHealth(async () => addReadiness(await checkReadiness(foundation, 0), members(), workers)),
+    health: createHealth(look, stopping),
     metrics: { text: atMostEvery(keptMs, () => totals.text(crew?.measured() ?? [])) },
     mint: (subject) => mint(subject),
     async listen() {

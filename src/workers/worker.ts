@@ -17,6 +17,7 @@ function runWorker(worker: number): void {
   let building:
     | Promise<{ readonly foundation: Foundation; readonly serving: ReturnType<typeof createServing> }>
     | undefined;
+  const stopping = new AbortController();
   let hasDrained = false;
 
   const built = () => building ?? Promise.reject(new Error("the worker has not been started"));
@@ -37,6 +38,7 @@ function runWorker(worker: number): void {
       quota: hasQuota(config) ? quota : undefined,
       processes: workers,
       certificates,
+      stopping: stopping.signal,
     });
     return { foundation, serving };
   };
@@ -60,7 +62,10 @@ function runWorker(worker: number): void {
     },
     readiness: async () => (await built()).serving.health.readiness(),
     metrics: async () => (await built()).foundation.metrics.snapshot(),
-    closePort: async () => (await built()).serving.closePort(),
+    async closePort() {
+      stopping.abort();
+      await (await built()).serving.closePort();
+    },
     async drain(lingerMs) {
       const { foundation, serving } = await built();
       await serving.drain(lingerMs);

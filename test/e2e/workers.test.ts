@@ -1,7 +1,10 @@
+import { once } from "node:events";
 import { mkdtemp, rm, writeFile } from "node:fs/promises";
+import http from "node:http";
 import { connect } from "node:net";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
+import { setTimeout as delay } from "node:timers/promises";
 import { afterEach, describe, expect, test, vi } from "vitest";
 import { type Device, dataOf, isIncreasing, openSender, useDevices } from "../helpers/device.ts";
 import { whenGone } from "../helpers/process.ts";
@@ -220,13 +223,23 @@ test("SIGUSR2 replaces the workers under load, and no send fails", async () => {
       sent++;
     }
   });
+  // One worker goes, and the service stays: a probe that keeps its connection to the one that goes is told so.
+  const probe = async () => {
+    const agent = new http.Agent({ keepAlive: true, maxSockets: 1 });
+    for (; !isDone; await delay(20)) {
+      expect(await statusOf(`${service.url}/readyz`, agent)).toBe(200);
+      expect(await statusOf(`${service.adminUrl}/readyz`)).toBe(200);
+    }
+    agent.destroy();
+  };
+  const probes = numbers(4).map(probe);
   for (const rounds of [1, 2]) {
     process.kill(service.pid, "SIGUSR2");
     await service.logged("the workers are new", rounds);
     await vi.waitFor(() => expect(sent).toBeGreaterThan(rounds * 50));
   }
   isDone = true;
-  await Promise.all(load);
+  await Promise.all([...load, ...probes]);
   await post(service, "/msg/send_business_notification", toSend("frank", "here"), token);
   expect(await received).toEqual(["here"]);
   expect(service.workers().filter((pid) => before.includes(pid))).toEqual([]);
@@ -273,6 +286,12 @@ test("the end of the primary, whatever it is, leaves no process behind, a stuck 
   // What is a zombie may still have threads that hold it.
   await vi.waitFor(async () => expect(await isListening(service.url)).toBe(false));
 });
+
+async function statusOf(url: string, agent?: http.Agent): Promise<number | undefined> {
+  const [response] = (await once(http.get(url, { agent: agent ?? false }), "response")) as [http.IncomingMessage];
+  response.resume();
+  return response.statusCode;
+}
 
 function isListening(url: string): Promise<boolean> {
   const { port, hostname } = new URL(url);
