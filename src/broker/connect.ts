@@ -7,6 +7,7 @@ import { type Deadline, deadlineIn, leftUntil } from "../deadline.ts";
 import { failure } from "../errors.ts";
 import { type Ask, createAsk } from "./ask.ts";
 import type { Dial } from "./dial.ts";
+import { sayWaiting } from "./waiting-lines.ts";
 
 export interface ConnectOptions {
   /** Addresses of the broker, `nats://` or `tls://`, with `user:password@` if the broker asks for it. */
@@ -45,9 +46,6 @@ const dialTimeoutMs = 2_000;
  * and the next leader does not know of it. Who wants the answer asks again.
  */
 const questionTimeoutMs = 2_000;
-
-/** How often it is said in the log that the broker is waited for, in milliseconds. */
-const waitingLineMs = 10_000;
 
 /** One connection to the broker, which reconnects for ever. */
 export interface Broker {
@@ -203,16 +201,13 @@ type Connected = Pick<Broker, "nc" | "jsm">;
 /** Connects as soon as the broker is there. */
 async function whenThere(options: ConnectOptions): Promise<Connected> {
   const deadline = deadlineIn(options.waitMs ?? 0);
-  let nextLineMs = 0;
+  const say = sayWaiting((err) => options.log.warn({ err }, "waiting for the broker"));
   for (;;) {
     try {
       return await connectOnce(options);
     } catch (err) {
       if (leftUntil(deadline) < connectRetryMs) throw err;
-      if (Date.now() >= nextLineMs) {
-        nextLineMs = Date.now() + waitingLineMs;
-        options.log.warn({ err }, "waiting for the broker");
-      }
+      say(err);
       await delay(connectRetryMs);
     }
   }

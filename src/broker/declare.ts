@@ -5,7 +5,7 @@ import { nanos } from "@nats-io/transport-node";
 import { deadlineIn, leftUntil } from "../deadline.ts";
 import type { Broker } from "./connect.ts";
 import { judge } from "./faults.ts";
-import { tellNowAndThen } from "./until.ts";
+import { sayWaiting } from "./waiting-lines.ts";
 
 /** What a stream is. Each holds one message a subject, can be read by subject, and takes atomic batches. */
 export interface StreamSpec {
@@ -61,7 +61,7 @@ export async function declare(
 ): Promise<boolean> {
   const deadline = deadlineIn(waitMs);
   let isAnyNew = false;
-  const onForming = tellNowAndThen(onWaiting);
+  const say = sayWaiting(onWaiting);
   for (const spec of specs) {
     for (;;) {
       try {
@@ -70,7 +70,7 @@ export async function declare(
       } catch (err) {
         // As it is: what the operator reads is not for callers.
         if (judge(err).kind !== "retry" || leftUntil(deadline) < formingMs) throw err;
-        onForming(err);
+        say(err);
         await delay(formingMs);
       }
     }

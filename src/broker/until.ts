@@ -10,21 +10,6 @@ export const again = Symbol("again");
 /** The longest pause before the next attempt, in milliseconds: a part of it, so that two do not meet again. */
 const maxPauseMs = { overtaken: 20, failed: 50 } as const;
 
-/** How often it is told that it is waited for, in milliseconds. */
-const waitingLineMs = 10_000;
-
-/**
- * Tells why it is waited for: of what goes wrong with the attempts the first, and then one every ten seconds.
- */
-export function tellNowAndThen(tell: (err: unknown) => void): (err: unknown) => void {
-  let nextMs = 0;
-  return (err) => {
-    if (performance.now() < nextMs) return;
-    nextMs = performance.now() + waitingLineMs;
-    tell(err);
-  };
-}
-
 /**
  * The one retry policy towards the broker: makes attempts until one has an answer. Only {@link again}, timeouts,
  * disconnects and "no responders" lead to another; what the broker refuses for good ends it at once, and so does a

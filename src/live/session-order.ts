@@ -4,7 +4,8 @@ import { declare, type StreamSpec } from "../broker/declare.ts";
 import { isMemoryFull, isOvertaken, toRefusal } from "../broker/faults.ts";
 import { askLeader, purge, stateOf } from "../broker/reads/leader.ts";
 import { toPartition, toToken } from "../broker/subjects.ts";
-import { again, tellNowAndThen, untilAnswered } from "../broker/until.ts";
+import { again, untilAnswered } from "../broker/until.ts";
+import { sayWaiting } from "../broker/waiting-lines.ts";
 import { write } from "../broker/write.ts";
 import { deadlineIn } from "../deadline.ts";
 import {
@@ -89,12 +90,12 @@ export async function createOpenSession(broker: Broker, options: SessionOrderOpt
     return true;
   };
 
-  const sayWaiting = tellNowAndThen((err) =>
+  const say = sayWaiting((err) =>
     log.warn({ err, stream: sessionStream }, "waiting for the order of sessions: nobody can open one here"),
   );
 
   const findEpoch = async (): Promise<number> => {
-    const place = (spec: StreamSpec) => declare(broker, [spec], replicas, sayWaiting, placeTimeoutMs);
+    const place = (spec: StreamSpec) => declare(broker, [spec], replicas, say, placeTimeoutMs);
     const placeAnywhere = () =>
       place(sessionSpec).catch((error: unknown) => {
         if (!isMemoryFull(error)) throw error;
@@ -148,7 +149,7 @@ export async function createOpenSession(broker: Broker, options: SessionOrderOpt
     return again;
   };
 
-  await untilAnswered(broker, deadlineIn(placeTimeoutMs), epoch, sayWaiting);
+  await untilAnswered(broker, deadlineIn(placeTimeoutMs), epoch, say);
   return (userId, deviceId) => {
     const user = toToken(userId);
     const subject = sessionSubject(toPartition(user, partitions), user, toToken(deviceId));

@@ -2,7 +2,8 @@ import { NoRespondersError, RequestError, TimeoutError } from "@nats-io/transpor
 import { pino } from "pino";
 import { afterAll, beforeAll, describe, expect, onTestFinished, test, vi } from "vitest";
 import { type Broker, connectBroker } from "../../src/broker/connect.ts";
-import { again, tellNowAndThen, untilAnswered } from "../../src/broker/until.ts";
+import { again, untilAnswered } from "../../src/broker/until.ts";
+import { sayWaiting } from "../../src/broker/waiting-lines.ts";
 import { deadlineIn } from "../../src/deadline.ts";
 import { failure, toErrorFacts } from "../../src/errors.ts";
 import { useBroker } from "../helpers/broker.ts";
@@ -62,7 +63,7 @@ describe("a question to the broker", () => {
     vi.useFakeTimers({ toFake: ["performance"] });
     onTestFinished(() => void vi.useRealTimers());
     const told: unknown[] = [];
-    const tell = tellNowAndThen((error) => void told.push(error));
+    const tell = sayWaiting((error) => void told.push(error));
     const errors = Array.from({ length: 6 }, (_, n) => failure("NetworkError", `attempt ${n}`));
     let asked = 0;
     const answer = untilAnswered(

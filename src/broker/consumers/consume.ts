@@ -4,7 +4,8 @@ import { deadlineIn } from "../../deadline.ts";
 import { readHeaders } from "../../decode-stored.ts";
 import type { Broker } from "../connect.ts";
 import { nextMessageSubject, parseDelivery } from "../subjects.ts";
-import { tellNowAndThen, until } from "../until.ts";
+import { until } from "../until.ts";
+import { sayWaiting } from "../waiting-lines.ts";
 import { type ConsumerSpec, declareConsumer } from "./declare.ts";
 
 /** A message that a durable consumer has delivered to this instance. It is held until the first ack, nak or term. */
@@ -148,11 +149,7 @@ export async function consume(broker: Broker, options: ConsumeOptions): Promise<
     }
   };
 
-  await until(
-    deadlineIn(maxElectionMs),
-    () => declareConsumer(broker, options).then(() => true),
-    tellNowAndThen(sayLost),
-  );
+  await until(deadlineIn(maxElectionMs), () => declareConsumer(broker, options).then(() => true), sayWaiting(sayLost));
   const subscription = broker.nc.subscribe(`${inbox}.*`, {
     callback(error, msg) {
       if (error !== null) return;
