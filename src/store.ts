@@ -1,5 +1,5 @@
 import type { Logger } from "pino";
-import { authSpecs } from "./auth/layout.ts";
+import { authSpecs, revokedRepublish } from "./auth/layout.ts";
 import { openRevocations } from "./auth/revocations.ts";
 import { auditBroker, type BrokerAudit } from "./broker/audit.ts";
 import type { Connections } from "./broker/connect.ts";
@@ -252,7 +252,7 @@ export function storeRights(config: Config): Rights {
   const stored = [...storeSpecs(config), sessionSpec].flatMap(({ subjects }) => subjects);
   return {
     publish: [...brokerRights.publish, ...stored, ...live],
-    subscribe: [...brokerRights.subscribe, ...live, toldFilter],
+    subscribe: [...brokerRights.subscribe, ...live, revokedRepublish.dest, toldFilter],
   };
 }
 

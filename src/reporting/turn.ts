@@ -19,7 +19,7 @@ export interface WebhookTurn {
   moveTo(sequence: number): Promise<void>;
   /**
    * Takes turns with the other instances: `post` runs on one of them at a time, until its signal is aborted, with which it
-   * must throw. An instance that dies loses its turn within 10 s. Resolves to how to stop.
+   * must throw. An instance that dies loses its turn after 2.5 s. Resolves to how to stop.
    */
   take(post: (signal: AbortSignal) => Promise<never>): Promise<() => Promise<void>>;
 }

@@ -141,7 +141,7 @@ test("of a stream, copies that are behind and many consumers are found, which no
 
 test("what the broker's user may not do is found, with what to grant, and nothing is stored for that", async () => {
   const permissions = {
-    narrow: { publish: { deny: ["escalation.*.*", "push.>"] }, subscribe: { deny: ["reported.>"] } },
+    narrow: { publish: { deny: ["escalation.*.*", "push.>"] }, subscribe: { deny: ["live.revoked.>", "reported.>"] } },
     // As an operator may have it who read the layout.
     listed: { publish: ["$JS.>", "_INBOX.>"], subscribe: ["_INBOX.>"] },
     deaf: { publish: [">"], subscribe: { deny: [">"] } },
@@ -170,14 +170,14 @@ test("what the broker's user may not do is found, with what to grant, and nothin
     {
       level: "problem",
       check: "permissions",
-      found: 'our user may not subscribe to "reported.>"',
+      found: 'our user may not subscribe to "live.revoked.>", "reported.>"',
       todo: expect.stringContaining("subscribe.allow"),
     },
   ]);
   const listed = (await of("listed")).filter(({ check }) => check === "permissions");
   expect(listed.map(({ found }) => found)).toEqual([
     expect.stringMatching(/^our user may not publish to .*"inbox\.0\.\*\.\*\.\*".*"session\.epoch".*"live\.0\.\*\.>"/),
-    expect.stringMatching(/^our user may not subscribe to "live\.0\.\*\.>", .*"reported\.>"$/),
+    expect.stringMatching(/^our user may not subscribe to "live\.0\.\*\.>", .*"live\.revoked\.>", "reported\.>"$/),
   ]);
   expect((await of("deaf")).map(({ found }) => found)).toEqual([
     expect.stringMatching(/^our user may not subscribe to "_INBOX\.>", /),
