@@ -113,7 +113,8 @@ export const settings = {
     is: text,
     default: undefined,
     expected: "the path of a file",
-    means: "Their lists of revoked certificates, in PEM: one of each. A list past its time makes none of theirs count.",
+    means:
+      "Their lists of revoked certificates, in PEM: one of each. If a list has expired, no certificate of its authority is accepted until it is renewed.",
   },
   TLS_CLIENT_ADMINS: {
     is: list.pipe(z.array(z.string().regex(/^(DNS|URI|CN):./))),
@@ -353,7 +354,7 @@ export const settings = {
     default: undefined,
     expected: "a number of bytes, at least 1048576",
     means:
-      "Space for reports; the oldest make room, which whoever has not taken them is told by a gap. Absent: a tenth of MAX_STORE_BYTES.",
+      "Space for reports; the oldest make room, which whoever has not taken them is told by a gap. Absent: a tenth of MAX_STORE_BYTES, or 16 of the largest notifications if that is more.",
   },
   MAX_SENDS_IN_FLIGHT: {
     is: count(16, 65_536),
