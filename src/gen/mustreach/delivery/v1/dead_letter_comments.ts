@@ -4,7 +4,7 @@ export const comments: Readonly<Record<string, string>> = {
   "mustreach.delivery.v1.DeadLetterService.ListDeadLetters": "ListDeadLetters lists dead letters, a page at a time, the oldest first.",
   "mustreach.delivery.v1.DeadLetterService.ReplayDeadLetters": "ReplayDeadLetters hands dead letters to the webhook again, with all attempts before them, and removes them from the list. One that a device has acknowledged meanwhile, that has expired or that was recalled is not posted again. What was replayed before an error stays so: call again.\n\nErrors: 1001 without a webhook, 1004 for an id that is not a dead letter; none is replayed then.",
   "mustreach.delivery.v1.DeadLetter": "DeadLetter is a notification that the webhook has not taken for one recipient.",
-  "mustreach.delivery.v1.DeadLetter.escalation_id": "The id under which the webhook was asked (`Mustreach-Escalation-Id`), in every attempt.",
+  "mustreach.delivery.v1.DeadLetter.escalation_id": "The id under which the webhook was asked (`webhook-id`), in every attempt.",
   "mustreach.delivery.v1.DeadLetter.user_id": "The recipient whom it has not reached.",
   "mustreach.delivery.v1.DeadLetter.notification": "The notification, with its sequence in the recipient's inbox.",
   "mustreach.delivery.v1.DeadLetter.attempts": "How many attempts were made.",

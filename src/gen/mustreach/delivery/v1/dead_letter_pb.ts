@@ -23,7 +23,7 @@ export const file_mustreach_delivery_v1_dead_letter: GenFile = /*@__PURE__*/
  */
 export type DeadLetter = Message<"mustreach.delivery.v1.DeadLetter"> & {
   /**
-   * The id under which the webhook was asked (`Mustreach-Escalation-Id`), in every attempt.
+   * The id under which the webhook was asked (`webhook-id`), in every attempt.
    *
    * @generated from field: string escalation_id = 1 [json_name = "escalationID"];
    */
