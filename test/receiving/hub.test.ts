@@ -363,4 +363,23 @@ describe("the end of sessions", () => {
     resuming.resolve(beginning);
     expect(await late.catch(toErrorFacts)).toMatchObject({ errCode: 90103 });
   });
+
+  test("by a stop tells each when to come back, and not all the same", async () => {
+    const { hub } = await openHub({ maxSessions: 200 });
+    const sessions = await Promise.all(Array.from({ length: 200 }, () => open(hub, newUser())));
+    const told = sessions.map(async (session) => {
+      const waits: number[] = [];
+      for await (const { event } of eventsOf(session)) if (event.case === "reconnect") waits.push(event.value.afterMs);
+      return waits;
+    });
+    hub.drain();
+    const waits = (await Promise.all(told)).map(([afterMs, ...more]) => {
+      expect(more).toEqual([]);
+      return afterMs ?? Number.NaN;
+    });
+    // Each of 0.5 s, of which there are four.
+    const parts = new Set(waits.map((afterMs) => Math.floor(afterMs / 500)));
+    expect([...parts].sort()).toEqual([1, 2, 3, 4]);
+    expect(new Set(waits).size).toBeGreaterThan(100);
+  });
 });
