@@ -1,10 +1,18 @@
 import { createClient } from "@connectrpc/connect";
 import { createGrpcTransport } from "@connectrpc/connect-node";
+import { jetstreamManager } from "@nats-io/jetstream";
 import { expect, test, vi } from "vitest";
 import { MsgService } from "../../src/gen/mustreach/msg/v1/msg_pb.ts";
+import { fanoutJobs, lanes } from "../../src/sending/layout.ts";
+import { useDevices } from "../helpers/device.ts";
+import { startExternalBroker } from "../helpers/external-broker.ts";
+import { useForFile } from "../helpers/for-file.ts";
 import { useServer } from "../helpers/server.ts";
 
-const server = useServer({ MAX_GROUPS_BYTES: "65536", MAX_CHAT_BYTES: "65536", MAX_JOBS_BYTES: "65536" });
+const bounds = { MAX_GROUPS_BYTES: "65536", MAX_CHAT_BYTES: "65536", MAX_JOBS_BYTES: "65536" };
+const broker = useForFile(startExternalBroker, ({ remove }) => remove());
+const server = useServer(() => ({ ...bounds, NATS_URL: broker.url }));
+const openDevice = useDevices();
 
 const path = "/msg/send_business_notification";
 const large = "x".repeat(40_000);
@@ -43,6 +51,32 @@ test("full chat: a send with sendMsg is refused, what is stored is read, and oth
   const { conversations } = await msg.getConversations({}, { headers: { token } });
   expect(conversations).toMatchObject([{ maxSeq: BigInt(stored) }]);
   await must(path, toSend("ann", {}));
+});
+
+test("full fan-out: a send to a group or a list is refused, and goes on when those before it are expanded", async () => {
+  const groupID = "crew";
+  await must("/group/create_group", { ownerUserID: "olga", groupInfo: { groupID, groupName: "Crew", groupType: 2 } });
+  const { consumers, streams } = await jetstreamManager(await broker.connect());
+  const jobs = Array.from({ length: lanes }, (_, lane) => fanoutJobs(lane));
+  const hour = new Date(Date.now() + 3_600_000);
+  for (const { stream, durable } of jobs) await consumers.pause(stream, durable, hour);
+  const idOf = (n: number) => `fan-${n}`;
+  const body = (n: number) => ({ ...toSend("", { clientMsgID: idOf(n) }), recvGroupID: groupID });
+  const times = await untilFull(path, body, "MUSTREACH_MAX_JOBS_BYTES");
+  expect(times).toBeGreaterThan(0);
+  const list = { ...toSend("", {}), recvUserIDs: ["pia", "quinn"] };
+  expect(await call(path, list)).toMatchObject({ errCode: 90101, errDlt: expect.stringContaining("FANOUT") });
+  const waiting = async () => (await streams.info("FANOUT")).state.messages;
+  // Nothing of what was refused.
+  expect(await waiting()).toBe(times);
+  await must(path, toSend("olga's friend", {}));
+
+  for (const { stream, durable } of jobs) await consumers.resume(stream, durable);
+  await vi.waitFor(() => must(path, body(times)), { timeout: 60_000, interval: 200 });
+  const session = await openDevice(server.url, await server.userToken("olga")).subscribe({ window: 1_000 });
+  const taken = await session.take(times + 1);
+  expect(taken.map(({ clientMsgId }) => clientMsgId)).toEqual(Array.from({ length: times + 1 }, (_, n) => idOf(n)));
+  await vi.waitFor(async () => expect(await waiting()).toBe(0));
 });
 
 test("full groups: nobody is added, members stay, and who leaves makes room", async () => {
