@@ -7,7 +7,7 @@ import type { Config } from "../config.ts";
 import { maxOverheadBytes } from "../limits.ts";
 import { storeConsumers, storeSpecs } from "../store.ts";
 import { storeBounds } from "../store-bounds.ts";
-import { type Finding, judgeClock, judgeRoom, ok, problem, warning } from "./finding.ts";
+import { type Finding, judgeClock, judgeRoom, makeRoom, ok, problem, tooManyMessages, warning } from "./finding.ts";
 
 /**
  * Looks at a broker: what it is, whether streams and consumers are as this version declares them, and how near its
@@ -90,8 +90,7 @@ const defaultMaxConsumers = 1_000;
 export function judgeStream({ name, bytes, maxBytes, consumers, maxConsumers, missing }: StreamRoom): Finding[] {
   const findings: Finding[] = [];
   if (maxBytes > 0) {
-    const todo = "A full one refuses or evicts: let devices catch up, or set more MUSTREACH_MAX_STORE_BYTES.";
-    findings.push(judgeRoom(`space of ${name}`, bytes, maxBytes, todo));
+    findings.push(judgeRoom(`space of ${name}`, bytes, maxBytes, makeRoom()));
   }
   const remove =
     "Remove consumers that nobody uses, or raise default_max_consumers in the server's limits of JetStream.";
@@ -108,10 +107,9 @@ export function judgeStream({ name, bytes, maxBytes, consumers, maxConsumers, mi
 export function judgeBound({ name, bytes, messages }: StreamRoom, config: Config): Finding[] {
   const bound = storeBounds(config).find(({ stream }) => stream === name);
   if (bound === undefined) return [];
-  const todo = `A full one takes no more (90101), and loses nothing: set more ${bound.setting}.`;
   return [
-    judgeRoom(`space of ${name}`, bytes, bound.maxBytes, todo),
-    judgeRoom(`messages of ${name}`, messages, bound.maxMessages, "A full one takes no more (90101).", "messages"),
+    judgeRoom(`space of ${name}`, bytes, bound.maxBytes, makeRoom(bound.setting)),
+    judgeRoom(`messages of ${name}`, messages, bound.maxMessages, tooManyMessages, "messages"),
   ].filter(({ level }) => level !== "ok");
 }
 

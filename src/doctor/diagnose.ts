@@ -2,19 +2,22 @@ import { connectBroker } from "../broker/connect.ts";
 import type { Config } from "../config.ts";
 import { createLog } from "../observe/log.ts";
 import { inspectBroker } from "./broker.ts";
+import { inspectEmbedded } from "./embedded.ts";
 import { type Finding, problem } from "./finding.ts";
 import { inspectRights } from "./rights.ts";
 import { inspectService } from "./service.ts";
 import { inspectCertificate, inspectDisk, inspectSettings } from "./settings.ts";
 
-/** Looks at the settings, the machine, the service, and the broker at MUSTREACH_NATS_URL: an embedded one answers nobody else. */
+/** Looks at the settings, the machine, the service, and the broker: an embedded one through its service. */
 export async function diagnose(config: Config, service: Parameters<typeof inspectService>[0]): Promise<Finding[]> {
   return [
     ...inspectSettings(config),
     ...(await inspectCertificate(config)),
     ...(config.natsUrl === undefined ? await inspectDisk(config.dataDir) : []),
     ...(await inspectService(service)),
-    ...(config.natsUrl === undefined ? [] : await inspectExternal(config, config.natsUrl)),
+    ...(config.natsUrl === undefined
+      ? await inspectEmbedded(config, service.adminUrl)
+      : await inspectExternal(config, config.natsUrl)),
   ];
 }
 

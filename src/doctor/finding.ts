@@ -46,6 +46,16 @@ export function judgeRoom(check: string, used: number, room: number, todo: strin
   return used < 0.95 * room ? warning(check, found, todo) : problem(check, found, todo);
 }
 
+/** What to do about a stream that is nearly full: one that the service bounds by `setting`, or the broker. */
+export function makeRoom(setting?: string): string {
+  return setting === undefined
+    ? "A full one refuses or evicts: let devices catch up, or set more MUSTREACH_MAX_STORE_BYTES."
+    : `A full one takes no more (90101), and loses nothing: set more ${setting}.`;
+}
+
+/** What to do about a stream that has nearly as many messages as it may. */
+export const tooManyMessages = "A full one takes no more (90101).";
+
 /** 0 where all is well, 1 with warnings, 2 with problems. */
 export function exitCodeOf(findings: readonly Finding[]): 0 | 1 | 2 {
   if (findings.some(({ level }) => level === "problem")) return 2;

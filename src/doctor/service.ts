@@ -86,6 +86,7 @@ async function inspectToken(url: string, token: string): Promise<Finding> {
   return leftMs < renewTokenMs ? warning("token", found, todo) : ok("token", found);
 }
 
-async function ask(url: string, init: RequestInit = {}): Promise<Response | undefined> {
+/** Asks over HTTP; undefined where nothing answers in 5 s. */
+export async function ask(url: string, init: RequestInit = {}): Promise<Response | undefined> {
   return fetch(url, { ...init, signal: AbortSignal.timeout(timeoutMs) }).catch(() => undefined);
 }

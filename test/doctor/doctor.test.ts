@@ -66,6 +66,60 @@ test("a deployment that is well is found so by the command, with exit code 0", a
   }
 });
 
+test("of an embedded broker, which lets nobody in, its service tells how full it is", async () => {
+  const server = await startTestServer({ MAX_STORE_BYTES: "1048576", MAX_GROUPS_BYTES: "100000" });
+  onTestFinished(() => server.stop());
+  const token = await server.adminToken();
+  const send = { sendUserID: "imAdmin", recvUserID: "alice", key: "k", data: "x".repeat(225_000), reliabilityLevel: 2 };
+  for (let i = 0; i < 4; i++) await server.post("/msg/send_business_notification", send, token);
+  const memberUserIDs = Array.from({ length: 220 }, (_, i) => `${"u".repeat(200)}${i}`);
+  const groupInfo = { groupID: "crew", groupName: "Crew", groupType: 2 };
+  const group = { ownerUserID: "olga", memberUserIDs, groupInfo };
+  expect((await server.post("/group/create_group", group, token)).json).toMatchObject({ errCode: 0 });
+
+  const found = await diagnose(configOf({ TOKEN_SECRET: secret }), { url: server.url, adminUrl: server.adminUrl });
+  expect(found).toContainEqual({
+    level: "ok",
+    check: "broker",
+    found: expect.stringMatching(/^embedded, \d+ streams .* consumers were not looked at/),
+  });
+  // Of all streams and limits, those two.
+  expect(bad(found).filter(({ check }) => check !== "disk")).toEqual([
+    {
+      level: "warning",
+      check: "space of INBOX_0",
+      found: expect.stringContaining(" of 1048576 bytes "),
+      todo: expect.stringContaining("MUSTREACH_MAX_STORE_BYTES"),
+    },
+    {
+      level: "problem",
+      check: "space of GROUPS",
+      found: expect.stringContaining(" of 100000 bytes "),
+      todo: expect.stringContaining("MUSTREACH_MAX_GROUPS_BYTES"),
+    },
+  ]);
+});
+
+test("where an embedded broker cannot be looked at, that is said, and why", async () => {
+  const server = await startTestServer({ ADMIN_PORT: "off" });
+  onTestFinished(() => server.stop());
+  const config = configOf({ TOKEN_SECRET: secret });
+  const broker = async (adminUrl?: string) =>
+    (await diagnose(config, { url: server.url, adminUrl })).filter(({ check }) => check === "broker");
+  const warned = (why: string) => [
+    {
+      level: "warning",
+      check: "broker",
+      found: expect.stringContaining(why),
+      todo: expect.stringContaining("--admin-url"),
+    },
+  ];
+  expect(await broker()).toEqual(warned("lets in nobody but its service"));
+  expect(await broker("http://127.0.0.1:1")).toEqual(warned("does not answer"));
+  // The port itself has no metrics.
+  expect(await broker(server.url)).toEqual(warned("does not answer"));
+});
+
 test("a broker without sync, streams that were changed or removed, and one that is full are found", async () => {
   const { broker, server, settings } = await start({ syncInterval: "2m" });
   const jsm = await jetstreamManager(await broker.connect());
