@@ -6,7 +6,7 @@ import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { setTimeout as delay } from "node:timers/promises";
 import { afterEach, describe, expect, test, vi } from "vitest";
-import { type Device, dataOf, isIncreasing, openSender, useDevices } from "../helpers/device.ts";
+import { type Device, type DeviceSession, dataOf, isIncreasing, openSender, useDevices } from "../helpers/device.ts";
 import { whenGone } from "../helpers/process.ts";
 import { type TestSettings, testSecret } from "../helpers/server.ts";
 import { startWorkers, type WorkersService } from "../helpers/workers.ts";
@@ -190,12 +190,34 @@ describe("a worker", () => {
     expect(await service.metric('mustreach_workers_replaced_total{outcome="died"}')).toBe(3);
   });
 
-  test("that is stuck is found, ended and replaced", async () => {
+  test("that is stuck is found, ended and replaced; what was sent meanwhile reaches, its own devices too", async () => {
     const service = await start();
-    const [stuck = 0] = service.workers();
+    const openedBy = () => service.log.filter(({ msg }) => msg === "stream opened").map(({ worker }) => worker);
+    const sessions: DeviceSession[] = [];
+    const openSession = async (n: number) => openDevice(service.url, await service.userToken(`i${n}`)).subscribe();
+    // Which worker takes a connection is the system's choice.
+    while (new Set(openedBy()).size < 2) {
+      sessions.push(await openSession(sessions.length));
+      await vi.waitFor(() => expect(openedBy()).toHaveLength(sessions.length));
+    }
+    const homes = openedBy();
+    const accepts = service.log.find(({ msg, worker }) => msg === "a worker accepts" && worker === homes[0]);
+    const stuck = Number(accepts?.pid);
     process.kill(stuck, "SIGSTOP");
+    const token = await service.adminToken();
+    for (const n of sessions.keys()) {
+      const sent = await post(service, "/msg/send_business_notification", toSend(`i${n}`, "meanwhile"), token);
+      expect(sent).toMatchObject({ errCode: 0 });
+    }
+    const received = sessions.map(async (session, n) => {
+      // Those of the other worker get it where they are.
+      if (homes[n] !== homes[0]) return dataOf(await session.take(1));
+      await session.whenEnded();
+      return dataOf(await (await openSession(n)).takeUntilIdle());
+    });
     await service.logged("a worker does not answer: ending it");
     await service.logged("a worker accepts", 3);
+    expect(await Promise.all(received)).toEqual(sessions.map(() => ["meanwhile"]));
     expect(service.workers()).not.toContain(stuck);
     await whenGone(stuck);
     expect(await service.metric('mustreach_workers_replaced_total{outcome="stuck"}')).toBe(1);
