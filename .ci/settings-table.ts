@@ -6,12 +6,16 @@ const [open, close] = ["<!-- settings -->\n", "<!-- /settings -->"];
 /** README's text with the configuration table that the settings give. */
 export function withSettingsTable(readme: string): string {
   const rows = Object.entries<Setting>(settings).map(
-    ([name, setting]) =>
-      `| \`MUSTREACH_${name}\` | ${setting.default ? `\`${setting.default}\`` : ""} | ${setting.means} |`,
+    ([name, setting]) => `| \`MUSTREACH_${name}\` | ${toDefaults(setting)} | ${setting.means} |`,
   );
   const table = ["| variable | default | meaning |", "|---|---|---|", ...rows, ""].join("\n");
   const [before = "", rest = ""] = readme.split(open);
   return `${before}${open}\n${table}\n${close}${rest.split(close)[1] ?? ""}`;
+}
+
+function toDefaults({ default: usual, defaultWithReplicas }: Setting): string {
+  if (usual === undefined) return "";
+  return defaultWithReplicas === undefined ? `\`${usual}\`` : `\`${usual}\`; with replicas \`${defaultWithReplicas}\``;
 }
 
 if (import.meta.main) {

@@ -427,6 +427,8 @@ export const settings = {
   SEND_TIMEOUT: {
     is: wait,
     default: "5s",
+    // A cluster begins to elect a leader 4 to 9 s after it has lost one (nats-server, raft.go).
+    defaultWithReplicas: "12s",
     expected: "a duration such as 5s",
     means: "How long a send waits for the broker before it is answered with 90004.",
   },
@@ -469,6 +471,8 @@ export const settings = {
 export interface Setting {
   readonly is: z.ZodType;
   readonly default: string | undefined;
+  /** The default where REPLICAS, which is read before, is above 1. Default: none of its own. */
+  readonly defaultWithReplicas?: string;
   readonly expected: string;
   readonly means: string;
 }
@@ -512,7 +516,8 @@ export function loadConfig(env: Environment): Config {
   const config: Record<string, unknown> = {};
   for (const [name, setting] of Object.entries<Setting>(settings)) {
     const variable = `MUSTREACH_${name}`;
-    const { source, value = setting.default } = readValue(env, variable, links.has(variable));
+    const fallback = (Number(config.replicas) > 1 && setting.defaultWithReplicas) || setting.default;
+    const { source, value = fallback } = readValue(env, variable, links.has(variable));
     const parsed = value === undefined ? undefined : setting.is.safeParse(value);
     if (parsed?.success === false) {
       // A bad secret is named, not shown.

@@ -207,6 +207,11 @@ test("every setting can be given", () => {
   });
 });
 
+test("a send waits longer where a leader may have to be elected first", () => {
+  expect(load({ REPLICAS: "3" }).sendTimeout).toBe(12_000);
+  expect(load({ REPLICAS: "3", SEND_TIMEOUT: "5s" }).sendTimeout).toBe(5_000);
+});
+
 test("an empty variable is as good as none", () => {
   expect(load({ PORT: "", NATS_URL: "", TOKEN_SECRET: "" })).toEqual(load({}));
 });

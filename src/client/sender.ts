@@ -18,7 +18,7 @@ export interface SenderOptions {
    * When the network fails, or the service says that it may be tried again: delays before sending again, and for how
    * long in all, in milliseconds. Where the service asks for a delay, it is that, and up to half of it more; where nobody
    * answers, as a service that is being restarted, it is 1,500 at most. Default 200 to 5,000, for 30,000. Each attempt ends
-   * after 10,000, as if nobody had answered.
+   * after 15,000, as if nobody had answered.
    */
   readonly retry?:
     | { readonly minDelayMs?: number; readonly maxDelayMs?: number; readonly timeoutMs?: number }
@@ -123,7 +123,7 @@ const durabilities: readonly SentNotification["durability"][] = [
 const ackScopes = { device: 0, user: 2 } as const;
 
 /** How long one attempt may take, in milliseconds: longer than the service waits for its broker, by default. */
-const attemptTimeoutMs = 10_000;
+const attemptTimeoutMs = 15_000;
 
 /**
  * For an app's back end.
