@@ -77,7 +77,9 @@ export async function startBrokers(
   { links = false, disk, logFile }: BrokersOptions = {},
 ): Promise<Brokers> {
   const log =
-    logFile === undefined ? pino({ level: "silent" }) : pino(pino.destination({ dest: logFile, append: false }));
+    logFile === undefined
+      ? pino({ level: "silent" })
+      : pino({ level: "debug" }, pino.destination({ dest: logFile, append: false }));
   const { path } = await findNatsServer({ log });
   // In a row, and below the range of outgoing connections: one of those could be given the port while a node restarts.
   const base = randomInt(10_240, 32_000);

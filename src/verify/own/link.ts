@@ -69,7 +69,11 @@ export async function openLink(target: number): Promise<Link> {
   await once(server, "listening");
 
   const reset = () => {
-    for (const socket of sockets) socket.resetAndDestroy();
+    for (const socket of sockets) {
+      // Node 24 does not close a socket for ever that is reset while it is being shut down.
+      if (socket.writableEnded && !socket.writableFinished) socket.destroy();
+      else socket.resetAndDestroy();
+    }
   };
   return {
     port: (server.address() as AddressInfo).port,
