@@ -1,6 +1,7 @@
 import { setMaxListeners } from "node:events";
 import { Command, InvalidArgumentError, Option } from "commander";
 import { adminPlatform } from "../auth/platform.ts";
+import { quick, toMaxPauseMs } from "../verify/quick.ts";
 import { adminUserId, findToken, positiveNumber, tokenOption } from "./options.ts";
 
 interface VerifyFlags {
@@ -16,19 +17,20 @@ interface VerifyFlags {
   readonly workers: number;
   readonly upgradeFrom?: string;
   readonly writers: number;
-  readonly users: number;
-  readonly groups: number;
-  readonly maxPause: number;
+  readonly users?: number;
+  readonly groups?: number;
+  readonly maxPause?: number;
   readonly rate?: number;
   readonly keepGoing?: boolean;
   readonly out: string;
 }
 
-/** How long by default, and with `--quick` and `--soak`, in seconds. */
-const lengths = { quick: 120, default: 300, soak: 3_600 } as const;
+/** How long, and a round of it, in seconds, and among how many: by default, and with `--soak`. */
+const usual = { seconds: 300, roundSeconds: 60, users: 20, groups: 10 } as const;
+const soak = { ...usual, seconds: 3_600, roundSeconds: 120 } as const;
 
-/** A round, in seconds: by default, and with `--soak`. */
-const roundLengths = { default: 60, soak: 120 } as const;
+/** The longest pause of a caller by default, in milliseconds. */
+const usualPauseMs = 400;
 
 /** What it may take longer in all than it was asked for, in milliseconds: each part of it has ended by itself by then. */
 const graceMs = 900_000;
@@ -45,9 +47,14 @@ export function verifyCommand(): Command {
     .option("--url <url...>", "a deployment to use as it is, by one or more addresses: an acceptance test")
     .addOption(tokenOption())
     .option("--seed <number>", "makes the choices, and not their timing", positiveNumber, 1)
-    .option("--seconds <number>", `how long (default: ${lengths.default})`, positiveNumber)
-    .addOption(new Option("--quick", `${lengths.quick} seconds`).conflicts(["seconds", "soak"]))
-    .addOption(new Option("--soak", `${lengths.soak} seconds`).conflicts("seconds"))
+    .option("--seconds <number>", `how long (default: ${usual.seconds})`, positiveNumber)
+    .addOption(
+      new Option("--quick", `${quick.seconds} seconds of many faults, with ${quick.rate} calls a second`).conflicts([
+        "seconds",
+        "soak",
+      ]),
+    )
+    .addOption(new Option("--soak", `${soak.seconds} seconds`).conflicts("seconds"))
     .option("--brokers <1|3>", "one broker that syncs each write, or a cluster", oneOrThree, 1)
     .option(
       "--no-disk",
@@ -60,9 +67,17 @@ export function verifyCommand(): Command {
       "where another version is installed (a checkout, or an npm package): its instances begin, and are replaced by ours under load and back; no send has a field that it does not know",
     )
     .option("--writers <number>", "callers that send", positiveNumber, 50)
-    .option("--users <number>", "users, each with one to four devices", positiveNumber, 20)
-    .option("--groups <number>", "groups", positiveNumber, 10)
-    .option("--max-pause <ms>", "the longest pause of a caller between two calls", positiveNumber, 400)
+    .option(
+      "--users <number>",
+      `users, each with one to four devices (default: ${usual.users}, --quick: ${quick.users})`,
+      positiveNumber,
+    )
+    .option("--groups <number>", `groups (default: ${usual.groups}, --quick: ${quick.groups})`, positiveNumber)
+    .option(
+      "--max-pause <ms>",
+      `the longest pause of a caller between two calls (default: ${usualPauseMs})`,
+      positiveNumber,
+    )
     .addOption(
       new Option("--rate <number>", "calls a second of all callers, in the place of --max-pause")
         .argParser(positiveNumber)
@@ -75,51 +90,60 @@ export function verifyCommand(): Command {
       "verify-results",
     )
     .action(async (flags: VerifyFlags) => {
-      // Loaded here: the other commands do without.
-      const { verify } = await import("../verify/verify.ts");
-      const { toLines } = await import("../verify/summary.ts");
-      say("starting");
-      const deployment = await open(flags);
-      // One signal ends all devices and callers of a round.
-      setMaxListeners(0);
-      let isStopping = false;
-      for (const signal of ["SIGINT", "SIGTERM"] as const) {
-        process.on(signal, () => {
-          if (isStopping) return;
-          isStopping = true;
-          void deployment.stop().finally(() => process.exit(130));
-        });
-      }
-      const seconds = flags.seconds ?? lengths[flags.quick ? "quick" : flags.soak ? "soak" : "default"];
-      endAfter(seconds * 1_000 + graceMs, "it has not ended by itself");
       try {
-        // A pause is half of the longest, on average.
-        const maxPauseMs =
-          flags.rate === undefined ? flags.maxPause : Math.max(1, Math.round((2_000 * flags.writers) / flags.rate));
-        say(`seed ${flags.seed}, ${seconds} s, ${deployment.instances.map(({ name }) => name).join(", ")}`);
-        const { totals, violations, errors } = await verify({
-          ...flags,
-          deployment,
-          seconds,
-          roundSeconds: roundLengths[flags.soak ? "soak" : "default"],
-          maxPauseMs,
-          say,
-        });
-        say(toLines(totals).join("\n"));
-        for (const error of errors.slice(0, 5)) say(`logged: ${error}`);
-        if (errors.length > 5) say(`… and ${errors.length - 5} more errors were logged`);
-        say(`written to ${flags.out}`);
-        if (violations.length > 0) {
-          say(violations.join("\n\n"));
-          process.exitCode = 1;
-        }
+        await run(flags);
       } finally {
-        endAfter(stopMs, "what it has started has not ended");
-        await deployment.stop();
+        // A socket that is reset while it is being shut down keeps Node 24 from ending by itself. An error is told first.
+        setImmediate(() => process.exit());
       }
-      // A socket that is reset while it is being shut down keeps Node 24 from ending by itself.
-      process.exit();
     });
+}
+
+async function run(flags: VerifyFlags): Promise<void> {
+  // Loaded here: the other commands do without.
+  const { verify } = await import("../verify/verify.ts");
+  const { toLines } = await import("../verify/summary.ts");
+  say("starting");
+  const deployment = await open(flags);
+  // One signal ends all devices and callers of a round.
+  setMaxListeners(0);
+  let isStopping = false;
+  for (const signal of ["SIGINT", "SIGTERM"] as const) {
+    process.on(signal, () => {
+      if (isStopping) return;
+      isStopping = true;
+      void deployment.stop().finally(() => process.exit(130));
+    });
+  }
+  const size = flags.quick ? quick : flags.soak ? soak : usual;
+  const { seconds = size.seconds, users = size.users, groups = size.groups } = flags;
+  const ending = endAfter(seconds * 1_000 + graceMs, "it has not ended by itself");
+  try {
+    say(`seed ${flags.seed}, ${seconds} s, ${deployment.instances.map(({ name }) => name).join(", ")}`);
+    const { totals, violations, errors } = await verify({
+      ...flags,
+      deployment,
+      seconds,
+      users,
+      groups,
+      roundSeconds: size.roundSeconds,
+      maxPauseMs: pauseOf(flags),
+      say,
+    });
+    say(toLines(totals).join("\n"));
+    for (const error of errors.slice(0, 5)) say(`logged: ${error}`);
+    if (errors.length > 5) say(`… and ${errors.length - 5} more errors were logged`);
+    say(`written to ${flags.out}`);
+    if (violations.length > 0) {
+      say(violations.join("\n\n"));
+      process.exitCode = 1;
+    }
+  } finally {
+    clearTimeout(ending);
+    const stopping = endAfter(stopMs, "what it has started has not ended");
+    await deployment.stop();
+    clearTimeout(stopping);
+  }
 }
 
 async function open({ url, token, instances, workers, brokers, disk, upgradeFrom, out }: VerifyFlags) {
@@ -131,12 +155,18 @@ async function open({ url, token, instances, workers, brokers, disk, upgradeFrom
   return reachRemote(url, await findToken(token, adminUserId(), adminPlatform));
 }
 
-/** Ends the process by then, as failed. */
-function endAfter(ms: number, why: string): void {
-  setTimeout(() => {
+function pauseOf({ maxPause, rate, quick: isQuick, writers }: VerifyFlags): number {
+  if (maxPause !== undefined) return maxPause;
+  const wanted = rate ?? (isQuick ? quick.rate : undefined);
+  return wanted === undefined ? usualPauseMs : toMaxPauseMs(wanted, writers);
+}
+
+/** Ends the process by then, as failed; it does not end by itself before. */
+function endAfter(ms: number, why: string): NodeJS.Timeout {
+  return setTimeout(() => {
     say(`FAILED: ${why}`);
     process.exit(1);
-  }, ms).unref();
+  }, ms);
 }
 
 function oneOrThree(value: string): 1 | 3 {
