@@ -15,7 +15,11 @@ export function inspectSession(device: DeviceHistory, session: SessionHistory): 
   let last = resumeSequence;
   for (const event of events) {
     const data = "data" in event ? [event.data] : [];
-    if (event.kind === "other") report(`other: ${event.about}`);
+    // It has no place among the others.
+    if (event.kind === "other") {
+      report(`other: ${event.about}`);
+      continue;
+    }
     if (event.kind === "gap" && event.reason !== expiredReason) {
       report(`gap: ${event.from} to ${event.sequence}, reason ${event.reason}`);
     }

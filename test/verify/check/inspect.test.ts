@@ -111,6 +111,14 @@ describe("the inspection finds", () => {
       historyOf([], [session([{ at: 1, kind: "gap", sequence: 3, from: 1, reason: 1 }])]),
       /gap: 1 to 3|gap from 1/,
     ],
+    [
+      "a refusal, and nothing of its order",
+      historyOf(
+        [send("a")],
+        [session([got(1, "a"), { at: 51, kind: "other", sequence: 0, about: "it refused the acknowledgement of 1" }])],
+      ),
+      /refused the acknowledgement/,
+    ],
     ["a cursor too far", historyOf([], [session([], { resumeSequence: 5, toldBefore: 4 })]), /resumed after 5/],
     [
       "a record that is not heeded",
