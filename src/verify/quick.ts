@@ -9,7 +9,7 @@ export const quick = {
   users: 12,
   groups: 6,
   /** Calls a second of all callers. */
-  rate: 60,
+  rate: 20,
 } as const;
 
 /** The longest pause of each caller between two calls, in milliseconds, for so many calls a second of all: it is half on average. */
