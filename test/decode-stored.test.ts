@@ -5,7 +5,7 @@ import { expect, test, vi } from "vitest";
 import { connectBroker } from "../src/broker/connect.ts";
 import { declare } from "../src/broker/declare.ts";
 import { createDirectGet } from "../src/broker/reads/create-direct-get.ts";
-import { toPartition, toToken } from "../src/broker/subjects.ts";
+import { toToken } from "../src/broker/subjects.ts";
 import { readHeaders } from "../src/decode-stored.ts";
 import { toErrorFacts } from "../src/errors.ts";
 import { type Message, MessageSchema, NotificationSchema } from "../src/gen/mustreach/delivery/v1/delivery_pb.ts";
@@ -15,7 +15,7 @@ import { createPublisher } from "../src/publishing/publish.ts";
 import { escalationHeaders } from "../src/reaching/escalations.ts";
 import type { Delivery } from "../src/sending/deliver.ts";
 import { createFanout, decodeFanoutJob, encodeFanoutJob, type FanoutJob } from "../src/sending/fan-out.ts";
-import { fanoutSubject, scheduleSubject, sendingSpecs } from "../src/sending/layout.ts";
+import { fanoutSubject, laneOf, scheduleSubject, sendingSpecs } from "../src/sending/layout.ts";
 import { createSchedule, decodeScheduledSend, encodeScheduledSend } from "../src/sending/schedule.ts";
 import { useBroker } from "./helpers/broker.ts";
 
@@ -169,8 +169,7 @@ function bytesOf(headers: Readonly<Record<string, string>>): number {
 
 test("a job that cannot be read does not hold up what follows it, and is told in the log", async () => {
   const { broker, lines, fanout, schedule } = await openQueues();
-  const lane = toPartition(toToken(job.groupId), 8);
-  await broker.js.publish(fanoutSubject(lane, "older"), '{"items":[{"kind":"notification"}]}');
+  await broker.js.publish(fanoutSubject(laneOf(job), "older"), '{"items":[{"kind":"notification"}]}');
   await fanout.publish(job);
   const target = { "Nats-Schedule-Target": "due.older", "Nats-Schedule": `@at ${new Date().toISOString()}` };
   const publisher = createPublisher(broker, { sendTimeoutMs: 5_000, isFsynced: () => true });

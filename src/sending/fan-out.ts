@@ -4,7 +4,6 @@ import type { Broker } from "../broker/connect.ts";
 import { work } from "../broker/consumers/work.ts";
 import { judge, toRefusal } from "../broker/faults.ts";
 import type { DirectGet } from "../broker/reads/direct-get.ts";
-import { toPartition, toToken } from "../broker/subjects.ts";
 import type { Collapsing } from "../collapsing/collapse.ts";
 import { decodeStored } from "../decode-stored.ts";
 import { errorTable, failure, toErrorFacts } from "../errors.ts";
@@ -14,7 +13,7 @@ import type { Inbox } from "../inbox/inbox.ts";
 import { type InboxItem, itemKey, type WriteOptions } from "../inbox/items.ts";
 import type { Publisher } from "../publishing/publish.ts";
 import type { Recalls } from "../recalling/findings.ts";
-import { fanoutJobs, fanoutStream, fanoutSubject, lanes } from "./layout.ts";
+import { fanoutJobs, fanoutStream, fanoutSubject, laneOf, lanes } from "./layout.ts";
 
 /** How often a job is queued that was done whenever it was looked for. */
 const maxTries = 5;
@@ -50,8 +49,7 @@ export interface Fanout {
 export function createFanout(broker: Broker, publisher: Publisher, get: DirectGet, log: Logger): Fanout {
   return {
     async publish(job) {
-      const lane = toPartition(toToken(job.groupId || job.recvUserIds.join()), lanes);
-      const subject = fanoutSubject(lane, job.items.map((item) => itemKey(item).id).join("+"));
+      const subject = fanoutSubject(laneOf(job), job.items.map((item) => itemKey(item).id).join("+"));
       const write = { subject, payload: encodeFanoutJob(job), headers: {} };
       for (let tried = 1; ; tried++) {
         const stored = await publisher.store(fanoutStream, write);

@@ -1,3 +1,4 @@
+import { hash } from "node:crypto";
 import type { StreamSpec } from "../broker/declare.ts";
 
 /** The stream of sends to groups and lists that wait to be expanded. */
@@ -16,10 +17,18 @@ export const dueFilter = "due.*";
  * Sends to groups and lists are expanded in this many lanes, each in order; more instances than lanes would have nothing
  * to do.
  */
-export const lanes = 8;
+export const lanes = 16;
 
 /** The jobs of sends that are due. */
 export const dueJobs = { stream: scheduleStream, durable: "due", filter: dueFilter } as const;
+
+/**
+ * The lane of what is sent to a group, or to a list. By a hash all of whose bits count: by that of partitions, groups that
+ * are numbered share few lanes.
+ */
+export function laneOf({ groupId, recvUserIds }: { groupId: string; recvUserIds: readonly string[] }): number {
+  return hash("sha256", groupId || recvUserIds.join(), "buffer").readUInt32BE() % lanes;
+}
 
 /** The jobs of a lane. */
 export function fanoutJobs(lane: number) {

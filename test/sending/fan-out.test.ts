@@ -7,6 +7,7 @@ import { failure } from "../../src/errors.ts";
 import { NotificationSchema } from "../../src/gen/mustreach/delivery/v1/delivery_pb.ts";
 import type { Publisher } from "../../src/publishing/publish.ts";
 import { createFanout, expand } from "../../src/sending/fan-out.ts";
+import { laneOf, lanes } from "../../src/sending/layout.ts";
 import { noCollapse } from "../helpers/tracking.ts";
 
 const job = {
@@ -29,6 +30,20 @@ function expandRecalled(error: unknown) {
   };
   return { written, done: expand(deps, job, new AbortController().signal) };
 }
+
+test("groups that are numbered are spread over all lanes, and a group stays in its own", () => {
+  const counts = new Map<number, number>();
+  for (let i = 0; i < 1_000; i++) {
+    const lane = laneOf({ groupId: `room-${i}`, recvUserIds: [] });
+    expect(laneOf({ groupId: `room-${i}`, recvUserIds: [] })).toBe(lane);
+    counts.set(lane, (counts.get(lane) ?? 0) + 1);
+  }
+  expect([...counts.keys()].toSorted((a, b) => a - b)).toEqual(Array.from({ length: lanes }, (_, lane) => lane));
+  expect(Math.max(...counts.values())).toBeLessThan(2 * (1_000 / lanes));
+  expect(new Set(Array.from({ length: 10 }, (_, i) => laneOf({ groupId: `group-${i}`, recvUserIds: [] }))).size).toBe(
+    6,
+  );
+});
 
 describe("the expansion of a send that was recalled", () => {
   test("is done when the record of the send is gone: there is nothing to recall", async () => {
