@@ -270,7 +270,6 @@ for (const [name, happen] of Object.entries(faults)) {
     `| ${name} | ${column(({ backlogMs }) => backlogMs)} | ${column(({ sendMs }) => sendMs)} | ${column(({ reachMs }) => reachMs)} | ${worst} |`,
   );
 }
-for (const error of deployment.errors().slice(0, 5)) log(error);
 ended.abort();
 await deployment.stop();
 process.exit();

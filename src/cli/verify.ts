@@ -120,7 +120,7 @@ async function run(flags: VerifyFlags): Promise<void> {
   const ending = endAfter(seconds * 1_000 + graceMs, "it has not ended by itself");
   try {
     say(`seed ${flags.seed}, ${seconds} s, ${deployment.instances.map(({ name }) => name).join(", ")}`);
-    const { totals, violations, errors } = await verify({
+    const { totals, violations } = await verify({
       ...flags,
       deployment,
       seconds,
@@ -131,8 +131,6 @@ async function run(flags: VerifyFlags): Promise<void> {
       say,
     });
     say(toLines(totals).join("\n"));
-    for (const error of errors.slice(0, 5)) say(`logged: ${error}`);
-    if (errors.length > 5) say(`… and ${errors.length - 5} more errors were logged`);
     say(`written to ${flags.out}`);
     if (violations.length > 0) {
       say(violations.join("\n\n"));

@@ -39,8 +39,8 @@ export interface Deployment {
   userToken(userId: string): Promise<string>;
   /** Where the broker can be reached: a consumer of its own for a user. */
   readonly native?: (userId: string) => ReceiveDoor;
-  /** What its instances have logged as errors, as far as we can see. */
-  errors(): readonly string[];
+  /** When its instances ended by themselves, or did not when they were asked to, as far as we can see. */
+  ownFaults(): readonly string[];
   stop(): Promise<void>;
 }
 

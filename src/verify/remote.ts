@@ -35,7 +35,7 @@ export async function reachRemote(urls: readonly string[], adminToken: string): 
       tokens.set(userId, token);
       return token;
     },
-    errors: () => [],
+    ownFaults: () => [],
     stop: async () => {},
   };
 }

@@ -1,7 +1,7 @@
 import { mkdir, writeFile } from "node:fs/promises";
 import { join } from "node:path";
 import { explain } from "./check/explain.ts";
-import type { Deployment, Fault } from "./deployment.ts";
+import type { Fault } from "./deployment.ts";
 import { openHistoryFile } from "./history-file.ts";
 import { createProgress } from "./progress.ts";
 import { type Round, type RoundOptions, runRound } from "./round.ts";
@@ -27,8 +27,6 @@ export interface Verdict {
   readonly totals: Totals;
   /** What did not end or start, and one of each kind of violation, with what led to it and where it is in the history. */
   readonly violations: readonly string[];
-  /** What instances have logged as errors. */
-  readonly errors: readonly string[];
 }
 
 /** After so many rounds in a row that something has not ended or started in, the deployment is taken not to come back. */
@@ -58,7 +56,8 @@ export async function verify(options: VerifyOptions): Promise<Verdict> {
       const lines = await file?.add(round, shown.history);
       const where = lines === undefined ? "" : `, lines ${lines.first} to ${lines.last} of history.jsonl`;
       say(describeRound(round, shown));
-      for (const [kind, told] of toViolations(shown)) {
+      const ownFaults = deployment.ownFaults().map((told) => [told, told] as const);
+      for (const [kind, told] of [...toViolations(shown), ...ownFaults]) {
         if (violations.has(kind)) continue;
         const violation = `round ${round}${where}: ${told}`;
         violations.set(kind, violation);
@@ -67,7 +66,7 @@ export async function verify(options: VerifyOptions): Promise<Verdict> {
       }
       failed = shown.failures.length > 0 ? failed + 1 : 0;
       const isOver = endsAt - performance.now() < 1_000;
-      const isBroken = shown.failures.length + shown.findings.length > 0;
+      const isBroken = shown.failures.length + shown.findings.length + ownFaults.length > 0;
       if (isOver || failed === maxFailed || (isBroken && !keepGoing)) break;
     }
   } finally {
@@ -75,7 +74,7 @@ export async function verify(options: VerifyOptions): Promise<Verdict> {
   }
   await file?.close();
   if (out !== undefined) await writeFile(join(out, "timeline.svg"), timeline.draw(`seed ${seed}`));
-  return { totals, violations: [...violations.values()], errors: errorsOf(deployment) };
+  return { totals, violations: [...violations.values()] };
 }
 
 /** By its kind: one of each tells more than many of one. */
@@ -87,10 +86,6 @@ function toViolations({ history, findings, failures }: Round): (readonly [kind: 
   const [failure, ...more] = failures;
   if (failure === undefined) return broken;
   return [["failure", more.length === 0 ? failure : `${failure}\n  … and ${more.length} more`] as const, ...broken];
-}
-
-function errorsOf(deployment: Deployment): readonly string[] {
-  return [...new Set(deployment.errors())];
 }
 
 function describeRound(round: number, { history: { sends, devices, marks }, findings, failures }: Round): string {

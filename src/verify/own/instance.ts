@@ -25,8 +25,8 @@ export interface OwnInstance extends Instance {
   killWorker(): Promise<void>;
   /** Stops one of its workers, and ends nothing; resolves with what lets it go on. */
   freezeWorker(): Promise<() => void>;
-  /** What it has logged as errors, and how it ended by itself. */
-  errors(): readonly string[];
+  /** When it ended by itself, or did not when it was asked to. */
+  ownFaults(): readonly string[];
   /** Ends it for good. */
   remove(): Promise<void>;
 }
@@ -44,9 +44,6 @@ const endTimeoutMs = 30_000;
 /** The last lines of its log, for the message when it does not start. */
 const maxLastWords = 30;
 
-/** Errors that are kept. */
-const maxErrors = 1_000;
-
 /** Options of {@link createInstance}. */
 export interface InstanceOptions {
   readonly name: string;
@@ -54,7 +51,7 @@ export interface InstanceOptions {
   readonly settings: Readonly<Record<string, string>>;
   /** What its Node is started with. */
   readonly nodeOptions: readonly string[];
-  /** The file that gets its log, anew. Default: only its errors are kept. */
+  /** The file that gets its log, anew. Default: none. */
   readonly logFile?: string | undefined;
 }
 
@@ -63,10 +60,7 @@ export async function createInstance(options: InstanceOptions): Promise<OwnInsta
   const { name, settings, nodeOptions, logFile } = options;
   const link = await openLink(0);
   const log = logFile === undefined ? undefined : createWriteStream(logFile);
-  const problems: string[] = [];
-  const report = (problem: string) => {
-    if (problems.length < maxErrors) problems.push(`${name}: ${problem}`);
-  };
+  const ownFaults: string[] = [];
   const lastWords: string[] = [];
   let child: ChildProcess | undefined;
   let isUp = false;
@@ -88,12 +82,11 @@ export async function createInstance(options: InstanceOptions): Promise<OwnInsta
       log?.write(`${line}\n`);
       lastWords.push(line);
       if (lastWords.length > maxLastWords) lastWords.shift();
-      const { level, msg, url } = parseLine(line);
+      const { msg, url } = parseLine(line);
       if (msg === "listening") listening.resolve(Number(new URL(String(url)).port));
-      if (Number(level) >= 50) report(line);
     });
     started.once("exit", (code, signal) => {
-      if (isUp && !isExpected) report(`it ended by itself: ${signal ?? `exit code ${code}`}`);
+      if (isUp && !isExpected) ownFaults.push(`${name} ended by itself: ${signal ?? `exit code ${code}`}`);
       isUp = false;
       listening.resolve(0);
     });
@@ -116,7 +109,7 @@ export async function createInstance(options: InstanceOptions): Promise<OwnInsta
     const exited = once(child, "exit");
     child.kill(signal);
     const insist = setTimeout(() => {
-      report(`it had not ended ${endTimeoutMs / 1_000} s after it was asked to`);
+      ownFaults.push(`${name} had not ended ${endTimeoutMs / 1_000} s after it was asked to`);
       child?.kill("SIGKILL");
     }, endTimeoutMs);
     await exited;
@@ -149,7 +142,7 @@ export async function createInstance(options: InstanceOptions): Promise<OwnInsta
       signal(worker, "SIGSTOP");
       return () => signal(worker, "SIGCONT");
     },
-    errors: () => problems,
+    ownFaults: () => ownFaults,
     async remove() {
       child?.kill("SIGCONT");
       await end("SIGKILL");

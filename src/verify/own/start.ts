@@ -147,7 +147,7 @@ export async function startOwn({
       tokens.set(userId, token);
       return token;
     },
-    errors: () => instances.flatMap((instance) => instance.errors()),
+    ownFaults: () => instances.flatMap((instance) => instance.ownFaults()),
     stop,
   };
 }
