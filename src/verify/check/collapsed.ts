@@ -5,6 +5,7 @@ import {
   firstStart,
   type History,
   heardBy,
+  isRecalled,
   type Send,
 } from "./history.ts";
 
@@ -45,7 +46,8 @@ export function inspectCollapsed(history: History, device: DeviceHistory): Findi
     }
   }
   for (const [, ofTopic] of Map.groupBy(arrivals.values(), ({ send }) => nameTopic(send))) {
-    const accepted = ofTopic.filter(({ send }) => acceptance(send) !== undefined);
+    // One that was recalled before it took the place of the others is not there to take it.
+    const accepted = ofTopic.filter(({ send }) => acceptance(send) !== undefined && !isRecalled(send));
     const newest = accepted.reduce(
       (last, next) => (next.sequence > last.sequence ? next : last),
       accepted[0] ?? nothing,

@@ -150,6 +150,11 @@ export function acceptance(send: Send): { readonly from: number; readonly until:
   return { from: firstStart(send), until: Math.min(...accepted.map(({ endedAt }) => endedAt)) };
 }
 
+/** Whether a send was recalled, or may have been. */
+export function isRecalled({ recalls }: Send): boolean {
+  return recalls.some(({ outcome }) => outcome !== "refused");
+}
+
 /** When it was sent for the first time. */
 export function firstStart({ attempts }: Send): number {
   return Math.min(...attempts.map(({ startedAt }) => startedAt));

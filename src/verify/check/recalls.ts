@@ -1,5 +1,13 @@
 import { groupRivals, mayBeReplaced } from "./collapsed.ts";
-import { acceptance, type DeviceHistory, type Finding, type History, heardBy, type Send } from "./history.ts";
+import {
+  acceptance,
+  type DeviceHistory,
+  type Finding,
+  type History,
+  heardBy,
+  isRecalled,
+  type Send,
+} from "./history.ts";
 
 /** What was recalled does not arrive in a session that is opened later, and who has it is told. */
 export function inspectRecalls(history: History, device: DeviceHistory): Finding[] {
@@ -43,8 +51,4 @@ function recallOf(send: Send): number | undefined {
     ({ outcome, startedAt }) => outcome === "accepted" && accepted !== undefined && startedAt > accepted.until,
   );
   return recalls.length === 0 ? undefined : Math.min(...recalls.map(({ endedAt }) => endedAt));
-}
-
-function isRecalled({ recalls }: Send): boolean {
-  return recalls.some(({ outcome }) => outcome !== "refused");
 }

@@ -196,6 +196,13 @@ describe("the inspection finds", () => {
     ["what is for another device", historyOf([send("a", { recvDeviceId: "tablet" })], [])],
     ["what is for all but it", historyOf([send("a", { exceptDeviceId: "phone" })], [])],
 
+    [
+      "an older one whose replacement was recalled before it took its place",
+      historyOf(
+        [first, { ...second, recalls: [call(41, 60)] }],
+        phone(got(1, "first"), got(2, "second"), got(3, "second", "recall")),
+      ),
+    ],
     ["the newest alone", historyOf([first, second], phone(got(2, "second")))],
     [
       "the newest, and that it replaced one",
