@@ -168,6 +168,11 @@ function configOf(
   };
 }
 
+/** Whether a stream was created with {@link StreamSpec.isInMemory}. */
+export function isInMemory({ storage }: Pick<StreamConfig, "storage">): boolean {
+  return storage === StorageType.Memory;
+}
+
 function differs(current: StreamConfig, declared: Partial<StreamConfig>): boolean {
   return differencesOf(current, declared).length > 0;
 }

@@ -100,12 +100,19 @@ export const sessionSpec: StreamSpec = {
   name: sessionStream,
   description: "the order in which sessions of devices are opened",
   subjects: [sessionEpochSubject, "session.*.*.*"],
-  // A device that connects must not wait for a disk, nor fail for a full one. A single broker forgets such a stream when
-  // it is restarted, one of a cluster its content.
+  // A device that connects must not wait for a disk, nor fail for a full one. A broker forgets such a stream when it is
+  // restarted.
   isInMemory: true,
   hasTtls: true,
   republish: { src: "session.*.*.*", dest: "live.{{wildcard(1)}}.{{wildcard(2)}}.session.{{wildcard(3)}}" },
 };
+
+/**
+ * On disk: where it has replicas, or the account no memory. With replicas in memory, nodes that were restarted had forgotten
+ * what they had agreed to, and there was no leader any more, or one that nobody followed (nats-server 2.15.2, found by
+ * `verify`).
+ */
+export const storedSessionSpec: StreamSpec = { ...sessionSpec, isInMemory: false };
 
 /** The stream that counts how often what the broker keeps in memory began anew. */
 export const epochStream = "EPOCHS";

@@ -1,6 +1,6 @@
 import type { BaseLogger } from "pino";
 import type { Broker } from "../broker/connect.ts";
-import { declare, type StreamSpec } from "../broker/declare.ts";
+import { declare, isInMemory, type StreamSpec } from "../broker/declare.ts";
 import { isMemoryFull, isOvertaken, toRefusal } from "../broker/faults.ts";
 import { askLeader, purge, stateOf } from "../broker/reads/leader.ts";
 import { toPartition, toToken } from "../broker/subjects.ts";
@@ -15,6 +15,7 @@ import {
   sessionSpec,
   sessionStream,
   sessionSubject,
+  storedSessionSpec,
 } from "./layout.ts";
 
 /**
@@ -74,17 +75,18 @@ export async function createOpenSession(broker: Broker, options: SessionOrderOpt
   let leaderlessSinceMs: number | undefined;
 
   /**
-   * Gives the memory up when it does not get a leader again: replicas that have forgotten all, as most have when the nodes of
-   * a cluster are restarted one after the other, do not elect one until all of them have (nats-server 2.15). The cluster
-   * removes a stream without its leader, and nothing in it is needed: its next life has an epoch of its own. Resolves to
-   * whether it was given up.
+   * Gives the memory up when it does not get a leader again, as when the node that has the only copy is gone, and when an
+   * earlier version has put replicas of it into memory. The cluster removes a stream without its leader, and nothing in it
+   * is needed: its next life has an epoch of its own. Resolves to whether it was given up.
    */
-  const giveUpLeaderless = async (): Promise<boolean> => {
-    const { cluster } = await broker.jsm.streams.info(sessionStream);
+  const giveUp = async (): Promise<boolean> => {
+    const { cluster, config } = await broker.jsm.streams.info(sessionStream);
     const isLed = cluster === undefined || Boolean(cluster.leader);
     leaderlessSinceMs = isLed ? undefined : (leaderlessSinceMs ?? performance.now());
-    if (leaderlessSinceMs === undefined || performance.now() - leaderlessSinceMs < leaderlessMs) return false;
-    log.warn({ stream: sessionStream }, "the order of sessions has no leader for too long: it begins anew");
+    const isLost = leaderlessSinceMs !== undefined && performance.now() - leaderlessSinceMs >= leaderlessMs;
+    const isMisplaced = replicas > 1 && isInMemory(config);
+    if (!isLost && !isMisplaced) return false;
+    if (isLost) log.warn({ stream: sessionStream }, "the order of sessions has no leader for too long: it begins anew");
     await broker.jsm.streams.delete(sessionStream);
     leaderlessSinceMs = undefined;
     return true;
@@ -97,12 +99,12 @@ export async function createOpenSession(broker: Broker, options: SessionOrderOpt
   const findEpoch = async (): Promise<number> => {
     const place = (spec: StreamSpec) => declare(broker, [spec], replicas, say, placeTimeoutMs);
     const placeAnywhere = () =>
-      place(sessionSpec).catch((error: unknown) => {
+      place(replicas > 1 ? storedSessionSpec : sessionSpec).catch((error: unknown) => {
         if (!isMemoryFull(error)) throw error;
-        return place({ ...sessionSpec, isInMemory: false });
+        return place(storedSessionSpec);
       });
     await placeAnywhere();
-    if (await giveUpLeaderless()) await placeAnywhere();
+    if (await giveUp()) await placeAnywhere();
     for (;;) {
       const marker = await askLeader(broker, sessionStream, { last: sessionEpochSubject });
       if (marker !== undefined) return marker.sequence;

@@ -1,9 +1,13 @@
-import { afterAll, beforeAll, expect, test } from "vitest";
+import { StorageType } from "@nats-io/jetstream";
+import { pino } from "pino";
+import { afterAll, beforeAll, expect, onTestFinished, test } from "vitest";
+import { connectBroker } from "../../src/broker/connect.ts";
 import { toPartition, toToken } from "../../src/broker/subjects.ts";
 import { loadConfig } from "../../src/config.ts";
 import { diagnose } from "../../src/doctor/diagnose.ts";
 import { toErrorFacts } from "../../src/errors.ts";
 import { Durability } from "../../src/gen/mustreach/msg/v1/msg_pb.ts";
+import { sessionStream } from "../../src/live/layout.ts";
 import { type Cluster, startCluster } from "../helpers/cluster.ts";
 import { type DeviceSession, dataOf, isIncreasing, openSender, useDevices } from "../helpers/device.ts";
 import { startTestServer, type TestServer, testSecret } from "../helpers/server.ts";
@@ -58,6 +62,27 @@ test("of two sessions of a device that are opened at the same moment on two node
   };
   const outcomes = await Promise.all(Array.from({ length: 30 }, (_, round) => play(round)));
   expect(outcomes).toEqual(Array(30).fill("1506 and notification"));
+});
+
+test("the order of sessions is on disk, also where an earlier version had put it into memory", async () => {
+  const { cluster, one, two } = instances();
+  const log = pino({ level: "silent" });
+  const broker = await connectBroker({ servers: [...cluster.urls], requestTimeoutMs: 20_000, log });
+  onTestFinished(() => broker.close());
+  const { streams } = broker.jsm;
+  const { config } = await streams.info(sessionStream);
+  expect(config).toMatchObject({ storage: "file", num_replicas: 3 });
+  await streams.delete(sessionStream);
+  await streams.add({ ...config, storage: StorageType.Memory });
+  const send = openSender(one.url, await one.adminToken());
+  const device = openDevice(two.url, await two.userToken("moved"));
+  const session = await device.subscribe();
+  await send({ to: "moved", data: "1" });
+  expect(dataOf(await session.take(1))).toEqual(["1"]);
+  expect((await streams.info(sessionStream)).config.storage).toBe("file");
+  // The next on another instance takes its place: the order has gone on.
+  await openDevice(one.url, await one.userToken("moved")).subscribe();
+  expect(await outcome(session)).toBe("1506");
 });
 
 // In a replicated stream a broker that finds another message before one than that names gives the stream up, on all nodes.
