@@ -4,8 +4,8 @@ import { type ErrorName, failure } from "./errors.ts";
 /** Waits are told in steps, in milliseconds: those whose waits are alike are told the same. */
 const stepMs = 10;
 
-/** How many are kept of one reason, each of another wait: those of up to 2.5 s. */
-const maxKept = 250;
+/** How many are kept of one reason, each of another wait: those of up to 12.5 s. */
+const maxKept = 1_250;
 
 /**
  * Creates the error of one reason, by the wait that it asks for, in milliseconds. One that many callers get at a moment is

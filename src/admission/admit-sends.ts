@@ -35,8 +35,11 @@ export interface SendAdmission {
  */
 const freeFactor = 4;
 
-/** With no more than this under way a caller is refused only at the fixed bound, whatever the others have. */
-export const minShare = 8;
+/**
+ * With no more than this under way, or half of the fixed bound, a caller is refused only at that bound, whatever the others
+ * have.
+ */
+export const minShare = 16;
 
 /**
  * Sends that are at work at a time, one of each caller after the other; what else is under way waits for its turn. As
@@ -44,7 +47,10 @@ export const minShare = 8;
  */
 export const maxAtWork = 128;
 
-/** A refused caller is asked to wait for so long, in milliseconds: at random, so that not all come back at once. */
+/**
+ * A refused caller is asked to wait for so long, in milliseconds: at random, so that not all come back at once. One that has
+ * more than its least share under way, up to eight times as long while a crowd lasts.
+ */
 const minWaitMs = 500;
 const maxWaitMs = 1_500;
 
@@ -60,11 +66,12 @@ export function createSendAdmission(
 ): SendAdmission {
   const callers = new Map<string, number>();
   const rounds = createRounds(maxAtWork);
+  const least = Math.min(minShare, Math.floor(maxInFlight / 2));
   let inFlight = 0;
   let refused = 0;
 
   const weigh = (count: number, own: number): number => {
-    if (own + count <= minShare && inFlight + count <= maxInFlight) return count;
+    if (own + count <= least && inFlight + count <= maxInFlight) return count;
     const room = Math.floor((freeFactor * (limit.current - inFlight) - own) / (1 + freeFactor));
     if (count <= room) return count;
     return own === 0 && room > 0 ? room : 0;
@@ -77,7 +84,7 @@ export function createSendAdmission(
       if (weight === 0) {
         refused++;
         limit.refuse();
-        throw tooMany();
+        throw tooMany(own > least ? limit.patience : 1);
       }
       callers.set(callerId, own + weight);
       inFlight += weight;
@@ -108,6 +115,6 @@ const refuse = createRefusals(
   "this caller has as many sends under way as there is room for; none of this was sent",
 );
 
-function tooMany() {
-  return refuse(minWaitMs + Math.random() * (maxWaitMs - minWaitMs));
+function tooMany(patience: number) {
+  return refuse(patience * (minWaitMs + Math.random() * (maxWaitMs - minWaitMs)));
 }

@@ -2,6 +2,8 @@
 export interface LatencyLimit {
   /** How much may be in flight now. */
   readonly current: number;
+  /** How many times longer than usual one is to wait that is refused now: 1, and more while a crowd lasts. */
+  readonly patience: number;
   /** When one began and ended, in milliseconds; `inFlight` is what there was when it began, itself included. */
   observe(startedMs: number, endedMs: number, inFlight: number): void;
   /** One was refused for want of room. */
@@ -19,6 +21,14 @@ export const minCrowdedLimit = 80;
 
 /** Refused for each that was done, from which on more is wanted than there is room for. A few who come again are no crowd. */
 const crowd = 1 / 8;
+
+/**
+ * While a crowd lasts, who is refused waits this many times longer with each such time, up to this many times in all; then
+ * as much less. It takes some seconds, in which those who were told to wait come back, to know how large it is. To refuse
+ * costs half as much as to store: with it, a crowd of thousands takes a twentieth of the time of those that are let in.
+ */
+const patienceStep = 1.05;
+const maxPatience = 8;
 
 /** What was observed is judged when it has lasted this long, in milliseconds, and is this many. */
 const windowMs = 100;
@@ -57,6 +67,7 @@ const maxTargetMs = 1_000;
 export function createLatencyLimit(max: number): LatencyLimit {
   const start = Math.min(startLimit, max);
   let current = start;
+  let patience = 1;
   let unloadedMs = minTargetMs / tolerance;
   let sinceMs = performance.now();
   let samples = 0;
@@ -69,7 +80,10 @@ export function createLatencyLimit(max: number): LatencyLimit {
     // Of the whole time: the first to begin after a batch find nobody, and share the next one with all who come then.
     if (peak <= maxUnloaded) unloadedMs += (meanMs - unloadedMs) * unloadedWeight;
     const targetMs = Math.min(maxTargetMs, Math.max(minTargetMs, tolerance * unloadedMs));
-    const min = Math.min(refused >= crowd * samples ? minCrowdedLimit : minLimit, max);
+    const isCrowd = refused >= crowd * samples;
+    patience = isCrowd ? Math.min(maxPatience, patience * patienceStep) : Math.max(1, patience / patienceStep);
+    // It is still there when those who wait are so patient that few are refused.
+    const min = Math.min(patience > 1 ? minCrowdedLimit : minLimit, max);
     const steps = step * Math.floor((nowMs - sinceMs) / windowMs);
     if (meanMs > targetMs) {
       // No slowness with less in flight is of its making.
@@ -93,6 +107,9 @@ export function createLatencyLimit(max: number): LatencyLimit {
   return {
     get current() {
       return current;
+    },
+    get patience() {
+      return patience;
     },
     observe(startedMs, endedMs, inFlight) {
       const ms = endedMs - startedMs;

@@ -4,7 +4,7 @@ import { createSendAdmission, maxAtWork, minShare, type SendAdmission } from "..
 import { retryAfterMsOf, toErrorFacts } from "../../src/errors.ts";
 
 /** A limit that stays where it is put. */
-const fixed = (current: number) => ({ current, observe: () => {}, refuse: () => {} });
+const fixed = (current: number, patience = 1) => ({ current, patience, observe: () => {}, refuse: () => {} });
 
 /** Begins sends that last until they are told to end; those that were refused are not among them. */
 function begin(admission: SendAdmission, callerId: string, times: number, count = 1) {
@@ -58,6 +58,20 @@ test("one who has 2,000 in flight has four fifths of the room, the rest is refus
   }
   for (const other of others) await other.end();
   expect(admission.inFlight()).toBe(0);
+});
+
+test("while a crowd lasts, who has much under way waits longer, and who has little does not", async () => {
+  const admission = createSendAdmission(100, fixed(100, 8));
+  const flood = begin(admission, "flood", 200);
+  const crowd = Array.from({ length: 4 }, (_, n) => begin(admission, `crowd-${n}`, minShare));
+  const other = begin(admission, "other", 1);
+  await vi.waitFor(() => expect([flood.refusals.length, other.refusals.length]).toEqual([120, 1]));
+  for (const refusal of flood.refusals) {
+    expect(retryAfterMsOf(refusal)).toBeGreaterThanOrEqual(4_000);
+    expect(retryAfterMsOf(refusal)).toBeLessThanOrEqual(12_000);
+  }
+  for (const refusal of other.refusals) expect(retryAfterMsOf(refusal)).toBeLessThanOrEqual(1_500);
+  for (const one of [flood, other, ...crowd]) await one.end();
 });
 
 test("many callers who take all they can never exceed the bound, and share alike", () => {

@@ -39,6 +39,19 @@ test("falls while what is in flight is slow, by half at most at a time, and neve
   expect(seen.at(-1)).toBe(minLimit);
 });
 
+test("asks for more patience while a crowd lasts, up to eight times as much, and then less", () => {
+  const limit = createLatencyLimit(max);
+  observe(limit, 5, 100);
+  expect(limit.patience).toBe(1);
+  observe(limit, 5, 100, 2);
+  expect(limit.patience).toBeGreaterThan(1);
+  expect(limit.patience).toBeLessThan(1.2);
+  for (let i = 0; i < 60; i++) observe(limit, 5, 100, 2);
+  expect(limit.patience).toBe(8);
+  for (let i = 0; i < 60; i++) observe(limit, 5, 100);
+  expect(limit.patience).toBe(1);
+});
+
 test("falls from what was in flight, at once", () => {
   const limit = createLatencyLimit(max);
   observe(limit, 500, 1_000);
