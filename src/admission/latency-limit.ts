@@ -24,8 +24,8 @@ const crowd = 1 / 8;
 
 /**
  * While a crowd lasts, who is refused waits this many times longer with each such time, up to this many times in all; then
- * as much less. It takes some seconds, in which those who were told to wait come back, to know how large it is. To refuse
- * costs half as much as to store: with it, a crowd of thousands takes a twentieth of the time of those that are let in.
+ * as much less. It takes some seconds, in which those who were told to wait come back, to know how large it is. Of 2,560 in
+ * flight 2,438 a second were refused without it, and 1,954 let in; with it, 402 and 2,353 (`bench:overload`).
  */
 const patienceStep = 1.05;
 const maxPatience = 8;

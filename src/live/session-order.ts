@@ -21,7 +21,7 @@ import {
 /**
  * Records that a session of a device opens, and resolves to its place in the order of all sessions: higher than that of
  * each one that was recorded before, on whatever instance, also over a restart of the broker. The broker tells the
- * instances that listen for the user. One write into memory.
+ * instances that listen for the user. One write: into memory, or with replicas to disk, without a sync of its own.
  *
  * Throws NetworkError (90004) when the broker does not answer in time. It may have told of the session all the same.
  */

@@ -10,8 +10,8 @@ const destinations = new WeakMap<object, DestinationStream>();
 
 /**
  * Creates the process's log: a JSON object a line, on standard error, so that standard output is a command's own.
- * Tokens and secrets are not logged; those paths are removed if one ever is. Neither are stacks: {@link toLoggedError}. A line that cannot be written is dropped:
- * see {@link droppedLines}.
+ * Tokens and secrets are not logged; those paths are removed if one ever is. Neither are stacks. A line that cannot be
+ * written is dropped: see {@link droppedLines}.
  *
  * @param bindings what each line has. Default: nothing.
  */
@@ -65,7 +65,7 @@ const home = resolve(import.meta.dirname, "../..");
  * `code`), and its causes. No stack, and nothing that is made of more: a client library's error may have what it was
  * asked, and the error of an answer has its details, with a description of their types.
  */
-export function toLoggedError(thrown: unknown, depth = 0): unknown {
+function toLoggedError(thrown: unknown, depth = 0): unknown {
   if (!Error.isError(thrown)) return toErrorText(String(thrown));
   const plain = Object.entries(thrown).flatMap(([key, value]) => {
     if (typeof value === "number") return [[key, value]];
