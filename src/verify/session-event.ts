@@ -17,7 +17,12 @@ export function placeOf(event: DeviceEvent | undefined) {
   }
 }
 
-/** What is kept of an event; undefined for what is none of a notification. */
+/**
+ * What is kept of an event; undefined for what is none of a notification.
+ *
+ * @param dataOf is asked whenever the data of what has only an id is looked at: a recall may come before the send that it
+ * recalls is answered.
+ */
 export function toSessionEvent(
   event: DeviceEvent | undefined,
   at: number,
@@ -30,7 +35,14 @@ export function toSessionEvent(
     }
     case "recall": {
       const { sequence, serverMsgId } = event.value;
-      return { at, kind: "recall", sequence: Number(sequence), data: dataOf(serverMsgId) };
+      return {
+        at,
+        kind: "recall",
+        sequence: Number(sequence),
+        get data() {
+          return dataOf(serverMsgId);
+        },
+      };
     }
     case "gap": {
       const { from, to, reason } = event.value;
@@ -38,7 +50,15 @@ export function toSessionEvent(
     }
     case "settled": {
       const { sequence, serverMsgId, wasSent } = event.value;
-      return { at, kind: "settled", sequence: Number(sequence), data: dataOf(serverMsgId), wasSent };
+      return {
+        at,
+        kind: "settled",
+        sequence: Number(sequence),
+        wasSent,
+        get data() {
+          return dataOf(serverMsgId);
+        },
+      };
     }
     case "message": {
       const { sequence = 0n, data = "" } = event.value.notification ?? {};
