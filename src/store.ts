@@ -127,11 +127,12 @@ export async function openStore(
   await declare(broker, specs, replicas, (err) =>
     log.warn({ err, replicas }, "waiting for the broker to take streams: is its cluster whole?"),
   );
-  const epochs = createEpochs({ reads, writes, partitions, retentionMs, isReplicated: replicas > 1, log });
+  const isReplicated = replicas > 1;
+  const epochs = createEpochs({ reads, writes, partitions, retentionMs, isReplicated, log });
   const publisher = createPublisher(writes, {
     sendTimeoutMs: timeoutMs,
     isFsynced: () => audit.durability === "FSYNCED",
-    isReplicated: replicas > 1,
+    isReplicated,
     gate: epochs,
     ...(onWriteAnswered && { onAnswered: onWriteAnswered }),
   });
@@ -140,12 +141,13 @@ export async function openStore(
   const cursors = createCursors(writes, directGet, {
     maxDevicesPerUser: config.maxDevicesPerUser,
     epochs: { of: epochs, partitions },
+    isReplicated,
     clock,
     log,
   });
   clock.jumps?.before(cursors.flushAll);
   clock.jumps?.after(() => bringForward({ broker, get: directGet, clock }, waiting));
-  const revocations = await openRevocations(broker, directGet, { ttlMs: revocationTtlOf(config), log });
+  const revocations = await openRevocations(broker, directGet, { ttlMs: revocationTtlOf(config), isReplicated, log });
   const groups = createGroups(writes, directGet, {
     timeoutMs,
     // A scheduled send, and the status of any, ask for the members of that time.

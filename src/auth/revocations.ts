@@ -3,6 +3,7 @@ import type { BaseLogger } from "pino";
 import { z } from "zod";
 import type { Broker } from "../broker/connect.ts";
 import type { DirectGet } from "../broker/reads/direct-get.ts";
+import { createRecords } from "../broker/reads/records.ts";
 import { listen, type Signal, whenListening } from "../broker/signal.ts";
 import { toToken } from "../broker/subjects.ts";
 import { replace } from "../broker/write.ts";
@@ -47,6 +48,8 @@ interface RevocationOptions {
    * another server minted, since a forgotten revocation makes its tokens valid again.
    */
   readonly ttlMs: number;
+  /** Whether the bucket has replicas. Default false. */
+  readonly isReplicated?: boolean;
   readonly log: BaseLogger;
 }
 
@@ -71,6 +74,7 @@ export async function openRevocations(
   options: RevocationOptions,
 ): Promise<Revocations> {
   const { log, ttlMs } = options;
+  const records = createRecords(broker, get, revokedStream, options);
   /** In order of arrival, so that what has outlived every token is at the front. */
   const known = new Map<string, Revocation>();
   const listeners = new Set<(revocation: Revocation) => void>();
@@ -94,7 +98,7 @@ export async function openRevocations(
   };
 
   const readAll = async (): Promise<void> => {
-    for (const entry of await get.under(revokedStream, revokedFilter)) hear(entry);
+    for (const entry of await records.under([revokedFilter])) hear(entry);
   };
 
   let isClosed = false;

@@ -1,6 +1,7 @@
 import type { Logger } from "pino";
 import type { Broker } from "../broker/connect.ts";
 import type { DirectGet } from "../broker/reads/direct-get.ts";
+import { createRecords } from "../broker/reads/records.ts";
 import { toPartition, toToken } from "../broker/subjects.ts";
 import { replace, type Write, write as writeOnce } from "../broker/write.ts";
 import { type Clock, systemClock } from "../clock.ts";
@@ -9,7 +10,9 @@ import { failure } from "../errors.ts";
 import { createLimit } from "../in-flight.ts";
 import { minBatchWrites } from "../publishing/group-commit.ts";
 import {
+  asStored,
   type Beginning,
+  type CursorEpochs,
   type CursorRecord,
   type DeviceCursor,
   decodeCursor,
@@ -17,7 +20,6 @@ import {
   readCursors,
   trimCursors,
 } from "./device-cursors.ts";
-import type { Epochs } from "./epochs.ts";
 import { cursorStream, cursorSubject, parseCursorSubject } from "./layout.ts";
 import type { Position } from "./lineage.ts";
 
@@ -76,22 +78,12 @@ interface CursorOptions {
   readonly maxDevicesPerUser?: number;
   /** How far a position is in the store as it is. Default: as far as its sequence says. */
   readonly epochs?: CursorEpochs | undefined;
+  /** Whether the bucket has replicas. Default false. */
+  readonly isReplicated?: boolean;
   /** Default: the system's. */
   readonly clock?: Clock;
   readonly log: Logger;
 }
-
-/** What cursors need of the epochs. */
-export interface CursorEpochs {
-  readonly of: Pick<Epochs, "refresh" | "meet" | "placeOf" | "replacements">;
-  readonly partitions: number;
-}
-
-/** Positions as their sequences say. */
-const asStored: CursorEpochs = {
-  of: { refresh: async () => {}, meet: async () => {}, placeOf: (_, { sequence }) => sequence, replacements: () => 0 },
-  partitions: 1,
-};
 
 /** How long {@link Cursors.close} and the write of a cursor try, in milliseconds. */
 const timeoutMs = { close: 2_000, write: 2_000 } as const;
@@ -116,6 +108,7 @@ export function createCursors(broker: Broker, get: DirectGet, options: CursorOpt
   const { log, coalesceMs = 1_000, maxUnstored = 200_000, maxRecent = 100_000 } = options;
   const { maxDevicesPerUser: maxDevices = 100, clock = systemClock } = options;
   const { of: epochs, partitions } = options.epochs ?? asStored;
+  const records = createRecords(broker, get, cursorStream, options);
 
   const refresh = async (users: Iterable<string>): Promise<void> => {
     const concerned = new Set([...users].map((user) => toPartition(user, partitions)));
@@ -162,7 +155,7 @@ export function createCursors(broker: Broker, get: DirectGet, options: CursorOpt
         const writes = payload === undefined ? [] : [{ subject, payload, replaces: before?.sequence ?? 0 }];
         return { writes, answer: before === undefined };
       });
-      if (isNew) await trimCursors({ broker, get, maxDevices }, user);
+      if (isNew) await trimCursors({ broker, records, maxDevices }, user);
       if (moved.get(subject)?.position === position) moved.delete(subject);
     }
   };
@@ -180,6 +173,7 @@ export function createCursors(broker: Broker, get: DirectGet, options: CursorOpt
     if (writes.length < minBatchWrites) return;
     const stored = await writeOnce(broker, writes, timeoutMs.write);
     if (stored.kind === "refused") return;
+    records.saw(stored.sequence);
     for (const { subject } of writes) {
       if (moved.get(subject)?.position === targets.get(subject)?.position) moved.delete(subject);
     }
@@ -231,7 +225,7 @@ export function createCursors(broker: Broker, get: DirectGet, options: CursorOpt
     await broker.whenConnected(deadlineIn(1_000));
     // What is stored meanwhile is ahead of what is read, and by then no longer among those that are.
     const before = moved.get(subject)?.position;
-    const message = await get.last(cursorStream, subject);
+    const message = await records.of(subject);
     const kept = message && decodeCursor(message.payload).position;
     const ahead = moved.get(subject)?.position ?? before;
     return ahead === undefined ? kept : further(user, kept, ahead);
@@ -275,7 +269,7 @@ export function createCursors(broker: Broker, get: DirectGet, options: CursorOpt
     },
     async ofUsers(userIds) {
       const byToken = new Map(userIds.map((userId) => [toToken(userId), userId]));
-      const stored = (await readCursors(get, [...byToken.keys()])).map(({ subject, payload, timeMs }) => {
+      const stored = (await readCursors(records, [...byToken.keys()])).map(({ subject, payload, timeMs }) => {
         return { user: parseCursorSubject(subject), storedAtMs: clock.at(timeMs), ...decodeCursor(payload) };
       });
       const found = Map.groupBy(stored, ({ user }) => user);

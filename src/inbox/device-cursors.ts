@@ -1,8 +1,10 @@
 import { z } from "zod";
 import { type Addressing, isFor } from "../addressing.ts";
 import type { Broker } from "../broker/connect.ts";
-import type { DirectGet, DirectMessage } from "../broker/reads/direct-get.ts";
+import type { DirectMessage } from "../broker/reads/direct-get.ts";
+import type { Records } from "../broker/reads/records.ts";
 import { remove } from "../broker/write.ts";
+import type { Epochs } from "./epochs.ts";
 import { cursorFilter, cursorStream } from "./layout.ts";
 import type { Position } from "./lineage.ts";
 
@@ -21,6 +23,18 @@ export function hasGot(cursor: DeviceCursor, sequence: number, devices: Addressi
   const { began = 0, deviceId } = cursor;
   return began < sequence && sequence <= cursor.sequence && isFor(devices, deviceId);
 }
+
+/** What cursors need of the epochs. */
+export interface CursorEpochs {
+  readonly of: Pick<Epochs, "refresh" | "meet" | "placeOf" | "replacements">;
+  readonly partitions: number;
+}
+
+/** Positions as their sequences say. */
+export const asStored: CursorEpochs = {
+  of: { refresh: async () => {}, meet: async () => {}, placeOf: (_, { sequence }) => sequence, replacements: () => 0 },
+  partitions: 1,
+};
 
 /** A cursor as it is stored. */
 export interface CursorRecord {
@@ -59,13 +73,10 @@ const maxRemoved = 100;
  *
  * @throws NetworkError (90004) when the broker does not answer in time.
  */
-export async function readCursors(get: DirectGet, users: readonly string[]): Promise<readonly DirectMessage[]> {
+export async function readCursors(records: Records, users: readonly string[]): Promise<readonly DirectMessage[]> {
   const messages: DirectMessage[] = [];
   for (let start = 0; start < users.length; start += usersPerRead) {
-    const filters = users.slice(start, start + usersPerRead).map(cursorFilter);
-    const indexed = await get.index(cursorStream, filters);
-    if (indexed?.pending === 0) messages.push(...indexed.messages);
-    else messages.push(...(await Promise.all(filters.map((filter) => get.under(cursorStream, filter)))).flat());
+    messages.push(...(await records.under(users.slice(start, start + usersPerRead).map(cursorFilter))));
   }
   return messages;
 }
@@ -77,10 +88,10 @@ export async function readCursors(get: DirectGet, users: readonly string[]): Pro
  * @throws NetworkError (90004) when the broker does not answer in time; what is not removed is when the next comes.
  */
 export async function trimCursors(
-  { broker, get, maxDevices }: { readonly broker: Broker; readonly get: DirectGet; readonly maxDevices: number },
+  { broker, records, maxDevices }: { readonly broker: Broker; readonly records: Records; readonly maxDevices: number },
   user: string,
 ): Promise<void> {
-  const cursors = await readCursors(get, [user]);
+  const cursors = await readCursors(records, [user]);
   const surplus = Math.max(0, Math.min(cursors.length - maxDevices, maxRemoved));
   // A cursor is stored anew whenever it moves, so the lowest sequences are of the longest idle.
   const oldest = cursors.toSorted((a, b) => a.sequence - b.sequence).slice(0, surplus);
