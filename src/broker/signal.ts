@@ -1,3 +1,4 @@
+import { randomBytes } from "node:crypto";
 import { headers, type Msg, type MsgHdrs } from "@nats-io/transport-node";
 import type { Deadline } from "../deadline.ts";
 import { readHeaders } from "../decode-stored.ts";
@@ -51,6 +52,7 @@ function tellAll(broker: Broker): void {
 
 /**
  * Tells whoever listens, once there is a connection; what is told in one turn of the event loop goes out in one write.
+ * {@link listen} passes it on once, and not after what was pushed later over the same connection.
  *
  * @throws NetworkError (90004) when there is none at `deadline`, ArgsError (1001) for a payload
  * that is larger than the broker takes.
@@ -64,8 +66,9 @@ export async function push(
 ): Promise<void> {
   await broker.whenConnected(deadline);
   await endOfTurn();
+  const all = isInCluster(broker.nc) ? { ...values, [numberHeader]: nextNumber(broker) } : values;
   try {
-    broker.nc.publish(subject, payload, values && { headers: toHeaders(values) });
+    broker.nc.publish(subject, payload, all && { headers: toHeaders(all) });
   } catch (error) {
     throw toFailure(error);
   }
@@ -75,6 +78,52 @@ function toHeaders(values: Readonly<Record<string, string>>): MsgHdrs {
   const block = headers();
   for (const [name, value] of Object.entries(values)) block.set(name, value);
   return block;
+}
+
+/**
+ * By whom a message was pushed, and its number among theirs, `<publisher>.<number>`. Where there are several servers, one
+ * that is late to learn that a listener has moved to another may have that one get a message again, or after later ones.
+ */
+const numberHeader = "Mustreach-Number";
+
+/** A server that is alone has neither other ways for a message nor, in what it tells of itself, this. */
+function isInCluster({ info }: { readonly info?: { readonly cluster?: string | undefined } | undefined }): boolean {
+  return info?.cluster !== undefined;
+}
+
+const pushed = new WeakMap<Broker, { readonly publisher: string; count: number }>();
+
+function nextNumber(broker: Broker): string {
+  const own = pushed.get(broker) ?? { publisher: randomBytes(9).toString("base64url"), count: 0 };
+  pushed.set(broker, own);
+  own.count++;
+  return `${own.publisher}.${own.count}`;
+}
+
+/** Of how many publishers a connection knows what was heard last; the one that it has known longest makes room. */
+const maxPublishers = 1_000;
+
+/**
+ * By connection and publisher, the last number that was heard: over all subjects, so that the order between them is kept,
+ * too, and a subscription takes no more memory.
+ */
+const lastHeard = new WeakMap<Subscriptions, Map<string, number>>();
+
+/** Whether a message is neither a copy of one that was heard, nor late; what has no number is news. */
+function isNews(subscriptions: Subscriptions, number: string): boolean {
+  if (number === "") return true;
+  const end = number.indexOf(".");
+  const publisher = number.slice(0, end);
+  const count = Number(number.slice(end + 1));
+  const last = lastHeard.get(subscriptions) ?? new Map<string, number>();
+  lastHeard.set(subscriptions, last);
+  if (count <= (last.get(publisher) ?? 0)) return false;
+  last.set(publisher, count);
+  if (last.size > maxPublishers) {
+    const [longest = ""] = last.keys();
+    last.delete(longest);
+  }
+  return true;
 }
 
 let turn: Promise<void> | undefined;
@@ -92,6 +141,8 @@ function endOfTurn(): Promise<void> {
 
 /** The part of the client library's connection that knows its subscriptions. */
 interface Subscriptions {
+  /** What the server that it is connected to tells of itself. */
+  readonly info?: { readonly cluster?: string | undefined };
   /** Gives it a number, and asks the broker, now and whenever there is another connection. */
   subscribe(subscription: Listening): void;
   unsubscribe(subscription: Listening): void;
@@ -129,7 +180,9 @@ class Listening {
 
   callback(error: Error | null, msg: Msg): void {
     if (error !== null || this.#isStopped) return;
-    this.#onSignal({ subject: msg.subject, payload: msg.data, reply: msg.reply, header: readHeaders(msg) });
+    const header = readHeaders(msg);
+    if (isInCluster(this.#subscriptions) && !isNews(this.#subscriptions, header(numberHeader))) return;
+    this.#onSignal({ subject: msg.subject, payload: msg.data, reply: msg.reply, header });
   }
 
   /** Called when it, or the connection, has ended. */
@@ -141,7 +194,8 @@ class Listening {
 
 /**
  * Listens, over reconnects as well, until it is stopped. The broker is asked at the end of this turn of the event loop,
- * before what {@link Broker.ask} asks from now on.
+ * before what {@link Broker.ask} asks from now on. In a cluster, of what is pushed to a subject one of its listeners on
+ * this connection hears.
  */
 export function listen(broker: Broker, subject: string, onSignal: (signal: Signal) => void): { stop(): void } {
   const { nc }: { readonly nc: Broker["nc"] & { readonly protocol?: Subscriptions } } = broker;

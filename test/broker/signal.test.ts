@@ -1,11 +1,13 @@
+import { connect, headers, type Msg, type NatsConnection } from "@nats-io/transport-node";
 import { pino } from "pino";
-import { beforeEach, describe, expect, test, vi } from "vitest";
+import { afterAll, beforeAll, beforeEach, describe, expect, onTestFinished, test, vi } from "vitest";
 import { type Broker, connectBroker } from "../../src/broker/connect.ts";
 import { declare } from "../../src/broker/declare.ts";
 import { listen, push, tell, tellLater, whenListening } from "../../src/broker/signal.ts";
 import { deadlineIn } from "../../src/deadline.ts";
 import { toErrorFacts } from "../../src/errors.ts";
 import { inboxSpecs } from "../../src/inbox/layout.ts";
+import { type Cluster, startCluster } from "../helpers/cluster.ts";
 import { type ExternalBroker, startExternalBroker } from "../helpers/external-broker.ts";
 
 let server: ExternalBroker;
@@ -49,6 +51,101 @@ describe("push", () => {
     await expect.poll(() => broker.isConnected()).toBe(false);
     const pushing = push(broker, subject, Buffer.from("lost"), deadlineIn(300));
     expect(await pushing.catch(toErrorFacts)).toMatchObject({ errCode: 90004 });
+  });
+
+  test("has no headers but those that it is given, where the broker is a single server", async () => {
+    const { got } = await eavesdrop(server.url, subject);
+    await push(broker, subject, Buffer.from("1"), inTime());
+    await push(broker, subject, Buffer.from("2"), inTime(), { Key: "value" });
+    await vi.waitFor(() =>
+      expect(got.map(({ headers }) => headers?.toString())).toEqual([undefined, "NATS/1.0\r\nKey: value\r\n\r\n"]),
+    );
+  });
+});
+
+/** Hears what is published on a subject, as it is, over a connection of its own. */
+async function eavesdrop(url: string, subject: string): Promise<{ nc: NatsConnection; got: Msg[] }> {
+  const nc = await connect({ servers: url });
+  onTestFinished(() => nc.close());
+  const got: Msg[] = [];
+  nc.subscribe(subject, { callback: (_, msg) => void got.push(msg) });
+  await nc.flush();
+  return { nc, got };
+}
+
+describe("push in a cluster", () => {
+  let cluster: Cluster;
+  beforeAll(async () => {
+    cluster = await startCluster();
+  });
+  afterAll(() => cluster.remove());
+
+  const connectTo = async (url: string): Promise<Broker> => {
+    const broker = await connectBroker({ servers: [url], requestTimeoutMs: 5_000, log: pino({ level: "silent" }) });
+    onTestFinished(() => broker.close());
+    return broker;
+  };
+
+  /** What a new publisher pushes, as another node gets it. */
+  const record = async (texts: readonly string[]) => {
+    const publisher = await connectTo(cluster.urls[0]);
+    const { nc, got } = await eavesdrop(cluster.urls[1], subject);
+    // Until the publisher's node knows that somebody listens at the other.
+    await vi.waitFor(() => {
+      tell(publisher, subject);
+      expect(got.length).toBeGreaterThan(0);
+    });
+    for (const text of texts) await push(publisher, subject, Buffer.from(text), inTime(), { Key: text });
+    return vi.waitFor(() => {
+      const pushes = got.filter(({ data }) => data.length > 0);
+      expect(pushes.map((msg) => msg.string())).toEqual(texts);
+      return { nc, pushes };
+    });
+  };
+
+  const publish = (nc: NatsConnection, msgs: readonly (Msg | undefined)[]) => {
+    for (const msg of msgs) nc.publish(subject, msg?.data, msg?.headers && { headers: msg.headers });
+  };
+
+  /** What is heard, of pushes their header, until what is told without a header. */
+  const hear = (listener: Broker) => {
+    const heard: string[] = [];
+    const listening = listen(listener, subject, ({ header }) => void heard.push(header("Key")));
+    const whenHeard = (keys: readonly string[]) => vi.waitFor(() => expect(heard).toEqual([...keys, ""]));
+    return { whenHeard, stop: () => listening.stop() };
+  };
+
+  test("is heard once, and not after what was published later", async () => {
+    const { nc, pushes } = await record(["1", "2", "3"]);
+    const [first, second, third] = pushes;
+    const listener = await connectTo(cluster.urls[1]);
+    const before = hear(listener);
+    await whenListening(listener, inTime());
+    publish(nc, [second, first, second, third, third, undefined]);
+    await before.whenHeard(["2", "3"]);
+    before.stop();
+    const after = hear(listener);
+    await whenListening(listener, inTime());
+    publish(nc, [third, undefined]);
+    await after.whenHeard([]);
+  });
+
+  test("is numbered by each publisher for itself; of 1,000 at most it is known what was heard", async () => {
+    const { pushes: one } = await record(["1", "2"]);
+    const { nc, pushes: other } = await record(["a"]);
+    const listener = await connectTo(cluster.urls[1]);
+    const { whenHeard } = hear(listener);
+    await whenListening(listener, inTime());
+    publish(nc, [...one, ...other, ...other, ...one]);
+    const further = Array.from({ length: 999 }, (_, i) => `further-${i}`);
+    for (const publisher of further) {
+      const block = headers();
+      block.set("Mustreach-Number", `${publisher}.1`);
+      block.set("Key", publisher);
+      nc.publish(subject, "", { headers: block });
+    }
+    publish(nc, [...other, ...one, undefined]);
+    await whenHeard(["1", "2", "a", ...further, "1", "2"]);
   });
 });
 
