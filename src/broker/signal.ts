@@ -29,9 +29,12 @@ export function tell(broker: Broker, subject: string, payload?: string, reply?: 
 
 const later = new Map<Broker, Message[]>();
 
+/** What a number takes with its header, in bytes, at most. */
+const maxHeadBytes = 128;
+
 /**
  * Tells whoever listens, when everything else that this turn of the event loop has to say is said. It may be lost, and is
- * while there is no connection, and when it is larger than the broker takes.
+ * while there is no connection, and when it is larger than the broker takes. It is numbered as what is {@link push}ed.
  */
 export function tellLater(broker: Broker, subject: string, payload: Uint8Array): void {
   const message = { subject, payload, headers: "" };
@@ -44,10 +47,13 @@ export function tellLater(broker: Broker, subject: string, payload: Uint8Array):
 
 function tellAll(broker: Broker): void {
   const { nc } = broker;
-  const maxBytes = nc.info?.max_payload ?? 0;
+  const isNumbered = isInCluster(nc);
+  const maxBytes = (nc.info?.max_payload ?? 0) - (isNumbered ? maxHeadBytes : 0);
   const messages = later.get(broker)?.filter(({ payload }) => payload.length <= maxBytes) ?? [];
   later.delete(broker);
-  if (messages.length > 0 && broker.isConnected() && !nc.isDraining() && !nc.isClosed()) sendMessages(nc, messages);
+  if (messages.length === 0 || !broker.isConnected() || nc.isDraining() || nc.isClosed()) return;
+  const number = () => `${numberHeader}: ${nextNumber(broker)}\r\n`;
+  sendMessages(nc, isNumbered ? messages.map((message) => ({ ...message, headers: number() })) : messages);
 }
 
 /**

@@ -130,6 +130,20 @@ describe("push in a cluster", () => {
     await after.whenHeard([]);
   });
 
+  test("is numbered together with what is told later", async () => {
+    const publisher = await connectTo(cluster.urls[0]);
+    const { got } = await eavesdrop(cluster.urls[0], subject);
+    tellLater(publisher, subject, Buffer.from("2"));
+    tellLater(publisher, subject, new Uint8Array(publisher.nc.info?.max_payload ?? 0));
+    tellLater(publisher, subject, Buffer.from("3"));
+    await push(publisher, subject, Buffer.from("1"), inTime());
+    await vi.waitFor(() => expect(got).toHaveLength(3));
+    const numbers = got.map(({ headers }) => headers?.get("Mustreach-Number").split(".") ?? []);
+    expect(got.map((msg) => msg.string())).toEqual(["1", "2", "3"]);
+    expect(numbers.map(([, number]) => number)).toEqual(["1", "2", "3"]);
+    expect(new Set(numbers.map(([publisher]) => publisher)).size).toBe(1);
+  });
+
   test("is numbered by each publisher for itself; of 1,000 at most it is known what was heard", async () => {
     const { pushes: one } = await record(["1", "2"]);
     const { nc, pushes: other } = await record(["a"]);
