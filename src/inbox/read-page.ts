@@ -1,4 +1,4 @@
-import type { DirectGet, DirectMessage } from "../broker/reads/direct-get.ts";
+import type { DirectGet, DirectMessage, Page, Range } from "../broker/reads/direct-get.ts";
 import type { Clock } from "../clock.ts";
 import type { Epochs } from "./epochs.ts";
 import { type InboxEntry, isTombstone, toEntry } from "./items.ts";
@@ -15,7 +15,7 @@ export interface InboxPage {
   readonly pending: number;
   /** Of the partition, by which the entries are labelled. */
   readonly lineage: Lineage;
-  /** There are more than the index answers. */
+  /** The index was asked, and there are more than it answers. */
   readonly isLong: boolean;
   /** The store does not hold any more what the read was to follow: it was replaced. Then nothing was found. */
   readonly isStoreChanged: boolean;
@@ -31,9 +31,15 @@ export interface ReadOptions {
   readonly limit: number;
   /** Everything stored before this moment (epoch milliseconds) is known already: older day buckets are not asked. */
   readonly knownUntilMs?: number | undefined;
-  /** Whether a page was {@link InboxPage.isLong} a moment ago: then the index is not asked. Default false. */
-  readonly isLong?: boolean | undefined;
+  /** Default: by the index. */
+  readonly way?: ReadWay | undefined;
 }
+
+/**
+ * How a page is looked for: by the `index`, and `along` the stream if that has too many; at once `along`, after a page
+ * that was {@link InboxPage.isLong}; or one after the `next`, where few are expected to follow in an inbox that is long.
+ */
+export type ReadWay = "index" | "along" | "next";
 
 /** What {@link readPage} needs. */
 export interface ReadDeps {
@@ -51,6 +57,9 @@ export const maxClockSkewMs = 600_000;
  */
 const pageBytes = { each: 8_192, total: 1_048_576 } as const;
 
+/** So many are read one after the other, before a page is. */
+const maxSingly = 4;
+
 /**
  * Reads what follows a sequence, in order: the one way in which notifications leave the store, for replay, live delivery
  * and reconciliation alike.
@@ -60,8 +69,9 @@ const pageBytes = { each: 8_192, total: 1_048_576 } as const;
 export async function readPage(deps: ReadDeps, place: InboxPlace, options: ReadOptions): Promise<InboxPage> {
   const { get, epochs, clock } = deps;
   const { user, partition, stream } = place;
-  const { after, epoch = "", limit, knownUntilMs, isLong = false } = options;
+  const { after, epoch = "", limit, knownUntilMs, way = "index" } = options;
   await epochs.refresh(partition);
+  const known = epochs.lineage(partition);
   const range = { from: after + 1, count: limit, maxBytes: Math.min(limit * pageBytes.each, pageBytes.total) };
   const filters =
     knownUntilMs === undefined
@@ -69,8 +79,10 @@ export async function readPage(deps: ReadDeps, place: InboxPlace, options: ReadO
       : daysBetween(knownUntilMs, clock.now()).map((day) => inboxDayFilter(partition, user, day));
   const marker = markerFilter(partition);
   // With the markers of epochs, so that what follows one is known to.
-  const indexed = isLong ? undefined : await get.index(stream, [...filters, marker], range);
-  const found = indexed ?? (await get.along(stream, inboxFilter(partition, user), range));
+  const indexed = way === "index" ? await get.index(stream, [...filters, marker], range) : undefined;
+  const own = inboxFilter(partition, user);
+  const along = () => (way === "next" ? readSingly(get, stream, own, range) : get.along(stream, own, range));
+  const found = indexed ?? (await along());
   const last = found.messages.at(-1)?.sequence ?? after;
   // A page along the stream is without them. From the newest that is known on, there is one at least.
   const newest = epochs.lineage(partition).at(-1)?.first ?? 1;
@@ -87,13 +99,33 @@ export async function readPage(deps: ReadDeps, place: InboxPlace, options: ReadO
   const throughSequence = found.pending === 0 ? Math.max(last, found.upToSequence ?? 0) : last;
   // No await from here on: what was read is labelled and judged by one lineage.
   const lineage = epochs.lineage(partition);
+  // What was read one by one may be of two stores then.
+  if (way === "next" && lineage !== known) return readPage(deps, place, { ...options, way: "along" });
   if (after > 0 && epochs.placeOf(partition, { epoch, sequence: after }) < after) {
     return { entries: [], throughSequence: after, pending: 0, lineage, isLong: false, isStoreChanged: true };
   }
   epochs.saw(partition, throughSequence);
   const entries = messages.map((message) => toEntry(message, epochAt(lineage, message.sequence)));
-  const isLongNow = indexed === undefined;
-  return { entries, throughSequence, pending: found.pending, lineage, isLong: isLongNow, isStoreChanged: false };
+  const isLong = way === "index" && indexed === undefined;
+  return { entries, throughSequence, pending: found.pending, lineage, isLong, isStoreChanged: false };
+}
+
+/** The same page, where it is a short one, without asking how many match: of what a page costs, most is that. */
+async function readSingly(get: DirectGet, stream: string, filter: string, range: Required<Range>): Promise<Page> {
+  const messages: DirectMessage[] = [];
+  let { from, count, maxBytes } = range;
+  while (messages.length < maxSingly && count > 1) {
+    const next = await get.next(stream, filter, from);
+    if (next === undefined) return { messages, pending: 0, upToSequence: undefined };
+    // The page ends with it: how many follow is to be known.
+    if (next.payload.length >= maxBytes) break;
+    messages.push(next);
+    from = next.sequence + 1;
+    count--;
+    maxBytes -= next.payload.length;
+  }
+  const rest = await get.along(stream, filter, { from, count, maxBytes });
+  return { ...rest, messages: [...messages, ...rest.messages] };
 }
 
 function isMarker({ subject }: DirectMessage): boolean {

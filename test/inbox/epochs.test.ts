@@ -9,6 +9,7 @@ import { NotificationSchema } from "../../src/gen/mustreach/delivery/v1/delivery
 import { createEpochs, type Epochs } from "../../src/inbox/epochs.ts";
 import { createInbox } from "../../src/inbox/inbox.ts";
 import { inboxSpecs } from "../../src/inbox/layout.ts";
+import type { ReadWay } from "../../src/inbox/read-page.ts";
 import { createPublisher } from "../../src/publishing/publish.ts";
 import { type ExternalBroker, startExternalBroker } from "../helpers/external-broker.ts";
 import { readEntry } from "../helpers/frames.ts";
@@ -29,8 +30,8 @@ interface Instance {
   readonly broker: Broker;
   readonly epochs: Epochs;
   write(data: string): Promise<void>;
-  /** The epochs and data of what is in alice's inbox. `isLong`: along the stream. */
-  read(after?: number, epoch?: string, isLong?: boolean): Promise<readonly (readonly [epoch: string, data: string])[]>;
+  /** The epochs and data of what is in alice's inbox. */
+  read(after?: number, epoch?: string, way?: ReadWay): Promise<readonly (readonly [epoch: string, data: string])[]>;
 }
 
 async function startBroker(): Promise<ExternalBroker> {
@@ -54,8 +55,8 @@ async function openInstance(
     broker,
     epochs,
     write: async (data) => void (await inbox.write("alice", toItem(data), { operationId: "test" })),
-    async read(after = 0, epoch = "", isLong = false) {
-      const { entries } = await inbox.read("alice", { after, epoch, limit: 1_000, isLong });
+    async read(after = 0, epoch = "", way = "index") {
+      const { entries } = await inbox.read("alice", { after, epoch, limit: 1_000, way });
       return entries
         .map(readEntry)
         .map((entry) => [entry.epoch, entry.kind === "notification" ? entry.notification.data : ""]);
@@ -91,19 +92,22 @@ describe("an epoch begins", () => {
     expect(await one.read()).toEqual(await two.read());
   });
 
-  test("and another instance that has just looked sees it in what it reads along the stream", async () => {
-    const server = await startBroker();
-    const one = await openInstance(server);
-    await one.write("1");
-    await one.read();
-    const two = await openInstance(server);
-    await two.write("2");
-    const [first, second] = two.epochs.lineage(0);
-    expect(await one.read(0, "", true)).toEqual([
-      [first?.id, "1"],
-      [second?.id, "2"],
-    ]);
-  });
+  test.each(["along", "next"] as const)(
+    "and another instance that has just looked sees it in what it reads %s",
+    async (way) => {
+      const server = await startBroker();
+      const one = await openInstance(server);
+      await one.write("1");
+      await one.read();
+      const two = await openInstance(server);
+      await two.write("2");
+      const [first, second] = two.epochs.lineage(0);
+      expect(await one.read(0, "", way)).toEqual([
+        [first?.id, "1"],
+        [second?.id, "2"],
+      ]);
+    },
+  );
 
   test("and another instance that has just looked labels with it what a device reads that is further", async () => {
     const server = await startBroker();
@@ -117,7 +121,9 @@ describe("an epoch begins", () => {
     const [, second] = two.epochs.lineage(0);
     // The marker is before what it asks for.
     expect(await one.read(further, second?.id)).toEqual([[second?.id, "3"]]);
-    expect(await one.read(further, second?.id, true)).toEqual([[second?.id, "3"]]);
+    for (const way of ["along", "next"] as const) {
+      expect(await one.read(further, second?.id, way)).toEqual([[second?.id, "3"]]);
+    }
   });
 
   test("and another instance that has just looked knows of it when it meets a position there, and how far it goes", async () => {

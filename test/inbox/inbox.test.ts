@@ -4,11 +4,12 @@ import { afterAll, beforeAll, describe, expect, test, vi } from "vitest";
 import { type Broker, connectBroker } from "../../src/broker/connect.ts";
 import { declare } from "../../src/broker/declare.ts";
 import { createDirectGet } from "../../src/broker/reads/create-direct-get.ts";
+import { type DirectGetRequest, readsOver } from "../../src/broker/reads/direct-get.ts";
 import { toErrorFacts } from "../../src/errors.ts";
 import { NotificationSchema } from "../../src/gen/mustreach/delivery/v1/delivery_pb.ts";
 import { createInbox, type Inbox } from "../../src/inbox/inbox.ts";
 import { inboxSpecs } from "../../src/inbox/layout.ts";
-import type { InboxPage, ReadOptions } from "../../src/inbox/read-page.ts";
+import type { InboxPage, ReadOptions, ReadWay } from "../../src/inbox/read-page.ts";
 import { createPublisher } from "../../src/publishing/publish.ts";
 import { openEpochs } from "../helpers/epochs.ts";
 import { type ExternalBroker, startExternalBroker } from "../helpers/external-broker.ts";
@@ -18,6 +19,8 @@ const dayMs = 86_400_000;
 const shared: { server?: ExternalBroker; broker?: Broker } = {};
 /** Of one partition, so that all users share a stream. */
 let inbox: Inbox;
+/** What the broker was asked for its reads. */
+const asked: DirectGetRequest[] = [];
 
 async function connectTo(server: ExternalBroker, maxStoreBytes: number): Promise<{ broker: Broker; inbox: Inbox }> {
   const broker = await connectBroker({
@@ -27,7 +30,11 @@ async function connectTo(server: ExternalBroker, maxStoreBytes: number): Promise
   });
   await declare(broker, inboxSpecs({ partitions: 1, retentionMs: 30 * dayMs, maxStoreBytes }), 1);
   const publisher = createPublisher(broker, { sendTimeoutMs: 1_000, isFsynced: () => true });
-  const directGet = createDirectGet(broker, { timeoutMs: 1_000 });
+  const { ask, close } = createDirectGet(broker, { timeoutMs: 1_000 });
+  const directGet = readsOver((stream, request) => {
+    asked.push(request);
+    return ask(stream, request);
+  }, close);
   return { broker, inbox: createInbox(broker, publisher, directGet, 1, openEpochs(broker)) };
 }
 
@@ -127,15 +134,15 @@ describe("a read", () => {
     await Promise.all(Array.from({ length: 1_100 }, (_, i) => write(user, String(i))));
     const seen: string[] = [];
     let last = 0;
-    for (let after = 0, pending = 1, isLong = false; pending > 0; ) {
-      const page = await readAll(user, { after, limit: 200, isLong });
-      expect(page.isLong).toBe(true);
+    for (let after = 0, pending = 1, way: ReadWay = "index"; pending > 0; way = "along") {
+      const page = await readAll(user, { after, limit: 200, way });
+      expect(page.isLong).toBe(way === "index");
       for (const { sequence } of page.entries) {
         expect(sequence).toBeGreaterThan(last);
         last = sequence;
       }
       seen.push(...dataOf(page));
-      ({ throughSequence: after, pending, isLong } = page);
+      ({ throughSequence: after, pending } = page);
     }
     expect(seen.toSorted()).toEqual(Array.from({ length: 1_100 }, (_, i) => String(i)).toSorted());
     await write(user, "newest");
@@ -147,6 +154,95 @@ describe("a read", () => {
     await write(user, "1", { expiresAtMs: 4_102_444_800_000 });
     expect((await readAll(user)).entries[0]?.expiresAtMs).toBe(4_102_444_800_000);
   });
+});
+
+describe("the ways to read", () => {
+  const ways: readonly ReadWay[] = ["index", "along", "next"];
+
+  /** All pages from a sequence on: the data of each, how many follow it, and up to where it is known. */
+  async function pagesOf(user: string, way: ReadWay, limit: number, from = 0) {
+    const pages: { readonly data: readonly string[]; readonly pending: number; readonly through: number }[] = [];
+    for (let after = from, pending = 1; pending > 0; ) {
+      const page = await readAll(user, { after, limit, way });
+      ({ throughSequence: after, pending } = page);
+      const last = page.entries.at(-1)?.sequence ?? 0;
+      // By the index, an inbox that was read to its end is known up to that of the stream.
+      pages.push({ data: dataOf(page), pending, through: pending === 0 ? Math.min(after, last) : after });
+    }
+    return pages;
+  }
+
+  /** Notifications of a user, with another's in between, and some that were withdrawn for good. */
+  async function fill(count: number, sizeOf: (n: number) => number): Promise<string> {
+    const [user, other] = [newUser(), newUser()];
+    for (let first = 0; first < count; first += 50) {
+      const batch = Array.from({ length: Math.min(50, count - first) }, (_, i) => first + i);
+      await Promise.all(
+        batch.flatMap((n) => [
+          inbox.write(user, toItem(`${n} `.padEnd(sizeOf(n), "."), Date.now(), `n-${n}`), { operationId: "test" }),
+          ...(n % 3 === 0 ? [write(other, String(n))] : []),
+        ]),
+      );
+    }
+    for (let n = 5; n < count; n += 37) await inbox.remove(await inbox.find([user], `n-${n}`));
+    return user;
+  }
+
+  test.each([300, 1_150])("give the same pages of an inbox of %i", async (count) => {
+    const user = await fill(count, () => 10);
+    const whole = await readAll(user, { limit: 2_000 });
+    const all = dataOf(whole);
+    expect(all.length).toBe(count - Math.ceil((count - 5) / 37));
+    // From the beginning by large pages, and the end by small ones.
+    const places = [
+      ...[100, 333].map((limit) => ({ limit, from: 0 })),
+      ...[1, 2, 4, 5, 6].map((limit) => ({ limit, from: whole.entries.at(-14)?.sequence ?? 0 })),
+    ];
+    for (const { limit, from } of places) {
+      const [indexed, ...others] = await Promise.all(ways.map((way) => pagesOf(user, way, limit, from)));
+      for (const pages of others) expect(pages).toEqual(indexed);
+      const seen = indexed?.flatMap(({ data }) => data) ?? [];
+      expect(seen).toEqual(all.slice(all.length - seen.length));
+      expect(seen.length).toBe(from === 0 ? all.length : 13);
+    }
+  });
+
+  test("end a page with the notification that reaches its size", async () => {
+    const large = [1, 4, 9, 10, 11, 12];
+    const user = await fill(16, (n) => (large.includes(n) ? 100_000 : 30));
+    for (const limit of [1, 2, 3, 5, 8, 100]) {
+      const [indexed, ...others] = await Promise.all(ways.map((way) => pagesOf(user, way, limit)));
+      for (const pages of others) expect(pages).toEqual(indexed);
+      if (limit > 1 && limit <= 8) {
+        for (const { data } of indexed ?? []) expect(data.slice(0, -1).join("").length).toBeLessThan(limit * 8_192);
+      }
+    }
+  });
+
+  test.each([0, 1, 3, 4, 5, 40])(
+    "find all of %i that are new, one by one, and leave the index alone",
+    async (count) => {
+      const user = newUser();
+      await write(user, "known");
+      const { throughSequence: after } = await readAll(user);
+      for (let n = 0; n < count; n++) await write(user, String(n));
+      await write(newUser(), "another's");
+      asked.length = 0;
+      const page = await readAll(user, { after, limit: 16, way: "next" });
+      const requests = asked.splice(0);
+      const found = Math.min(count, 16);
+      expect(dataOf(page)).toEqual(Array.from({ length: found }, (_, n) => String(n)));
+      expect(page).toMatchObject({ pending: count - found, isLong: false });
+      expect(page.throughSequence).toBe(page.entries.at(-1)?.sequence ?? after);
+      const [single, batched] = [false, true].map((isPage) =>
+        requests.filter(({ next_by_subj, batch }) => next_by_subj !== undefined && (batch !== undefined) === isPage),
+      );
+      expect(single).toHaveLength(Math.min(count + 1, 4));
+      expect(batched).toHaveLength(count < 4 ? 0 : 1);
+      const filters = requests.flatMap(({ multi_last = [] }) => multi_last);
+      expect(filters.filter((filter) => filter.startsWith("inbox."))).toEqual([]);
+    },
+  );
 });
 
 describe("a read by one who knows everything up to a moment", () => {

@@ -16,7 +16,7 @@ import { Traffic } from "../../src/traffic/traffic.ts";
 export interface Store {
   /** Stores a notification after a hole of `skip` sequences, and returns its sequence. */
   add(data: string, options?: { skip?: number; expiresAtMs?: number; devices?: Addressing }): number;
-  read(options: Pick<ReadOptions, "after" | "limit">): Promise<InboxPage>;
+  read(options: Pick<ReadOptions, "after" | "limit" | "way">): Promise<InboxPage>;
   /** As a feed calls it; all calls are in `reads`. */
   readonly readInbox: (request: ReadRequest) => Promise<InboxPage>;
   readonly reads: ReadRequest[];
@@ -32,8 +32,8 @@ export interface Store {
 /** Of a store that has no epochs yet. */
 export const lineage: Lineage = [];
 
-/** Creates an empty store. */
-export function createStore(): Store {
+/** Creates an empty store; of one that `isLong` the index is refused. */
+export function createStore({ isLong = false } = {}): Store {
   const entries: InboxPage["entries"][number][] = [];
   let last = 0;
   const store: Store = {
@@ -53,12 +53,18 @@ export function createStore(): Store {
       });
       return last;
     },
-    async read({ after, limit }) {
+    async read({ after, limit, way = "index" }) {
       const following = entries.filter(({ sequence }) => sequence > after);
       const page = following.slice(0, limit);
       const pending = following.length - page.length;
-      const throughSequence = pending === 0 ? Math.max(last, after) : (page.at(-1)?.sequence ?? after);
-      return { entries: page, throughSequence, pending, lineage, isLong: false, isStoreChanged: false };
+      const isIndexed = way === "index" && !isLong;
+      // Only by the index it is known up to where the store was read.
+      const end = pending === 0 && isIndexed ? last : after;
+      const throughSequence = Math.max(end, page.at(-1)?.sequence ?? 0);
+      return {
+        ...{ entries: page, throughSequence, pending, lineage },
+        ...{ isLong: way === "index" && isLong, isStoreChanged: false },
+      };
     },
     async readInbox(request) {
       store.reads.push(request);

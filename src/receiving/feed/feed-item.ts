@@ -2,7 +2,7 @@ import type { Clock } from "../../clock.ts";
 import type { Gap_Reason } from "../../gen/mustreach/delivery/v1/delivery_pb.ts";
 import type { DeviceCursor } from "../../inbox/device-cursors.ts";
 import type { InboxEntry, ItemMarks } from "../../inbox/items.ts";
-import type { InboxPage } from "../../inbox/read-page.ts";
+import type { InboxPage, ReadWay } from "../../inbox/read-page.ts";
 import type { TimerWheel } from "../../timer-wheel.ts";
 
 /** What a feed asks its source. */
@@ -13,8 +13,8 @@ export interface ReadRequest {
   readonly limit: number;
   readonly wanted: number;
   readonly knownUntilMs: number | undefined;
-  /** Whether there were more than the index answers a moment ago. Default false. */
-  readonly isLong?: boolean;
+  /** Default: by the index. */
+  readonly way?: ReadWay;
 }
 
 /** What a device is to be told next from its inbox; `sequence` is what it acknowledges. */

@@ -5,7 +5,7 @@ import { type DeviceCursor, hasGot } from "../../inbox/device-cursors.ts";
 import type { InboxEntry, ItemMarks } from "../../inbox/items.ts";
 import { epochAt, type Position } from "../../inbox/lineage.ts";
 import type { Place } from "../../inbox/places.ts";
-import type { InboxPage } from "../../inbox/read-page.ts";
+import type { InboxPage, ReadWay } from "../../inbox/read-page.ts";
 import { Timer, type TimerOwner } from "../../timer-wheel.ts";
 import type { FeedGap, FeedItem, FeedOwner, FeedSource } from "./feed-item.ts";
 
@@ -20,6 +20,9 @@ const lagRetryMs = [5, 20, 80, 320, 1_000, 2_000, 4_000] as const;
 
 /** A feed that was read to its end this recently, in milliseconds, has lost nothing to the retention. */
 const maxUncheckedMs = 60_000;
+
+/** The index is asked again so much later, in milliseconds, when it had too many. */
+const longForMs = 600_000;
 
 /** What was read for a feed. */
 interface Reading {
@@ -58,7 +61,8 @@ export class Feed implements TimerOwner {
   /** When the feed was last at the end of the inbox, in epoch milliseconds; 0 before. */
   #knownUntilMs = 0;
   #lagRetries = 0;
-  #isLong = false;
+  /** When the index had too many, in epoch milliseconds. */
+  #longAtMs = Number.NEGATIVE_INFINITY;
   /** The page after the one in memory. */
   #ahead: Promise<Reading> | undefined = undefined;
   #maxEntries: number = pageEntries.first;
@@ -119,6 +123,7 @@ export class Feed implements TimerOwner {
       this.#owner.onStoreChanged();
       return;
     }
+    if (found.isLong) this.#longAtMs = startedMs;
     this.#accept(found, lost);
     this.#cursors = cursors;
     if (this.#pendingAfterPage > 0) {
@@ -127,6 +132,8 @@ export class Feed implements TimerOwner {
       this.#maxEntries = Math.min(this.#maxEntries * 4, pageEntries.last);
       return;
     }
+    // Of the days since then, it may have few enough.
+    if (this.#knownUntilMs === 0) this.#longAtMs = Number.NEGATIVE_INFINITY;
     this.#knownUntilMs = startedMs;
     // A replica that lags behind the one that sent the hint. If it stays behind, the next heartbeat looks again.
     const retryMs = this.#through < this.#hinted ? lagRetryMs[this.#lagRetries++] : undefined;
@@ -193,7 +200,7 @@ export class Feed implements TimerOwner {
         wanted: this.#hinted > this.#through ? this.#hinted : 0,
         // A clock that was set back says nothing of what was stored meanwhile: everything is asked for.
         knownUntilMs: this.#knownUntilMs > startedMs ? undefined : this.#knownUntilMs || undefined,
-        isLong: this.#isLong,
+        way: this.#wayAt(startedMs),
       });
       const isLongAgo = startedMs - this.#knownUntilMs > maxUncheckedMs;
       const isChecked = this.#through > 0 && isLongAgo && !found.isStoreChanged;
@@ -206,6 +213,12 @@ export class Feed implements TimerOwner {
     } finally {
       this.#reads--;
     }
+  }
+
+  #wayAt(nowMs: number): ReadWay {
+    // Also a clock that was set back far has it asked again.
+    if (Math.abs(nowMs - this.#longAtMs) >= longForMs) return "index";
+    return this.#pendingAfterPage > 0 ? "along" : "next";
   }
 
   async #readAhead(limit: number): Promise<void> {
@@ -224,7 +237,7 @@ export class Feed implements TimerOwner {
     return entry;
   }
 
-  #accept({ entries, throughSequence, lineage, pending, isLong }: InboxPage, lost: FeedGap | undefined): void {
+  #accept({ entries, throughSequence, lineage, pending }: InboxPage, lost: FeedGap | undefined): void {
     if (lost !== undefined) this.#gaps = [...(this.#gaps ?? []), lost];
     const own = entries.every((entry) => this.#isOwn(entry)) ? entries : entries.filter((entry) => this.#isOwn(entry));
     this.#page = own.length === 0 ? nothing : own;
@@ -232,8 +245,6 @@ export class Feed implements TimerOwner {
     this.#through = Math.max(this.#through, throughSequence, lost?.sequence ?? 0);
     this.#epoch = epochAt(lineage, this.#through);
     this.#pendingAfterPage = pending;
-    // Few may be left once it was read to its end.
-    this.#isLong = isLong && pending > 0;
   }
 
   #unlessSettled(entry: InboxEntry, marks: ItemMarks): FeedItem {

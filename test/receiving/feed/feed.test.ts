@@ -157,52 +157,110 @@ describe("a feed", () => {
     expect(known[2]).toBeLessThanOrEqual(Date.now());
   });
 
-  test("loses, repeats and reorders nothing, however sends, reads, failures and lost hints mix", async () => {
-    const step = fc.oneof(
-      fc.record({ kind: fc.constant("send" as const), skip: fc.nat(3), hinted: fc.boolean() }),
-      fc.record({ kind: fc.constant("load" as const), limit: fc.integer({ min: 1, max: 4 }), fails: fc.boolean() }),
-      fc.record({ kind: fc.constant("take" as const), count: fc.integer({ min: 1, max: 5 }) }),
-      fc.record({ kind: fc.constant("reconcile" as const) }),
-    );
-    await fc.assert(
-      fc.asyncProperty(fc.array(step, { maxLength: 40 }), async (steps) => {
-        const store = createStore();
-        const { feed } = openFeed(store);
-        const sent: string[] = [];
-        const taken: (string | undefined)[] = [];
-        const take = () => {
-          const item = feed.take();
-          if (item !== undefined) taken.push(describeItem(item));
-          return item;
-        };
-        let loading = Promise.resolve();
-        for (const one of steps) {
-          if (one.kind === "send") {
-            sent.push(String(sent.length));
-            const sequence = store.add(sent.at(-1) ?? "", { skip: one.skip });
-            // A hint may come while a read is under way, or never.
-            if (one.hinted) feed.hint(sequence);
-          } else if (one.kind === "load") {
-            await loading;
-            // A page that is not used up is not replaced.
-            while (take() !== undefined);
-            store.failure = one.fails ? failure("NetworkError", "test") : undefined;
-            loading = feed.load(one.limit).catch(() => {});
-          } else if (one.kind === "take") {
-            await loading;
-            for (let i = 0; i < one.count; i++) take();
-          } else {
-            feed.reconcile();
-          }
-        }
-        await loading;
-        store.failure = undefined;
-        feed.reconcile();
-        expect([...taken, ...(await drain(feed, 3))]).toEqual(sent);
-      }),
-      fuzz(300),
-    );
+  test("of an inbox that is too long for the index reads along the stream, and one by one what comes then", async () => {
+    vi.useFakeTimers({ toFake: ["Date"] });
+    const store = createStore({ isLong: true });
+    for (const data of numbers(150)) store.add(data);
+    const { feed } = openFeed(store);
+    const next = () => store.reads.splice(0).map(({ way }) => way);
+    const come = (data: string) => {
+      feed.hint(store.add(data, { skip: 3 }));
+      return drain(feed);
+    };
+    expect(await drain(feed)).toEqual(numbers(150));
+    expect(next()).toEqual(["index", "along", "along"]);
+    // Now it could be few, since it asks for the last days only.
+    expect(await come("first")).toEqual(["first"]);
+    expect(next()).toEqual(["index"]);
+    for (const data of ["second", "third"]) expect(await come(data)).toEqual([data]);
+    feed.reconcile();
+    expect(await drain(feed)).toEqual([]);
+    expect(next()).toEqual(["next", "next", "next"]);
+    const many = numbers(20);
+    const [limit, last] = [15, many.map((data) => store.add(data)).at(-1) ?? 0];
+    feed.hint(last);
+    expect(await drain(feed, limit)).toEqual(many);
+    expect(next()).toEqual(["next", "along"]);
+
+    vi.setSystemTime(Date.now() + 599_999);
+    expect(await come("in time")).toEqual(["in time"]);
+    expect(next()).toEqual(["next"]);
+    vi.setSystemTime(Date.now() + 1);
+    expect(await come("10 minutes later")).toEqual(["10 minutes later"]);
+    expect(await come("and then")).toEqual(["and then"]);
+    expect(next()).toEqual(["index", "next"]);
+    vi.setSystemTime(Date.now() - 172_800_000);
+    expect(await come("the clock was set back")).toEqual(["the clock was set back"]);
+    expect(next()).toEqual(["index"]);
   });
+
+  test("of an inbox that is long only because of earlier days asks the index once it is up to date", async () => {
+    const store = createStore();
+    for (const data of numbers(150)) store.add(data);
+    const early = createStore({ isLong: true });
+    for (const data of numbers(150)) early.add(data);
+    const { feed } = openFeed({
+      ...store,
+      readInbox: (request) => (request.knownUntilMs === undefined ? early : store).readInbox(request),
+    });
+    expect(await drain(feed)).toEqual(numbers(150));
+    for (const data of ["new", "newer"]) {
+      feed.hint(store.add(data));
+      expect(await drain(feed)).toEqual([data]);
+    }
+    expect(early.reads.map(({ way }) => way)).toEqual(["index", "along", "along"]);
+    expect(store.reads.map(({ way }) => way)).toEqual(["index", "index"]);
+  });
+
+  test.each([false, true])(
+    "loses, repeats and reorders nothing, however sends, reads, failures and lost hints mix (too long for the index: %s)",
+    async (isLong) => {
+      const step = fc.oneof(
+        fc.record({ kind: fc.constant("send" as const), skip: fc.nat(3), hinted: fc.boolean() }),
+        fc.record({ kind: fc.constant("load" as const), limit: fc.integer({ min: 1, max: 4 }), fails: fc.boolean() }),
+        fc.record({ kind: fc.constant("take" as const), count: fc.integer({ min: 1, max: 5 }) }),
+        fc.record({ kind: fc.constant("reconcile" as const) }),
+      );
+      await fc.assert(
+        fc.asyncProperty(fc.array(step, { maxLength: 40 }), async (steps) => {
+          const store = createStore({ isLong });
+          const { feed } = openFeed(store);
+          const sent: string[] = [];
+          const taken: (string | undefined)[] = [];
+          const take = () => {
+            const item = feed.take();
+            if (item !== undefined) taken.push(describeItem(item));
+            return item;
+          };
+          let loading = Promise.resolve();
+          for (const one of steps) {
+            if (one.kind === "send") {
+              sent.push(String(sent.length));
+              const sequence = store.add(sent.at(-1) ?? "", { skip: one.skip });
+              // A hint may come while a read is under way, or never.
+              if (one.hinted) feed.hint(sequence);
+            } else if (one.kind === "load") {
+              await loading;
+              // A page that is not used up is not replaced.
+              while (take() !== undefined);
+              store.failure = one.fails ? failure("NetworkError", "test") : undefined;
+              loading = feed.load(one.limit).catch(() => {});
+            } else if (one.kind === "take") {
+              await loading;
+              for (let i = 0; i < one.count; i++) take();
+            } else {
+              feed.reconcile();
+            }
+          }
+          await loading;
+          store.failure = undefined;
+          feed.reconcile();
+          expect([...taken, ...(await drain(feed, 3))]).toEqual(sent);
+        }),
+        fuzz(300),
+      );
+    },
+  );
 });
 
 describe("a hint", () => {
