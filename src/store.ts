@@ -16,9 +16,10 @@ import { chatSpecs, chatStream } from "./chat/layout.ts";
 import type { Clock } from "./clock.ts";
 import { createCandidates } from "./collapsing/candidates.ts";
 import { type Config, ConfigError } from "./config.ts";
+import { createCursors } from "./cursors/cursors.ts";
+import { cursorSpec } from "./cursors/layout.ts";
 import { createGroups } from "./groups/groups.ts";
 import { groupsSpecs, groupsStream } from "./groups/layout.ts";
-import { createCursors } from "./inbox/cursors.ts";
 import { createEpochs } from "./inbox/epochs.ts";
 import { createInbox } from "./inbox/inbox.ts";
 import { inboxSpecs } from "./inbox/layout.ts";
@@ -225,6 +226,7 @@ export function storeSpecs(config: Config): readonly StreamSpec[] {
   const queueBytes = Math.max(Math.floor(config.maxStoreBytes / 10), 16 * (config.maxDataBytes + maxOverheadBytes));
   return [
     ...inboxSpecs({ partitions, retentionMs, maxStoreBytes: config.maxStoreBytes }),
+    cursorSpec(retentionMs),
     ...authSpecs(revocationTtlOf(config)),
     ...ticketsSpecs,
     ...groupsSpecs,

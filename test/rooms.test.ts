@@ -21,6 +21,7 @@ const floors: readonly (readonly string[])[] = [
   ["traffic", "collapsing"],
   ["live"],
   ["groups", "chat", "recalling", "receiving/feed", "reporting", "tickets"],
+  ["cursors"],
   ["inbox", "auth", "websocket", "console", "broker-metrics"],
   [
     "embedded",

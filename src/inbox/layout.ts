@@ -3,9 +3,6 @@ import { toPartition, toToken } from "../broker/subjects.ts";
 
 const dayMs = 86_400_000;
 
-/** A device that stays away longer than the retention and this, in milliseconds, has no cursor. */
-const cursorGraceMs = 90 * dayMs;
-
 /** The token of a chat copy's place in an inbox. `~` is in no other token, so that no other item can take it. */
 export function messageToken(serverMsgId: string): string {
   return `${toToken(serverMsgId)}~m`;
@@ -49,7 +46,7 @@ interface InboxSettings {
   readonly maxStoreBytes: number;
 }
 
-/** The inboxes of each partition, and how far each device has acknowledged. */
+/** The inboxes of each partition. */
 export function inboxSpecs({ partitions, retentionMs, maxStoreBytes }: InboxSettings): StreamSpec[] {
   const ofPartition = (_: unknown, partition: number): StreamSpec => ({
     name: inboxStream(partition),
@@ -72,16 +69,7 @@ export function inboxSpecs({ partitions, retentionMs, maxStoreBytes }: InboxSett
     maxBytes: Math.floor(maxStoreBytes / partitions),
     republish: hintRepublish(partition),
   });
-  return [
-    ...Array.from({ length: partitions }, ofPartition),
-    {
-      name: cursorStream,
-      description: "the highest sequence that each device has acknowledged",
-      subjects: ["$KV.CURSORS.>"],
-      refusesWhenFull: true,
-      maxAgeMs: retentionMs + cursorGraceMs,
-    },
-  ];
+  return Array.from({ length: partitions }, ofPartition);
 }
 
 /** Where the `number`th marker of an epoch is stored. */
@@ -140,24 +128,6 @@ export function inboxFilter(partition: number, user: string): string {
 /** The notifications of a user in one day's bucket. */
 export function inboxDayFilter(partition: number, user: string, day: number): string {
   return `inbox.${partition}.${user}.${day}.*`;
-}
-
-/** The stream of the CURSORS bucket. Its messages are kept longer than any notification. */
-export const cursorStream = "KV_CURSORS";
-
-/** The cursors of all devices of a user. */
-export function cursorFilter(user: string): string {
-  return `$KV.CURSORS.${user}.*`;
-}
-
-/** A device's cursor. */
-export function cursorSubject(user: string, device: string): string {
-  return `$KV.CURSORS.${user}.${device}`;
-}
-
-/** The user token of a cursor's subject. */
-export function parseCursorSubject(subject: string): string {
-  return subject.split(".")[2] ?? "";
 }
 
 /** All notifications of a partition. */

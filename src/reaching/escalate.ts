@@ -1,7 +1,7 @@
 import type { BaseLogger } from "pino";
 import { type Clock, systemClock } from "../clock.ts";
-import type { Cursors } from "../inbox/cursors.ts";
-import { hasGot } from "../inbox/device-cursors.ts";
+import type { Cursors } from "../cursors/cursors.ts";
+import { hasGot } from "../cursors/device-cursors.ts";
 import { createPause, type PauseOptions } from "../webhook/pause.ts";
 import type { Webhook } from "../webhook/post.ts";
 import type { DeadLetters } from "./dead-letters.ts";

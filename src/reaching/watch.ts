@@ -1,8 +1,8 @@
 import type { BaseLogger } from "pino";
 import type { Consumption } from "../broker/consumers/consume.ts";
 import { type Clock, systemClock } from "../clock.ts";
-import type { Cursors } from "../inbox/cursors.ts";
-import { hasGot } from "../inbox/device-cursors.ts";
+import type { Cursors } from "../cursors/cursors.ts";
+import { hasGot } from "../cursors/device-cursors.ts";
 import { createDueQueue } from "./due-queue.ts";
 import type { ReachEntry } from "./entry.ts";
 import { createReminders } from "./reminders.ts";

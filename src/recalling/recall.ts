@@ -1,9 +1,9 @@
 import { create } from "@bufbuild/protobuf";
 import type { Addressing } from "../addressing.ts";
+import type { Cursors } from "../cursors/cursors.ts";
+import { hasGot } from "../cursors/device-cursors.ts";
 import { failure } from "../errors.ts";
 import { RecallSchema } from "../gen/mustreach/delivery/v1/delivery_pb.ts";
-import type { Cursors } from "../inbox/cursors.ts";
-import { hasGot } from "../inbox/device-cursors.ts";
 import type { Inbox } from "../inbox/inbox.ts";
 import { chunksOf, type RecallFindings, type Recalls, toRecallState } from "./findings.ts";
 import type { Tombstones } from "./tombstones.ts";

@@ -1,5 +1,5 @@
+import type { Cursors } from "../cursors/cursors.ts";
 import { wrongField } from "../errors.ts";
-import type { Cursors } from "../inbox/cursors.ts";
 import type { Inbox } from "../inbox/inbox.ts";
 import { epochAt, type Position } from "../inbox/lineage.ts";
 import type { Hub } from "./hub.ts";

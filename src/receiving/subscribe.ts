@@ -1,9 +1,9 @@
 import { type Answers, type FrameSink, type FrameSource, pull } from "../answers.ts";
 import type { Caller } from "../auth/caller.ts";
 import { isRevoked, type RevokedAtMs } from "../auth/revocations.ts";
+import type { Cursors } from "../cursors/cursors.ts";
 import { toWireError } from "../errors.ts";
 import { Start, type SubscribeResponse, SubscribeResponseSchema } from "../gen/mustreach/delivery/v1/delivery_pb.ts";
-import type { Cursors } from "../inbox/cursors.ts";
 import type { Inbox } from "../inbox/inbox.ts";
 import { epochAt } from "../inbox/lineage.ts";
 import type { Place } from "../inbox/places.ts";

@@ -1,9 +1,9 @@
 import type { BaseLogger } from "pino";
 import { type Addressing, isFor } from "../addressing.ts";
 import { type Clock, systemClock } from "../clock.ts";
+import type { Cursors } from "../cursors/cursors.ts";
+import { type DeviceCursor, hasGot } from "../cursors/device-cursors.ts";
 import type { Gap_Reason } from "../gen/mustreach/delivery/v1/delivery_pb.ts";
-import type { Cursors } from "../inbox/cursors.ts";
-import { type DeviceCursor, hasGot } from "../inbox/device-cursors.ts";
 import type { Inbox } from "../inbox/inbox.ts";
 import type { InboxPage } from "../inbox/read-page.ts";
 import type { GroupMembership, GroupPush, PushReceiver } from "../live/group-push.ts";

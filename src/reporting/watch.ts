@@ -1,6 +1,6 @@
 import { type Clock, systemClock } from "../clock.ts";
-import type { Cursors } from "../inbox/cursors.ts";
-import { type DeviceCursor, hasGot } from "../inbox/device-cursors.ts";
+import type { Cursors } from "../cursors/cursors.ts";
+import { type DeviceCursor, hasGot } from "../cursors/device-cursors.ts";
 import type { Outstanding, ReportLooks } from "./looks.ts";
 import type { Finding, ReportedNotification, Reports } from "./reports.ts";
 

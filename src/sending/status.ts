@@ -1,9 +1,9 @@
 import { isFor } from "../addressing.ts";
 import { type Clock, systemClock } from "../clock.ts";
+import type { Cursors } from "../cursors/cursors.ts";
+import { type DeviceCursor, hasGot } from "../cursors/device-cursors.ts";
 import { wrongField } from "../errors.ts";
 import { DeliveryState, type GetDeliveryStatusRequest } from "../gen/mustreach/msg/v1/msg_pb.ts";
-import type { Cursors } from "../inbox/cursors.ts";
-import { type DeviceCursor, hasGot } from "../inbox/device-cursors.ts";
 import type { Inbox } from "../inbox/inbox.ts";
 import { chunksOf, type RecallFindings, type Recalls } from "../recalling/findings.ts";
 import { type FindSendDeps, findSend, requireReference } from "./find-send.ts";

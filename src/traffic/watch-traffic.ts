@@ -1,4 +1,4 @@
-import type { Cursors } from "../inbox/cursors.ts";
+import type { Cursors } from "../cursors/cursors.ts";
 import type { PushMemory } from "../live/push-queue.ts";
 import type { Metrics } from "../observe/metrics.ts";
 import type { Traffic } from "./traffic.ts";

@@ -2,8 +2,8 @@ import fc from "fast-check";
 import { describe, expect, test } from "vitest";
 import { revokedSubject } from "../../src/auth/layout.ts";
 import { toPartition, toToken } from "../../src/broker/subjects.ts";
+import { cursorSubject } from "../../src/cursors/layout.ts";
 import {
-  cursorSubject,
   inboxDayFilter,
   inboxFilter,
   inboxSpecs,

@@ -1,9 +1,9 @@
 import { jetstreamManager } from "@nats-io/jetstream";
 import { describe, expect, onTestFinished, test } from "vitest";
 import { toToken } from "../../src/broker/subjects.ts";
+import { encodeCursor } from "../../src/cursors/device-cursors.ts";
+import { cursorSubject } from "../../src/cursors/layout.ts";
 import { Start } from "../../src/gen/mustreach/delivery/v1/delivery_pb.ts";
-import { encodeCursor } from "../../src/inbox/device-cursors.ts";
-import { cursorSubject } from "../../src/inbox/layout.ts";
 import { type DeviceEvent, type DeviceSession, type SubscribeOptions, useDevices } from "../helpers/device.ts";
 import { useEvents } from "../helpers/events.ts";
 import { startExternalBroker } from "../helpers/external-broker.ts";

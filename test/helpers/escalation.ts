@@ -6,8 +6,9 @@ import { afterEach } from "vitest";
 import { connectBroker } from "../../src/broker/connect.ts";
 import { declare } from "../../src/broker/declare.ts";
 import { createDirectGet } from "../../src/broker/reads/create-direct-get.ts";
+import { createCursors } from "../../src/cursors/cursors.ts";
+import { cursorSpec } from "../../src/cursors/layout.ts";
 import { NotificationSchema } from "../../src/gen/mustreach/delivery/v1/delivery_pb.ts";
-import { createCursors } from "../../src/inbox/cursors.ts";
 import { createInbox } from "../../src/inbox/inbox.ts";
 import type { WriteOptions } from "../../src/inbox/items.ts";
 import { inboxSpecs } from "../../src/inbox/layout.ts";
@@ -40,6 +41,7 @@ export async function openInstance({ url, dial }: Pick<TestBroker, "url" | "dial
   const broker = await connectBroker({ servers: [url], dial, requestTimeoutMs: 2_000, log });
   const specs = [
     ...inboxSpecs({ partitions, retentionMs, maxStoreBytes: 100_000_000 }),
+    cursorSpec(retentionMs),
     ...reachingSpecs({ retentionMs, maxStoreBytes: 50_000_000 }),
   ];
   await declare(broker, specs, 1);

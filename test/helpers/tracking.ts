@@ -7,8 +7,9 @@ import { declare } from "../../src/broker/declare.ts";
 import { createDirectGet } from "../../src/broker/reads/create-direct-get.ts";
 import { createCandidates } from "../../src/collapsing/candidates.ts";
 import { type CollapseDeps, type Collapsing, createCollapsing } from "../../src/collapsing/collapse.ts";
+import { createCursors } from "../../src/cursors/cursors.ts";
+import { cursorSpec } from "../../src/cursors/layout.ts";
 import { NotificationSchema } from "../../src/gen/mustreach/delivery/v1/delivery_pb.ts";
-import { createCursors } from "../../src/inbox/cursors.ts";
 import { createInbox, type Inbox } from "../../src/inbox/inbox.ts";
 import { inboxSpecs } from "../../src/inbox/layout.ts";
 import { createPublisher } from "../../src/publishing/publish.ts";
@@ -48,7 +49,11 @@ export interface SendChange extends Partial<SendRecord> {
 /** What an instance has for status and recall, as `server.ts` puts it together. */
 async function openInstance({ url, dial }: Pick<TestBroker, "url" | "dial">, groups: Memberships) {
   const broker = await connectBroker({ servers: [url], dial, requestTimeoutMs: 5_000, log });
-  await declare(broker, inboxSpecs({ partitions, retentionMs, maxStoreBytes: 200_000_000 }), 1);
+  await declare(
+    broker,
+    [...inboxSpecs({ partitions, retentionMs, maxStoreBytes: 200_000_000 }), cursorSpec(retentionMs)],
+    1,
+  );
   const publisher = createPublisher(broker, { sendTimeoutMs: 5_000, isFsynced: () => true });
   const get = createDirectGet(broker, { timeoutMs: 5_000 });
   const inbox = createInbox(broker, publisher, get, partitions, openEpochs(broker, partitions));

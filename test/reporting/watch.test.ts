@@ -1,5 +1,5 @@
 import { afterEach, beforeEach, describe, expect, test, vi } from "vitest";
-import type { DeviceCursor } from "../../src/inbox/device-cursors.ts";
+import type { DeviceCursor } from "../../src/cursors/device-cursors.ts";
 import type { Outstanding } from "../../src/reporting/looks.ts";
 import type { Finding } from "../../src/reporting/reports.ts";
 import { createReportWatch } from "../../src/reporting/watch.ts";

@@ -1,6 +1,6 @@
 import type { Clock } from "../../clock.ts";
+import type { DeviceCursor } from "../../cursors/device-cursors.ts";
 import type { Gap_Reason } from "../../gen/mustreach/delivery/v1/delivery_pb.ts";
-import type { DeviceCursor } from "../../inbox/device-cursors.ts";
 import type { InboxEntry, ItemMarks } from "../../inbox/items.ts";
 import type { InboxPage, ReadWay } from "../../inbox/read-page.ts";
 import type { TimerWheel } from "../../timer-wheel.ts";

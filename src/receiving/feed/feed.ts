@@ -1,7 +1,7 @@
 import { setImmediate as endOfTurn } from "node:timers/promises";
 import { isFor } from "../../addressing.ts";
+import { type DeviceCursor, hasGot } from "../../cursors/device-cursors.ts";
 import { Gap_Reason } from "../../gen/mustreach/delivery/v1/delivery_pb.ts";
-import { type DeviceCursor, hasGot } from "../../inbox/device-cursors.ts";
 import type { InboxEntry, ItemMarks } from "../../inbox/items.ts";
 import { epochAt, type Position } from "../../inbox/lineage.ts";
 import type { Place } from "../../inbox/places.ts";

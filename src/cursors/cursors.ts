@@ -8,6 +8,7 @@ import { type Clock, systemClock } from "../clock.ts";
 import { deadlineIn, leftUntil } from "../deadline.ts";
 import { failure } from "../errors.ts";
 import { createLimit } from "../in-flight.ts";
+import type { Position } from "../inbox/lineage.ts";
 import { minBatchWrites } from "../publishing/group-commit.ts";
 import {
   asStored,
@@ -21,7 +22,6 @@ import {
   trimCursors,
 } from "./device-cursors.ts";
 import { cursorStream, cursorSubject, parseCursorSubject } from "./layout.ts";
-import type { Position } from "./lineage.ts";
 
 /** How far each device has acknowledged. */
 export interface Cursors {

@@ -4,8 +4,9 @@ import { connectBroker } from "../../src/broker/connect.ts";
 import { declare } from "../../src/broker/declare.ts";
 import { createDirectGet } from "../../src/broker/reads/create-direct-get.ts";
 import { toToken } from "../../src/broker/subjects.ts";
-import { createCursors } from "../../src/inbox/cursors.ts";
-import { cursorSubject, inboxSpecs } from "../../src/inbox/layout.ts";
+import { createCursors } from "../../src/cursors/cursors.ts";
+import { cursorSpec, cursorSubject } from "../../src/cursors/layout.ts";
+import { inboxSpecs } from "../../src/inbox/layout.ts";
 import { useBroker } from "../helpers/broker.ts";
 
 const log = pino({ level: "silent" });
@@ -22,7 +23,11 @@ async function openInstance(maxDevicesPerUser: number) {
   opened.push(() => broker.close());
   const get = createDirectGet(broker, { timeoutMs: 5_000 });
   const options = { coalesceMs: 3_600_000, maxDevicesPerUser, log };
-  await declare(broker, inboxSpecs({ partitions: 1, retentionMs: 3_600_000, maxStoreBytes: 10_000_000 }), 1);
+  await declare(
+    broker,
+    [...inboxSpecs({ partitions: 1, retentionMs: 3_600_000, maxStoreBytes: 10_000_000 }), cursorSpec(3_600_000)],
+    1,
+  );
   const cursors = createCursors(broker, get, options);
   return {
     ...cursors,

@@ -4,9 +4,9 @@ import type { Broker } from "../broker/connect.ts";
 import type { DirectMessage } from "../broker/reads/direct-get.ts";
 import type { Records } from "../broker/reads/records.ts";
 import { remove } from "../broker/write.ts";
-import type { Epochs } from "./epochs.ts";
+import type { Epochs } from "../inbox/epochs.ts";
+import type { Position } from "../inbox/lineage.ts";
 import { cursorFilter, cursorStream } from "./layout.ts";
-import type { Position } from "./lineage.ts";
 
 /** How far a device has acknowledged. */
 export interface DeviceCursor {

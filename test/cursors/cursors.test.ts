@@ -4,10 +4,11 @@ import { connectBroker } from "../../src/broker/connect.ts";
 import { declare } from "../../src/broker/declare.ts";
 import { createDirectGet } from "../../src/broker/reads/create-direct-get.ts";
 import { toToken } from "../../src/broker/subjects.ts";
+import { createCursors } from "../../src/cursors/cursors.ts";
+import type { CursorEpochs } from "../../src/cursors/device-cursors.ts";
+import { cursorSpec, cursorStream, cursorSubject } from "../../src/cursors/layout.ts";
 import { toErrorFacts } from "../../src/errors.ts";
-import { createCursors } from "../../src/inbox/cursors.ts";
-import type { CursorEpochs } from "../../src/inbox/device-cursors.ts";
-import { cursorStream, cursorSubject, inboxSpecs } from "../../src/inbox/layout.ts";
+import { inboxSpecs } from "../../src/inbox/layout.ts";
 import type { Position } from "../../src/inbox/lineage.ts";
 import { startBroker, type TestBroker, useBroker } from "../helpers/broker.ts";
 
@@ -33,7 +34,11 @@ async function openInstance(
   const broker = await connectBroker({ servers: [url], dial, requestTimeoutMs: 1_000, log });
   opened.push(() => broker.close());
   const directGet = createDirectGet(broker, { timeoutMs: 1_000 });
-  await declare(broker, inboxSpecs({ partitions: 1, retentionMs: 3_600_000, maxStoreBytes: 10_000_000 }), 1);
+  await declare(
+    broker,
+    [...inboxSpecs({ partitions: 1, retentionMs: 3_600_000, maxStoreBytes: 10_000_000 }), cursorSpec(3_600_000)],
+    1,
+  );
   const last: typeof directGet.last = async (...args) => {
     const found = await directGet.last(...args);
     await afterRead();
