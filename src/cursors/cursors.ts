@@ -3,6 +3,7 @@ import type { Broker } from "../broker/connect.ts";
 import type { DirectGet } from "../broker/reads/direct-get.ts";
 import { createRecords } from "../broker/reads/records.ts";
 import { toPartition, toToken } from "../broker/subjects.ts";
+import { sayWaiting } from "../broker/waiting-lines.ts";
 import { replace, type Write, write as writeOnce } from "../broker/write.ts";
 import { type Clock, systemClock } from "../clock.ts";
 import { deadlineIn, leftUntil } from "../deadline.ts";
@@ -181,6 +182,10 @@ export function createCursors(broker: Broker, get: DirectGet, options: CursorOpt
 
   const inTurn = createLimit(maxWrites);
 
+  const sayUnstored = sayWaiting((err) =>
+    log.warn({ err, cursors: moved.size }, "cannot store cursors now; they are tried again"),
+  );
+
   const writeAfter = async (subject: string, before: Promise<void> | undefined): Promise<void> => {
     await before;
     if (moved.has(subject)) await inTurn(1, () => write(subject));
@@ -191,7 +196,7 @@ export function createCursors(broker: Broker, get: DirectGet, options: CursorOpt
     const entry = moved.get(subject);
     if (entry === undefined) return Promise.resolve();
     entry.writing ??= writeAfter(subject, before)
-      .catch((err: unknown) => log.warn({ err }, "cannot store a cursor now; it is tried again"))
+      .catch(sayUnstored)
       .finally(() => {
         const current = moved.get(subject);
         if (current !== undefined) current.writing = undefined;

@@ -1,4 +1,4 @@
-import { pino } from "pino";
+import { type Logger, pino } from "pino";
 import { afterEach, describe, expect, test, vi } from "vitest";
 import { connectBroker } from "../../src/broker/connect.ts";
 import { declare } from "../../src/broker/declare.ts";
@@ -28,6 +28,7 @@ async function openInstance(
     coalesceMs?: number;
     maxUnstored?: number;
     epochs?: CursorEpochs;
+    log?: Logger;
   },
 ) {
   const { url, dial } = of;
@@ -308,6 +309,25 @@ describe("while the broker is away", () => {
       expect(here.advance("alice", "phone", 8)).toBe(8);
       await vi.waitFor(() => here.advance("carol", "phone", 7));
       await vi.waitFor(async () => expect((await here.ofUsers(["alice", "bob", "carol"])).size).toBe(3));
+    } finally {
+      for (const close of opened.splice(0).reverse()) await close();
+      await own.remove();
+    }
+  });
+
+  test("the log says once that cursors are not stored, however many they are", async () => {
+    const own = await startBroker();
+    try {
+      const lines: string[] = [];
+      const told = pino({ level: "warn" }, { write: (line) => void lines.push(line) });
+      const here = await openInstance({ of: own, log: told });
+      await own.stop();
+      for (const user of ["alice", "bob", "carol"]) here.advance(user, "phone", 7);
+      await Promise.all(["alice", "bob", "carol"].map((user) => here.flush(user, "phone")));
+      await here.flushAll();
+      expect(lines.map((line) => JSON.parse(line))).toMatchObject([
+        { msg: expect.stringContaining("cursors"), cursors: 3 },
+      ]);
     } finally {
       for (const close of opened.splice(0).reverse()) await close();
       await own.remove();

@@ -115,7 +115,7 @@ export async function consume(broker: Broker, options: ConsumeOptions): Promise<
     silence = setTimeout(() => askAnew(0), heartbeatMs * 2.5);
   };
 
-  const sayLost = (err: unknown) => log.warn({ err, stream, durable }, "cannot find the consumer; trying again");
+  const sayLost = sayWaiting((err) => log.warn({ err, stream, durable }, "cannot find the consumer; trying again"));
   const declareAgain = async () => {
     await declareConsumer(broker, options).catch(sayLost);
     askAnew(retryMs);
@@ -149,7 +149,7 @@ export async function consume(broker: Broker, options: ConsumeOptions): Promise<
     }
   };
 
-  await until(deadlineIn(maxElectionMs), () => declareConsumer(broker, options).then(() => true), sayWaiting(sayLost));
+  await until(deadlineIn(maxElectionMs), () => declareConsumer(broker, options).then(() => true), sayLost);
   const subscription = broker.nc.subscribe(`${inbox}.*`, {
     callback(error, msg) {
       if (error !== null) return;
