@@ -1,4 +1,6 @@
+import type { BaseLogger } from "pino";
 import { toToken } from "../broker/subjects.ts";
+import { sayWaiting } from "../broker/waiting-lines.ts";
 import { failure } from "../errors.ts";
 import type { Place } from "../inbox/places.ts";
 import type { PushMemory } from "../live/push-queue.ts";
@@ -6,10 +8,11 @@ import type { OpenSession } from "../live/session-order.ts";
 import type { Admission } from "./admission.ts";
 import { Session } from "./session.ts";
 import { sessionEnds } from "./session-end.ts";
-import type { SessionOpener } from "./session-options.ts";
+import type { Failures, SessionOpener } from "./session-options.ts";
 import { User, type UserDeps } from "./user.ts";
 
-export interface HubOptions extends UserDeps {
+export interface HubOptions extends Omit<UserDeps, "failures"> {
+  readonly log: BaseLogger;
   readonly openSession: OpenSession;
   /** Counts the sessions. */
   readonly admission: Admission;
@@ -62,13 +65,14 @@ export interface Hub {
 
 export function createHub(options: HubOptions): Hub {
   const { live, openSession, admission, replays, pushMemory, traffic } = options;
+  const deps = { ...options, failures: createFailures(options.log) };
   const users = new Map<string, User>();
   let draining = false;
 
   const join = (userId: string): User => {
     let user = users.get(userId);
     if (user === undefined) {
-      user = new User(userId, options);
+      user = new User(userId, deps);
       users.set(userId, user);
     }
     user.count++;
@@ -167,5 +171,15 @@ export function createHub(options: HubOptions): Hub {
       for (const user of users.values()) for (const { session } of user.sessions) sum += session.backlog();
       return sum;
     },
+  };
+}
+
+/** Creates what says so in the log, of each at once and every ten seconds. */
+export function createFailures(log: BaseLogger): Failures {
+  const say = (line: string) => sayWaiting((err) => log.warn({ err }, line));
+  return {
+    inboxUnread: say("cannot read inboxes now; their sessions wait"),
+    groupsUnread: say("cannot read users' groups now"),
+    settledUntold: say("cannot tell now what devices have acknowledged; it is found out later"),
   };
 }

@@ -1,4 +1,3 @@
-import type { BaseLogger } from "pino";
 import type { Gap_Reason } from "../gen/mustreach/delivery/v1/delivery_pb.ts";
 import type { PushQueue } from "../live/push-queue.ts";
 import type { Door } from "../observe/door.ts";
@@ -46,11 +45,18 @@ export interface SessionOpener {
   onEnd?(): void;
 }
 
+/** What goes wrong for sessions while the broker does not answer: for all of them at once. */
+export interface Failures {
+  inboxUnread(err: unknown): void;
+  groupsUnread(err: unknown): void;
+  settledUntold(err: unknown): void;
+}
+
 /** What the sessions of a user have in common. */
 export interface SessionHome extends FeedSource {
   /** How often a session that has nothing else to send sends a heartbeat, from one to the next, in milliseconds. */
   readonly heartbeatMs: number;
-  readonly log: BaseLogger;
+  readonly failures: Pick<Failures, "inboxUnread">;
   /** Counts what is sent. */
   readonly traffic: Traffic;
   /** Told of what is acknowledged. */

@@ -265,7 +265,7 @@ export class Session implements FeedOwner, TimerOwner {
       this.#loading = "retry";
       this.#hasReadFailed = true;
       this.#retryAt = performance.now() + pauses.readRetryMs;
-      this.#home.log.warn({ err, deviceId: this.deviceId }, "cannot read the inbox now; the session waits");
+      this.#home.failures.inboxUnread(err);
     }
     this.#turnEndsAt = never;
     this.#arm();

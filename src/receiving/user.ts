@@ -1,4 +1,3 @@
-import type { BaseLogger } from "pino";
 import { type Addressing, isFor } from "../addressing.ts";
 import { type Clock, systemClock } from "../clock.ts";
 import type { Cursors } from "../cursors/cursors.ts";
@@ -16,7 +15,7 @@ import type { ReadRequest } from "./feed/feed-item.ts";
 import { SharedRead } from "./feed/shared-read.ts";
 import type { Replays } from "./replays.ts";
 import type { Session } from "./session.ts";
-import type { SessionHome } from "./session-options.ts";
+import type { Failures, SessionHome } from "./session-options.ts";
 import { createTakeover, type TakeoverOwner } from "./takeover.ts";
 import { isUnsettled, type MarkedItem } from "./window.ts";
 
@@ -42,7 +41,7 @@ export interface UserDeps {
   readonly isBrokerAway: () => boolean;
   /** How often an idle session sends a heartbeat, in milliseconds. */
   readonly heartbeatMs: number;
-  readonly log: BaseLogger;
+  readonly failures: Failures;
 }
 
 /** A user with sessions here: what they share, and what they are told together. */
@@ -92,8 +91,8 @@ export class User implements SessionHome, LiveListener, PushReceiver, TakeoverOw
     return this.#deps.traffic;
   }
 
-  get log(): BaseLogger {
-    return this.#deps.log;
+  get failures(): Failures {
+    return this.#deps.failures;
   }
 
   isBrokerAway(): boolean {
@@ -164,7 +163,7 @@ export class User implements SessionHome, LiveListener, PushReceiver, TakeoverOw
 
   /** Looks into the inbox and reads the groups, after signals may have been lost. */
   reconcile(): void {
-    this.#groups.refresh().catch((err: unknown) => this.#deps.log.warn({ err }, "cannot read a user's groups now"));
+    this.#groups.refresh().catch(this.failures.groupsUnread);
     this.onWake();
     this.sessions.repeat();
   }
@@ -250,7 +249,7 @@ export class User implements SessionHome, LiveListener, PushReceiver, TakeoverOw
 
   /** Tells back end and other devices of what one has acknowledged, once they can read that it has. */
   async #tell(deviceId: string, items: readonly MarkedItem[]): Promise<void> {
-    const { cursors, live, log } = this.#deps;
+    const { cursors, live, failures } = this.#deps;
     try {
       for (const { sequence, epoch } of items.slice(-1)) cursors.advance(this.#userId, deviceId, sequence, epoch);
       await cursors.flush(this.#userId, deviceId);
@@ -258,7 +257,7 @@ export class User implements SessionHome, LiveListener, PushReceiver, TakeoverOw
       const sequences = items.filter(isUnsettled).map(({ sequence }) => sequence);
       if (sequences.length > 0) live.publishSettled(this.#userId, deviceId, sequences);
     } catch (err) {
-      log.warn({ err }, "cannot tell now what a device has acknowledged; it is found out later");
+      failures.settledUntold(err);
     }
   }
 

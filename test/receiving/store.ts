@@ -1,5 +1,4 @@
 import { create, toBinary } from "@bufbuild/protobuf";
-import { pino } from "pino";
 import type { Addressing } from "../../src/addressing.ts";
 import { systemClock } from "../../src/clock.ts";
 import type { DeviceCursor } from "../../src/cursors/device-cursors.ts";
@@ -92,7 +91,7 @@ export function homeOf({ readInbox, readCursors = async () => [] }: HomeStore, h
     timers: createTimerWheel(),
     clock: systemClock,
     heartbeatMs,
-    log: pino({ level: "silent" }),
+    failures: { inboxUnread() {} },
     prepare: () => undefined,
     replayInTurn: (replay) => replay(),
     readCursor: async () => undefined,
