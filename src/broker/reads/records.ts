@@ -49,6 +49,15 @@ export function createRecords(
   const askNewest = async (filter: string): Promise<number> =>
     (await askLeader(broker, stream, { last: filter }))?.sequence ?? 0;
 
+  /** Those who ask at the same time share an answer. */
+  let asking: Promise<number> | undefined;
+  const findNewest = (): Promise<number> => {
+    asking ??= askNewest(everything).finally(() => {
+      asking = undefined;
+    });
+    return asking;
+  };
+
   const saw = (sequence: number): void => {
     if (newest !== undefined) newest = Math.max(newest, sequence);
   };
@@ -65,7 +74,9 @@ export function createRecords(
   const under: Records["under"] = (filters) => {
     let doubted = 0;
     return until(deadlineIn(broker.requestTimeoutMs), async () => {
-      if (isReplicated) newest ??= await askNewest(everything);
+      if (isReplicated) newest ??= await findNewest();
+      // What is seen while it is read need not be in it.
+      const known = newest ?? 0;
       const page = await get.index(stream, filters);
       if (page === undefined || page.pending > 0) {
         const [filter = "", ...others] = filters;
@@ -74,12 +85,12 @@ export function createRecords(
       }
       const { messages, upToSequence = 0 } = page;
       if (!isReplicated || (messages.length === 0 && (await isEmpty(filters)))) return messages;
-      if (messages.length > 0 && upToSequence >= (newest ?? 0)) {
+      if (messages.length > 0 && upToSequence >= known) {
         saw(upToSequence);
         return messages;
       }
       // It may be another store by now, which never was so far.
-      if (++doubted >= maxDoubted) newest = await askNewest(everything);
+      if (++doubted >= maxDoubted) newest = await findNewest();
       return again;
     });
   };

@@ -1,5 +1,5 @@
 import { pino } from "pino";
-import { afterEach, describe, expect, test } from "vitest";
+import { afterEach, describe, expect, test, vi } from "vitest";
 import { type Broker, connectBroker } from "../../../src/broker/connect.ts";
 import { createDirectGet } from "../../../src/broker/reads/create-direct-get.ts";
 import type { DirectGet, DirectMessage } from "../../../src/broker/reads/direct-get.ts";
@@ -99,6 +99,21 @@ describe("of a stream with replicas", () => {
     records.saw(seq);
     expect(read(await records.under(["record.a.*"]))).toEqual({ "a.1": "4", "a.2": "2" });
     expect(read(await records.under(["record.a.*"]))).toEqual({ "a.1": "4", "a.2": "2" });
+  });
+
+  test("how far it is, is asked once for all who read at the same moment, and again over another connection", async () => {
+    const leader = await startNode([["a.1", "1"]]);
+    const questions = vi.spyOn(leader.broker.jsm.streams, "getMessage");
+    const records = replicated(leader.broker, leader.get);
+    await Promise.all(Array.from({ length: 50 }, () => records.under(["record.a.*"])));
+    expect(questions).toHaveBeenCalledTimes(1);
+    await records.under(["record.a.*"]);
+    expect(questions).toHaveBeenCalledTimes(1);
+    const reconnected = new Promise<void>((resolve) => void leader.broker.onReconnect(resolve));
+    await leader.broker.nc.reconnect();
+    await reconnected;
+    expect(read(await records.under(["record.a.*"]))).toEqual({ "a.1": "1" });
+    expect(questions).toHaveBeenCalledTimes(2);
   });
 
   test("what is nowhere is not found, and the leader is believed", async () => {
