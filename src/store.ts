@@ -173,7 +173,7 @@ export async function openStore(
     /** What the broker's configuration said when it was last connected to. */
     audit: () => audit,
     inbox: createInbox(reads, publisher, directGet, partitions, epochs, clock),
-    sends: createSends(publisher, directGet, partitions, createFindPlaced(reads, directGet, partitions)),
+    sends: createSends(reads, publisher, directGet, partitions, createFindPlaced(reads, directGet, partitions)),
     storeInOrder: (units: readonly Unit[]) => storeInOrder(publisher, units),
     recalls: createRecalls(reads, publisher, directGet, partitions, clock),
     candidates: createCandidates(reads, publisher, directGet, { partitions, timeoutMs }),

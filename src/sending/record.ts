@@ -1,8 +1,10 @@
 import { hash } from "node:crypto";
 import { create, toBinary } from "@bufbuild/protobuf";
 import type { Addressing } from "../addressing.ts";
+import type { Broker } from "../broker/connect.ts";
 import { toRefusal } from "../broker/faults.ts";
 import type { DirectGet } from "../broker/reads/direct-get.ts";
+import { findSurely } from "../broker/reads/leader.ts";
 import { toPartition } from "../broker/subjects.ts";
 import { decodeStored } from "../decode-stored.ts";
 import { SendRecordSchema, type SendRecord as StoredSend } from "../gen/mustreach/store/v1/send_pb.ts";
@@ -91,6 +93,7 @@ export interface Sends {
 
 /** Creates the records of sends, which share the inbox streams: what they describe lives as long as they. */
 export function createSends(
+  broker: Broker,
   publisher: Publisher,
   get: DirectGet,
   partitions: number,
@@ -103,7 +106,7 @@ export function createSends(
 
   const read = async (key: string): Promise<SendRecord | undefined> => {
     const { stream, subject } = locate(key);
-    const found = await get.last(stream, subject);
+    const found = await findSurely(broker, get, stream, { last: subject });
     return found && decodeSend(decodeStored(SendRecordSchema, found.payload));
   };
 

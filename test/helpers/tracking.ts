@@ -57,7 +57,7 @@ async function openInstance({ url, dial }: Pick<TestBroker, "url" | "dial">, gro
   const publisher = createPublisher(broker, { sendTimeoutMs: 5_000, isFsynced: () => true });
   const get = createDirectGet(broker, { timeoutMs: 5_000 });
   const inbox = createInbox(broker, publisher, get, partitions, openEpochs(broker, partitions));
-  const sends = createSends(publisher, get, partitions, createFindPlaced(broker, get, partitions));
+  const sends = createSends(broker, publisher, get, partitions, createFindPlaced(broker, get, partitions));
   const recalls = createRecalls(broker, publisher, get, partitions);
   const cursors = createCursors(broker, get, { log });
   const membersAt = async (groupId: string, version: number) => groups.get(`${groupId}@${version}`) ?? [];

@@ -13,7 +13,12 @@ import { startBroker, type TestBroker } from "../helpers/broker.ts";
 const shared: { server?: TestBroker; brokers: Broker[] } = { brokers: [] };
 
 /** The records as one instance sees them. */
-async function openInstance({ of = shared.server, maxStoreBytes = 100_000_000 } = {}): Promise<Sends> {
+async function openInstance({
+  of = shared.server,
+  maxStoreBytes = 100_000_000,
+  /** The replica that is asked does not have what was stored last. */
+  isBehind = false,
+} = {}): Promise<Sends> {
   if (of === undefined) throw new Error("the broker runs inside tests only");
   const { url, dial } = of;
   const broker = await connectBroker({
@@ -25,7 +30,8 @@ async function openInstance({ of = shared.server, maxStoreBytes = 100_000_000 } 
   shared.brokers.push(broker);
   await declare(broker, inboxSpecs({ partitions: 3, retentionMs: 3_600_000, maxStoreBytes }), 1);
   const publisher = createPublisher(broker, { sendTimeoutMs: 1_000, isFsynced: () => true });
-  return createSends(publisher, createDirectGet(broker, { timeoutMs: 1_000 }), 3);
+  const get = createDirectGet(broker, { timeoutMs: 1_000 });
+  return createSends(broker, publisher, isBehind ? { ...get, last: async () => undefined } : get, 3);
 }
 
 beforeAll(async () => {
@@ -69,6 +75,16 @@ describe("a claim", () => {
     expect(await elsewhere.find({ serverMsgId: first.serverMsgId, clientMsgId: "" })).toEqual(first);
     // It leads to the same key.
     expect(await elsewhere.find({ serverMsgId: record(id, 2).serverMsgId, clientMsgId: "" })).toBeUndefined();
+  });
+
+  test("is known, and found, where the replica that is asked does not have it yet", async () => {
+    const [here, elsewhere] = [await openInstance(), await openInstance({ isBehind: true })];
+    const id = newId();
+    const first = record(id, 1);
+    await here.claim(first);
+    expect(await elsewhere.claim(record(id, 2))).toEqual({ first, isRepeat: true, isStored: false });
+    expect(await elsewhere.find({ serverMsgId: "", clientMsgId: id })).toEqual(first);
+    expect(await elsewhere.find({ serverMsgId: "", clientMsgId: newId() })).toBeUndefined();
   });
 
   test("of many at the same moment, on several instances, is won by exactly one, and all are told which", async () => {
