@@ -34,7 +34,7 @@ export function inspectRecalls(history: History, device: DeviceHistory): Finding
       const recalledAt = send && recallOf(send);
       if (recalledAt === undefined) continue;
       const about = [event.data];
-      if (openedAt > recalledAt)
+      if (openedAt > recalledAt && !(device.kind === "native" && mayLag(history, recalledAt, event.at)))
         findings.push({ what: "a session that was opened after the recall got it", device, about });
       if (heardBy[device.kind].has("recall") && !told.has(event.data)) missing.add(event.data);
     }
@@ -42,6 +42,17 @@ export function inspectRecalls(history: History, device: DeviceHistory): Finding
   for (const data of missing)
     findings.push({ what: "the device has it, and is not told of the recall", device, about: [data], mayCome: true });
   return findings;
+}
+
+/** Faults while nodes of a cluster may not have what the others have. */
+const keepsApart = /\b(nodes|leader)\b/;
+
+/**
+ * Whether the broker may have given out what one of its nodes still had: a consumer at the broker gets what the node has
+ * that leads the consumer, which need not be the one that leads the stream.
+ */
+function mayLag({ marks }: History, from: number, until: number): boolean {
+  return marks.some((mark) => keepsApart.test(mark.what) && mark.at < until && mark.until > from);
 }
 
 /** When the recall of a send that was accepted before was answered. */

@@ -37,6 +37,15 @@ const openim = (events: readonly SessionEvent[]) => device([session(events)], { 
 const native = (events: readonly SessionEvent[]) =>
   device([session(events)], { deviceId: "at-broker", kind: "native" });
 
+const recalled = send("a", { recalls: [call(30, 40)] });
+/** Of a consumer that was begun after that. */
+const opened = (events: readonly SessionEvent[]) =>
+  historyOf([recalled], [], undefined, [
+    device([session(events, { openedAt: 45 })], { deviceId: "at-broker", kind: "native" }),
+  ]);
+
+const withMark = (history: History, mark: History["marks"][number]): History => ({ ...history, marks: [mark] });
+
 const phone = (...events: SessionEvent[]) => [session(events)];
 
 describe("the inspection finds", () => {
@@ -167,6 +176,29 @@ describe("the inspection finds", () => {
       /did not arrive/,
     ],
     [
+      "what was recalled at the broker, though its nodes had been apart before",
+      withMark(opened([got(1, "a"), got(2, "a", "recall")]), {
+        at: 1,
+        until: 39,
+        what: "cut two nodes off from each other",
+      }),
+      /after the recall got it/,
+    ],
+    [
+      "what was recalled at the broker, with another fault",
+      withMark(opened([got(1, "a"), got(2, "a", "recall")]), { at: 35, until: 60, what: "kill an instance" }),
+      /after the recall got it/,
+    ],
+    [
+      "what was recalled, wherever the nodes are",
+      withMark(historyOf([recalled], [session([got(1, "a"), got(2, "a", "recall")], { openedAt: 45 })]), {
+        at: 35,
+        until: 60,
+        what: "cut two nodes off from each other",
+      }),
+      /after the recall got it/,
+    ],
+    [
       "a recall that is not told at the broker",
       historyOf([send("a", { recalls: [call(60, 70)] })], [], undefined, [native([got(1, "a")])]),
       /not told of the recall/,
@@ -178,6 +210,14 @@ describe("the inspection finds", () => {
   });
 
   test.each<[what: string, history: History]>([
+    [
+      "what was recalled, of a node that the others were cut off from",
+      withMark(opened([got(1, "a"), got(2, "a", "recall")]), {
+        at: 35,
+        until: 45,
+        what: "cut two nodes off from each other",
+      }),
+    ],
     ["one of a list", historyOf([send("a", toList)], phone(got(1, "a")))],
     [
       "lists that overlap, which are answered when they are queued",
