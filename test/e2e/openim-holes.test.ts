@@ -281,7 +281,7 @@ describe("hole 3, read error during pull", () => {
     app.client.onRecvCustomBusinessMessage(async ({ data }) => {
       if (data === "40") await outage.begin();
     });
-    const failedReads = () => server.log.filter(({ msg }) => /cannot read the inbox/.test(String(msg)));
+    const failedReads = () => server.log.filter(({ msg }) => /cannot read inboxes/.test(String(msg)));
     await vi.waitFor(() => expect(failedReads().length).toBeGreaterThan(0), often);
     expect(app.received.length).toBeLessThan(backlog.length);
     const newcomer = await startApp(await server.userToken(userId), { deviceId: "newcomer", window: 8 });

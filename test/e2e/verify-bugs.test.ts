@@ -33,7 +33,7 @@ const bugs: readonly SeededBug[] = [
     name: "a cursor that jumps",
     places: [
       {
-        file: "inbox/cursors.ts",
+        file: "cursors/cursors.ts",
         from: "const now = further(user, known, { epoch, sequence });",
         to: "const now = further(user, known, { epoch, sequence: sequence + 3 });",
       },
@@ -87,7 +87,7 @@ const bugs: readonly SeededBug[] = [
   },
   {
     name: "what nobody has acknowledged, and is settled",
-    places: [{ file: "inbox/device-cursors.ts", from: "sequence <= cursor.sequence &&", to: "true &&" }],
+    places: [{ file: "cursors/device-cursors.ts", from: "sequence <= cursor.sequence &&", to: "true &&" }],
     shows: /it was settled, and no other device had acknowledged it/,
     seconds: 60,
   },
