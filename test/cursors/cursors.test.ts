@@ -19,6 +19,13 @@ afterEach(async () => {
   for (const close of opened.splice(0).reverse()) await close();
 });
 
+/** A broker of the test's own, which ends after its instances. */
+async function startOwn(): Promise<TestBroker> {
+  const own = await startBroker();
+  opened.push(() => own.remove());
+  return own;
+}
+
 /** One instance's cursors. Acknowledgements are collected for longer than a test lasts, unless it says otherwise. */
 async function openInstance(
   { of = server as TestBroker, coalesceMs = 3_600_000, afterRead = async () => {}, ...more } = {} as {
@@ -282,67 +289,47 @@ test("a cursor counts as far as the store holds its epoch, and moves on in the n
 
 describe("while the broker is away", () => {
   test("a cursor cannot be read, but moves, and is stored when it is back", async () => {
-    const own = await startBroker();
-    try {
-      const here = await openInstance({ of: own, coalesceMs: 50 });
-      process.kill(own.pid(), "SIGKILL");
-      await vi.waitFor(() => expect(here.broker.isConnected()).toBe(false), { interval: 1 });
-      here.advance("alice", "phone", 7);
-      await here.flush("alice", "phone");
-      const elsewhere = await openInstance({ of: own });
-      await vi.waitFor(async () => expect(await elsewhere.read("alice", "phone")).toBe(7));
-    } finally {
-      for (const close of opened.splice(0).reverse()) await close();
-      await own.remove();
-    }
+    const own = await startOwn();
+    const here = await openInstance({ of: own, coalesceMs: 50 });
+    process.kill(own.pid(), "SIGKILL");
+    await vi.waitFor(() => expect(here.broker.isConnected()).toBe(false), { interval: 1 });
+    here.advance("alice", "phone", 7);
+    await here.flush("alice", "phone");
+    const elsewhere = await openInstance({ of: own });
+    await vi.waitFor(async () => expect(await elsewhere.read("alice", "phone")).toBe(7));
   });
 
   test("cursors that wait are bounded: of another device it is refused with 90004, and none is lost", async () => {
-    const own = await startBroker();
-    try {
-      const here = await openInstance({ of: own, coalesceMs: 50, maxUnstored: 2 });
-      process.kill(own.pid(), "SIGKILL");
-      await vi.waitFor(() => expect(here.broker.isConnected()).toBe(false), { interval: 1 });
-      here.advance("alice", "phone", 7);
-      here.advance("bob", "phone", 7);
-      expect(catchFacts(() => here.advance("carol", "phone", 7))).toMatchObject({ errCode: 90004 });
-      expect(here.advance("alice", "phone", 8)).toBe(8);
-      await vi.waitFor(() => here.advance("carol", "phone", 7));
-      await vi.waitFor(async () => expect((await here.ofUsers(["alice", "bob", "carol"])).size).toBe(3));
-    } finally {
-      for (const close of opened.splice(0).reverse()) await close();
-      await own.remove();
-    }
+    const own = await startOwn();
+    const here = await openInstance({ of: own, coalesceMs: 50, maxUnstored: 2 });
+    process.kill(own.pid(), "SIGKILL");
+    await vi.waitFor(() => expect(here.broker.isConnected()).toBe(false), { interval: 1 });
+    here.advance("alice", "phone", 7);
+    here.advance("bob", "phone", 7);
+    expect(catchFacts(() => here.advance("carol", "phone", 7))).toMatchObject({ errCode: 90004 });
+    expect(here.advance("alice", "phone", 8)).toBe(8);
+    await vi.waitFor(() => here.advance("carol", "phone", 7));
+    await vi.waitFor(async () => expect((await here.ofUsers(["alice", "bob", "carol"])).size).toBe(3));
   });
 
   test("the log says once that cursors are not stored, however many they are", async () => {
-    const own = await startBroker();
-    try {
-      const lines: string[] = [];
-      const told = pino({ level: "warn" }, { write: (line) => void lines.push(line) });
-      const here = await openInstance({ of: own, log: told });
-      await own.stop();
-      for (const user of ["alice", "bob", "carol"]) here.advance(user, "phone", 7);
-      await Promise.all(["alice", "bob", "carol"].map((user) => here.flush(user, "phone")));
-      await here.flushAll();
-      expect(lines.map((line) => JSON.parse(line))).toMatchObject([
-        { msg: expect.stringContaining("cursors"), cursors: 3 },
-      ]);
-    } finally {
-      for (const close of opened.splice(0).reverse()) await close();
-      await own.remove();
-    }
+    const own = await startOwn();
+    const lines: string[] = [];
+    const told = pino({ level: "warn" }, { write: (line) => void lines.push(line) });
+    const here = await openInstance({ of: own, log: told });
+    await own.stop();
+    for (const user of ["alice", "bob", "carol"]) here.advance(user, "phone", 7);
+    await Promise.all(["alice", "bob", "carol"].map((user) => here.flush(user, "phone")));
+    await here.flushAll();
+    expect(lines.map((line) => JSON.parse(line))).toMatchObject([
+      { msg: expect.stringContaining("cursors"), cursors: 3 },
+    ]);
   });
 
   test("a read fails with 90004", async () => {
-    const own = await startBroker();
-    try {
-      const here = await openInstance({ of: own });
-      await own.stop();
-      expect(await here.read("alice", "phone").catch(toErrorFacts)).toMatchObject({ errCode: 90004 });
-    } finally {
-      for (const close of opened.splice(0).reverse()) await close();
-      await own.remove();
-    }
+    const own = await startOwn();
+    const here = await openInstance({ of: own });
+    await own.stop();
+    expect(await here.read("alice", "phone").catch(toErrorFacts)).toMatchObject({ errCode: 90004 });
   });
 });

@@ -64,6 +64,17 @@ async function openInstance(
   };
 }
 
+/** One has looked, and then another has begun an epoch. */
+async function openTwo() {
+  const server = await startBroker();
+  const one = await openInstance(server);
+  await one.write("1");
+  await one.read();
+  const two = await openInstance(server);
+  await two.write("2");
+  return { one, two };
+}
+
 async function countMarkers({ broker }: Instance): Promise<number> {
   const { state } = await broker.jsm.streams.info("INBOX_0", { subjects_filter: "marker.0.*" });
   return Object.keys(state.subjects ?? {}).length;
@@ -95,12 +106,7 @@ describe("an epoch begins", () => {
   test.each(["along", "next"] as const)(
     "and another instance that has just looked sees it in what it reads %s",
     async (way) => {
-      const server = await startBroker();
-      const one = await openInstance(server);
-      await one.write("1");
-      await one.read();
-      const two = await openInstance(server);
-      await two.write("2");
+      const { one, two } = await openTwo();
       const [first, second] = two.epochs.lineage(0);
       expect(await one.read(0, "", way)).toEqual([
         [first?.id, "1"],
@@ -110,12 +116,7 @@ describe("an epoch begins", () => {
   );
 
   test("and another instance that has just looked labels with it what a device reads that is further", async () => {
-    const server = await startBroker();
-    const one = await openInstance(server);
-    await one.write("1");
-    await one.read();
-    const two = await openInstance(server);
-    await two.write("2");
+    const { one, two } = await openTwo();
     const { last_seq: further } = (await two.broker.jsm.streams.info("INBOX_0")).state;
     await two.write("3");
     const [, second] = two.epochs.lineage(0);
@@ -127,12 +128,7 @@ describe("an epoch begins", () => {
   });
 
   test("and another instance that has just looked knows of it when it meets a position there, and how far it goes", async () => {
-    const server = await startBroker();
-    const one = await openInstance(server);
-    await one.write("1");
-    await one.read();
-    const two = await openInstance(server);
-    await two.write("2");
+    const { one, two } = await openTwo();
     const epoch = two.epochs.lineage(0).at(-1)?.id ?? "";
     const met = { epoch, sequence: two.epochs.newest(0) };
     expect(one.epochs.placeOf(0, met)).toBe(0);
